@@ -1,0 +1,1 @@
+"""What web, worker, training and cli agree on; imports neither Flask nor (outside `student`) torch."""

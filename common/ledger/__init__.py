@@ -1,0 +1,35 @@
+"""The ledger: the record of every job, in Redis. It is the truth; Celery is only the doorbell.
+
+A job leaves the open states only by `commit`, `fail` or `cancel`, each a compare-and-set, so an accepted job
+is captioned at least once and its result is written exactly once, whichever process dies. This package is
+the only one that knows the keys:
+
+```
+job:{id}              hash   the members of `jobs.Job`, each as JSON, and beside them, for the ledger only:
+                             _token         who holds the lease; a write with another token is refused
+                             _lease_until   Unix time at which the lease ends
+                             _ring_at       Unix time after which a waiting job's bell counts as lost
+                             _rings         how often it has been rung
+                             _cache         the cache key its caption was stored under
+jobs:{status}         zset   ids in that state, all with score 0: UUIDv7 sorts by age as text
+jobs:all              zset   ids in every state, likewise
+jobs:leased           zset   id -> end of its lease; an index of _lease_until
+jobs:expiring         zset   id -> Unix time at which record and picture are deleted
+batch:{id}            hash   created_at, expires_at                                        expires by itself
+batch:{id}:jobs       list   its job ids in the order of submission                        expires by itself
+known:{id}            string set when a job or batch is made; outlives it, so that it answers 410 and not 404
+idempotency:{hash}    string `{"id", "sha256"}` of the job made under that Idempotency-Key  expires by itself
+caption:{...}         string a caption already made for that picture, model and settings    expires by itself
+workers               hash   name -> JSON of `workers.Worker`: who is alive and with which model
+sweeping              string held by the one process that sweeps at the moment              expires by itself
+```
+"""
+
+from common.ledger.batches import Batches
+from common.ledger.connection import connect
+from common.ledger.ledger import Ledger
+from common.ledger.sweep import Swept
+from common.ledger.transitions import Claim
+from common.ledger.workers import Worker, Workers
+
+__all__ = ["Batches", "Claim", "Ledger", "Swept", "Worker", "Workers", "connect"]

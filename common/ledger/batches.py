@@ -1,0 +1,64 @@
+"""Batches: jobs that were sent together, counted from the jobs themselves so that the counts cannot drift."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import cast
+
+from redis import Redis
+
+from common import problems
+from common.jobs import Batch, Job, RequestCounts, moment
+from common.ledger import keys
+from common.ledger.ledger import Ledger, missing
+from common.settings import Settings
+
+
+class Batches:
+    """The records of batches."""
+
+    def __init__(
+        self, redis: Redis, settings: Settings, ledger: Ledger, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._redis = redis
+        self._settings = settings
+        self._ledger = ledger
+        self._clock = clock
+
+    def create(self, batch_id: str) -> None:
+        """Record a batch; its jobs are then made by `Ledger.create(..., batch=batch_id)`."""
+        now = self._clock()
+        expires = now + self._settings.retention
+        pipe = self._redis.pipeline()
+        pipe.hset(keys.batch(batch_id), mapping={"created_at": str(now), "expires_at": str(expires)})
+        pipe.expire(keys.batch(batch_id), int(self._settings.retention) + 1)
+        pipe.set(keys.known(batch_id), 1, ex=int(2 * self._settings.retention) + 1)
+        pipe.execute()
+
+    def get(self, batch_id: str) -> Batch:
+        """The batch with its counts; raises `batch-not-found` or `batch-gone`."""
+        fields = cast("dict[str, str]", self._redis.hgetall(keys.batch(batch_id)))
+        if not fields:
+            known = bool(self._redis.exists(keys.known(batch_id)))
+            raise missing(known, problems.BATCH_NOT_FOUND, problems.BATCH_GONE, "batch")
+        counts = Counter(job.status.value for job in self.jobs(batch_id))
+        return Batch(
+            id=batch_id,
+            request_counts=RequestCounts(total=counts.total(), **counts),
+            created_at=moment(float(fields["created_at"])),
+            expires_at=moment(float(fields["expires_at"])),
+        )
+
+    def jobs(self, batch_id: str) -> list[Job]:
+        """The batch's jobs that are still kept, in the order of submission."""
+        return self._ledger.read(cast("list[str]", self._redis.lrange(keys.batch_jobs(batch_id), 0, -1)))
+
+    def cancel(self, batch_id: str) -> Batch:
+        """Cancel what is open of the batch; raises `batch-not-found` or `batch-gone`."""
+        self.get(batch_id)
+        for job in self.jobs(batch_id):
+            if not job.status.terminal:
+                self._ledger.cancel(job.id)
+        return self.get(batch_id)

@@ -1,0 +1,277 @@
+"""The life of a job: create, claim, extend, commit, fail, release, cancel, delete, sweep."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import cast
+
+from redis import Redis
+from redis.client import Pipeline
+
+from common import problems
+from common.jobs import OPEN, Failure, InputInfo, Job, ModelInfo, Output, Progress, Status, Timings, moment
+from common.ledger import keys, records
+from common.ledger.sweep import RING_GRACE, Swept, sweep
+from common.ledger.transitions import Claim, Private, Step, change, done, held_by, transaction
+from common.ledger.workers import Workers
+from common.problems import Kind, Problem
+from common.settings import Settings
+
+
+class Ledger:
+    """Every job's record in Redis; see the package's docstring for the keys and the promise.
+
+    Methods raise `redis.RedisError` when Redis does not answer.
+    """
+
+    def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self._redis = redis
+        self._settings = settings
+        self._clock = clock
+        self._workers = Workers(redis, settings, clock)
+
+    # --- what the web tier does ---------------------------------------------------------------------------
+
+    def admit(self, pictures: int = 1) -> None:
+        """Raise `queue-full` when `pictures` more would exceed `max_open_jobs`."""
+        counts = self.counts()
+        open_jobs = sum(counts[status] for status in OPEN)
+        if open_jobs + pictures > self._settings.max_open_jobs:
+            raise problems.QUEUE_FULL(
+                f"{open_jobs} pictures are waiting already. Send this again in a minute, nothing of it was kept."
+            )
+
+    def create(
+        self,
+        job_id: str,
+        *,
+        input: InputInfo | None = None,
+        cached: tuple[ModelInfo, Output] | None = None,
+        error: Problem | None = None,
+        batch: str | None = None,
+        custom_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Record a job, in one transaction: waiting, or succeeded from the cache, or failed from the start.
+
+        Returns the earlier job instead, and records nothing, when `idempotency_key` made one from the same
+        picture; raises `idempotency-conflict` when it made one from another picture.
+        """
+        now = self._clock()
+        job = Job(
+            id=job_id,
+            status=Status.QUEUED,
+            input=input,
+            batch=batch,
+            custom_id=custom_id,
+            created_at=moment(now),
+            expires_at=moment(now + self._settings.retention),
+        )
+        if cached is not None:
+            model, output = cached
+            job = done(job, Status.SUCCEEDED, now, model=model, output=output, cached=True)
+        elif error is not None:
+            job = done(job, Status.FAILED, now, error=Failure.of(error))
+        idempotency = keys.idempotency(idempotency_key) if idempotency_key else None
+
+        fields: records.Fields = {**records.to_fields(job), "_ring_at": now + RING_GRACE}
+
+        def write(pipe: Pipeline) -> Job:
+            if idempotency and (earlier := self._earlier(cast("str | None", pipe.get(idempotency)), input)):
+                pipe.multi()
+                return earlier
+            pipe.multi()
+            pipe.hset(keys.job(job_id), mapping=fields)
+            pipe.zadd(keys.in_status(job.status), {job_id: 0})
+            pipe.zadd(keys.ALL, {job_id: 0})
+            pipe.zadd(keys.EXPIRING, {job_id: job.expires_at.timestamp()})
+            pipe.set(keys.known(job_id), 1, ex=int(2 * self._settings.retention) + 1)
+            if batch:
+                pipe.rpush(keys.batch_jobs(batch), job_id)
+                pipe.expire(keys.batch_jobs(batch), int(self._settings.retention) + 1)
+            if idempotency and input:
+                remembered = json.dumps({"id": job_id, "sha256": input.sha256})
+                pipe.set(idempotency, remembered, ex=int(self._settings.retention) + 1)
+            return job
+
+        return transaction(self._redis, write, *([idempotency] if idempotency else []))
+
+    def remembered(self, idempotency_key: str, input: InputInfo) -> Job | None:
+        """The job that `idempotency_key` made from the same picture; raises `idempotency-conflict`."""
+        stored = cast("str | None", self._redis.get(keys.idempotency(idempotency_key)))
+        return self._earlier(stored, input)
+
+    def cached(self, picture_sha256: str, model_version: str) -> Output | None:
+        """The caption that this model, with today's settings, made of the same picture before."""
+        stored = self._redis.get(keys.caption(picture_sha256, model_version, self._settings.caption_key))
+        return Output.model_validate_json(cast("str", stored)) if stored else None
+
+    def get(self, job_id: str) -> Job:
+        """The job with its progress; raises `job-not-found` or `job-gone`."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hgetall(keys.job(job_id))
+        pipe.exists(keys.known(job_id))
+        pipe.zrank(keys.in_status(Status.QUEUED), job_id)
+        fields, known, rank = pipe.execute()
+        job = records.from_fields(fields)
+        if job is None:
+            raise missing(known, problems.JOB_NOT_FOUND, problems.JOB_GONE, "job")
+        return job.model_copy(update={"progress": self._progress(job, rank)})
+
+    def recent(
+        self, *, status: Status | None = None, limit: int = 50, cursor: str | None = None
+    ) -> tuple[list[Job], str | None]:
+        """At most `limit` jobs, newest first, beginning after the job `cursor`, and the cursor of the rest."""
+        key = keys.in_status(status) if status else keys.ALL
+        newest = f"({cursor}" if cursor else "+"
+        ids = cast("list[str]", self._redis.zrevrangebylex(key, newest, "-", start=0, num=limit + 1))
+        jobs = self.read(ids[:limit])
+        return jobs, ids[limit - 1] if len(ids) > limit else None
+
+    def read(self, job_ids: Iterable[str]) -> list[Job]:
+        """Those of the jobs that exist, in the same order, without progress."""
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hgetall(keys.job(job_id))
+        jobs = (records.from_fields(fields) for fields in pipe.execute())
+        return [job for job in jobs if job is not None]
+
+    def counts(self) -> dict[Status, int]:
+        """How many jobs are in each state."""
+        pipe = self._redis.pipeline(transaction=False)
+        for status in Status:
+            pipe.zcard(keys.in_status(status))
+        return dict(zip(Status, pipe.execute(), strict=True))
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel an open job; a job that is done stays as it is. Raises `job-not-found` or `job-gone`."""
+
+        def step(job: Job, _: Mapping[str, str]) -> tuple[Job, Private] | None:
+            if job.status.terminal:
+                return None
+            return done(job, Status.CANCELED, self._clock()), {}
+
+        self._change(job_id, step)
+        return self.get(job_id)
+
+    def delete(self, job_id: str) -> None:
+        """Remove every trace of the job but the mark that its id was known; its picture is the caller's."""
+        key = keys.job(job_id)
+
+        def erase(pipe: Pipeline) -> None:
+            fields = cast("dict[str, str]", pipe.hgetall(key))
+            job = records.from_fields(fields)
+            pipe.multi()
+            pipe.delete(key, *([fields["_cache"]] if "_cache" in fields else []))
+            for index in (keys.ALL, keys.LEASED, keys.EXPIRING, *map(keys.in_status, Status)):
+                pipe.zrem(index, job_id)
+            if job and job.batch:
+                pipe.lrem(keys.batch_jobs(job.batch), 1, job_id)
+
+        transaction(self._redis, erase, key)
+
+    # --- what a worker does -------------------------------------------------------------------------------
+
+    def claim(self, job_id: str) -> Claim | None:
+        """Take a waiting job, for `lease_seconds`; None when it is not waiting (any more)."""
+        token = secrets.token_hex(8)
+        lease_until = self._clock() + self._settings.lease_seconds
+
+        def step(job: Job, _: Mapping[str, str]) -> tuple[Job, Private] | None:
+            if job.status is not Status.QUEUED:
+                return None
+            update = {
+                "status": Status.PROCESSING,
+                "attempts": job.attempts + 1,
+                "started_at": moment(self._clock()),
+            }
+            return job.model_copy(update=update), {"_token": token, "_lease_until": lease_until}
+
+        job = self._change(job_id, step)
+        return Claim(job, token) if job else None
+
+    def extend(self, claims: Iterable[Claim]) -> list[Claim]:
+        """Begin the leases anew; returns the claims that were lost (canceled, deleted or given to another)."""
+        lease_until = self._clock() + self._settings.lease_seconds
+
+        def extended(claim: Claim) -> Job | None:
+            return self._change(claim.id, held_by(claim, lambda job: (job, {"_lease_until": lease_until})))
+
+        return [claim for claim in claims if extended(claim) is None]
+
+    def commit(self, claim: Claim, output: Output, *, model: ModelInfo, timings: Timings) -> bool:
+        """Write the caption; False, and nothing is written, when the claim does not hold any more."""
+        picture = claim.job.input
+        cache = keys.caption(picture.sha256, model.version, self._settings.caption_key) if picture else None
+
+        def step(job: Job) -> tuple[Job, Private]:
+            captioned = done(
+                job, Status.SUCCEEDED, self._clock(), output=output, model=model, timings=timings
+            )
+            return captioned, {"_cache": cache} if cache else {}
+
+        def remember(pipe: Pipeline) -> None:
+            if cache:
+                pipe.set(cache, output.model_dump_json(), ex=int(self._settings.retention) + 1)
+
+        return self._change(claim.id, held_by(claim, step), remember) is not None
+
+    def fail(self, claim: Claim, problem: Problem) -> bool:
+        """Write why there is no caption; False when the claim does not hold any more."""
+
+        def step(job: Job) -> tuple[Job, Private]:
+            return done(job, Status.FAILED, self._clock(), error=Failure.of(problem)), {}
+
+        return self._change(claim.id, held_by(claim, step)) is not None
+
+    def release(self, claim: Claim) -> bool:
+        """Hand a job back untouched, as a worker that shuts down does: the attempt does not count."""
+
+        def step(job: Job) -> tuple[Job, Private]:
+            waiting = job.model_copy(
+                update={"status": Status.QUEUED, "attempts": job.attempts - 1, "started_at": None}
+            )
+            return waiting, {"_ring_at": 0}
+
+        return self._change(claim.id, held_by(claim, step)) is not None
+
+    def sweep(self) -> Swept:
+        """Take back the jobs of workers that fell silent, and say what to ring again and what to delete.
+
+        Call it about once a second from every worker: one of them does it at a time.
+        """
+        return sweep(self._redis, self._clock(), self._settings.max_attempts)
+
+    # --- how ----------------------------------------------------------------------------------------------
+
+    def _change(self, job_id: str, step: Step, also: Callable[[Pipeline], None] | None = None) -> Job | None:
+        return change(self._redis, job_id, step, also)
+
+    def _earlier(self, remembered: str | None, input: InputInfo | None) -> Job | None:
+        """The job that an Idempotency-Key's entry names, if it is still kept."""
+        if not remembered:
+            return None
+        entry = json.loads(remembered)
+        if input is None or entry["sha256"] != input.sha256:
+            raise problems.IDEMPOTENCY_CONFLICT(
+                "This Idempotency-Key was sent before with another picture. Use a new key for a new picture."
+            )
+        return next(iter(self.read([entry["id"]])), None)
+
+    def _progress(self, job: Job, rank: int | None) -> Progress:
+        """`rank` is the job's place among the waiting ones, None for a job that is not waiting."""
+        if job.status.terminal:
+            return Progress(position=0, eta_seconds=0.0)
+        position = rank or 0
+        rate = sum(worker.pictures_per_second or 0.0 for worker in self._workers.alive())
+        return Progress(position=position, eta_seconds=round((position + 1) / rate, 1) if rate else None)
+
+
+def missing(known: bool, not_found: Kind, gone: Kind, what: str) -> Problem:
+    """The problem of an id without a record: `gone` if there was one, else `not_found`."""
+    if known:
+        return gone(f"This {what} was deleted, by request or because its time was over.")
+    return not_found(f"No {what} has this id. Check the address, or send the picture again.")

@@ -1,0 +1,78 @@
+"""What the sweeper looks for: silent workers, lost bells, and jobs whose time is over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+from redis import Redis
+
+from common import problems
+from common.jobs import Failure, Job, Status
+from common.ledger import keys
+from common.ledger.transitions import Private, change, done
+
+#: Seconds a waiting job's bell may take before it counts as lost and is rung again; doubles at each ring, as
+#: a bell may also just be standing in a long queue.
+RING_GRACE = 10.0
+#: A bell is repeated at least this often, in seconds.
+RING_CAP = 600.0
+#: Only the oldest waiting jobs are rung again: the broker's queue is in order, so a bell is late only if the
+#: job is at the head, and a long queue must not be doubled every few seconds.
+HEAD_OF_QUEUE = 64
+#: Leases and expired jobs looked at in one sweep, so that a sweep stays short.
+SWEEP_LIMIT = 200
+#: Milliseconds for which one sweeper keeps the others from sweeping.
+SWEEP_HOLD_MS = 900
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep found to be done: jobs to ring again, and jobs whose time is over."""
+
+    ring: list[str] = field(default_factory=list)
+    expired: list[str] = field(default_factory=list)
+
+
+def sweep(redis: Redis, now: float, max_attempts: int) -> Swept:
+    """One sweep; finds nothing when another process swept less than a second ago."""
+    if not redis.set(keys.SWEEPING, 1, nx=True, px=SWEEP_HOLD_MS):
+        return Swept()
+    overdue = cast("list[str]", redis.zrangebyscore(keys.LEASED, 0, now, start=0, num=SWEEP_LIMIT))
+    returned = [job_id for job_id in overdue if _take_back(redis, job_id, now, max_attempts)]
+    head = cast("list[str]", redis.zrange(keys.in_status(Status.QUEUED), 0, HEAD_OF_QUEUE - 1))
+    unheard = [job_id for job_id in head if _count_ring(redis, job_id, now)]
+    expired = cast("list[str]", redis.zrangebyscore(keys.EXPIRING, 0, now, start=0, num=SWEEP_LIMIT))
+    return Swept(ring=returned + unheard, expired=expired)
+
+
+def _take_back(redis: Redis, job_id: str, now: float, max_attempts: int) -> bool:
+    """Whether the job of a silent worker waits again; one that was tried too often fails instead."""
+
+    def step(job: Job, private: Mapping[str, str]) -> tuple[Job, Private] | None:
+        if job.status is not Status.PROCESSING or float(private["_lease_until"]) > now:
+            return None  # extended or finished meanwhile
+        if job.attempts < max_attempts:
+            waiting = job.model_copy(update={"status": Status.QUEUED, "started_at": None})
+            return waiting, {"_ring_at": now + RING_GRACE, "_rings": 0}
+        lost = problems.WORKER_LOST(
+            f"A worker stopped {job.attempts} times while it captioned this picture, so it was given up. "
+            "Try another copy of the picture, for example saved again as JPEG."
+        )
+        return done(job, Status.FAILED, now, error=Failure.of(lost)), {}
+
+    job = change(redis, job_id, step)
+    return job is not None and job.status is Status.QUEUED
+
+
+def _count_ring(redis: Redis, job_id: str, now: float) -> bool:
+    """Whether a waiting job's bell must have been lost; it counts as rung now."""
+
+    def step(job: Job, private: Mapping[str, str]) -> tuple[Job, Private] | None:
+        if job.status is not Status.QUEUED or float(private["_ring_at"]) > now:
+            return None
+        rings = int(private.get("_rings", 0)) + 1
+        return job, {"_ring_at": now + min(RING_GRACE * 2**rings, RING_CAP), "_rings": rings}
+
+    return change(redis, job_id, step) is not None

@@ -1,0 +1,88 @@
+"""Every error a person can meet: its HTTP status, its stable type and a sentence that says what to do.
+
+The JSON form is RFC 9457 (`application/problem+json`). A `Problem` is raised where the trouble is found and
+carried as it is to whoever reports it: an HTTP answer, a failed job's `error`, or a line of the CLI.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+#: Prefix of every problem's `type`. A relative reference (RFC 9457 §3.1.1), so that it holds on any host.
+TYPE_PREFIX = "/problems/"
+CONTENT_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of problem: what stays the same each time it occurs."""
+
+    slug: str
+    status: int
+    title: str
+
+    @property
+    def type(self) -> str:
+        return TYPE_PREFIX + self.slug
+
+    def __call__(self, detail: str, **extensions: Any) -> Problem:
+        """An occurrence of this kind; `detail` is a whole sentence, `extensions` are further JSON members."""
+        return Problem(self, detail, extensions)
+
+
+class Problem(Exception):
+    """One occurrence of a kind of problem, with the sentence for the person who met it."""
+
+    def __init__(self, kind: Kind, detail: str, extensions: dict[str, Any] | None = None) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.extensions = extensions or {}
+
+    @property
+    def status(self) -> int:
+        return self.kind.status
+
+    def body(self) -> dict[str, Any]:
+        """The members of the RFC 9457 object."""
+        return {
+            "type": self.kind.type,
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "detail": self.detail,
+            **self.extensions,
+        }
+
+
+# What is wrong with a picture.
+EMPTY_UPLOAD = Kind("empty-upload", 400, "The file is empty")
+MISSING_IMAGE = Kind("missing-image", 400, "No picture was sent")
+UNSUPPORTED_IMAGE = Kind("unsupported-image", 415, "Not a picture that can be read")
+DAMAGED_IMAGE = Kind("damaged-image", 422, "The picture is damaged")
+IMAGE_TOO_LARGE = Kind("image-too-large", 413, "The picture has too many pixels")
+UPLOAD_TOO_LARGE = Kind("upload-too-large", 413, "The file is too large")
+
+# What is wrong with a request.
+BAD_REQUEST = Kind("bad-request", 400, "The request cannot be understood")
+TOO_MANY_IMAGES = Kind("too-many-images", 413, "Too many pictures in one request")
+IDEMPOTENCY_CONFLICT = Kind("idempotency-conflict", 422, "The Idempotency-Key was used for another picture")
+FOREIGN_ORIGIN = Kind("foreign-origin", 403, "The request came from another site")
+JOB_NOT_FOUND = Kind("job-not-found", 404, "No such job")
+BATCH_NOT_FOUND = Kind("batch-not-found", 404, "No such batch")
+JOB_GONE = Kind("job-gone", 410, "The job is no longer kept")
+BATCH_GONE = Kind("batch-gone", 410, "The batch is no longer kept")
+NOT_FOUND = Kind("not-found", 404, "There is nothing at this address")
+METHOD_NOT_ALLOWED = Kind("method-not-allowed", 405, "This address does not take that method")
+
+# What is wrong with the service.
+QUEUE_FULL = Kind("queue-full", 503, "Too many pictures are waiting")
+STORE_UNAVAILABLE = Kind("store-unavailable", 503, "The job store does not answer")
+STORAGE_FULL = Kind("storage-full", 507, "There is no room to keep the picture")
+NOT_READY = Kind("not-ready", 503, "The service is not ready to caption")
+WORKER_LOST = Kind("worker-lost", 500, "The worker stopped while captioning")
+UPLOAD_LOST = Kind("upload-lost", 500, "The uploaded picture can no longer be read")
+INTERNAL = Kind("internal", 500, "Something went wrong on the server")
+
+#: Every kind by its slug; docs/api.md lists them all, and a test fails when one is missing there.
+KINDS: dict[str, Kind] = {kind.slug: kind for kind in list(vars().values()) if isinstance(kind, Kind)}

@@ -1,0 +1,66 @@
+"""The Celery configuration and the name of its task, so that web can ring without importing the worker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from common.settings import Settings
+
+CAPTION_TASK = "captiond.caption"
+
+#: Task threads per picture of a full batch: one batch is decoded while another is captioned.
+THREADS_PER_PICTURE = 2
+
+log = logging.getLogger(__name__)
+
+
+def make_celery(settings: Settings) -> Celery:
+    """Celery as this service uses it: a doorbell that carries job ids, never pictures or results.
+
+    Early acknowledgement is safe as the ledger, not the broker, remembers the job; late acknowledgement on a
+    threads pool ends the worker when Redis restarts.
+    """
+    celery = Celery("captiond", broker=settings.broker_location)
+    celery.conf.update(
+        task_default_queue="captiond",
+        task_acks_late=False,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_serializer="json",
+        accept_content=["json"],
+        worker_pool="threads",
+        worker_concurrency=THREADS_PER_PICTURE * settings.max_batch,
+        worker_prefetch_multiplier=1,
+        worker_soft_shutdown_timeout=30.0,
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=2.0,
+        broker_transport_options={
+            "visibility_timeout": 600,
+            "unacked_restore_interval": 5,
+            "socket_keepalive": True,
+            "socket_connect_timeout": 2.0,
+            "socket_timeout": 30.0,
+            "health_check_interval": 10,
+            "max_retries": 1,
+        },
+    )
+    return celery
+
+
+def ring(celery: Celery, job_ids: Iterable[str]) -> None:
+    """Tell the workers that these jobs wait.
+
+    A broker that does not answer is only logged: the jobs are in the ledger, and the sweeper rings again.
+    """
+    try:
+        with celery.producer_or_acquire() as producer:
+            for job_id in job_ids:
+                celery.send_task(CAPTION_TASK, (job_id,), task_id=job_id, producer=producer, retry=False)
+    except (OperationalError, OSError) as error:
+        log.warning("The broker does not answer (%s); the sweeper will ring for the waiting jobs.", error)

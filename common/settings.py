@@ -1,0 +1,103 @@
+"""Every knob of the service, documented once; the only place that reads the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+#: The checkout (or installation) that holds `models/demo` and a `student_epoch6.pt` placed by hand.
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """The settings of one process, read from `CAPTIOND_*` environment variables.
+
+    Raises `pydantic.ValidationError`, which names the variable, when a value cannot be used.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="CAPTIOND_", frozen=True, extra="ignore")
+
+    data: Path = Field(
+        Path("data"), description="Folder for uploads, logs, fetched weights and the private Redis."
+    )
+    host: str = Field("127.0.0.1", description="Address the web server listens on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port the web server listens on.")
+    log_level: str = Field(
+        "INFO", description="Least severe level that is logged: DEBUG, INFO, WARNING or ERROR."
+    )
+
+    redis_url: str | None = Field(
+        None,
+        description="Redis that holds the jobs, e.g. `redis://127.0.0.1:6379/0`. Unset, `captiond serve` starts a "
+        "private one; a worker or web server started by hand uses `redis://127.0.0.1:6379/0`.",
+    )
+    broker_url: str | None = Field(None, description="Celery's broker; unset, the Redis that holds the jobs.")
+    uploads_url: str | None = Field(
+        None,
+        description="Where pictures are kept, any fsspec URL (`s3://bucket/prefix`); unset, `DATA/uploads`.",
+    )
+
+    model: str = Field(
+        "auto",
+        description="What captions: `auto` (the deployed student, else the demo), `demo`, a `.pt` file, a folder in "
+        "Hugging Face form, or a hub id.",
+    )
+    model_url: str = Field(
+        "https://drive.google.com/uc?id=1w7hY_dpYc-QJ_qUzBkz-2uBqxnfS0lko",
+        description="Where `auto` downloads `student_epoch6.pt` from (Google Drive, by gdown).",
+    )
+    processor: str = Field(
+        "Salesforce/blip-image-captioning-base",
+        description="Tokenizer and picture settings for a `.pt` student: a hub id or a local folder.",
+    )
+    text_heads: PositiveInt = Field(8, description="Attention heads of a `.pt` student's text decoder.")
+    vision_heads: PositiveInt = Field(12, description="Attention heads of a `.pt` student's vision encoder.")
+    beams: PositiveInt = Field(5, description="Beams of the search for a caption.")
+    max_length: int = Field(32, ge=2, description="Longest caption, in tokens, with its start and end token.")
+    max_batch: PositiveInt = Field(8, description="Most pictures in one call of the model.")
+
+    lease_seconds: PositiveFloat = Field(
+        30.0, description="How long a worker may be silent before its jobs are given to another."
+    )
+    max_attempts: PositiveInt = Field(
+        3, description="How often a job is tried before it fails as `worker-lost`."
+    )
+    retention: PositiveFloat = Field(
+        7 * 86400.0, description="Seconds after which a job and its picture are deleted."
+    )
+
+    max_upload_bytes: PositiveInt = Field(20 * 2**20, description="Largest picture accepted, in bytes.")
+    max_pixels: PositiveInt = Field(
+        50_000_000, description="Largest picture accepted, in pixels (width x height)."
+    )
+    max_batch_items: PositiveInt = Field(1000, description="Most pictures in one batch request.")
+    max_open_jobs: PositiveInt = Field(
+        10_000,
+        description="Jobs that may wait or run at once; more are refused with 503 until some are done.",
+    )
+    ready_seconds: float = Field(
+        10.0, ge=1, description="A worker not heard for this long is no longer counted as ready."
+    )
+
+    @property
+    def redis_location(self) -> str:
+        """URL of the Redis that holds the jobs."""
+        return self.redis_url or "redis://127.0.0.1:6379/0"
+
+    @property
+    def broker_location(self) -> str:
+        """URL of Celery's broker. Celery spells a Unix socket's scheme `redis+socket`, redis-py `unix`."""
+        url = self.broker_url or self.redis_location
+        return "redis+socket" + url.removeprefix("unix") if url.startswith("unix:") else url
+
+    @property
+    def uploads_location(self) -> str:
+        """fsspec URL of the folder that holds the uploaded pictures."""
+        return self.uploads_url or (self.data / "uploads").absolute().as_uri()
+
+    @property
+    def caption_key(self) -> str:
+        """The generation settings that, beside picture and model, decide a caption; part of the cache's key."""
+        return f"beams{self.beams}-length{self.max_length}"

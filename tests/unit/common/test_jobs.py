@@ -1,0 +1,60 @@
+"""The API's JSON is what the models say."""
+
+from __future__ import annotations
+
+from common.jobs import Alternative, InputInfo, Job, ModelInfo, Output, Status, Timings, moment, new_id
+
+
+def test_a_finished_job_reads_as_documented() -> None:
+    job = Job(
+        id="018f",
+        status=Status.SUCCEEDED,
+        model=ModelInfo(name="student_epoch6", version="sha256:1f0c"),
+        input=InputInfo(filename="dog.jpg", sha256="ab", bytes=84213, format="JPEG", width=640, height=480),
+        output=Output(
+            caption="a dog runs", score=-0.5, alternatives=(Alternative(caption="a dog", score=-0.9),)
+        ),
+        attempts=1,
+        created_at=moment(0),
+        started_at=moment(1.5),
+        completed_at=moment(2),
+        expires_at=moment(86400),
+        timings=Timings(queue_seconds=1.5, model_seconds=0.4, batch_size=8),
+    )
+
+    assert job.body() == {
+        "id": "018f",
+        "status": "succeeded",
+        "batch": None,
+        "custom_id": None,
+        "model": {"name": "student_epoch6", "version": "sha256:1f0c", "demo": False},
+        "input": {
+            "filename": "dog.jpg",
+            "sha256": "ab",
+            "bytes": 84213,
+            "format": "JPEG",
+            "width": 640,
+            "height": 480,
+        },
+        "output": {
+            "caption": "a dog runs",
+            "score": -0.5,
+            "alternatives": [{"caption": "a dog", "score": -0.9}],
+        },
+        "error": None,
+        "progress": None,
+        "cached": False,
+        "attempts": 1,
+        "created_at": "1970-01-01T00:00:00.000Z",
+        "started_at": "1970-01-01T00:00:01.500Z",
+        "completed_at": "1970-01-01T00:00:02.000Z",
+        "expires_at": "1970-01-02T00:00:00.000Z",
+        "timings": {"queue_seconds": 1.5, "model_seconds": 0.4, "batch_size": 8},
+        "urls": {"self": "/v1/jobs/018f", "cancel": "/v1/jobs/018f/cancel", "image": "/v1/jobs/018f/image"},
+    }
+
+
+def test_ids_sort_by_the_time_they_were_made() -> None:
+    ids = [new_id() for _ in range(1000)]
+
+    assert ids == sorted(ids)

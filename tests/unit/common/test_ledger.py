@@ -1,0 +1,410 @@
+"""The ledger's promise: captioned at least once, written exactly once, nothing lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import fakeredis
+import pytest
+from redis import Redis
+
+from common import problems
+from common.jobs import InputInfo, Job, ModelInfo, Output, Status, Timings, new_id
+from common.ledger import Batches, Claim, Ledger, Worker, Workers
+from common.problems import Problem
+from common.settings import Settings
+
+MODEL = ModelInfo(name="demo", version="sha256:1", demo=True)
+PICTURE = InputInfo(filename="dog.jpg", sha256="d0", bytes=3, format="JPEG", width=4, height=5)
+CAPTION = Output(caption="a dog", score=-1.0)
+TIMINGS = Timings(queue_seconds=0.5, model_seconds=0.1, batch_size=2)
+
+
+class Clock:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(lease_seconds=30, max_attempts=3, retention=1000, max_open_jobs=4)
+
+
+@pytest.fixture
+def redis() -> Iterator[Redis]:
+    with fakeredis.FakeStrictRedis(decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def ledger(redis: Redis, settings: Settings, clock: Clock) -> Ledger:
+    return Ledger(redis, settings, clock)
+
+
+def wait_in(ledger: Ledger, **kwargs: object) -> Job:
+    return ledger.create(new_id(), input=PICTURE, **kwargs)  # type: ignore[arg-type]
+
+
+def claimed(ledger: Ledger, job: Job) -> Claim:
+    claim = ledger.claim(job.id)
+    assert claim is not None
+    return claim
+
+
+def sweep(ledger: Ledger, redis: Redis) -> tuple[list[str], list[str]]:
+    redis.delete("sweeping")  # its expiry follows the real clock
+    swept = ledger.sweep()
+    return swept.ring, swept.expired
+
+
+class TestCreate:
+    def test_a_new_job_waits_and_says_what_was_uploaded(self, ledger: Ledger) -> None:
+        job = ledger.get(wait_in(ledger).id)
+
+        assert (job.status, job.input, job.attempts) == (Status.QUEUED, PICTURE, 0)
+        assert job.expires_at.timestamp() - job.created_at.timestamp() == 1000
+
+    def test_a_job_answered_from_the_cache_is_done_at_once(self, ledger: Ledger) -> None:
+        job = ledger.get(wait_in(ledger, cached=(MODEL, CAPTION)).id)
+
+        assert (job.status, job.cached, job.output) == (Status.SUCCEEDED, True, CAPTION)
+        assert ledger.claim(job.id) is None
+
+    def test_the_same_idempotency_key_and_picture_give_the_same_job(self, ledger: Ledger) -> None:
+        first = wait_in(ledger, idempotency_key="k")
+        second = wait_in(ledger, idempotency_key="k")
+
+        assert second.id == first.id
+        assert ledger.counts()[Status.QUEUED] == 1
+        remembered = ledger.remembered("k", PICTURE)
+        assert remembered and remembered.id == first.id
+
+    def test_the_same_idempotency_key_with_another_picture_is_refused(self, ledger: Ledger) -> None:
+        wait_in(ledger, idempotency_key="k")
+
+        with pytest.raises(Problem) as refused:
+            ledger.create(new_id(), input=PICTURE.model_copy(update={"sha256": "e1"}), idempotency_key="k")
+        assert refused.value.kind is problems.IDEMPOTENCY_CONFLICT
+
+    def test_a_full_queue_admits_no_more(self, ledger: Ledger) -> None:
+        for _ in range(3):
+            wait_in(ledger)
+        ledger.admit(1)
+
+        with pytest.raises(Problem) as refused:
+            ledger.admit(2)
+        assert refused.value.kind is problems.QUEUE_FULL
+
+
+class TestGet:
+    def test_an_unknown_id_is_not_found_and_a_deleted_one_is_gone(self, ledger: Ledger) -> None:
+        job = wait_in(ledger)
+        ledger.delete(job.id)
+
+        with pytest.raises(Problem) as gone:
+            ledger.get(job.id)
+        with pytest.raises(Problem) as unknown:
+            ledger.get(new_id())
+        assert (gone.value.kind, unknown.value.kind) == (problems.JOB_GONE, problems.JOB_NOT_FOUND)
+
+    def test_progress_counts_the_pictures_before_this_one(self, ledger: Ledger) -> None:
+        jobs = [wait_in(ledger) for _ in range(3)]
+
+        positions = [ledger.get(job.id).progress for job in jobs]
+
+        assert [progress and progress.position for progress in positions] == [0, 1, 2]
+
+    def test_the_estimate_follows_the_speed_the_workers_announce(
+        self, ledger: Ledger, redis: Redis, settings: Settings, clock: Clock
+    ) -> None:
+        Workers(redis, settings, clock).announce(Worker(name="w", model=MODEL, pictures_per_second=0.5))
+        wait_in(ledger)
+
+        progress = ledger.get(wait_in(ledger).id).progress
+
+        assert progress and progress.eta_seconds == 4.0
+
+    def test_recent_jobs_come_newest_first_in_pages(self, ledger: Ledger) -> None:
+        ids = [wait_in(ledger).id for _ in range(5)]
+
+        first, cursor = ledger.recent(limit=3)
+        rest, end = ledger.recent(limit=3, cursor=cursor)
+
+        assert [job.id for job in first + rest] == ids[::-1]
+        assert end is None
+
+    def test_recent_jobs_can_be_those_in_one_state(self, ledger: Ledger) -> None:
+        first, second = wait_in(ledger), wait_in(ledger)
+        ledger.cancel(first.id)
+
+        jobs, _ = ledger.recent(status=Status.QUEUED)
+
+        assert [job.id for job in jobs] == [second.id]
+
+
+class TestClaim:
+    def test_a_claimed_job_is_not_claimed_twice(self, ledger: Ledger) -> None:
+        job = wait_in(ledger)
+
+        assert claimed(ledger, job).job.attempts == 1
+        assert ledger.claim(job.id) is None
+
+    def test_of_many_workers_at_once_exactly_one_gets_the_job(self, ledger: Ledger) -> None:
+        job = wait_in(ledger)
+
+        with ThreadPoolExecutor(8) as pool:
+            claims = list(pool.map(ledger.claim, [job.id] * 16))
+
+        assert sum(claim is not None for claim in claims) == 1
+
+    def test_a_job_that_does_not_exist_cannot_be_claimed(self, ledger: Ledger) -> None:
+        assert ledger.claim(new_id()) is None
+
+
+class TestCommit:
+    def test_the_caption_is_written_with_model_and_timings(self, ledger: Ledger) -> None:
+        claim = claimed(ledger, wait_in(ledger))
+
+        assert ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+
+        job = ledger.get(claim.id)
+        assert (job.status, job.output, job.model, job.timings) == (
+            Status.SUCCEEDED,
+            CAPTION,
+            MODEL,
+            TIMINGS,
+        )
+
+    def test_a_second_commit_is_refused(self, ledger: Ledger) -> None:
+        claim = claimed(ledger, wait_in(ledger))
+        ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+
+        assert not ledger.commit(claim, Output(caption="late"), model=MODEL, timings=TIMINGS)
+        assert ledger.get(claim.id).output == CAPTION
+
+    def test_a_worker_that_lost_its_lease_cannot_write_over_its_successor(
+        self, ledger: Ledger, redis: Redis, clock: Clock
+    ) -> None:
+        paused = claimed(ledger, wait_in(ledger))
+        clock.advance(31)
+        sweep(ledger, redis)
+        successor = claimed(ledger, paused.job)
+
+        assert not ledger.commit(paused, Output(caption="late"), model=MODEL, timings=TIMINGS)
+        assert ledger.commit(successor, CAPTION, model=MODEL, timings=TIMINGS)
+        assert ledger.get(paused.id).output == CAPTION
+
+    def test_a_committed_caption_is_found_for_the_same_picture_and_model_only(self, ledger: Ledger) -> None:
+        claim = claimed(ledger, wait_in(ledger))
+        ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+
+        assert ledger.cached("d0", "sha256:1") == CAPTION
+        assert ledger.cached("d0", "sha256:2") is None
+
+    def test_a_failure_keeps_the_problem(self, ledger: Ledger) -> None:
+        claim = claimed(ledger, wait_in(ledger))
+
+        assert ledger.fail(claim, problems.DAMAGED_IMAGE("It is cut off."))
+
+        job = ledger.get(claim.id)
+        assert job.status is Status.FAILED
+        assert job.error and job.error.type == "/problems/damaged-image"
+
+
+class TestCancel:
+    def test_a_waiting_job_is_canceled_and_never_claimed(self, ledger: Ledger) -> None:
+        job = wait_in(ledger)
+
+        assert ledger.cancel(job.id).status is Status.CANCELED
+        assert ledger.claim(job.id) is None
+
+    def test_the_caption_of_a_job_canceled_meanwhile_is_not_written(self, ledger: Ledger) -> None:
+        claim = claimed(ledger, wait_in(ledger))
+        ledger.cancel(claim.id)
+
+        assert not ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+        assert ledger.get(claim.id).output is None
+
+    def test_a_finished_job_stays_as_it_is(self, ledger: Ledger) -> None:
+        claim = claimed(ledger, wait_in(ledger))
+        ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+
+        assert ledger.cancel(claim.id).status is Status.SUCCEEDED
+
+
+class TestSweep:
+    def test_the_job_of_a_silent_worker_waits_again(self, ledger: Ledger, redis: Redis, clock: Clock) -> None:
+        claim = claimed(ledger, wait_in(ledger))
+        clock.advance(31)
+
+        ring, _ = sweep(ledger, redis)
+
+        assert ring == [claim.id]
+        assert ledger.get(claim.id).status is Status.QUEUED
+
+    def test_a_heartbeat_keeps_the_lease(self, ledger: Ledger, redis: Redis, clock: Clock) -> None:
+        claim = claimed(ledger, wait_in(ledger))
+        clock.advance(20)
+        assert ledger.extend([claim]) == []
+        clock.advance(20)
+
+        assert sweep(ledger, redis) == ([], [])
+        assert ledger.get(claim.id).status is Status.PROCESSING
+
+    def test_a_heartbeat_names_the_claims_that_were_lost(self, ledger: Ledger) -> None:
+        kept, lost = (claimed(ledger, wait_in(ledger)) for _ in range(2))
+        ledger.cancel(lost.id)
+
+        assert ledger.extend([kept, lost]) == [lost]
+
+    def test_a_picture_that_kills_its_workers_fails_in_the_end(
+        self, ledger: Ledger, redis: Redis, clock: Clock
+    ) -> None:
+        job = wait_in(ledger)
+        for _ in range(3):
+            claimed(ledger, job)
+            clock.advance(31)
+            sweep(ledger, redis)
+
+        failed = ledger.get(job.id)
+        assert (failed.status, failed.attempts) == (Status.FAILED, 3)
+        assert failed.error and failed.error.type == "/problems/worker-lost"
+
+    def test_a_job_whose_bell_was_lost_is_rung_again_less_and_less_often(
+        self, ledger: Ledger, redis: Redis, clock: Clock
+    ) -> None:
+        job = wait_in(ledger)
+        rung = []
+        for second in range(75):
+            if sweep(ledger, redis)[0] == [job.id]:
+                rung.append(second)
+            clock.advance(1)
+
+        assert rung == [10, 30, 70]
+
+    def test_a_job_handed_back_is_rung_at_once_and_its_attempt_does_not_count(
+        self, ledger: Ledger, redis: Redis
+    ) -> None:
+        claim = claimed(ledger, wait_in(ledger))
+        assert ledger.release(claim)
+
+        assert sweep(ledger, redis) == ([claim.id], [])
+        assert ledger.get(claim.id).attempts == 0
+
+    def test_only_one_of_several_sweepers_sweeps(self, ledger: Ledger, clock: Clock) -> None:
+        wait_in(ledger)
+        clock.advance(11)
+
+        assert [len(ledger.sweep().ring), len(ledger.sweep().ring)] == [1, 0]
+
+    def test_a_job_whose_time_is_over_is_named_until_it_is_deleted(
+        self, ledger: Ledger, redis: Redis, clock: Clock
+    ) -> None:
+        job = wait_in(ledger)
+        ledger.cancel(job.id)
+        clock.advance(1001)
+
+        assert sweep(ledger, redis)[1] == [job.id]
+        ledger.delete(job.id)
+        assert sweep(ledger, redis)[1] == []
+
+
+class TestDelete:
+    def test_nothing_but_the_mark_of_the_id_is_left(self, ledger: Ledger, redis: Redis) -> None:
+        claim = claimed(ledger, wait_in(ledger))
+        ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+
+        ledger.delete(claim.id)
+
+        assert redis.keys() == [f"known:{claim.id}"]
+
+    def test_a_job_deleted_while_it_is_captioned_stays_deleted(self, ledger: Ledger, redis: Redis) -> None:
+        claim = claimed(ledger, wait_in(ledger))
+        ledger.delete(claim.id)
+
+        assert not ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+        assert redis.keys() == [f"known:{claim.id}"]
+
+
+class TestBatches:
+    @pytest.fixture
+    def batches(self, redis: Redis, settings: Settings, ledger: Ledger, clock: Clock) -> Batches:
+        return Batches(redis, settings, ledger, clock)
+
+    def test_counts_follow_the_jobs(self, ledger: Ledger, batches: Batches) -> None:
+        batches.create(batch := new_id())
+        first = wait_in(ledger, batch=batch, custom_id="one")
+        wait_in(ledger, batch=batch)
+        ledger.create(new_id(), error=problems.EMPTY_UPLOAD("It is empty."), batch=batch)
+        ledger.commit(claimed(ledger, first), CAPTION, model=MODEL, timings=TIMINGS)
+
+        counts = batches.get(batch).request_counts
+
+        assert counts.model_dump() == {
+            "total": 3,
+            "queued": 1,
+            "processing": 0,
+            "succeeded": 1,
+            "failed": 1,
+            "canceled": 0,
+        }
+
+    def test_canceling_leaves_what_is_done(self, ledger: Ledger, batches: Batches) -> None:
+        batches.create(batch := new_id())
+        done = wait_in(ledger, batch=batch)
+        ledger.commit(claimed(ledger, done), CAPTION, model=MODEL, timings=TIMINGS)
+        wait_in(ledger, batch=batch)
+
+        counts = batches.cancel(batch).request_counts
+
+        assert (counts.succeeded, counts.canceled) == (1, 1)
+
+    def test_an_unknown_batch_is_not_found_and_an_expired_one_gone(
+        self, batches: Batches, redis: Redis
+    ) -> None:
+        batches.create(batch := new_id())
+        redis.delete(f"batch:{batch}")  # as its expiry does
+
+        with pytest.raises(Problem) as gone:
+            batches.get(batch)
+        with pytest.raises(Problem) as unknown:
+            batches.get(new_id())
+        assert (gone.value.kind, unknown.value.kind) == (problems.BATCH_GONE, problems.BATCH_NOT_FOUND)
+
+
+class TestWorkers:
+    def test_a_silent_worker_is_not_alive_and_later_forgotten(
+        self, redis: Redis, settings: Settings, clock: Clock
+    ) -> None:
+        workers = Workers(redis, settings, clock)
+        workers.announce(Worker(name="w", model=MODEL))
+        assert [worker.name for worker in workers.alive()] == ["w"]
+
+        clock.advance(11)
+        assert workers.alive() == []
+        assert redis.hlen("workers") == 1
+        clock.advance(60)
+        assert workers.alive() == []
+        assert redis.hlen("workers") == 0
+
+    def test_a_worker_that_leaves_is_not_alive(self, redis: Redis, settings: Settings, clock: Clock) -> None:
+        workers = Workers(redis, settings, clock)
+        workers.announce(Worker(name="w", model=MODEL))
+
+        workers.leave("w")
+
+        assert workers.alive() == []

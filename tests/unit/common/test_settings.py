@@ -1,0 +1,38 @@
+"""Settings come from the environment, with types."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from common.settings import Settings
+
+
+def test_a_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPTIOND_MAX_BATCH", "3")
+
+    assert Settings().max_batch == 3
+
+
+def test_a_value_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPTIOND_BEAMS", "many")
+
+    with pytest.raises(ValidationError, match="beams"):
+        Settings()
+
+
+def test_celery_gets_its_own_spelling_of_a_unix_socket() -> None:
+    assert Settings(redis_url="unix:///run/redis.sock").broker_location == "redis+socket:///run/redis.sock"
+
+
+def test_the_broker_can_be_another_server() -> None:
+    settings = Settings(redis_url="redis://one/0", broker_url="amqp://two//")
+
+    assert (settings.redis_location, settings.broker_location) == ("redis://one/0", "amqp://two//")
+
+
+def test_pictures_are_kept_in_the_data_folder_unless_told(tmp_path: Path) -> None:
+    assert Settings(data=tmp_path).uploads_location == (tmp_path / "uploads").as_uri()
+    assert Settings(uploads_url="s3://bucket").uploads_location == "s3://bucket"
