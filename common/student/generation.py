@@ -1,0 +1,67 @@
+"""Captions by transformers' beam search, with the arguments that BLIP needs spelt out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption and its length-normalised log-probability."""
+
+    text: str
+    score: float
+
+
+@torch.inference_mode()
+def generate(
+    model: BlipForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    pixels: torch.Tensor,
+    *,
+    beams: int,
+    max_length: int,
+    captions: int = 1,
+) -> list[list[Caption]]:
+    """The `captions` best captions of each picture, best first.
+
+    `pixels` is float [B, 3, S, S]; `max_length` counts tokens, start and end included.
+
+    Search runs on the text decoder itself: BLIP's own `generate` takes its start and end tokens from
+    configuration fields whose defaults (end 2, no maximum) never stop, so all of them are given here.
+    """
+    states = model.vision_model(pixels).last_hidden_state  # [B, patches + 1, width]
+    start = torch.full((len(pixels), 1), tokenizer.bos_token_id, device=pixels.device)
+    found = model.text_decoder.generate(
+        input_ids=start,
+        attention_mask=torch.ones_like(start),
+        encoder_hidden_states=states,
+        encoder_attention_mask=torch.ones(states.shape[:2], dtype=torch.long, device=pixels.device),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        max_length=max_length,
+        num_beams=beams,
+        num_return_sequences=captions,
+        do_sample=False,
+        output_scores=True,
+        return_dict_in_generate=True,
+    )
+    texts = tokenizer.batch_decode(found.sequences, skip_special_tokens=True)
+    scores = found.sequences_scores.tolist() if beams > 1 else _greedy_scores(model, found, tokenizer.sep_token_id)
+    ranked = [Caption(text.strip(), score) for text, score in zip(texts, scores, strict=True)]
+    return [ranked[first : first + captions] for first in range(0, len(ranked), captions)]
+
+
+def _greedy_scores(model: BlipForConditionalGeneration, found: object, end: int) -> list[float]:
+    """Mean log-probability of the tokens up to and with the end, as a beam search of one beam would give."""
+    chosen = model.text_decoder.compute_transition_scores(
+        found.sequences, found.scores, normalize_logits=True  # type: ignore[attr-defined]
+    )
+    tokens = found.sequences[:, -chosen.shape[1] :]  # type: ignore[attr-defined]
+    real = (tokens == end).cumsum(1) - (tokens == end).long() == 0
+    means = (chosen.masked_fill(~real, 0.0).sum(1) / real.sum(1)).tolist()
+    return [float(mean) for mean in means]

@@ -1,0 +1,21 @@
+"""Words as coco-caption's Penn Treebank tokenizer cuts them, for ordinary captions."""
+
+from __future__ import annotations
+
+import re
+
+#: coco-caption drops these after tokenizing (pycocoevalcap, tokenizer/ptbtokenizer.py).
+PUNCTUATION = frozenset(
+    ["''", "'", "``", "`", "-lrb-", "-rrb-", "-lcb-", "-rcb-", ".", "?", "!", ",", ":", "-", "--", "...", ";"]
+)
+_CLITIC = re.compile(r"(?<=\w)(n't|'s|'m|'re|'ve|'ll|'d)\b")
+# A word with inner hyphens, apostrophes, points or commas between digits, or one mark.
+_TOKEN = re.compile(r"n't|'(?:s|m|re|ve|ll|d)\b|\w+(?:[-.,/']\w+)*|[^\w\s]")
+_BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
+
+
+def tokenize(caption: str) -> list[str]:
+    """Lower case, clitics split off, punctuation dropped, hyphenated words whole."""
+    spaced = _CLITIC.sub(r" \1", caption.lower().replace("’", "'"))
+    tokens = (_BRACKETS.get(token, token) for token in _TOKEN.findall(spaced))
+    return [token for token in tokens if token not in PUNCTUATION]
