@@ -71,6 +71,17 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
         return flat.transpose(turned) if turned is not None else flat
 
 
+def thumbnail(data: bytes, max_pixels: int, side: int) -> Image.Image:
+    """As `decode`, reduced to fit `side` x `side` pixels; a JPEG is decoded at a part of its size."""
+    with _opened(data, max_pixels) as image:
+        image.draft("RGB", (side, side))
+        image.load()
+        turned = _UPRIGHT.get(_orientation(image))
+        image.thumbnail((side, side), Image.Resampling.BICUBIC)
+        flat = _flatten(image)
+        return flat.transpose(turned) if turned is not None else flat
+
+
 @contextmanager
 def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     if not data:

@@ -73,6 +73,7 @@ class Settings(BaseSettings):
         50_000_000, description="Largest picture accepted, in pixels (width x height)."
     )
     max_batch_items: PositiveInt = Field(1000, description="Most pictures in one batch request.")
+    max_batch_bytes: PositiveInt = Field(512 * 2**20, description="Largest batch request accepted, in bytes.")
     max_open_jobs: PositiveInt = Field(
         10_000,
         description="Jobs that may wait or run at once; more are refused with 503 until some are done.",

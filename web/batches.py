@@ -1,0 +1,93 @@
+"""`/v1/batches`: many pictures in one request; a bad one fails alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from flask import Blueprint, Response, jsonify, request
+from werkzeug.datastructures import FileStorage
+
+from common import problems
+from common.jobs import Job, new_id
+from common.problems import Problem
+from web.services import Services, services
+from web.submission import clean_name, read, submit
+
+blueprint = Blueprint("batches", __name__, url_prefix="/v1/batches")
+
+
+@blueprint.before_request
+def _allow_more() -> None:
+    """A batch may be larger than a picture. Set before the form is parsed."""
+    settings = services().settings
+    request.max_content_length = settings.max_batch_bytes
+    request.max_form_parts = 2 * settings.max_batch_items + 1
+
+
+@blueprint.post("")
+def create() -> Response:
+    """202 with the batch, whose jobs wait or have failed already."""
+    here = services()
+    files = [file for file in request.files.getlist("images") if file.filename]
+    batch_id = submit_all(here, files, request.form.getlist("custom_id"))
+    response = jsonify(here.batches.get(batch_id).body())
+    response.status_code = 202
+    response.headers["Location"] = f"/v1/batches/{batch_id}"
+    response.headers["Retry-After"] = "1"
+    return response
+
+
+@blueprint.get("/<batch_id>")
+def show(batch_id: str) -> Response:
+    return jsonify(services().batches.get(batch_id).body())
+
+
+@blueprint.get("/<batch_id>/results")
+def results(batch_id: str) -> Response:
+    """One JSON object a line, in the order of submission, for every picture, done or not."""
+    here = services()
+    here.batches.get(batch_id)
+    jobs = here.batches.jobs(batch_id)
+    return Response(_lines(jobs), mimetype="application/jsonl")
+
+
+@blueprint.post("/<batch_id>/cancel")
+def cancel(batch_id: str) -> Response:
+    return jsonify(services().batches.cancel(batch_id).body())
+
+
+def submit_all(here: Services, files: list[FileStorage], custom_ids: list[str]) -> str:
+    """Record a batch of all `files`; the id of the batch."""
+    most = here.settings.max_batch_items
+    if not files:
+        raise problems.MISSING_IMAGE("Send the pictures as multipart form fields `images`, one for each picture.")
+    if len(files) > most:
+        raise problems.TOO_MANY_IMAGES(f"{len(files)} pictures are more than the {most} of one batch. Send several.")
+    if custom_ids and len(custom_ids) != len(files):
+        raise problems.BAD_REQUEST(
+            f"There are {len(files)} `images` and {len(custom_ids)} `custom_id`; give one for each picture, or none."
+        )
+    here.ledger.admit(len(files))
+    batch_id = new_id()
+    here.batches.create(batch_id)
+    for file, custom_id in zip(files, custom_ids or [clean_name(file.filename) for file in files], strict=True):
+        try:
+            data = read(file, here.settings.max_upload_bytes)
+            submit(here, file.filename, data, batch=batch_id, custom_id=custom_id)
+        except Problem as problem:
+            here.ledger.create(new_id(), error=problem, batch=batch_id, custom_id=custom_id)
+    return batch_id
+
+
+def _lines(jobs: list[Job]) -> Iterator[str]:
+    for job in jobs:
+        line = {
+            "custom_id": job.custom_id,
+            "id": job.id,
+            "status": job.status.value,
+            "caption": job.output.caption if job.output else None,
+            "score": job.output.score if job.output else None,
+            "error": job.error.model_dump() if job.error else None,
+        }
+        yield json.dumps(line) + "\n"

@@ -1,0 +1,133 @@
+"""`/v1/jobs`: send a picture, follow it, cancel it, delete it."""
+
+from __future__ import annotations
+
+import io
+
+from flask import Blueprint, Response, jsonify, request, send_file
+from werkzeug.datastructures import FileStorage
+
+from common import images, problems
+from common.jobs import Job, Status
+from web.preferences import say_applied, wait_for, wished_wait
+from web.services import services
+from web.submission import read, submit
+
+#: Bytes a multipart form may have beside the picture.
+FORM_OVERHEAD = 64 * 1024
+#: Jobs on one page of the list.
+PAGE, LONGEST_PAGE = 50, 200
+#: Sides of the picture as it is shown again, in pixels.
+SIDE, LARGEST_SIDE = 1024, 2048
+#: Longest Idempotency-Key, in characters.
+KEY_LENGTH = 255
+
+blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
+
+
+@blueprint.post("")
+def create() -> Response:
+    """202 with the job, 201 when its caption is there already."""
+    here = services()
+    file = the_image()
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not 0 < len(key) <= KEY_LENGTH:
+        raise problems.BAD_REQUEST(f"An Idempotency-Key has 1 to {KEY_LENGTH} characters.")
+    here.ledger.admit()
+    job = submit(here, file.filename, read(file, here.settings.max_upload_bytes), idempotency_key=key)
+    seconds = wished_wait(request.headers.get("Prefer"))
+    job = here.ledger.get(wait_for(here, job, seconds).id)
+    response = jsonify(job.body())
+    response.status_code = 201 if job.status.terminal else 202
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    if not job.status.terminal:
+        response.headers["Retry-After"] = "1"
+    say_applied(response, seconds)
+    return response
+
+
+@blueprint.get("")
+def index() -> Response:
+    """The newest jobs first, in pages."""
+    status = request.args.get("status")
+    if status is not None and status not in set(Status):
+        raise problems.BAD_REQUEST(f"There is no status {status!r}; there are {', '.join(Status)}.")
+    limit = whole_number("limit", PAGE, LONGEST_PAGE)
+    jobs, cursor = services().ledger.recent(
+        status=Status(status) if status else None, limit=limit, cursor=request.args.get("cursor")
+    )
+    return jsonify({"jobs": [job.body() for job in jobs], "next": cursor})
+
+
+@blueprint.get("/<job_id>")
+def show(job_id: str) -> Response:
+    """The job; 304 when it is as the client knows it."""
+    here = services()
+    seconds = wished_wait(request.headers.get("Prefer"))
+    return job_response(wait_for(here, here.ledger.get(job_id), seconds), seconds)
+
+
+@blueprint.post("/<job_id>/cancel")
+def cancel(job_id: str) -> Response:
+    """The job, canceled unless it was done."""
+    return jsonify(services().ledger.cancel(job_id).body())
+
+
+@blueprint.delete("/<job_id>")
+def delete(job_id: str) -> Response:
+    """Record and picture, gone at once."""
+    here = services()
+    here.ledger.get(job_id)
+    here.uploads.delete(job_id)
+    here.ledger.delete(job_id)
+    return Response(status=204)
+
+
+@blueprint.get("/<job_id>/image")
+def image(job_id: str) -> Response:
+    """The picture, encoded anew: without metadata, and never as anything but a picture."""
+    here = services()
+    job = here.ledger.get(job_id)
+    if job.input is None:
+        raise problems.NOT_FOUND("This job has no picture: what was sent for it was refused.")
+    side = whole_number("size", SIDE, LARGEST_SIDE)
+    buffer = io.BytesIO()
+    picture = images.thumbnail(here.uploads.load(job_id), here.settings.max_pixels, side)
+    picture.save(buffer, "JPEG", quality=85)
+    buffer.seek(0)
+    response = send_file(buffer, mimetype="image/jpeg", download_name="picture.jpg", etag=f"{job_id}-{side}")
+    response.headers["Cache-Control"] = "private, max-age=300"
+    return response
+
+
+def job_response(job: Job, waited: int) -> Response:
+    """A job as JSON with its ETag."""
+    response = jsonify(job.body())
+    response.add_etag(weak=True)
+    response.headers["Cache-Control"] = "no-cache"
+    say_applied(response, waited)
+    response.make_conditional(request)
+    return response
+
+
+def the_image() -> FileStorage:
+    """The one picture of a request: the form's `image`, or a body that is the picture itself."""
+    if request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
+        return FileStorage(io.BytesIO(request.get_data(cache=False)), filename=request.headers.get("X-Filename"))
+    files = request.files.getlist("image")
+    if len(files) == 1 and files[0].filename:
+        return files[0]
+    if len(files) > 1:
+        raise problems.BAD_REQUEST("This takes one picture. Send several to /v1/batches, each as `images`.")
+    sent = f" There is {', '.join(map(repr, request.files))}, but no `image`." if request.files else ""
+    raise problems.MISSING_IMAGE(
+        f"Send the picture as the multipart form field `image`, for example: curl -F image=@photo.jpg URL.{sent}"
+    )
+
+
+def whole_number(name: str, default: int, most: int) -> int:
+    """A number from 1 to `most` of the query string."""
+    text = request.args.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
+        raise problems.BAD_REQUEST(f"`{name}` takes a whole number from 1 to {most}.")
+    return int(text)

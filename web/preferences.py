@@ -1,0 +1,44 @@
+"""`Prefer: wait=N` (RFC 7240): hold the answer until the caption is there, or N seconds have passed."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from flask import Response
+
+from common.jobs import Job
+from web.services import Services
+
+#: Longest wait, in seconds; a larger wish is cut to it.
+LONGEST = 60
+#: Seconds between two looks at the ledger.
+LOOK = 0.05
+
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})")
+
+
+def wished_wait(header: str | None) -> int:
+    """The seconds a Prefer header asks to wait, 0 when it does not."""
+    found = _WAIT.search(header or "")
+    return min(int(found[1]), LONGEST) if found else 0
+
+
+def wait_for(services: Services, job: Job, seconds: int) -> Job:
+    """The job when it is done, or as it is after `seconds`, or right away when too many wait already."""
+    if not seconds or job.status.terminal or not services.may_wait.acquire(blocking=False):
+        return job
+    try:
+        deadline = time.monotonic() + seconds
+        while not job.status.terminal and time.monotonic() < deadline:
+            time.sleep(LOOK)
+            job = services.ledger.get(job.id)
+    finally:
+        services.may_wait.release()
+    return job
+
+
+def say_applied(response: Response, seconds: int) -> None:
+    """Confirm the preference."""
+    if seconds:
+        response.headers["Preference-Applied"] = f"wait={seconds}"

@@ -1,0 +1,44 @@
+"""What the views work with: the ledger, the uploads, the bell."""
+
+from __future__ import annotations
+
+import threading
+from typing import cast
+
+from celery import Celery
+from flask import current_app
+from redis import Redis
+
+from common.jobs import ModelInfo
+from common.ledger import Batches, Ledger, Workers
+from common.settings import Settings
+from common.uploads import UploadStore
+
+#: Threads of the web server.
+THREADS = 16
+#: Requests that may wait for a caption at once; the others are answered right away, so that clients who wait
+#: never keep one who uploads from a thread.
+WAITING = THREADS // 2
+
+
+class Services:
+    """One application's connections."""
+
+    def __init__(self, settings: Settings, redis: Redis, celery: Celery) -> None:
+        self.settings = settings
+        self.redis = redis
+        self.celery = celery
+        self.ledger = Ledger(redis, settings)
+        self.batches = Batches(redis, settings, self.ledger)
+        self.workers = Workers(redis, settings)
+        self.uploads = UploadStore(settings.uploads_location)
+        self.may_wait = threading.BoundedSemaphore(WAITING)
+
+    def model(self) -> ModelInfo | None:
+        """The model of the worker that was heard last; None while no worker is ready."""
+        return next((worker.model for worker in self.workers.alive()), None)
+
+
+def services() -> Services:
+    """The services of the application that handles this request."""
+    return cast(Services, current_app.extensions["captiond"])

@@ -1,0 +1,81 @@
+"""The one way in for a picture, whether by API, in a batch, or by the page's form."""
+
+from __future__ import annotations
+
+import hashlib
+
+from werkzeug.datastructures import FileStorage
+
+from common import images, problems
+from common.jobs import InputInfo, Job, Status, new_id
+from common.queue import ring
+from web.services import Services
+
+#: Longest file name that is kept, in characters.
+NAME_LENGTH = 200
+
+
+def read(file: FileStorage, limit: int) -> bytes:
+    """The file's bytes; raises `upload-too-large` without reading on."""
+    data = file.stream.read(limit + 1)
+    if len(data) > limit:
+        raise problems.UPLOAD_TOO_LARGE(
+            f"The file is larger than the {limit / 2**20:.0f} MB that are accepted here. "
+            "Make the picture smaller, for example by saving it as JPEG, and send it again."
+        )
+    return data
+
+
+def submit(
+    services: Services,
+    filename: str | None,
+    data: bytes,
+    *,
+    batch: str | None = None,
+    custom_id: str | None = None,
+    idempotency_key: str | None = None,
+) -> Job:
+    """Check, keep and record one picture, and ring for it.
+
+    Raises the picture's problem, `idempotency-conflict`, `storage-full`, or `redis.RedisError`; nothing is kept
+    then. A broker that does not answer is no error: the sweeper rings again.
+    """
+    facts = images.check(data, services.settings.max_pixels)
+    picture = InputInfo(
+        filename=clean_name(filename),
+        sha256=hashlib.sha256(data).hexdigest(),
+        bytes=len(data),
+        format=facts.format,
+        width=facts.width,
+        height=facts.height,
+    )
+    if idempotency_key and (earlier := services.ledger.remembered(idempotency_key, picture)):
+        return earlier
+    model = services.model()
+    output = services.ledger.cached(picture.sha256, model.version) if model else None
+    job_id = new_id()
+    services.uploads.save(job_id, data)
+    try:
+        job = services.ledger.create(
+            job_id,
+            input=picture,
+            cached=(model, output) if model and output else None,
+            batch=batch,
+            custom_id=custom_id,
+            idempotency_key=idempotency_key,
+        )
+    except BaseException:
+        services.uploads.delete(job_id)
+        raise
+    if job.id != job_id:  # the same Idempotency-Key won a race
+        services.uploads.delete(job_id)
+    elif job.status is Status.QUEUED:
+        ring(services.celery, [job.id])
+    return job
+
+
+def clean_name(filename: str | None) -> str:
+    """The last part of a path, without control characters, of bearable length."""
+    last = (filename or "").replace("\\", "/").rsplit("/", 1)[-1]
+    printable = "".join(character for character in last if character.isprintable()).strip()
+    return printable[-NAME_LENGTH:] or "picture"

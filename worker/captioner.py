@@ -1,0 +1,67 @@
+"""The resident student: pictures in, captions out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from common.jobs import Alternative, ModelInfo, Output
+from common.pixels import to_pixels
+from common.settings import Settings
+from common.student import Student
+
+#: Captions a job gets beside the best one, as far as there are beams for them.
+ALTERNATIVES = 2
+
+Pixels = NDArray[np.float32]
+
+
+class Captioner(Protocol):
+    """What the worker needs of a model."""
+
+    @property
+    def model(self) -> ModelInfo:
+        """Which model this is."""
+
+    def prepare(self, image: Image.Image) -> Pixels:
+        """An RGB picture as the model takes it; called in the task threads, beside the model."""
+
+    def caption(self, pictures: Sequence[Pixels]) -> list[Output]:
+        """The captions of prepared pictures, in one call of the model; called in the model thread only."""
+
+
+class StudentCaptioner:
+    """Captions with a student, by beam search as the settings say."""
+
+    def __init__(self, student: Student, settings: Settings) -> None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        student.model.to(device)
+        self._student = student
+        self._device = device
+        self._settings = settings
+        self.model = ModelInfo(name=student.name, version=student.version, demo=student.demo)
+
+    def prepare(self, image: Image.Image) -> Pixels:
+        """float32 [3, S, S]."""
+        return to_pixels(image, self._student.image_size)
+
+    def caption(self, pictures: Sequence[Pixels]) -> list[Output]:
+        found = self._student.caption(
+            torch.from_numpy(np.stack(pictures)).to(self._device),
+            beams=self._settings.beams,
+            max_length=self._settings.max_length,
+            captions=min(self._settings.beams, 1 + ALTERNATIVES),
+        )
+        return [
+            Output(
+                caption=best.text,
+                score=round(best.score, 4),
+                alternatives=tuple(Alternative(caption=other.text, score=round(other.score, 4)) for other in others),
+            )
+            for best, *others in found
+        ]

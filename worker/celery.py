@@ -1,0 +1,65 @@
+"""The Celery app of `celery -A worker worker`: loads the student before the first task, stops cleanly."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from celery import signals
+
+from common.queue import CAPTION_TASK, make_celery
+from common.settings import Settings
+from worker import tasks
+from worker.resident import Resident
+
+log = logging.getLogger(__name__)
+
+settings = Settings()
+app = make_celery(settings)
+_resident: Resident | None = None
+
+
+@app.task(name=CAPTION_TASK)
+def caption(job_id: str) -> None:
+    """Caption one job; the message carries its id only."""
+    assert _resident is not None, "worker_init loads the model before the pool takes tasks"
+    tasks.caption_job(_resident, job_id)
+
+
+@signals.setup_logging.connect
+def _log(**_: object) -> None:
+    logging.basicConfig(
+        level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # two lines for each task otherwise
+    logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+
+
+@signals.worker_init.connect
+def _load(**_: object) -> None:
+    """Make the student resident, or end with a sentence: a worker without a model would only fail jobs."""
+    from common.student.errors import StudentError
+    from worker import weights
+    from worker.captioner import StudentCaptioner
+
+    global _resident
+    try:
+        captioner = StudentCaptioner(weights.load(settings), settings)
+    except StudentError as error:
+        log.error("No model, no worker. %s", error)
+        raise SystemExit(1) from error
+    _resident = Resident(settings, captioner, app)
+    _resident.start()
+
+
+@signals.worker_shutting_down.connect
+def _stop(**_: object) -> None:
+    """Claim nothing more; Celery waits for what is being captioned."""
+    if _resident:
+        _resident.stopping.set()
+
+
+@signals.worker_shutdown.connect
+def _leave(**_: object) -> None:
+    if _resident:
+        _resident.close()

@@ -1,0 +1,101 @@
+"""Fetches the deployed student's weights: whole and verified, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from pathlib import Path
+
+import gdown
+from filelock import FileLock
+
+#: Seconds to wait for a connection, and between two bytes. A machine without a network must be ready soon.
+TIMEOUT = (5.0, 30.0)
+#: Further tries of a connection that breaks, each going on where the last one stopped.
+RETRIES = 3
+#: Seconds after a failed try in which it is not repeated, so that restarts do not wait for it each time.
+PAUSE = 3600.0
+#: Smaller files are no student (the smallest useful one has some millions of parameters), larger ones no 6 + 6.
+SIZES = range(10 * 2**20, 2 * 2**30)
+#: A `.pt` is a zip archive.
+MAGIC = b"PK"
+
+log = logging.getLogger(__name__)
+
+
+class DownloadError(Exception):
+    """The weights cannot be had; the message says why."""
+
+
+def fetch(url: str, path: Path, *, sizes: range = SIZES, pause: float = PAUSE) -> Path:
+    """The file of `url` at `path`, downloaded on the first call and checked against its SHA-256 on later ones.
+
+    One process downloads while others wait for it. A broken download is continued, and the file gets its name
+    only when size and format are right. Raises `DownloadError`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if path.exists():
+            _verify(path)
+            return path
+        failed = path.with_suffix(".failed")
+        if failed.exists() and time.time() - failed.stat().st_mtime < pause:
+            raise DownloadError(f"the last try failed less than {pause / 60:.0f} minutes ago: {failed.read_text()}")
+        try:
+            digest = _download(url, path, sizes)
+        except DownloadError as error:
+            failed.write_text(str(error), encoding="utf-8")
+            raise
+        failed.unlink(missing_ok=True)
+        _record(path).write_text(json.dumps({"url": url, "sha256": digest}) + "\n", encoding="utf-8")
+        return path
+
+
+def _record(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _download(url: str, path: Path, sizes: range) -> str:
+    arriving = path.with_suffix(".arriving")
+    try:
+        gdown.download(url, str(arriving), resume=True, timeout=TIMEOUT, retries=RETRIES, use_cookies=False)
+    except Exception as error:  # gdown raises its own errors, requests' and OSError
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DownloadError(reason) from error
+    problem = _wrong(arriving, sizes)
+    if problem:
+        arriving.unlink()
+        raise DownloadError(problem)
+    digest = _sha256(arriving)
+    arriving.replace(path)
+    return digest
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _wrong(file: Path, sizes: range) -> str | None:
+    """What is wrong with a downloaded file, None if nothing."""
+    with file.open("rb") as opened:
+        start = opened.read(512)
+    if start.lstrip()[:1] == b"<":
+        return "a web page came instead of the file: its download quota is used up, or it is not shared any more"
+    if not start.startswith(MAGIC):
+        return "what came is no PyTorch file"
+    size = file.stat().st_size
+    if size not in sizes:
+        return f"what came has {size:,} bytes, which is no student's size"
+    return None
+
+
+def _verify(path: Path) -> None:
+    try:
+        expected = json.loads(_record(path).read_text(encoding="utf-8"))["sha256"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return  # placed by hand: there is nothing to compare with
+    if _sha256(path) != expected:
+        raise DownloadError(f"{path} has changed since it was downloaded; delete it to have it fetched again")
