@@ -85,9 +85,7 @@ def thumbnail(data: bytes, max_pixels: int, side: int) -> Image.Image:
 @contextmanager
 def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     if not data:
-        raise problems.EMPTY_UPLOAD(
-            "The file has no content. Choose the picture again and send it once more."
-        )
+        raise problems.EMPTY_UPLOAD("The file has no content. Choose the picture again and send it once more.")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > max_pixels:

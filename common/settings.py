@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -19,14 +20,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CAPTIOND_", frozen=True, extra="ignore")
 
-    data: Path = Field(
-        Path("data"), description="Folder for uploads, logs, fetched weights and the private Redis."
-    )
+    data: Path = Field(Path("data"), description="Folder for uploads, logs, fetched weights and the private Redis.")
     host: str = Field("127.0.0.1", description="Address the web server listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port the web server listens on.")
-    log_level: str = Field(
-        "INFO", description="Least severe level that is logged: DEBUG, INFO, WARNING or ERROR."
-    )
+    log_level: str = Field("INFO", description="Least severe level that is logged: DEBUG, INFO, WARNING or ERROR.")
 
     redis_url: str | None = Field(
         None,
@@ -61,17 +58,11 @@ class Settings(BaseSettings):
     lease_seconds: PositiveFloat = Field(
         30.0, description="How long a worker may be silent before its jobs are given to another."
     )
-    max_attempts: PositiveInt = Field(
-        3, description="How often a job is tried before it fails as `worker-lost`."
-    )
-    retention: PositiveFloat = Field(
-        7 * 86400.0, description="Seconds after which a job and its picture are deleted."
-    )
+    max_attempts: PositiveInt = Field(3, description="How often a job is tried before it fails as `worker-lost`.")
+    retention: PositiveFloat = Field(7 * 86400.0, description="Seconds after which a job and its picture are deleted.")
 
     max_upload_bytes: PositiveInt = Field(20 * 2**20, description="Largest picture accepted, in bytes.")
-    max_pixels: PositiveInt = Field(
-        50_000_000, description="Largest picture accepted, in pixels (width x height)."
-    )
+    max_pixels: PositiveInt = Field(50_000_000, description="Largest picture accepted, in pixels (width x height).")
     max_batch_items: PositiveInt = Field(1000, description="Most pictures in one batch request.")
     max_batch_bytes: PositiveInt = Field(512 * 2**20, description="Largest batch request accepted, in bytes.")
     max_open_jobs: PositiveInt = Field(
@@ -102,3 +93,8 @@ class Settings(BaseSettings):
     def caption_key(self) -> str:
         """The generation settings that, beside picture and model, decide a caption; part of the cache's key."""
         return f"beams{self.beams}-length{self.max_length}"
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a child process that shall have these settings."""
+        own = {name: value for name, value in self.model_dump(mode="json").items() if value is not None}
+        return {**os.environ, **{f"CAPTIOND_{name.upper()}": str(value) for name, value in own.items()}}

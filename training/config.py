@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+#: Where a run writes unless told.
+CHECKPOINTS = Path("checkpoints")
+
 
 def _flag(default: Any, help: str, **options: Any) -> Any:
     return field(default=default, metadata={"help": help, **options})
@@ -52,7 +55,7 @@ class Config:
     beams: int = _flag(5, "beams of the captions that are scored")
     max_length: int = _flag(32, "longest caption, in tokens")
 
-    checkpoints: Path = _flag(Path("checkpoints"), "folder of student_epoch{n}.pt and metrics.jsonl")
+    checkpoints: Path = _flag(CHECKPOINTS, "folder of student_epoch{n}.pt and metrics.jsonl")
     resume: str = _flag("auto", "auto continues from the newest readable checkpoint", choices=("auto", "never"))
     seed: int = _flag(42, "seed of split, order, weights and augmentation")
     num_workers: int = _flag(2, "processes that decode pictures; 0 decodes in this one and keeps small sets in memory")
@@ -81,7 +84,9 @@ class Config:
 def parse(arguments: Sequence[str] | None = None) -> Config:
     """The configuration of a command line; exits with a sentence when it makes no sense."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.distill", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        prog="python -m training.distill",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     types = get_type_hints(Config)
     for item in dataclasses.fields(Config):
@@ -92,10 +97,13 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
         else:
             options["type"] = Path if kind == tuple[Path, ...] else kind
         parser.add_argument("--" + item.name.replace("_", "-"), default=item.default, **options)
-    values = vars(parser.parse_args(arguments))
+    values: dict[str, Any] = vars(parser.parse_args(arguments))
     if not values["captions"]:
         parser.error("--captions and --images are needed: COCO's caption file and its folder of pictures.")
+    for name, value in values.items():
+        if isinstance(value, list):
+            values[name] = tuple(value)
     try:
-        return Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        return Config(**values)
     except ValueError as error:
         parser.error(str(error))

@@ -38,9 +38,7 @@ log = logging.getLogger("training")
 def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = parse(arguments)
-    device = torch.device(
-        config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    )
+    device = torch.device(config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
     log.info("%s", json.dumps(config.as_dict() | {"device": str(device)}, indent=2))
 
     train_pictures, val_pictures = pictures_of(config)
@@ -97,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
             epoch,
             checkpoints.content(epoch, config, student, optimizer, scheduler, tokenizer),
         )
-        entry = {"epoch": epoch, **losses, "seconds": round(seconds, 1)}
+        entry: dict[str, float | None] = {"epoch": epoch, **losses, "seconds": round(seconds, 1)}
         entry |= evaluate(config, student, tokenizer, val_pictures)
         with (config.checkpoints / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
@@ -234,11 +232,9 @@ def evaluate(
     return score(captions, {picture.id: picture.captions for picture in chosen})
 
 
-def readable(entry: dict[str, Any]) -> str:
+def readable(entry: dict[str, float | None]) -> str:
     """The numbers of an epoch on one line."""
-    return ", ".join(
-        f"{name} {value:.4g}" for name, value in entry.items() if name != "epoch" and value is not None
-    )
+    return ", ".join(f"{name} {value:.4g}" for name, value in entry.items() if name != "epoch" and value is not None)
 
 
 if __name__ == "__main__":

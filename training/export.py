@@ -1,6 +1,6 @@
 """Writes a student as the folder that the worker loads: config.json, float16 safetensors, tokenizer.
 
-    python -m training.export --checkpoint checkpoints/student_epoch15.pt --out models/mine
+python -m training.export --checkpoint checkpoints/student_epoch15.pt --out models/mine
 """
 
 from __future__ import annotations

@@ -55,9 +55,7 @@ def student_config(config: Config, tokenizer: PreTrainedTokenizerFast) -> BlipCo
         shapes = seed_config()
     elif config.student in SMALL:
         vision, text = SMALL[config.student]
-        return small_config(
-            tokenizer, image_size=config.image_size or DEMO_IMAGE_SIZE, vision=vision, text=text
-        )
+        return small_config(tokenizer, image_size=config.image_size or DEMO_IMAGE_SIZE, vision=vision, text=text)
     else:
         shapes = BlipConfig.from_dict(json.loads(Path(config.student).read_text(encoding="utf-8")))
     if config.image_size:
@@ -69,9 +67,10 @@ def logits(model: BlipForConditionalGeneration, batch: Batch) -> torch.Tensor:
     """Logits [N, L - 1, V] for the tokens after the first; each picture is encoded once for all its captions."""
     states = model.vision_model(batch.pixels).last_hidden_state  # [B, patches + 1, width]
     inputs = batch.tokens[:, :-1]
-    return model.text_decoder(
+    decoded: torch.Tensor = model.text_decoder(
         input_ids=inputs,
         attention_mask=torch.ones_like(inputs),  # padding stands at the end, where no real token looks
         encoder_hidden_states=states[batch.owner],
         use_cache=False,
     ).logits
+    return decoded

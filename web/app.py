@@ -13,9 +13,7 @@ from web import batches, errors, health, jobs, models, pages, security
 from web.services import Services
 
 
-def create_app(
-    settings: Settings | None = None, *, redis: Redis | None = None, celery: Celery | None = None
-) -> Flask:
+def create_app(settings: Settings | None = None, *, redis: Redis | None = None, celery: Celery | None = None) -> Flask:
     """The application for `settings`, by default those of the environment.
 
     A test may bring its own Redis client (with `decode_responses`) and Celery.

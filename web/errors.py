@@ -8,6 +8,7 @@ import logging
 from flask import Flask, Response, render_template, request
 from redis import RedisError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.wrappers import Response as WerkzeugResponse
 
 from common import problems
 from common.problems import CONTENT_TYPE, Kind, Problem
@@ -46,7 +47,7 @@ def wants_page() -> bool:
     return request.accept_mimetypes.best_match(["application/problem+json", "text/html"]) == "text/html"
 
 
-def _http(error: HTTPException) -> Response:
+def _http(error: HTTPException) -> WerkzeugResponse:
     if isinstance(error, NotFound):
         return answer(problems.NOT_FOUND("Check the address. The page is at /, the API below /v1/."))
     if isinstance(error, MethodNotAllowed):
@@ -64,7 +65,7 @@ def _http(error: HTTPException) -> Response:
             )
         )
     if error.code is not None and 300 <= error.code < 400:
-        return Response.force_type(error.get_response())
+        return error.get_response()
     kind = Kind(problems.BAD_REQUEST.slug, error.code or 400, error.name)
     return answer(kind("The request is not one that a browser or an HTTP library makes. Check how it was built."))
 

@@ -31,9 +31,7 @@ def index() -> str:
     here = services()
     jobs, _ = here.ledger.recent(limit=RECENT)
     model = here.model()
-    return render_template(
-        "index.html", jobs=jobs, model=model, notice=notice(model), settings=here.settings
-    )
+    return render_template("index.html", jobs=jobs, model=model, notice=notice(model), settings=here.settings)
 
 
 @blueprint.post("/")

@@ -38,6 +38,8 @@ def _log(**_: object) -> None:
 @signals.worker_init.connect
 def _load(**_: object) -> None:
     """Make the student resident, or end with a sentence: a worker without a model would only fail jobs."""
+    # Celery sets up logging only after this signal.
+    _log()
     from common.student.errors import StudentError
     from worker import weights
     from worker.captioner import StudentCaptioner

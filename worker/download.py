@@ -17,6 +17,8 @@ TIMEOUT = (5.0, 30.0)
 RETRIES = 3
 #: Seconds after a failed try in which it is not repeated, so that restarts do not wait for it each time.
 PAUSE = 3600.0
+#: Seconds between two lines about a download under way.
+PROGRESS_EVERY = 5.0
 #: Smaller files are no student (the smallest useful one has some millions of parameters), larger ones no 6 + 6.
 SIZES = range(10 * 2**20, 2 * 2**30)
 #: A `.pt` is a zip archive.
@@ -60,10 +62,18 @@ def _record(path: Path) -> Path:
 def _download(url: str, path: Path, sizes: range) -> str:
     arriving = path.with_suffix(".arriving")
     try:
-        gdown.download(url, str(arriving), resume=True, timeout=TIMEOUT, retries=RETRIES, use_cookies=False)
+        gdown.download(
+            url,
+            str(arriving),
+            quiet=True,
+            resume=True,
+            timeout=TIMEOUT,
+            retries=RETRIES,
+            use_cookies=False,
+            progress=_Progress(),
+        )
     except Exception as error:  # gdown raises its own errors, requests' and OSError
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DownloadError(reason) from error
+        raise DownloadError(_reason(error)) from error
     problem = _wrong(arriving, sizes)
     if problem:
         arriving.unlink()
@@ -71,6 +81,29 @@ def _download(url: str, path: Path, sizes: range) -> str:
     digest = _sha256(arriving)
     arriving.replace(path)
     return digest
+
+
+def _reason(error: Exception) -> str:
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if "Max retries exceeded" in text or "timed out" in text:
+        return "its server cannot be reached from this machine"
+    return text[:200]
+
+
+class _Progress:
+    """Logs how far a download is; a bar would not survive a log file."""
+
+    def __init__(self) -> None:
+        self._said = time.monotonic()
+
+    def __call__(self, arrived: int, expected: int | None) -> None:
+        if time.monotonic() - self._said >= PROGRESS_EVERY:
+            self._said = time.monotonic()
+            log.info(
+                "%.0f MB of %s are here.",
+                arrived / 1e6,
+                f"{expected / 1e6:.0f} MB" if expected else "the file",
+            )
 
 
 def _sha256(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 from redis import RedisError
 
@@ -57,11 +58,11 @@ def _caption(resident: Resident, claim: Claim) -> None:
     except (Closed, RedisError):
         raise
     except Problem as problem:
-        _write(resident, lambda: ledger.fail(claim, problem))
+        _write(resident, partial(ledger.fail, claim, problem))
     except Exception:
         log.exception("Job %s failed.", claim.id)
         unexpected = problems.INTERNAL("The picture could not be captioned. Try again; the server's log says more.")
-        _write(resident, lambda: ledger.fail(claim, unexpected))
+        _write(resident, partial(ledger.fail, claim, unexpected))
     else:
         _write(
             resident,
@@ -72,9 +73,7 @@ def _caption(resident: Resident, claim: Claim) -> None:
 def _timings(claim: Claim, done: Done[Output]) -> Timings:
     job = claim.job
     waited = (job.started_at - job.created_at).total_seconds() if job.started_at else 0.0
-    return Timings(
-        queue_seconds=round(waited, 3), model_seconds=round(done.seconds, 3), batch_size=done.batch_size
-    )
+    return Timings(queue_seconds=round(waited, 3), model_seconds=round(done.seconds, 3), batch_size=done.batch_size)
 
 
 def _write(resident: Resident, write: Callable[[], bool]) -> None:

@@ -131,6 +131,11 @@ class Ledger:
         jobs = self.read(ids[:limit])
         return jobs, ids[limit - 1] if len(ids) > limit else None
 
+    def oldest(self, status: Status) -> Job | None:
+        """The oldest job in that state."""
+        ids = cast("list[str]", self._redis.zrange(keys.in_status(status), 0, 0))
+        return next(iter(self.read(ids)), None)
+
     def read(self, job_ids: Iterable[str]) -> list[Job]:
         """Those of the jobs that exist, in the same order, without progress."""
         pipe = self._redis.pipeline(transaction=False)
@@ -208,9 +213,7 @@ class Ledger:
         cache = keys.caption(picture.sha256, model.version, self._settings.caption_key) if picture else None
 
         def step(job: Job) -> tuple[Job, Private]:
-            captioned = done(
-                job, Status.SUCCEEDED, self._clock(), output=output, model=model, timings=timings
-            )
+            captioned = done(job, Status.SUCCEEDED, self._clock(), output=output, model=model, timings=timings)
             return captioned, {"_cache": cache} if cache else {}
 
         def remember(pipe: Pipeline) -> None:
@@ -231,9 +234,7 @@ class Ledger:
         """Hand a job back untouched, as a worker that shuts down does: the attempt does not count."""
 
         def step(job: Job) -> tuple[Job, Private]:
-            waiting = job.model_copy(
-                update={"status": Status.QUEUED, "attempts": job.attempts - 1, "started_at": None}
-            )
+            waiting = job.model_copy(update={"status": Status.QUEUED, "attempts": job.attempts - 1, "started_at": None})
             return waiting, {"_ring_at": 0}
 
         return self._change(claim.id, held_by(claim, step)) is not None

@@ -52,14 +52,10 @@ def done(job: Job, status: Status, now: float, **update: Any) -> Job:
 def transaction(redis: Redis, body: Callable[[Pipeline], T], *watched: str) -> T:
     """Run `body` between WATCH and EXEC, again for as long as another client changes what is watched."""
     # redis-py annotates the function as returning None, though `value_from_callable` hands its value on.
-    return cast(
-        "T", redis.transaction(cast("Callable[[Pipeline], None]", body), *watched, value_from_callable=True)
-    )
+    return cast("T", redis.transaction(cast("Callable[[Pipeline], None]", body), *watched, value_from_callable=True))
 
 
-def change(
-    redis: Redis, job_id: str, step: Step, also: Callable[[Pipeline], None] | None = None
-) -> Job | None:
+def change(redis: Redis, job_id: str, step: Step, also: Callable[[Pipeline], None] | None = None) -> Job | None:
     """Apply `step` to a job and move it between the indexes; the new job, or None when nothing was changed.
 
     `also` queues further commands for the same transaction.

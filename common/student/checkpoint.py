@@ -79,7 +79,10 @@ def load_exactly(model: BlipForConditionalGeneration, state: Mapping[str, torch.
     """Load every key or none; raises `StudentError` with the keys that differ."""
     expected = model.state_dict()
     if model.config.text_config.tie_word_embeddings:  # a tied file may leave the copies out
-        copies = {HEAD: WORD_EMBEDDINGS, "text_decoder.cls.predictions.decoder.bias": "text_decoder.cls.predictions.bias"}
+        copies = {
+            HEAD: WORD_EMBEDDINGS,
+            "text_decoder.cls.predictions.decoder.bias": "text_decoder.cls.predictions.bias",
+        }
         state = {**{copy: state[of] for copy, of in copies.items() if of in state}, **state}
     differing = [f"missing {key}" for key in expected.keys() - state.keys()]
     differing += [f"unexpected {key}" for key in state.keys() - expected.keys()]

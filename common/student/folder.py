@@ -7,10 +7,14 @@ from pathlib import Path
 
 import torch
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
 
 from common.pixels import MEAN, STD
 from common.student.errors import StudentError
 from common.student.processor import load_tokenizer
+
+# A bar for a fraction of a second, drawn into log files.
+transformers_logging.disable_progress_bar()
 
 
 def load_folder(source: str | Path) -> tuple[BlipForConditionalGeneration, PreTrainedTokenizerFast]:

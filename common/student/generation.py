@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
+from transformers.generation.utils import GenerateDecoderOnlyOutput
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,14 @@ def generate(
     return [ranked[first : first + captions] for first in range(0, len(ranked), captions)]
 
 
-def _greedy_scores(model: BlipForConditionalGeneration, found: object, end: int) -> list[float]:
+def _greedy_scores(model: BlipForConditionalGeneration, found: GenerateDecoderOnlyOutput, end: int) -> list[float]:
     """Mean log-probability of the tokens up to and with the end, as a beam search of one beam would give."""
     chosen = model.text_decoder.compute_transition_scores(
-        found.sequences, found.scores, normalize_logits=True  # type: ignore[attr-defined]
+        found.sequences,
+        found.scores,
+        normalize_logits=True,
     )
-    tokens = found.sequences[:, -chosen.shape[1] :]  # type: ignore[attr-defined]
+    tokens = found.sequences[:, -chosen.shape[1] :]
     real = (tokens == end).cumsum(1) - (tokens == end).long() == 0
     means = (chosen.masked_fill(~real, 0.0).sum(1) / real.sum(1)).tolist()
     return [float(mean) for mean in means]

@@ -37,9 +37,7 @@ class Student:
 
     def caption(self, pixels: torch.Tensor, *, beams: int, max_length: int, captions: int = 1) -> list[list[Caption]]:
         """The best captions of each picture; see `generation.generate`."""
-        return generate(
-            self.model, self.tokenizer, pixels, beams=beams, max_length=max_length, captions=captions
-        )
+        return generate(self.model, self.tokenizer, pixels, beams=beams, max_length=max_length, captions=captions)
 
 
 def load_student(source: str | Path, *, processor: str | Path, text_heads: int = 8, vision_heads: int = 12) -> Student:

@@ -17,9 +17,7 @@ Id = TypeVar("Id", bound=Hashable)
 TOKENIZER = "ptb-like"
 
 
-def score(
-    candidates: Mapping[Id, str], references: Mapping[Id, Sequence[str]]
-) -> dict[str, float | None]:
+def score(candidates: Mapping[Id, str], references: Mapping[Id, Sequence[str]]) -> dict[str, float | None]:
     """Corpus scores of one caption for each picture against its references.
 
     `bleu_1`..`bleu_4`, `rouge_l` and `cider` (CIDEr-D) as coco-caption computes them; `meteor_nltk` is None when

@@ -24,9 +24,7 @@ def cider(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Seq
     return sum(scores) / len(scores) if scores else 0.0
 
 
-def cider_each(
-    hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
-) -> list[float]:
+def cider_each(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]) -> list[float]:
     """CIDEr-D of each caption."""
     truths = [[_counts(truth) for truth in group] for group in references]
     frequency: Counter[tuple[str, ...]] = Counter()
@@ -63,9 +61,7 @@ def _vectors(
     return vectors, norms, length
 
 
-def _similarity(
-    guess: tuple[list[Vector], list[float], int], truth: tuple[list[Vector], list[float], int]
-) -> float:
+def _similarity(guess: tuple[list[Vector], list[float], int], truth: tuple[list[Vector], list[float], int]) -> float:
     """Mean over n of the clipped cosine, times the length penalty."""
     penalty = math.exp(-((guess[2] - truth[2]) ** 2) / (2 * SIGMA**2))
     total = 0.0

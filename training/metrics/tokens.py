@@ -16,6 +16,6 @@ _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-
 
 def tokenize(caption: str) -> list[str]:
     """Lower case, clitics split off, punctuation dropped, hyphenated words whole."""
-    spaced = _CLITIC.sub(r" \1", caption.lower().replace("’", "'"))
+    spaced = _CLITIC.sub(r" \1", caption.lower().replace("\u2019", "'"))
     tokens = (_BRACKETS.get(token, token) for token in _TOKEN.findall(spaced))
     return [token for token in tokens if token not in PUNCTUATION]

@@ -102,9 +102,7 @@ def test_an_empty_file_is_refused_as_empty() -> None:
     assert refusal(b"") is problems.EMPTY_UPLOAD
 
 
-@pytest.mark.parametrize(
-    "data", [b"dear diary", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%!PS-Adobe-3.0"]
-)
+@pytest.mark.parametrize("data", [b"dear diary", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%!PS-Adobe-3.0"])
 def test_what_is_no_picture_is_refused_whatever_its_name(data: bytes) -> None:
     assert refusal(data) is problems.UNSUPPORTED_IMAGE
 

@@ -11,9 +11,7 @@ def test_a_finished_job_reads_as_documented() -> None:
         status=Status.SUCCEEDED,
         model=ModelInfo(name="student_epoch6", version="sha256:1f0c"),
         input=InputInfo(filename="dog.jpg", sha256="ab", bytes=84213, format="JPEG", width=640, height=480),
-        output=Output(
-            caption="a dog runs", score=-0.5, alternatives=(Alternative(caption="a dog", score=-0.9),)
-        ),
+        output=Output(caption="a dog runs", score=-0.5, alternatives=(Alternative(caption="a dog", score=-0.9),)),
         attempts=1,
         created_at=moment(0),
         started_at=moment(1.5),

@@ -373,9 +373,7 @@ class TestBatches:
 
         assert (counts.succeeded, counts.canceled) == (1, 1)
 
-    def test_an_unknown_batch_is_not_found_and_an_expired_one_gone(
-        self, batches: Batches, redis: Redis
-    ) -> None:
+    def test_an_unknown_batch_is_not_found_and_an_expired_one_gone(self, batches: Batches, redis: Redis) -> None:
         batches.create(batch := new_id())
         redis.delete(f"batch:{batch}")  # as its expiry does
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from kombu import Connection
+from kombu.connection import Connection
 
 from common.queue import CAPTION_TASK, make_celery, ring
 from common.settings import Settings

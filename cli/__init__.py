@@ -1,0 +1,1 @@
+"""The command line: `captiond serve`, `captiond caption`, `captiond doctor`."""

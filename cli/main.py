@@ -1,0 +1,61 @@
+"""Reads the command line of `captiond`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from common.settings import Settings
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; the exit code is 0 when all went well, 1 when something did not, 2 for a wrong command."""
+    parser = argparse.ArgumentParser(prog="captiond", description="A sentence for each photograph.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    serve = commands.add_parser("serve", help="run the whole service: Redis, a worker, the web server")
+    serve.add_argument("--host", help="address the web server listens on (127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port the web server listens on (8080)")
+
+    caption = commands.add_parser("caption", help="caption files here, without the service")
+    caption.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    caption.add_argument("--json", action="store_true", help="one JSON object a line")
+
+    doctor = commands.add_parser("doctor", help="look at a service and say what is wrong and what to do")
+
+    for command in (serve, caption, doctor):
+        command.add_argument("--data", type=Path, help="folder for uploads, logs, weights and Redis (./data)")
+        command.add_argument("--model", help="auto, demo, a .pt file, a folder, or a hub id")
+
+    chosen = vars(parser.parse_args(arguments))
+    given = {name: chosen[name] for name in ("host", "port", "data", "model") if chosen.get(name) is not None}
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        parser.error("; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()))
+    sys.exit(_run(chosen, settings))
+
+
+def _run(chosen: dict[str, Any], settings: Settings) -> int:
+    # Each command imports its own: `captiond doctor` should not wait for torch.
+    match chosen["command"]:
+        case "serve":
+            from cli.serve import serve
+
+            return serve(settings)
+        case "caption":
+            from cli.caption import caption
+
+            return caption(settings, chosen["files"], as_json=chosen["json"])
+        case _:
+            from cli.doctor import doctor
+
+            return doctor(settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""`captiond serve`: Redis, one worker and the web server under one supervisor."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import urllib.error
+import urllib.request
+from urllib.parse import urlsplit
+
+from filelock import FileLock, Timeout
+from redis import Redis, RedisError
+
+from cli import redis_server
+from cli.supervisor import Part, Supervisor
+from common.ledger import Workers, connect
+from common.settings import PROJECT_ROOT, Settings
+
+#: Log lines of the worker and the web server that a person should see: what went wrong, and which model it is.
+SHOWN = (" WARNING ", " ERROR ", " CRITICAL ", " worker.weights: ", " worker.download: ")
+
+
+def serve(settings: Settings) -> int:
+    """Run until Ctrl-C or SIGTERM; the exit code."""
+    data = settings.data.absolute()
+    data.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(data / "serve.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return _refuse(f"Another captiond serves from {data} already. Stop it, or choose another --data.")
+    with lock:
+        if not port_is_free(settings.host, settings.port):
+            return _refuse(
+                f"Port {settings.port} of {settings.host} is in use. Stop what uses it, or choose another --port."
+            )
+        return _supervise(settings)
+
+
+def _supervise(settings: Settings) -> int:
+    server = redis_server.choose(settings, free_port())
+    settings = settings.model_copy(update={"data": settings.data.absolute(), "redis_url": server.url})
+    redis = connect(server.url)
+    supervisor = Supervisor(settings.environment(), settings.data / "logs", say=_say)
+    supervisor.stop_on_signals()
+    try:
+        if server.command:
+            store = Part("redis", server.command, lambda pid: server.about if answers(redis) else None, patience=15)
+            supervisor.start(store)
+            if not supervisor.wait_ready(store):
+                return 0
+        elif not answers(redis):
+            return _refuse(
+                f"No Redis answers at {_without_password(server.url)}. Start it, or unset CAPTIOND_REDIS_URL."
+            )
+        supervisor.start(worker_part(redis, settings))
+        supervisor.start(web_part(settings))
+        supervisor.run(lambda: _say(f"captiond is at {address(settings)} (Ctrl-C stops it)"))
+    finally:
+        supervisor.stop()
+    return 0
+
+
+def worker_part(redis: Redis, settings: Settings) -> Part:
+    """The worker; ready when the ledger has heard it with its model loaded."""
+    workers = Workers(redis, settings)
+
+    def ready(pid: int) -> str | None:
+        try:
+            alive = {worker.name: worker for worker in workers.alive()}
+        except RedisError:
+            return None
+        worker = alive.get(f"{socket.gethostname()}-{pid}")
+        return f"captioning with {worker.model.name}" if worker else None
+
+    command = [sys.executable, "-m", "celery", "--workdir", str(PROJECT_ROOT), "-A", "worker", "worker"]
+    return Part("worker", command, ready, patience=45, shown=should_show)
+
+
+def web_part(settings: Settings) -> Part:
+    """The web server; ready when it answers."""
+
+    def ready(pid: int) -> str | None:
+        try:
+            with urllib.request.urlopen(f"{address(settings)}/healthz", timeout=1):
+                return address(settings)
+        except (urllib.error.URLError, OSError):
+            return None
+
+    return Part("web", [sys.executable, "-m", "web"], ready, patience=10, shown=should_show)
+
+
+def should_show(line: str) -> bool:
+    """Whether a log line belongs on the terminal, too."""
+    return any(mark in line for mark in SHOWN)
+
+
+def answers(redis: Redis) -> bool:
+    try:
+        return bool(redis.ping())
+    except RedisError:
+        return False
+
+
+def port_is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def address(settings: Settings) -> str:
+    """Where a browser on this machine finds the page."""
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "") else settings.host
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _refuse(sentence: str) -> int:
+    print(sentence, file=sys.stderr)
+    return 1
