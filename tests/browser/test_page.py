@@ -1,0 +1,170 @@
+"""The page in a real Chromium, against the real service."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+
+from tests.support.pictures import encoded, numbered
+from tests.support.service import Service
+
+#: A browser without sandbox (tests may run as root) that does not talk to its maker.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+#: Milliseconds a caption may take on a busy machine.
+PATIENCE = 60_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        installed = shutil.which("chromium") or shutil.which("google-chrome") or playwright.chromium.executable_path
+        if not Path(installed).exists():
+            assert not os.environ.get("CI"), "CI must have a browser: script/test installs Chromium."
+            pytest.skip("no Chromium on this machine, and script/test could not install one")
+        browser = playwright.chromium.launch(executable_path=installed, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, service: Service) -> Iterator[Page]:
+    """The page, whose console must stay free of errors that are not a refusal's status."""
+    context = browser.new_context()
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
+    page.goto(service.url)
+    yield page
+    context.close()
+    assert [error for error in errors if "status of 4" not in error] == []
+
+
+def files(pictures: list[bytes]) -> list[dict[str, object]]:
+    return [
+        {"name": f"picture {number}.jpg", "mimeType": "image/jpeg", "buffer": data}
+        for number, data in enumerate(pictures)
+    ]
+
+
+def choose(page: Page, chosen: list[dict[str, object]]) -> None:
+    page.set_input_files("#images", chosen)  # type: ignore[arg-type]
+
+
+def test_a_chosen_picture_shows_a_spinner_and_then_its_caption(page: Page) -> None:
+    held: list[Route] = []
+    page.route(re.compile(r"/v1/jobs/[^/]+$"), lambda route: held.append(route))
+    choose(page, files(numbered(23)[1:2]))
+
+    card = page.locator("#cards .card")
+    expect(card.locator(".spinner")).to_be_visible(timeout=PATIENCE)
+    page.unroute_all(behavior="ignoreErrors")
+    for route in held:
+        route.continue_()
+    expect(card.locator(".caption")).to_have_text(re.compile(r"\w+ \w+"), timeout=PATIENCE)
+    expect(page.locator("#announcer")).to_contain_text("picture 0.jpg", timeout=PATIENCE)
+
+
+def test_a_dropped_picture_is_captioned(page: Page) -> None:
+    transfer = page.evaluate_handle(
+        """(bytes) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "dropped.jpg", {type: "image/jpeg"}));
+            return transfer;
+        }""",
+        list(numbered(11)[5]),
+    )
+    page.dispatch_event("body", "drop", {"dataTransfer": transfer})
+
+    card = page.locator("#cards .card", has_text="dropped.jpg")
+    expect(card.locator(".caption")).to_be_visible(timeout=PATIENCE)
+
+
+def test_a_broken_file_shows_its_error_and_can_be_sent_again(page: Page) -> None:
+    choose(page, [{"name": "diary.jpg", "mimeType": "image/jpeg", "buffer": b"dear diary"}])
+
+    card = page.locator("#cards .card")
+    expect(card.locator(".error")).to_contain_text("Not a picture", timeout=PATIENCE)
+    card.get_by_role("button", name="Retry").click()
+    expect(card.locator(".error")).to_contain_text("Not a picture", timeout=PATIENCE)
+
+
+def test_many_at_once_each_get_a_caption_and_a_broken_one_fails_alone(page: Page) -> None:
+    choose(page, [*files(numbered(12)), {"name": "empty.jpg", "mimeType": "image/jpeg", "buffer": b""}])
+
+    expect(page.locator("#summary")).to_have_text("13 done", timeout=PATIENCE)
+    expect(page.locator("#cards .caption")).to_have_count(12)
+    expect(page.locator("#cards .error")).to_have_count(1)
+
+
+def test_a_caption_can_be_copied_by_keyboard(page: Page) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    choose(page, files([encoded()]))
+    caption = page.locator("#cards .caption")
+    expect(caption).to_be_visible(timeout=PATIENCE)
+
+    page.get_by_role("button", name="Copy the caption").focus()
+    page.keyboard.press("Enter")
+
+    expect(page.locator("#cards button").first).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == caption.text_content()
+
+
+def test_a_reload_keeps_the_pictures_of_this_tab(page: Page) -> None:
+    choose(page, files(numbered(3)))
+    expect(page.locator("#cards .caption")).to_have_count(3, timeout=PATIENCE)
+
+    page.reload()
+
+    expect(page.locator("#cards .caption")).to_have_count(3, timeout=PATIENCE)
+
+
+def test_the_demo_model_is_named_as_such(page: Page) -> None:
+    expect(page.locator("#notice")).to_contain_text("student_epoch6.pt")
+
+
+def test_every_control_has_a_name(page: Page) -> None:
+    choose(page, files([encoded()]))
+    expect(page.locator("#cards .caption")).to_be_visible(timeout=PATIENCE)
+
+    for control in page.locator("button:visible, input:visible, a:visible").all():
+        name = control.get_attribute("aria-label") or control.text_content() or ""
+        labelled = control.get_attribute("id") and page.locator(f"label[for={control.get_attribute('id')}]").count()
+        assert name.strip() or labelled, control.evaluate("control => control.outerHTML")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_needs_no_sideways_scrolling(browser: Browser, service: Service, scheme: str) -> None:
+    context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(service.url)
+    choose(page, files(numbered(2)))
+    expect(page.locator("#cards .caption")).to_have_count(2, timeout=PATIENCE)
+
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    context.close()
+
+
+def test_without_scripts_a_form_leads_to_the_caption(browser: Browser, service: Service) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(service.url)
+    choose(page, files(numbered(9)[4:6]))
+    page.get_by_role("button", name="Caption").click()
+
+    expect(page.locator(".caption")).to_have_count(2, timeout=PATIENCE)
+    context.close()

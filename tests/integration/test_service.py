@@ -1,0 +1,81 @@
+"""The whole service: a real Redis, a real worker, the demo model, through HTTP."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.pictures import drawing, encoded, numbered
+from tests.support.service import Service, wait_until
+
+
+def test_a_picture_gets_its_caption(service: Service) -> None:
+    status, job = service.post_picture(encoded(drawing("navy", (200, 300))))
+
+    assert status == 202
+    done = service.settled(job["id"])
+    assert done["status"] == "succeeded"
+    assert len(done["output"]["caption"].split()) >= 3
+    assert done["model"]["demo"] is True
+
+
+def test_the_same_picture_again_is_answered_from_the_cache(service: Service) -> None:
+    picture = numbered(7)[3]
+    first = service.settled(service.post_picture(picture)[1]["id"])
+
+    status, again = service.post_picture(picture)
+
+    assert (status, again["cached"]) == (201, True)
+    assert again["output"] == first["output"]
+
+
+def test_a_client_that_waits_gets_the_caption_at_once(service: Service) -> None:
+    status, job = service.post_picture(numbered(5)[2], Prefer="wait=30")
+
+    assert (status, job["status"]) == (201, "succeeded")
+
+
+def test_a_killed_worker_is_replaced_and_its_jobs_are_captioned(tmp_path: Path) -> None:
+    service = Service(tmp_path / "data", lease_seconds=3).start()
+    try:
+        ids = [service.post_picture(picture)[1]["id"] for picture in numbered(30)]
+        worker = _pid_of_worker(service)
+        _kill(worker)
+
+        wait_until(lambda: "captioning with demo" in service.log().split("killed by SIGKILL")[-1], service.log)
+        assert {service.settled(job_id)["status"] for job_id in ids} == {"succeeded"}
+    finally:
+        service.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_jobs_that_wait_when_the_service_is_stopped_are_captioned_by_the_next(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    service = Service(tmp_path / "data", lease_seconds=3).start()
+    ids = [service.post_picture(picture)[1]["id"] for picture in numbered(40)]
+
+    service.stop(number)
+    again = Service(tmp_path / "data", lease_seconds=3).start()
+
+    try:
+        assert {again.settled(job_id)["status"] for job_id in ids} == {"succeeded"}
+    finally:
+        assert again.stop() == 0
+
+
+def _pid_of_worker(service: Service) -> int:
+    from common.ledger import Workers, connect
+    from common.settings import Settings
+
+    settings = Settings(redis_url=f"unix://{service.data / 'redis' / 'redis.sock'}")
+    (worker,) = Workers(connect(settings.redis_location), settings).alive()
+    return int(worker.name.rsplit("-", 1)[1])
+
+
+def _kill(pid: int) -> None:
+    import os
+
+    os.kill(pid, signal.SIGKILL)

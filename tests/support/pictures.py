@@ -1,0 +1,29 @@
+"""Pictures that the tests draw."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image, ImageDraw
+
+
+def drawing(colour: str = "seagreen", size: tuple[int, int] = (320, 240)) -> Image.Image:
+    """A sky, a ground and a ball of `colour`."""
+    image = Image.new("RGB", size, "skyblue")
+    draw = ImageDraw.Draw(image)
+    width, height = size
+    draw.rectangle((0, height * 2 // 3, width, height), fill="peru")
+    draw.ellipse((width // 3, height // 3, width // 3 + height // 2, height // 3 + height // 2), fill=colour)
+    return image
+
+
+def encoded(image: Image.Image | None = None, format: str = "JPEG") -> bytes:
+    """The picture as a file's bytes."""
+    buffer = io.BytesIO()
+    (image or drawing()).save(buffer, format)
+    return buffer.getvalue()
+
+
+def numbered(count: int) -> list[bytes]:
+    """So many different pictures."""
+    return [encoded(drawing(f"hsl({number * 360 // count}, 70%, 50%)")) for number in range(count)]
