@@ -12,6 +12,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
+from common.student.errors import StudentError
 from common.student.tokens import wrap
 from training.config import Config
 
@@ -71,7 +72,7 @@ def content(
         "model": student.state_dict(),
         "optimizer": optimizer.state_dict(),
         "scheduler": scheduler.state_dict(),
-        "random": {"torch": torch.get_rng_state()},
+        "random": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
         "config": config.as_dict(),
         "model_config": student.config.to_dict(),
         "tokenizer": tokenizer.backend_tokenizer.to_str(),
@@ -89,11 +90,21 @@ def restore(
     optimizer: torch.optim.Optimizer,
     scheduler: torch.optim.lr_scheduler.LRScheduler,
 ) -> None:
-    """Put a run back to where the checkpoint was written. Everything else follows from seed and epoch."""
-    student.load_state_dict(saved["model"])
+    """Put a run back to where the checkpoint was written. Everything else follows from seed and epoch.
+
+    Raises `StudentError` when the checkpoint is of another student.
+    """
+    try:
+        student.load_state_dict(saved["model"])
+    except RuntimeError as error:
+        raise StudentError(
+            "The run in this checkpoint folder is of another student. Give this one another --checkpoints, or start "
+            "over with --resume never."
+        ) from error
     optimizer.load_state_dict(saved["optimizer"])
     scheduler.load_state_dict(saved["scheduler"])
-    torch.set_rng_state(saved["random"]["torch"])
+    torch.set_rng_state(saved["random"]["cpu"])
+    torch.cuda.set_rng_state_all(saved["random"]["cuda"][: torch.cuda.device_count()])
 
 
 def _epoch(path: Path) -> int:

@@ -34,6 +34,10 @@ MAX_PIXELS = 200_000_000
 _SIDES = re.compile(r"\b(left|right)\b")
 
 
+class DataError(Exception):
+    """Captions or pictures that cannot be used; the message says why, in a sentence."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """One picture and what people wrote of it."""
@@ -52,17 +56,23 @@ class ImageSource:
         self._members: dict[str, tuple[int, int]] = {}
         self._file: tuple[int, int] | None = None
         if path.is_file():
-            with tarfile.open(path, "r:") as tar:
-                for member in tar:
-                    self._members[Path(member.name).name] = (member.offset_data, member.size)
+            try:
+                with tarfile.open(path, "r:") as tar:
+                    for member in tar:
+                        self._members[Path(member.name).name] = (member.offset_data, member.size)
+            except tarfile.ReadError as error:
+                raise DataError(f"{path} is no uncompressed tar. Unpack it and name the folder.") from error
         elif not path.is_dir():
-            raise FileNotFoundError(f"{path} is neither a folder nor a tar of pictures.")
+            raise DataError(f"There is neither a folder nor a tar of pictures at {path}.")
 
     def read(self, file_name: str) -> bytes:
-        """The file's bytes; raises `KeyError` or `FileNotFoundError` for one that is not there."""
-        if not self._members:
-            return (self._path / file_name).read_bytes()
-        offset, size = self._members[file_name]
+        """The file's bytes; raises `DataError` for one that is not there."""
+        try:
+            if not self._members:
+                return (self._path / file_name).read_bytes()
+            offset, size = self._members[file_name]
+        except (FileNotFoundError, KeyError) as error:
+            raise DataError(f"There is no picture {file_name} in {self._path}.") from error
         return os.pread(self._descriptor(), size, offset)
 
     def _descriptor(self) -> int:
@@ -73,18 +83,32 @@ class ImageSource:
 
 
 def read_coco(captions: Sequence[Path], images: Sequence[Path]) -> list[Picture]:
-    """The pictures of several caption files, in their order; those without a caption are left out."""
-    pictures = []
+    """The pictures of several caption files, in their order; those without a caption are left out.
+
+    Raises `DataError`, also when two files give the same id to a picture.
+    """
+    pictures: list[Picture] = []
+    taken: set[int] = set()
     for json_path, image_path in zip(captions, images, strict=True):
-        listing = json.loads(json_path.read_text(encoding="utf-8"))
         source = ImageSource(image_path)
-        by_picture: dict[int, list[str]] = {}
-        for annotation in listing["annotations"]:
-            by_picture.setdefault(annotation["image_id"], []).append(annotation["caption"].strip())
-        for entry in listing["images"]:
-            if entry["id"] in by_picture:
-                texts = tuple(by_picture[entry["id"]])
-                pictures.append(Picture(entry["id"], entry["file_name"], source, texts))
+        try:
+            listing = json.loads(json_path.read_text(encoding="utf-8"))
+            by_picture: dict[int, list[str]] = {}
+            for annotation in listing["annotations"]:
+                by_picture.setdefault(annotation["image_id"], []).append(annotation["caption"].strip())
+            names = {entry["id"]: entry["file_name"] for entry in listing["images"]}
+        except FileNotFoundError as error:
+            raise DataError(f"There is no caption file {json_path}.") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{json_path} is not in COCO's layout: `images` with `annotations`.") from error
+        if not taken.isdisjoint(names):
+            raise DataError(f"{json_path} numbers its pictures as another caption file does; one of them must change.")
+        taken |= names.keys()
+        pictures += [
+            Picture(number, name, source, tuple(by_picture[number]))
+            for number, name in names.items()
+            if number in by_picture
+        ]
     return pictures
 
 

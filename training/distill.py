@@ -3,7 +3,7 @@
     python -m training.distill --captions captions_train2017.json --images train2017/
     python -m training.distill --teacher none --alpha 1 --student demo --captions J --images D
 
-Read `main` top to bottom: configuration, data, models, loop. After each epoch: a checkpoint, the metrics on the
+Read `run` top to bottom: configuration, data, models, loop. After each epoch: a checkpoint, the metrics on the
 validation pictures, and sample captions. A run that is started again goes on after its last checkpoint.
 """
 
@@ -21,10 +21,11 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
+from common.student.errors import StudentError
 from training import checkpoints
 from training.captioning import caption_pictures
 from training.config import Config, parse
-from training.data import Batch, Collate, ImageCaptionDataset, Picture, Sample, limited, read_coco, split
+from training.data import Batch, Collate, DataError, ImageCaptionDataset, Picture, Sample, limited, read_coco, split
 from training.losses import Loss, distillation_loss
 from training.metrics import score
 from training.models import load_teacher, logits, make_student, make_tokenizer
@@ -36,8 +37,17 @@ log = logging.getLogger("training")
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Run what the command line says; exits with a sentence when a file or a model cannot be had."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = parse(arguments)
+    try:
+        run(config)
+    except (StudentError, DataError) as error:
+        raise SystemExit(f"{error}") from error
+
+
+def run(config: Config) -> None:
+    """Train for the epochs of `config`, from the newest checkpoint on."""
     device = torch.device(config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
     log.info("%s", json.dumps(config.as_dict() | {"device": str(device)}, indent=2))
 
@@ -111,11 +121,11 @@ def pictures_of(config: Config) -> tuple[list[Picture], list[Picture]]:
 
 
 def check_teacher(teacher: BlipForConditionalGeneration, student: BlipForConditionalGeneration) -> None:
-    """Exit unless both see the same pictures and speak the same tokens."""
+    """Raise `StudentError` unless both see the same pictures and speak the same tokens."""
     for tower, name in (("vision_config", "image_size"), ("text_config", "vocab_size")):
         of_teacher, of_student = (getattr(getattr(model.config, tower), name) for model in (teacher, student))
         if of_teacher != of_student:
-            raise SystemExit(
+            raise StudentError(
                 f"The teacher's {name} is {of_teacher}, the student's {of_student}: its logits cannot be compared. "
                 "Use --image-size and a --student with the teacher's vocabulary."
             )

@@ -19,7 +19,7 @@ from common.student import load_student
 from common.student.errors import StudentError
 from training.captioning import caption_pictures
 from training.constant import best_constant
-from training.data import Picture, limited, read_coco
+from training.data import DataError, Picture, limited, read_coco
 from training.metrics import TOKENIZER, score
 
 COLUMNS = ("cider", "bleu_4", "meteor_nltk", "rouge_l", "bleu_1", "bleu_2", "bleu_3")
@@ -55,13 +55,12 @@ def main(arguments: list[str] | None = None) -> None:
     if len(chosen.captions) != len(chosen.images):
         parser.error("Give as many --images as --captions.")
 
-    pictures = limited(read_coco(chosen.captions, chosen.images), chosen.limit, SEED)
-    rows = [constant_row(chosen.constant, pictures)] if chosen.constant else []
-    for source in chosen.model:
-        try:
-            rows.append(model_row(source, pictures, settings, chosen))
-        except StudentError as error:
-            parser.exit(1, f"{error}\n")
+    try:
+        pictures = limited(read_coco(chosen.captions, chosen.images), chosen.limit, SEED)
+        rows = [constant_row(chosen.constant, pictures)] if chosen.constant else []
+        rows += [model_row(source, pictures, settings, chosen) for source in chosen.model]
+    except (StudentError, DataError) as error:
+        parser.exit(1, f"{error}\n")
     print(table(rows))
     print(
         f"{len(pictures)} pictures, beams {chosen.beams}, longest caption {chosen.max_length} tokens, "

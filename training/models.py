@@ -15,6 +15,8 @@ from training.config import Config
 from training.data import Batch
 from training.tokenizer import train_tokenizer
 
+#: Attention heads of BLIP base's text decoder, for a teacher in a `.pt` that cannot tell.
+TEACHER_TEXT_HEADS = 12
 #: Side in pixels of the small students' pictures: what two processor cores can train on in hours.
 DEMO_IMAGE_SIZE = 128
 
@@ -26,11 +28,11 @@ SMALL = {
 
 
 def load_teacher(config: Config) -> tuple[BlipForConditionalGeneration, PreTrainedTokenizerFast] | None:
-    """The frozen teacher and its tokenizer; None for a run by cross-entropy alone."""
+    """The frozen teacher and its tokenizer; None for a run by cross-entropy alone. Raises `StudentError`."""
     if config.teacher == "none":
         return None
-    settings = Settings()
-    loaded = load_student(config.teacher, processor=config.tokenizer or settings.processor, text_heads=12)
+    processor = config.tokenizer or Settings().processor
+    loaded = load_student(config.teacher, processor=processor, text_heads=TEACHER_TEXT_HEADS)
     return loaded.model.requires_grad_(False), loaded.tokenizer
 
 

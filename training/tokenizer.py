@@ -23,11 +23,26 @@ def clean(caption: str) -> str:
 
 def train_tokenizer(captions: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
     """A lower-case WordPiece tokenizer of at most `vocabulary` pieces; the same captions give the same pieces."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    texts = [clean(caption) for caption in captions]
+    learnt = _tokenizer(models.WordPiece(unk_token="[UNK]"))
+    words = [word for text in texts for word in _words(learnt, text)]
+    # The trainer numbers continuations (##a) in the random order of a hash map, and breaks ties by these numbers.
+    # Named among the special tokens they get theirs from here; only the vocabulary is kept of what is learnt.
+    continuations = sorted({"##" + letter for word in words for letter in word[1:]})
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary, special_tokens=[*SPECIAL, *continuations], min_frequency=2, show_progress=False
+    )
+    learnt.train_from_iterator(texts, trainer)
+    return wrap(_tokenizer(models.WordPiece(learnt.get_vocab(), unk_token="[UNK]")))
+
+
+def _tokenizer(model: models.WordPiece) -> Tokenizer:
+    tokenizer = Tokenizer(model)
     tokenizer.normalizer = BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary, special_tokens=list(SPECIAL), min_frequency=2, show_progress=False
-    )
-    tokenizer.train_from_iterator((clean(caption) for caption in captions), trainer)
-    return wrap(tokenizer)
+    return tokenizer
+
+
+def _words(tokenizer: Tokenizer, text: str) -> list[str]:
+    cut = tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text))
+    return [word for word, _ in cut]

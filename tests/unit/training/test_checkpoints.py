@@ -1,0 +1,80 @@
+"""A checkpoint is there whole or not at all, and the newest that can be read is the one to go on from."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from training import checkpoints
+
+RUN: dict[str, Any] = {"optimizer": {}, "model": {"weight": torch.ones(1)}}
+
+
+def saved(folder: Path, *epochs: int) -> list[Path]:
+    return [checkpoints.save(folder, epoch, {**RUN, "epoch": epoch}) for epoch in epochs]
+
+
+def test_it_has_the_mission_s_name(tmp_path: Path) -> None:
+    assert [path.name for path in saved(tmp_path, 6)] == ["student_epoch6.pt"]
+
+
+def test_the_newest_epoch_counts_as_a_number(tmp_path: Path) -> None:
+    saved(tmp_path, 9, 10, 2)
+
+    newest = checkpoints.newest(tmp_path)
+
+    assert newest is not None and newest["epoch"] == 10
+
+
+def test_an_empty_folder_has_none(tmp_path: Path) -> None:
+    assert checkpoints.newest(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5])
+def test_a_torn_file_is_skipped_with_a_warning(tmp_path: Path, keep: float, caplog: pytest.LogCaptureFixture) -> None:
+    torn = saved(tmp_path, 1, 2)[1]
+    content = torn.read_bytes()
+    torn.write_bytes(content[: int(keep * len(content)) if keep < 1 else int(keep)])
+
+    with caplog.at_level(logging.WARNING):
+        newest = checkpoints.newest(tmp_path)
+
+    assert newest is not None and newest["epoch"] == 1
+    assert "student_epoch2.pt cannot be read" in caplog.text
+
+
+def test_bare_weights_are_nothing_to_resume_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    saved(tmp_path, 1)
+    torch.save(RUN["model"], tmp_path / "student_epoch2.pt")
+
+    newest = checkpoints.newest(tmp_path)
+
+    assert newest is not None and newest["epoch"] == 1
+    assert "weights only" in caplog.text
+
+
+def test_a_write_that_fails_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = saved(tmp_path, 1)
+    before = path.read_bytes()
+
+    def full(content: object, file: Any) -> None:
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        saved(tmp_path, 1)
+
+    assert path.read_bytes() == before
+
+
+def test_other_files_are_not_taken_for_checkpoints(tmp_path: Path) -> None:
+    saved(tmp_path, 3)
+    for name in ("student_epochX.pt", "student_epoch4.pt.part", "teacher_epoch9.pt"):
+        (tmp_path / name).write_bytes(b"")
+
+    assert [path.name for path in checkpoints.numbered(tmp_path)] == ["student_epoch3.pt"]

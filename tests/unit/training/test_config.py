@@ -1,0 +1,56 @@
+"""The defaults are the mission's recipe, and a command line that makes no sense is refused in a sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from training.config import Config, parse
+
+DATA = ["--captions", "c.json", "--images", "i"]
+
+
+def test_the_defaults_are_the_seed_recipe() -> None:
+    config = parse(DATA)
+
+    assert (config.teacher, config.student) == ("Salesforce/blip-image-captioning-base", "seed")
+    assert (config.alpha, config.temperature, config.lr) == (0.5, 1.0, 3e-5)
+    assert (config.limit, config.train_fraction, config.epochs) == (12_000, 0.8, 15)
+    assert (config.label_smoothing, config.clip, config.schedule, config.augment) == (0.0, 0.0, "constant", False)
+    assert config.checkpoints == Path("checkpoints")
+
+
+def test_every_setting_has_a_flag_with_help() -> None:
+    for item in dataclasses.fields(Config):
+        assert item.metadata["help"], item.name
+
+
+def test_flags_reach_their_fields() -> None:
+    config = parse([*DATA, "--teacher", "none", "--alpha", "1", "--augment", "--epochs", "3", "--limit", "200"])
+
+    assert (config.teacher, config.alpha, config.augment, config.epochs, config.limit) == ("none", 1.0, True, 3, 200)
+    assert config.captions == (Path("c.json"),)
+
+
+def test_a_configuration_is_plain_values_that_can_be_saved() -> None:
+    assert {type(value) for value in parse(DATA).as_dict().values()} <= {str, int, float, bool, list}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "--captions and --images are needed"),
+        (["--captions", "c.json", "d.json", "--images", "i"], "as many --images as --captions"),
+        ([*DATA, "--teacher", "none"], "use --alpha 1"),
+        ([*DATA, "--alpha", "1.5"], "between 0 and 1"),
+        ([*DATA, "--temperature", "0"], "above 0"),
+        ([*DATA, "--epochs", "many"], "invalid int"),
+    ],
+)
+def test_nonsense_is_refused(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(arguments)
+
+    assert words in capsys.readouterr().err
