@@ -1,0 +1,134 @@
+"""`captiond doctor` says in plain words what is wrong and what to do."""
+
+from __future__ import annotations
+
+import time
+from collections import namedtuple
+from collections.abc import Iterator
+from pathlib import Path
+
+import fakeredis
+import pytest
+from redis import ConnectionError as RedisConnectionError
+from redis import Redis
+
+from cli import doctor
+from common.jobs import InputInfo, ModelInfo, new_id
+from common.ledger import Ledger, Worker, Workers
+from common.settings import Settings
+
+DURABLE = {"appendonly": "yes", "maxmemory-policy": "noeviction"}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data=tmp_path, redis_url="redis://unused/0")
+
+
+@pytest.fixture
+def redis(monkeypatch: pytest.MonkeyPatch) -> Iterator[Redis]:
+    with fakeredis.FakeStrictRedis(decode_responses=True) as client:
+        monkeypatch.setattr(doctor, "connect", lambda url: client)
+        monkeypatch.setattr(client, "config_get", lambda: DURABLE)
+        yield client
+
+
+def findings(settings: Settings) -> dict[str, tuple[bool, str]]:
+    found: dict[str, tuple[bool, str]] = {}
+    for finding in [*doctor.look_around(settings), *doctor.look_at_redis(settings)]:
+        found[finding.subject] = (finding.well, finding.words)
+    return found
+
+
+def announce(redis: Redis, settings: Settings) -> None:
+    model = ModelInfo(name="demo", version="sha256:1", demo=True)
+    Workers(redis, settings).announce(Worker(name="host-1", model=model))
+
+
+def wait_since(redis: Redis, settings: Settings, seconds: float) -> None:
+    picture = InputInfo(filename="dog.jpg", sha256="d0", bytes=3, format="JPEG", width=4, height=5)
+    Ledger(redis, settings, lambda: time.time() - seconds).create(new_id(), input=picture)
+
+
+def test_all_well_exits_with_zero(redis: Redis, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    announce(redis, settings)
+
+    assert doctor.doctor(settings) == 0
+    assert "LOOK" not in capsys.readouterr().out
+
+
+def test_a_silent_worker_is_said_with_what_to_do(
+    redis: Redis, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert doctor.doctor(settings) == 1
+    assert "Start one with captiond serve" in capsys.readouterr().out
+
+
+def test_a_redis_that_forgets_is_said(redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis, "config_get", lambda: {"appendonly": "no", "maxmemory-policy": "allkeys-lru"})
+
+    found = findings(settings)
+
+    assert found["redis"] == (
+        False,
+        "answers; append-only file no. Set `appendonly yes`, or a restart loses the jobs that wait.",
+    )
+    assert not found["eviction"][0] and "noeviction" in found["eviction"][1]
+
+
+def test_a_redis_that_keeps_its_configuration_to_itself_is_no_fault(
+    redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        from redis import ResponseError
+
+        raise ResponseError("unknown command")
+
+    monkeypatch.setattr(redis, "config_get", refuse)
+
+    assert findings(settings)["redis"][0]
+
+
+def test_a_redis_that_does_not_answer_ends_the_look(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Away:
+        def ping(self) -> None:
+            raise RedisConnectionError("refused")
+
+    monkeypatch.setattr(doctor, "connect", lambda url: Away())
+
+    found = findings(settings)
+
+    assert not found["redis"][0]
+    assert "jobs" not in found
+
+
+@pytest.mark.parametrize(("seconds", "stuck"), [(10, False), (1000, True)])
+def test_a_job_that_waits_for_long_is_stuck(redis: Redis, settings: Settings, seconds: int, stuck: bool) -> None:
+    wait_since(redis, settings, seconds)
+
+    well, words = findings(settings)["waiting"]
+
+    assert well is not stuck
+    assert f"has waited for {seconds // 10}" in words
+    assert ("Start more workers" in words) is stuck
+
+
+def test_a_disk_that_runs_full_is_said(redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage(10, 9, 1))
+
+    well, words = findings(settings)["disk"]
+
+    assert not well and "507" in words
+
+
+def test_the_model_that_would_caption_is_named(
+    redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "PROJECT_ROOT", settings.data)
+
+    assert "is not here" in findings(settings)["model"][1]
+    (settings.data / "student_epoch6.pt").write_bytes(b"")
+    assert "in the project's root" in findings(settings)["model"][1]
+    named = settings.model_copy(update={"model": "mine.pt"})
+    assert "mine.pt" in findings(named)["model"][1]

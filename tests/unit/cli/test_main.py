@@ -1,0 +1,75 @@
+"""The command line: what is given reaches the settings, and nonsense is refused with a sentence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli import main as command_line
+from common.settings import Settings
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """The settings that `captiond serve` was run with."""
+    found: list[Settings] = []
+
+    def serve(settings: Settings) -> int:
+        found.append(settings)
+        return 0
+
+    monkeypatch.setattr("cli.serve.serve", serve)
+    return found
+
+
+def run(*arguments: str) -> Any:
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(list(arguments))
+    return ended.value.code
+
+
+def test_flags_override_the_environment(served: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPTIOND_PORT", "7000")
+    monkeypatch.setenv("CAPTIOND_MODEL", "demo")
+
+    code = run("serve", "--port", "7001", "--data", "/tmp/x")
+
+    assert code == 0
+    assert (served[0].port, served[0].model, served[0].data) == (7001, "demo", Path("/tmp/x"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "required: command"),
+        (("dance",), "invalid choice"),
+        (("serve", "--port", "99999"), "port"),
+        (("serve", "--port", "eighty"), "invalid int"),
+        (("caption",), "FILE"),
+    ],
+)
+def test_a_wrong_command_exits_with_two_and_says_why(
+    arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_wrong_setting_of_the_environment_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CAPTIOND_BEAMS", "0")
+
+    assert run("doctor") == 2
+    assert "beams" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["cli.main", "cli.doctor", "cli.serve", "web", "web.__main__"])
+def test_what_needs_no_model_does_not_wait_for_torch(module: str) -> None:
+    code = f"import sys, importlib; importlib.import_module('{module}'); sys.exit('torch' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

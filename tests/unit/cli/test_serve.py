@@ -1,0 +1,60 @@
+"""`captiond serve` refuses what it cannot do in a sentence, before anything is started."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from cli.serve import address, free_port, serve, should_show
+from common.settings import Settings
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_port_in_use_is_named(tmp_path: Path, taken_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert serve(Settings(data=tmp_path, port=taken_port)) == 1
+    assert f"Port {taken_port} of 127.0.0.1 is in use" in capsys.readouterr().err
+
+
+def test_a_folder_is_served_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with FileLock(tmp_path / "serve.lock"):
+        assert serve(Settings(data=tmp_path, port=free_port())) == 1
+
+    assert "Another captiond serves" in capsys.readouterr().err
+
+
+def test_a_redis_that_is_told_must_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Settings(data=tmp_path, port=free_port(), redis_url=f"redis://:secret@127.0.0.1:{free_port()}/0")
+
+    assert serve(settings) == 1
+    said = capsys.readouterr().err
+    assert "No Redis answers" in said and "secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("::1", "http://[::1]:80"),
+        ("::", "http://127.0.0.1:80"),
+    ],
+)
+def test_the_address_is_one_that_a_browser_takes(host: str, url: str) -> None:
+    assert address(Settings(host=host, port=80)) == url
+
+
+def test_a_person_sees_warnings_and_the_model_but_not_the_chatter() -> None:
+    assert should_show("2026-01-01 WARNING worker.weights: The bundled demo model captions")
+    assert should_show("2026-01-01 INFO worker.weights: Captioning with demo")
+    assert not should_show("2026-01-01 INFO celery.worker: Task received")
