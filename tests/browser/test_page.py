@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
+from tests.support.browser import launch
 from tests.support.pictures import encoded, numbered
 from tests.support.service import Service
 
-#: A browser without sandbox (tests may run as root) that does not talk to its maker.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 #: Milliseconds a caption may take on a busy machine.
 PATIENCE = 60_000
 
@@ -31,11 +20,10 @@ PATIENCE = 60_000
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        installed = shutil.which("chromium") or shutil.which("google-chrome") or playwright.chromium.executable_path
-        if not Path(installed).exists():
+        browser = launch(playwright)
+        if browser is None:
             assert not os.environ.get("CI"), "CI must have a browser: script/test installs Chromium."
             pytest.skip("no Chromium on this machine, and script/test could not install one")
-        browser = playwright.chromium.launch(executable_path=installed, args=ARGUMENTS)
         yield browser
         browser.close()
 

@@ -19,13 +19,38 @@ from common.settings import Settings
 PATIENCE = 120
 
 
-class Service:
+class Client:
+    """Speaks HTTP with a service."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def get(self, path: str) -> tuple[int, dict[str, Any]]:
+        """Status and JSON of a path; status 0 when nothing answers."""
+        return self.send(urllib.request.Request(self.url + path))
+
+    def post_picture(self, data: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
+        """Send a picture."""
+        headers["Content-Type"] = "image/jpeg"
+        return self.send(urllib.request.Request(f"{self.url}/v1/jobs", data=data, headers=headers))
+
+    def send(self, request: urllib.request.Request) -> tuple[int, dict[str, Any]]:
+        try:
+            with urllib.request.urlopen(request, timeout=90) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+        except OSError:
+            return 0, {}
+
+
+class Service(Client):
     """A running `captiond serve` with the demo model."""
 
     def __init__(self, data: Path, **settings: Any) -> None:
         self.data = data
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        super().__init__(f"http://127.0.0.1:{self.port}")
         self._environment = Settings(data=data, model="demo", **settings).environment()
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -55,24 +80,6 @@ class Service:
     def log(self) -> str:
         """What it printed."""
         return (self.data / "serve.log").read_text(encoding="utf-8")
-
-    def get(self, path: str) -> tuple[int, dict[str, Any]]:
-        """Status and JSON of a path; status 0 when nothing answers."""
-        return self.send(urllib.request.Request(self.url + path))
-
-    def post_picture(self, data: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
-        """Send a picture."""
-        headers["Content-Type"] = "image/jpeg"
-        return self.send(urllib.request.Request(f"{self.url}/v1/jobs", data=data, headers=headers))
-
-    def send(self, request: urllib.request.Request) -> tuple[int, dict[str, Any]]:
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return answer.status, json.load(answer)
-        except urllib.error.HTTPError as error:
-            return error.code, json.load(error)
-        except OSError:
-            return 0, {}
 
     def job(self, job_id: str) -> dict[str, Any]:
         return self.get(f"/v1/jobs/{job_id}")[1]

