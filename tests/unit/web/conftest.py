@@ -1,0 +1,81 @@
+"""The web tier in one process: fakeredis, a broker in memory, and somebody who plays the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+import pytest
+from flask import Flask
+from redis import Redis
+
+from common.jobs import ModelInfo, Output, Timings
+from common.ledger import Ledger, Worker, Workers
+from common.settings import Settings
+from web import create_app
+
+#: Flask's test client. Its answers' JSON may be None to a type checker, and never is to a test.
+Client = Any
+
+MODEL = ModelInfo(name="student_epoch6", version="sha256:1f0c")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        data=tmp_path, broker_url="memory://", max_upload_bytes=100_000, max_batch_bytes=300_000, max_batch_items=4
+    )
+
+
+@pytest.fixture
+def server() -> fakeredis.FakeServer:
+    """The Redis; `server.connected = False` takes it away."""
+    return fakeredis.FakeServer()
+
+
+@pytest.fixture
+def redis(server: fakeredis.FakeServer) -> Iterator[Redis]:
+    with fakeredis.FakeStrictRedis(server=server, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def app(settings: Settings, redis: Redis) -> Flask:
+    return create_app(settings, redis=redis)
+
+
+@pytest.fixture
+def client(app: Flask) -> Client:
+    return app.test_client()
+
+
+@pytest.fixture
+def ledger(redis: Redis, settings: Settings) -> Ledger:
+    return Ledger(redis, settings)
+
+
+@pytest.fixture
+def caption(ledger: Ledger) -> Callable[[str, str], None]:
+    """What the worker does with a job."""
+
+    def write(job_id: str, text: str) -> None:
+        claim = ledger.claim(job_id)
+        assert claim is not None
+        timings = Timings(queue_seconds=0.1, model_seconds=0.2, batch_size=1)
+        assert ledger.commit(claim, Output(caption=text, score=-0.5), model=MODEL, timings=timings)
+
+    return write
+
+
+@pytest.fixture
+def announce(redis: Redis, settings: Settings) -> Callable[[ModelInfo], None]:
+    """What a worker does each second."""
+    return lambda model: Workers(redis, settings).announce(Worker(name="host-1", model=model, pictures_per_second=2.0))
+
+
+@pytest.fixture
+def stored(settings: Settings) -> Callable[[], list[Path]]:
+    """The files of the upload store."""
+    return lambda: [path for path in (settings.data / "uploads").rglob("*") if path.is_file()]

@@ -1,0 +1,92 @@
+"""The page and its plain forms, as a browser without scripts sees them."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+
+import pytest
+
+from common.jobs import ModelInfo
+from common.ledger import Ledger
+from tests.support.pictures import encoded, numbered
+from tests.unit.web.conftest import Client
+
+HTML = {"Accept": "text/html"}
+
+
+def form(*pictures: bytes) -> dict[str, list[tuple[io.BytesIO, str]]]:
+    return {"images": [(io.BytesIO(data), f"{number}.jpg") for number, data in enumerate(pictures)]}
+
+
+class TestPage:
+    def test_it_has_no_script_and_no_style_inside(self, client: Client) -> None:
+        page = client.get("/").text
+
+        assert not re.search(r"<script(?![^>]*\bsrc=)", page)
+        assert "<style" not in page and not re.search(r"\s(style|on\w+)=", page)
+
+    def test_recent_captions_are_there_without_scripts(
+        self, client: Client, caption: Callable[[str, str], None]
+    ) -> None:
+        job_id = client.post("/v1/jobs", data={"image": (io.BytesIO(encoded()), "a.jpg")}).json["id"]
+        caption(job_id, 'a ball <b>"red"</b> & round')
+
+        assert "a ball &lt;b&gt;&#34;red&#34;&lt;/b&gt; &amp; round" in client.get("/").text
+
+    def test_a_hostile_file_name_is_only_text(self, client: Client) -> None:
+        client.post("/v1/jobs", data={"image": (io.BytesIO(encoded()), "<img src=x onerror=alert(1)>.jpg")})
+
+        assert "<img src=x" not in client.get("/").text
+
+    def test_the_banner_shows_while_the_demo_captions(
+        self, client: Client, announce: Callable[[ModelInfo], None]
+    ) -> None:
+        banner = re.compile(r'id="notice"\s+hidden')
+        assert banner.search(client.get("/").text)
+
+        announce(ModelInfo(name="demo", version="sha256:2", demo=True))
+
+        assert not banner.search(client.get("/").text)
+        assert "demo model is captioning" in client.get("/").text
+
+
+class TestForm:
+    def test_one_picture_leads_to_its_job(self, client: Client, caption: Callable[[str, str], None]) -> None:
+        sent = client.post("/", data=form(encoded()))
+
+        assert sent.status_code == 303
+        waiting = client.get(sent.location)
+        assert waiting.headers["Refresh"] == "2"
+        caption(sent.location.rsplit("/", 1)[1], "a red ball")
+        done = client.get(sent.location)
+        assert "a red ball" in done.text
+        assert "Refresh" not in done.headers
+
+    def test_several_lead_to_their_batch(self, client: Client) -> None:
+        sent = client.post("/", data=form(*numbered(2), b"text"))
+
+        page = client.get(sent.location)
+
+        assert "/batches/" in sent.location
+        assert page.text.count('class="card"') == 3
+        assert "Not a picture that can be read" in page.text
+
+    @pytest.mark.parametrize(("pictures", "words"), [((), "No picture was chosen"), ((b"text",), "Not a picture")])
+    def test_what_cannot_be_captioned_is_said_on_a_page(
+        self, client: Client, pictures: tuple[bytes, ...], words: str
+    ) -> None:
+        answer = client.post("/", data=form(*pictures), headers=HTML)
+
+        assert 400 <= answer.status_code < 500
+        assert answer.mimetype == "text/html"
+        assert words in answer.text
+
+    def test_a_job_that_expired_is_said_on_a_page(self, client: Client, ledger: Ledger) -> None:
+        sent = client.post("/", data=form(encoded()))
+        ledger.delete(sent.location.rsplit("/", 1)[1])
+
+        answer = client.get(sent.location, headers=HTML)
+
+        assert (answer.status_code, answer.mimetype) == (410, "text/html")
