@@ -1,0 +1,127 @@
+"""A worker in one process: fakeredis, a broker in memory, a captioner without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import fakeredis
+import pytest
+from celery import Celery
+from redis import Redis
+
+from common.jobs import InputInfo, Job, new_id
+from common.ledger import Ledger, Workers
+from common.queue import make_celery
+from common.settings import Settings
+from common.uploads import UploadStore
+from tests.support.pictures import encoded
+from tests.unit.worker.fakes import Bells, Clock, FakeCaptioner, in_time
+from worker.resident import Resident
+from worker.tasks import caption_job
+
+PICTURE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", width=320, height=240)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        data=tmp_path, broker_url="memory://", lease_seconds=30, max_attempts=3, retention=1000, max_batch=4
+    )
+
+
+@pytest.fixture
+def server() -> fakeredis.FakeServer:
+    """The Redis; `server.connected = False` takes it away."""
+    return fakeredis.FakeServer()
+
+
+@pytest.fixture
+def redis(server: fakeredis.FakeServer) -> Iterator[Redis]:
+    with fakeredis.FakeStrictRedis(server=server, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def ledger(redis: Redis, settings: Settings, clock: Clock) -> Ledger:
+    return Ledger(redis, settings, clock)
+
+
+@pytest.fixture
+def workers(redis: Redis, settings: Settings, clock: Clock) -> Workers:
+    return Workers(redis, settings, clock)
+
+
+@pytest.fixture
+def uploads(settings: Settings) -> UploadStore:
+    return UploadStore(settings.uploads_location)
+
+
+@pytest.fixture
+def celery(settings: Settings) -> Celery:
+    return make_celery(settings)
+
+
+@pytest.fixture
+def bells() -> Bells:
+    bells = Bells()
+    bells.rung()  # the memory is the process's: other tests ring there too
+    return bells
+
+
+@pytest.fixture
+def captioner() -> FakeCaptioner:
+    return FakeCaptioner()
+
+
+@pytest.fixture
+def given_up() -> list[int]:
+    """The exit codes with which the worker ended itself."""
+    return []
+
+
+@pytest.fixture
+def resident(
+    settings: Settings,
+    captioner: FakeCaptioner,
+    celery: Celery,
+    bells: Bells,
+    redis: Redis,
+    clock: Clock,
+    given_up: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Resident]:
+    """A worker that is not started: the tests do what its threads would do."""
+    monkeypatch.setattr("worker.resident.connect", lambda url: redis)
+    monkeypatch.setattr("worker.resident.Ledger", partial(Ledger, clock=clock))
+    monkeypatch.setattr("worker.resident.Workers", partial(Workers, clock=clock))
+    monkeypatch.setattr("worker.resident.time", SimpleNamespace(monotonic=clock))
+    worker = Resident(settings, captioner, celery, give_up=given_up.append)
+    yield worker
+    worker.close()
+
+
+@pytest.fixture
+def wait_in(ledger: Ledger, uploads: UploadStore) -> Callable[..., Job]:
+    """Makes a waiting job as the web tier does: first its picture, then its record. None: the picture is lost."""
+
+    def make(data: bytes | None = encoded()) -> Job:
+        job_id = new_id()
+        if data is not None:
+            uploads.save(job_id, data)
+        return ledger.create(job_id, input=PICTURE)
+
+    return make
+
+
+@pytest.fixture
+def answer(resident: Resident) -> Callable[[Job], None]:
+    """What the worker does when a job's bell rings."""
+    return lambda job: in_time(partial(caption_job, resident, job.id))

@@ -1,0 +1,92 @@
+"""Stand-ins for what a worker has around it, and patience for its threads."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TypeVar
+
+import numpy as np
+from kombu.connection import Connection
+from PIL import Image
+
+from common.jobs import ModelInfo, Output
+from worker.captioner import Pixels
+
+#: Seconds after which a test gives a thread up; only a broken one needs them.
+PATIENCE = 30.0
+MODEL = ModelInfo(name="fake", version="sha256:1", demo=True)
+
+Result = TypeVar("Result")
+
+
+class Clock:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class FakeCaptioner:
+    """Says how wide a picture is; a test may do something first at either step."""
+
+    def __init__(self) -> None:
+        self.model = MODEL
+        self.calls: list[int] = []
+        self.at_prepare: Callable[[], object] = lambda: None
+        self.at_caption: Callable[[], object] = lambda: None
+
+    def prepare(self, image: Image.Image) -> Pixels:
+        self.at_prepare()
+        return np.full((3, 1, 1), image.width, dtype=np.float32)
+
+    def caption(self, pictures: Sequence[Pixels]) -> list[Output]:
+        self.calls.append(len(pictures))
+        self.at_caption()
+        return [Output(caption=f"{pixels[0, 0, 0]:.0f} wide", score=-1.0) for pixels in pictures]
+
+
+class Bells:
+    """The bells at the broker in memory."""
+
+    def rung(self) -> list[str]:
+        """The job ids rung for since the last look."""
+        ids = []
+        with Connection("memory://") as connection:
+            waiting = connection.SimpleQueue("captiond", no_ack=True)
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    ids.append(waiting.get(block=False).payload[0][0])
+        return ids
+
+
+def in_time(call: Callable[[], Result]) -> Result:
+    """The result of a call that blocks for ever when it is broken; then it fails."""
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future.result(PATIENCE)
+
+
+def eventually(true: Callable[[], object]) -> None:
+    """Wait until a condition holds, and fail when it never does."""
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline, "It did not come."
+        time.sleep(0.005)

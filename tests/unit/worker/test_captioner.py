@@ -1,0 +1,94 @@
+"""The resident student says what the bare model says, however its pictures are shared out over calls."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from common.jobs import ModelInfo, Output
+from common.settings import Settings
+from common.student import Student, generate
+from tests.support.models import tiny_model, tiny_tokenizer
+from tests.support.pictures import drawing
+from worker.captioner import StudentCaptioner
+
+COLOURS = ("red", "seagreen", "gold", "navy", "white")
+#: What numbers may differ by between one call and several: sums in another order, rounded to four places.
+NOISE = 1e-3
+
+
+@pytest.fixture(scope="module")
+def student() -> Student:
+    """Random weights, large enough that the pictures decide the captions."""
+    model = tiny_model()
+    for name, weight in model.named_parameters():
+        if weight.ndim == 2 and ("vision_model" in name or "crossattention" in name or "word_embeddings" in name):
+            weight.data *= 20
+    return Student(model=model, tokenizer=tiny_tokenizer(), name="tiny", version="sha256:1", demo=False)
+
+
+def captioner(student: Student, beams: int = 3) -> StudentCaptioner:
+    return StudentCaptioner(student, Settings(beams=beams, max_length=8))
+
+
+def texts(output: Output) -> list[str]:
+    return [output.caption, *(other.caption for other in output.alternatives)]
+
+
+def scores(output: Output) -> list[float]:
+    found = [output.score, *(other.score for other in output.alternatives)]
+    return [score for score in found if score is not None]
+
+
+class TestPrepare:
+    def test_a_picture_becomes_the_numbers_the_student_takes(self, student: Student) -> None:
+        pixels = captioner(student).prepare(drawing(size=(50, 20)))
+
+        assert pixels.shape == (3, 32, 32)
+        assert pixels.dtype == np.float32
+
+    def test_it_is_normalised_as_the_student_learnt_it(self, student: Student) -> None:
+        white = captioner(student).prepare(drawing().resize((1, 1)).point(lambda _: 255))
+
+        assert white[:, 0, 0] == pytest.approx([1.9303, 2.0749, 2.1459], abs=1e-3)
+
+
+class TestCaption:
+    @pytest.mark.parametrize("beams", [1, 3])
+    def test_it_is_what_generate_alone_says(self, student: Student, beams: int) -> None:
+        resident = captioner(student, beams)
+        pixels = resident.prepare(drawing())
+
+        (output,) = resident.caption([pixels])
+
+        tensor = torch.from_numpy(pixels)[None].to(next(student.model.parameters()).device)
+        ((best, *_),) = generate(student.model, student.tokenizer, tensor, beams=beams, max_length=8)
+        assert output.caption == best.text != ""
+        assert output.score == pytest.approx(best.score, abs=NOISE)
+
+    def test_a_batch_says_of_each_picture_what_a_call_of_its_own_says(self, student: Student) -> None:
+        resident = captioner(student)
+        pictures = [resident.prepare(drawing(colour)) for colour in COLOURS]
+
+        together = resident.caption(pictures)
+
+        alone = [resident.caption([picture])[0] for picture in pictures]
+        assert [texts(output) for output in together] == [texts(output) for output in alone]
+        for batched, single in zip(together, alone, strict=True):
+            assert scores(batched) == pytest.approx(scores(single), abs=NOISE)
+        assert len({output.caption for output in together}) > 1  # or it would not show which is whose
+
+    @pytest.mark.parametrize(("beams", "others"), [(1, 0), (2, 1), (3, 2), (5, 2)])
+    def test_it_brings_up_to_two_others_as_far_as_there_are_beams(
+        self, student: Student, beams: int, others: int
+    ) -> None:
+        resident = captioner(student, beams)
+
+        (output,) = resident.caption([resident.prepare(drawing())])
+
+        assert len(output.alternatives) == others
+        assert scores(output) == sorted(scores(output), reverse=True)
+
+    def test_it_says_which_model_it_is(self, student: Student) -> None:
+        assert captioner(student).model == ModelInfo(name="tiny", version="sha256:1", demo=False)

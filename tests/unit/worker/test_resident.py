@@ -1,0 +1,224 @@
+"""A worker says that it lives, keeps what it works on, and leaves nothing behind when it goes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+import fakeredis
+import pytest
+from redis import ConnectionError, Redis
+
+from common.jobs import Job, Output, Status, Timings
+from common.ledger import Claim, Ledger, Worker, Workers
+from tests.support.pictures import drawing
+from tests.unit.worker.fakes import MODEL, PATIENCE, Bells, Clock, FakeCaptioner, eventually, in_time
+from worker import resident as module
+from worker.resident import DEAF_AFTER, Resident
+
+MakeJob = Callable[..., Job]
+
+
+@pytest.fixture
+def claimed(wait_in: MakeJob, ledger: Ledger) -> Claim:
+    claim = ledger.claim(wait_in().id)
+    assert claim is not None
+    return claim
+
+
+class TestBeat:
+    def test_it_announces_the_worker_with_its_model(self, resident: Resident, workers: Workers) -> None:
+        before = workers.alive()
+        resident.beat()
+
+        (worker,) = workers.alive()
+        assert before == []
+        assert (worker.model, worker.pictures_per_second) == (MODEL, None)
+
+    def test_it_announces_the_measured_speed(
+        self, resident: Resident, captioner: FakeCaptioner, workers: Workers
+    ) -> None:
+        resident.batcher.submit(captioner.prepare(drawing())).result(PATIENCE)
+        resident.beat()
+
+        (worker,) = workers.alive()
+        assert worker.pictures_per_second == resident.batcher.items_per_second is not None
+
+
+class TestDeafness:
+    def test_a_worker_that_hears_no_bell_though_jobs_wait_gives_up(
+        self, resident: Resident, wait_in: MakeJob, clock: Clock, given_up: list[int]
+    ) -> None:
+        wait_in()
+        clock.advance(DEAF_AFTER)
+        resident.beat()
+        patient = list(given_up)
+        clock.advance(1)
+        resident.beat()
+
+        assert (patient, given_up) == ([], [1])
+
+    def test_an_idle_worker_lives_on_and_its_idleness_does_not_count(
+        self, resident: Resident, wait_in: MakeJob, clock: Clock, given_up: list[int]
+    ) -> None:
+        clock.advance(10 * DEAF_AFTER)
+        resident.beat()
+        wait_in()
+        clock.advance(DEAF_AFTER)
+        resident.beat()
+
+        assert given_up == []
+
+    def test_a_worker_that_holds_a_job_is_not_deaf(
+        self, resident: Resident, wait_in: MakeJob, claimed: Claim, clock: Clock, given_up: list[int]
+    ) -> None:
+        wait_in()
+        with resident.holding(claimed):
+            clock.advance(10 * DEAF_AFTER)
+            resident.beat()
+            clock.advance(10 * DEAF_AFTER)
+        resident.beat()
+
+        assert given_up == []
+
+    def test_a_worker_that_stops_is_not_deaf(
+        self, resident: Resident, wait_in: MakeJob, clock: Clock, given_up: list[int]
+    ) -> None:
+        wait_in()
+        resident.stopping.set()
+        clock.advance(10 * DEAF_AFTER)
+        resident.beat()
+
+        assert given_up == []
+
+
+class TestLeases:
+    def test_what_is_held_stays_the_worker_s(
+        self, resident: Resident, ledger: Ledger, claimed: Claim, clock: Clock
+    ) -> None:
+        with resident.holding(claimed):
+            clock.advance(25)
+            resident.extend()
+            clock.advance(25)
+            resident.sweep()
+
+        assert ledger.get(claimed.id).status is Status.PROCESSING
+
+    def test_what_is_not_held_any_more_is_not_extended(
+        self, resident: Resident, ledger: Ledger, claimed: Claim, clock: Clock, bells: Bells
+    ) -> None:
+        with resident.holding(claimed):
+            pass
+        clock.advance(25)
+        resident.extend()
+        clock.advance(25)
+        resident.sweep()
+
+        assert ledger.get(claimed.id).status is Status.QUEUED
+        assert bells.rung() == [claimed.id]
+
+    def test_a_job_whose_work_stumbles_is_let_go(self, resident: Resident, claimed: Claim) -> None:
+        with pytest.raises(ValueError), resident.holding(claimed):
+            assert resident.held() == [claimed]
+            raise ValueError
+
+        assert resident.held() == []
+
+
+class TestClose:
+    def test_what_is_not_done_is_handed_back_and_rung_for(
+        self, resident: Resident, ledger: Ledger, claimed: Claim, bells: Bells
+    ) -> None:
+        with resident.holding(claimed):
+            in_time(resident.close)
+
+        waiting = ledger.get(claimed.id)
+        assert (waiting.status, waiting.attempts) == (Status.QUEUED, 0)
+        assert bells.rung() == [claimed.id]
+
+    def test_what_is_done_stays_done(self, resident: Resident, ledger: Ledger, claimed: Claim, bells: Bells) -> None:
+        timings = Timings(queue_seconds=0.0, model_seconds=0.1, batch_size=1)
+        with resident.holding(claimed):
+            ledger.commit(claimed, Output(caption="a ball"), model=MODEL, timings=timings)
+            in_time(resident.close)
+
+        assert ledger.get(claimed.id).status is Status.SUCCEEDED
+        assert bells.rung() == []
+
+    def test_the_worker_is_ready_no_longer(self, resident: Resident, workers: Workers) -> None:
+        resident.beat()
+        in_time(resident.close)
+
+        assert workers.alive() == []
+        assert resident.stopping.is_set()
+
+    def test_without_redis_it_leaves_all_the_same(
+        self,
+        resident: Resident,
+        ledger: Ledger,
+        claimed: Claim,
+        server: fakeredis.FakeServer,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        with resident.holding(claimed):
+            server.connected = False
+            in_time(resident.close)
+        server.connected = True
+
+        assert "leases will run out by themselves" in caplog.text
+        assert ledger.get(claimed.id).status is Status.PROCESSING
+
+
+class TestThreads:
+    @pytest.fixture(autouse=True)
+    def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The threads are made by the fixture `resident`, which comes after this one."""
+        monkeypatch.setattr(module, "BEAT", 0.01)
+        monkeypatch.setattr(module, "EXTENSIONS_PER_LEASE", 3000)
+
+    def test_a_started_worker_announces_extends_and_sweeps(
+        self,
+        resident: Resident,
+        workers: Workers,
+        wait_in: MakeJob,
+        claimed: Claim,
+        redis: Redis,
+        clock: Clock,
+        bells: Bells,
+    ) -> None:
+        unheard = wait_in()
+        clock.advance(20)
+        with resident.holding(claimed):
+            resident.start()
+
+            eventually(workers.alive)
+            eventually(lambda: redis.zscore("jobs:leased", claimed.id) == clock() + 30)
+            eventually(lambda: unheard.id in bells.rung())
+
+    @pytest.mark.parametrize(
+        ("error", "level", "lines"),
+        [(ConnectionError("away"), logging.WARNING, 1), (ValueError("odd"), logging.ERROR, 5)],
+    )
+    def test_the_heart_beats_on_after_errors_and_an_outage_is_one_line(
+        self,
+        resident: Resident,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        error: Exception,
+        level: int,
+        lines: int,
+    ) -> None:
+        trouble, announced = [error] * 5, threading.Event()
+
+        def announce(self: Workers, worker: Worker) -> None:
+            if trouble:
+                raise trouble.pop()
+            announced.set()
+
+        monkeypatch.setattr(Workers, "announce", announce)
+        resident.start()
+
+        assert announced.wait(PATIENCE)
+        said = [record.levelno for record in caplog.records if record.threadName == "heartbeat"]
+        assert said == [level] * lines

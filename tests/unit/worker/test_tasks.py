@@ -1,0 +1,185 @@
+"""Whatever happens to a job in the worker, its record says so or it is tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from redis import Redis
+
+from common import problems
+from common.jobs import Job, Status
+from common.ledger import Ledger
+from tests.support.pictures import drawing, encoded
+from tests.unit.worker.fakes import MODEL, Bells, Clock, FakeCaptioner, in_time
+from worker.resident import Resident
+
+MakeJob = Callable[..., Job]
+Answer = Callable[[Job], None]
+
+
+class TestCaption:
+    def test_a_waiting_job_is_captioned(
+        self, ledger: Ledger, clock: Clock, wait_in: MakeJob, answer: Answer, redis: Redis
+    ) -> None:
+        job = wait_in(encoded(drawing(size=(640, 480))))
+        clock.advance(2)
+        answer(job)
+
+        done = ledger.get(job.id)
+        assert (done.status, done.attempts, done.model) == (Status.SUCCEEDED, 1, MODEL)
+        assert done.output and done.output.caption == "640 wide"
+        assert done.timings and (done.timings.queue_seconds, done.timings.batch_size) == (2.0, 1)
+        assert redis.zcard("jobs:leased") == 0
+
+    def test_it_is_held_while_it_is_captioned_and_no_longer(
+        self, resident: Resident, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
+    ) -> None:
+        held: list[str] = []
+        captioner.at_caption = lambda: held.extend(claim.id for claim in resident.held())
+        job = wait_in()
+        answer(job)
+
+        assert held == [job.id]
+        assert resident.held() == []
+
+    def test_a_second_bell_for_the_same_job_does_nothing(
+        self, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
+    ) -> None:
+        job = wait_in()
+        answer(job)
+        first = ledger.get(job.id)
+        answer(job)
+
+        assert captioner.calls == [1]
+        assert ledger.get(job.id) == first
+
+    def test_a_bell_for_a_job_that_is_gone_or_canceled_does_nothing(
+        self, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
+    ) -> None:
+        gone, canceled = wait_in(), wait_in()
+        ledger.delete(gone.id)
+        ledger.cancel(canceled.id)
+        answer(gone)
+        answer(canceled)
+
+        assert captioner.calls == []
+        assert ledger.read([gone.id]) == []
+
+
+class TestTrouble:
+    @pytest.mark.parametrize(
+        ("data", "kind"),
+        [
+            (None, problems.UPLOAD_LOST),
+            (b"no picture", problems.UNSUPPORTED_IMAGE),
+            (encoded()[:-2000], problems.DAMAGED_IMAGE),
+        ],
+        ids=["lost", "no picture", "cut off"],
+    )
+    def test_a_picture_that_cannot_be_read_fails_with_its_problem(
+        self,
+        ledger: Ledger,
+        captioner: FakeCaptioner,
+        wait_in: MakeJob,
+        answer: Answer,
+        data: bytes | None,
+        kind: problems.Kind,
+    ) -> None:
+        job = wait_in(data)
+        answer(job)
+
+        failed = ledger.get(job.id)
+        assert (failed.status, failed.attempts) == (Status.FAILED, 1)
+        assert failed.error and (failed.error.type, failed.error.title) == (kind.type, kind.title)
+        assert captioner.calls == []
+
+    @pytest.mark.parametrize("step", ["at_prepare", "at_caption"])
+    def test_an_unexpected_error_is_for_the_log_and_not_for_the_client(
+        self,
+        ledger: Ledger,
+        captioner: FakeCaptioner,
+        wait_in: MakeJob,
+        answer: Answer,
+        caplog: pytest.LogCaptureFixture,
+        step: str,
+    ) -> None:
+        def stumble() -> None:
+            raise ValueError("the secret of /etc")
+
+        setattr(captioner, step, stumble)
+        job = wait_in()
+        answer(job)
+
+        failed = ledger.get(job.id)
+        assert failed.error and failed.error.type == problems.INTERNAL.type
+        assert "secret" not in failed.model_dump_json()
+        assert "the secret of /etc" in caplog.text and job.id in caplog.text
+
+    def test_the_job_after_a_failed_one_is_captioned(self, ledger: Ledger, wait_in: MakeJob, answer: Answer) -> None:
+        bad, good = wait_in(b"no picture"), wait_in()
+        answer(bad)
+        answer(good)
+
+        assert ledger.get(good.id).status is Status.SUCCEEDED
+
+
+class TestLostClaim:
+    def test_a_job_canceled_while_it_is_loaded_is_not_captioned(
+        self, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
+    ) -> None:
+        job = wait_in()
+        captioner.at_prepare = lambda: ledger.cancel(job.id)
+        answer(job)
+
+        assert captioner.calls == []
+        assert ledger.get(job.id).status is Status.CANCELED
+
+    def test_a_job_canceled_while_it_is_captioned_stays_canceled(
+        self, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
+    ) -> None:
+        job = wait_in()
+        captioner.at_caption = lambda: ledger.cancel(job.id)
+        answer(job)
+
+        canceled = ledger.get(job.id)
+        assert (canceled.status, canceled.output) == (Status.CANCELED, None)
+
+    def test_a_job_given_to_another_worker_meanwhile_is_left_to_it(
+        self, ledger: Ledger, clock: Clock, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
+    ) -> None:
+        def lose() -> None:
+            clock.advance(31)
+            ledger.sweep()
+            assert ledger.claim(job.id)
+
+        job = wait_in()
+        captioner.at_caption = lose
+        answer(job)
+
+        other_s = ledger.get(job.id)
+        assert (other_s.status, other_s.attempts) == (Status.PROCESSING, 2)
+
+
+class TestStopping:
+    def test_a_stopping_worker_passes_the_bell_on_and_leaves_the_job(
+        self, resident: Resident, ledger: Ledger, bells: Bells, wait_in: MakeJob, answer: Answer
+    ) -> None:
+        resident.stopping.set()
+        job = wait_in()
+        answer(job)
+
+        waiting = ledger.get(job.id)
+        assert (waiting.status, waiting.attempts) == (Status.QUEUED, 0)
+        assert bells.rung() == [job.id]
+
+    def test_a_job_that_comes_too_late_for_the_batcher_is_handed_back(
+        self, resident: Resident, ledger: Ledger, bells: Bells, wait_in: MakeJob, answer: Answer
+    ) -> None:
+        in_time(resident.batcher.close)
+        job = wait_in()
+        answer(job)
+
+        waiting = ledger.get(job.id)
+        assert (waiting.status, waiting.attempts) == (Status.QUEUED, 0)
+        assert bells.rung() == [job.id]

@@ -1,0 +1,105 @@
+"""A worker sits an outage of Redis out: a result that cost a model call is written when it is back."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import fakeredis
+import pytest
+
+from common.jobs import Job, Status
+from common.ledger import Ledger
+from tests.unit.worker.fakes import Clock, FakeCaptioner
+from worker import tasks
+from worker.resident import Resident
+
+MakeJob = Callable[..., Job]
+Answer = Callable[[Job], None]
+
+
+@pytest.fixture
+def pauses(server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses before another try to write; Redis is back after the third."""
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        server.connected = len(pauses) >= 3
+
+    monkeypatch.setattr(tasks, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+    return pauses
+
+
+def test_a_bell_that_cannot_be_answered_is_left_to_the_sweeper(
+    ledger: Ledger,
+    server: fakeredis.FakeServer,
+    wait_in: MakeJob,
+    answer: Answer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    job = wait_in()
+    server.connected = False
+    answer(job)
+    server.connected = True
+
+    assert ledger.get(job.id).status is Status.QUEUED
+    assert f"Job {job.id}: Redis does not answer" in caplog.text
+
+
+@pytest.mark.parametrize("stumbles", [False, True])
+def test_a_caption_or_a_failure_is_written_when_redis_is_back(
+    ledger: Ledger,
+    server: fakeredis.FakeServer,
+    captioner: FakeCaptioner,
+    resident: Resident,
+    wait_in: MakeJob,
+    answer: Answer,
+    pauses: list[float],
+    stumbles: bool,
+) -> None:
+    def leave() -> None:
+        server.connected = False
+        if stumbles:
+            raise ValueError
+
+    captioner.at_caption = leave
+    job = wait_in()
+    answer(job)
+
+    assert ledger.get(job.id).status is (Status.FAILED if stumbles else Status.SUCCEEDED)
+    assert pauses == [tasks.WRITE_PAUSE] * 3
+    assert captioner.calls == [1]
+    assert resident.held() == []
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+def test_it_is_not_tried_longer_than_the_lease_nor_by_a_worker_that_stops(
+    resident: Resident,
+    ledger: Ledger,
+    server: fakeredis.FakeServer,
+    captioner: FakeCaptioner,
+    wait_in: MakeJob,
+    answer: Answer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    stopping: bool,
+) -> None:
+    def leave() -> None:
+        server.connected = False
+        if stopping:
+            resident.stopping.set()
+
+    clock = Clock()
+    monkeypatch.setattr(tasks, "time", SimpleNamespace(monotonic=clock, sleep=clock.advance))
+    began, captioner.at_caption = clock(), leave
+    job = wait_in()
+    with caplog.at_level(logging.WARNING):
+        answer(job)
+    server.connected = True
+
+    assert ledger.get(job.id).status is Status.PROCESSING
+    assert clock() - began == pytest.approx(0 if stopping else 30, abs=2 * tasks.WRITE_PAUSE)
+    assert "its lease will run out" in caplog.text
