@@ -56,6 +56,13 @@ class Settings(BaseSettings):
     vision_heads: PositiveInt = Field(12, description="Attention heads of a `.pt` student's vision encoder.")
     beams: PositiveInt = Field(5, description="Beams of the search for a caption.")
     max_length: int = Field(32, ge=2, description="Longest caption, in tokens, with its start and end token.")
+    min_length: int = Field(0, ge=0, description="Shortest caption, in tokens, with its start and end token.")
+    length_penalty: float = Field(
+        1.0,
+        ge=0,
+        description="Power of a caption's length that its log-probability is divided by; more favours longer.",
+    )
+    prompt: str = Field("", description="Words that every caption begins with, for a model that was trained with them.")
     max_batch: PositiveInt = Field(8, description="Most pictures in one call of the model.")
 
     lease_seconds: PositiveFloat = Field(
@@ -95,7 +102,8 @@ class Settings(BaseSettings):
     @property
     def caption_key(self) -> str:
         """The generation settings that, beside picture and model, decide a caption; part of the cache's key."""
-        return f"beams{self.beams}-length{self.max_length}"
+        lengths = f"length{self.min_length}-{self.max_length}-{self.length_penalty:g}"
+        return f"beams{self.beams}-{lengths}-{self.prompt}"
 
     def environment(self) -> dict[str, str]:
         """The environment of a child process that shall have these settings."""

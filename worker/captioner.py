@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from common.engine import Engine, Search
 from common.jobs import Alternative, ModelInfo, Output
 from common.pixels import to_pixels
 from common.settings import Settings
@@ -39,24 +40,25 @@ class StudentCaptioner:
     """Captions with a student, by beam search as the settings say."""
 
     def __init__(self, student: Student, settings: Settings) -> None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        student.model.to(device)
-        self._student = student
-        self._device = device
-        self._settings = settings
+        student.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        self._engine = Engine(student.model, student.tokenizer)
+        self._image_size = student.image_size
+        self._search = Search(
+            beams=settings.beams,
+            max_length=settings.max_length,
+            min_length=settings.min_length,
+            length_penalty=settings.length_penalty,
+        )
+        self._prompt = settings.prompt
         self.model = ModelInfo(name=student.name, version=student.version, demo=student.demo)
 
     def prepare(self, image: Image.Image) -> Pixels:
         """float32 [3, S, S]."""
-        return to_pixels(image, self._student.image_size)
+        return to_pixels(image, self._image_size)
 
     def caption(self, pictures: Sequence[Pixels]) -> list[Output]:
-        found = self._student.caption(
-            torch.from_numpy(np.stack(pictures)).to(self._device),
-            beams=self._settings.beams,
-            max_length=self._settings.max_length,
-            captions=min(self._settings.beams, 1 + ALTERNATIVES),
-        )
+        pixels = torch.from_numpy(np.stack(pictures))
+        found = self._engine.caption(pixels, self._search, captions=1 + ALTERNATIVES, prompt=self._prompt)
         return [
             Output(
                 caption=best.text,

@@ -1,19 +1,15 @@
-"""The student: its shapes, building one, reading and writing one, and captioning with it.
-
-The only part of `common` that imports torch.
+"""The student: its shapes, building one, reading and writing one. With `common.engine`, all of `common` that imports
+torch.
 """
 
 from common.student.folder import load_folder, save_folder
-from common.student.generation import Caption, generate
 from common.student.loading import Student, load_student
 from common.student.processor import load_tokenizer
 from common.student.shapes import build, infer_config, seed_config, small_config
 
 __all__ = [
-    "Caption",
     "Student",
     "build",
-    "generate",
     "infer_config",
     "load_folder",
     "load_student",

@@ -6,14 +6,12 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
 from common.settings import PROJECT_ROOT
 from common.student.checkpoint import load_checkpoint
 from common.student.errors import StudentError
 from common.student.folder import load_folder
-from common.student.generation import Caption, generate
 from common.student.processor import load_tokenizer
 
 #: The bundled student, in Hugging Face form.
@@ -34,10 +32,6 @@ class Student:
     def image_size(self) -> int:
         """Side in pixels of the pictures it takes."""
         return int(self.model.config.vision_config.image_size)
-
-    def caption(self, pixels: torch.Tensor, *, beams: int, max_length: int, captions: int = 1) -> list[list[Caption]]:
-        """The best captions of each picture; see `generation.generate`."""
-        return generate(self.model, self.tokenizer, pixels, beams=beams, max_length=max_length, captions=captions)
 
 
 def load_student(source: str | Path, *, processor: str | Path, text_heads: int = 8, vision_heads: int = 12) -> Student:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import BlipForConditionalGeneration
 
-from common.student import build, generate, infer_config, load_student, load_tokenizer, save_folder, seed_config
+from common.student import build, infer_config, load_student, load_tokenizer, save_folder, seed_config
 from common.student.errors import StudentError
 from common.student.shapes import HEAD, WORD_EMBEDDINGS
 from tests.support.models import tiny_config, tiny_model, tiny_tokenizer
@@ -224,35 +224,6 @@ class TestFolder:
     def test_a_folder_that_is_no_model_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(StudentError, match="cannot be loaded"):
             load_student(tmp_path, processor="unused")
-
-
-class TestGeneration:
-    @pytest.mark.parametrize("beams", [1, 3])
-    def test_it_stops_at_the_end_token_or_at_the_longest_length(self, beams: int) -> None:
-        model, tokenizer = tiny_model(), tiny_tokenizer()
-
-        found = generate(model, tokenizer, torch.randn(2, 3, 32, 32), beams=beams, max_length=6)
-
-        assert all(len(tokenizer.tokenize(best[0].text)) <= 5 for best in found)
-
-    def test_a_model_that_only_says_the_end_says_nothing(self) -> None:
-        model, tokenizer = tiny_model(), tiny_tokenizer()
-        bias = model.text_decoder.cls.predictions.bias
-        bias.data[tokenizer.sep_token_id] = 100.0
-
-        found = generate(model, tokenizer, torch.randn(1, 3, 32, 32), beams=1, max_length=20)
-
-        assert found[0][0].text == ""
-        assert found[0][0].score == pytest.approx(0.0, abs=1e-3)
-
-    def test_several_captions_come_best_first(self) -> None:
-        model, tokenizer = tiny_model(), tiny_tokenizer()
-
-        (ranked,) = generate(model, tokenizer, torch.randn(1, 3, 32, 32), beams=4, max_length=8, captions=3)
-
-        scores = [caption.score for caption in ranked]
-        assert len(ranked) == 3
-        assert scores == sorted(scores, reverse=True)
 
 
 class TestProcessor:

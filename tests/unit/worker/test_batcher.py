@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
-from functools import partial
 from itertools import chain
 
 import pytest
@@ -17,6 +16,9 @@ from hypothesis import strategies as st
 
 from tests.unit.worker.fakes import PATIENCE, in_time
 from worker.batcher import WAITING_BATCHES, Batcher, Closed, Done
+
+#: Items that may wait beside a call of at most four.
+FULL = 4 * WAITING_BATCHES
 
 
 class OutOfMemoryError(Exception):
@@ -105,7 +107,7 @@ class TestBatching:
 
     @pytest.mark.usefixtures("busy")
     def test_a_full_queue_holds_the_next_back(self, model: Model, batcher: Batcher[int, int]) -> None:
-        waiting = [batcher.submit(item) for item in range(WAITING_BATCHES * 4)]
+        waiting = [batcher.submit(item) for item in range(FULL)]
         with ThreadPoolExecutor(1) as thread:
             held_back = thread.submit(batcher.submit, 99)
             with pytest.raises(NotYet):
@@ -113,16 +115,16 @@ class TestBatching:
             model.go_on.set()
 
             assert answer(held_back.result(PATIENCE)) == 990
-        assert [answer(future) for future in waiting] == [item * 10 for item in range(WAITING_BATCHES * 4)]
+        assert [answer(future) for future in waiting] == [item * 10 for item in range(FULL)]
 
     @pytest.mark.usefixtures("busy")
-    def test_a_canceled_item_costs_no_model_time(self, model: Model, batcher: Batcher[int, int]) -> None:
-        canceled, kept = batcher.submit(1), batcher.submit(2)
-        assert canceled.cancel()
+    def test_canceled_items_cost_no_model_time(self, model: Model, batcher: Batcher[int, int]) -> None:
+        futures = [batcher.submit(item) for item in range(1, 8)]
+        assert all(futures[item - 1].cancel() for item in (1, 2, 3, 4, 6))
         model.go_on.set()
 
-        assert answer(kept) == 20
-        assert model.calls == [[0], [2]]
+        assert (answer(futures[4]), answer(futures[6])) == (50, 70)
+        assert model.calls == [[0], [5, 7]]
 
     def test_the_speed_is_known_after_the_first_call(self, batcher: Batcher[int, int]) -> None:
         before = batcher.items_per_second
@@ -187,15 +189,15 @@ class TestTrouble:
 
 
 class TestClose:
-    def test_what_was_accepted_is_finished_and_nothing_more_is(
+    def test_what_was_accepted_is_finished_and_what_was_held_back_is_refused(
         self, model: Model, batcher: Batcher[int, int], busy: Future[Done[int]]
     ) -> None:
-        accepted = [busy]
-        with ThreadPoolExecutor(1) as thread:
-            closing = thread.submit(batcher.close)
-            with pytest.raises(Closed):  # when the queue is full, submit waits for the close
-                while True:
-                    accepted.append(in_time(partial(batcher.submit, len(accepted))))
+        accepted = [busy, *(batcher.submit(item) for item in range(1, FULL + 1))]
+        with ThreadPoolExecutor(2) as threads:
+            held_back = threads.submit(batcher.submit, 99)
+            closing = threads.submit(batcher.close)
+            with pytest.raises(Closed):
+                held_back.result(PATIENCE)
             assert not closing.done()
             model.go_on.set()
             closing.result(PATIENCE)

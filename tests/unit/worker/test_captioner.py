@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.reference import generate
 from common.jobs import ModelInfo, Output
 from common.settings import Settings
-from common.student import Student, generate
+from common.student import Student
 from tests.support.models import tiny_model, tiny_tokenizer
 from tests.support.pictures import drawing
 from worker.captioner import StudentCaptioner
@@ -19,13 +22,16 @@ NOISE = 1e-3
 
 
 @pytest.fixture(scope="module")
-def student() -> Student:
-    """Random weights, large enough that the pictures decide the captions."""
+def student() -> Iterator[Student]:
+    """Random weights, large enough that the pictures decide the captions; more threads only slow it down."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     model = tiny_model()
     for name, weight in model.named_parameters():
         if weight.ndim == 2 and ("vision_model" in name or "crossattention" in name or "word_embeddings" in name):
             weight.data *= 20
-    return Student(model=model, tokenizer=tiny_tokenizer(), name="tiny", version="sha256:1", demo=False)
+    yield Student(model=model, tokenizer=tiny_tokenizer(), name="tiny", version="sha256:1", demo=False)
+    torch.set_num_threads(threads)
 
 
 def captioner(student: Student, beams: int = 3) -> StudentCaptioner:

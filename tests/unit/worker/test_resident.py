@@ -15,6 +15,7 @@ from common.ledger import Claim, Ledger, Worker, Workers
 from tests.support.pictures import drawing
 from tests.unit.worker.fakes import MODEL, PATIENCE, Bells, Clock, FakeCaptioner, eventually, in_time
 from worker import resident as module
+from worker.batcher import Closed
 from worker.resident import DEAF_AFTER, Resident
 
 MakeJob = Callable[..., Job]
@@ -145,6 +146,17 @@ class TestClose:
 
         assert ledger.get(claimed.id).status is Status.SUCCEEDED
         assert bells.rung() == []
+
+    def test_what_is_in_the_batcher_is_finished_and_nothing_more_is_taken(
+        self, resident: Resident, captioner: FakeCaptioner
+    ) -> None:
+        pixels = captioner.prepare(drawing())
+        future = resident.batcher.submit(pixels)
+        in_time(resident.close)
+
+        assert future.done()
+        with pytest.raises(Closed):
+            resident.batcher.submit(pixels)
 
     def test_the_worker_is_ready_no_longer(self, resident: Resident, workers: Workers) -> None:
         resident.beat()

@@ -197,6 +197,17 @@ class TestNamed:
 
         assert (student.name, student.version) == ("mine", version(named))
 
+    def test_a_file_is_read_with_the_head_counts_and_the_tokenizer_of_the_settings(
+        self, settings: Settings, tmp_path: Path
+    ) -> None:
+        named = put(tmp_path / "mine.pt", 0)
+
+        student = weights.load(settings.model_copy(update={"model": str(named)}))
+
+        config = student.model.config
+        assert (config.text_config.num_attention_heads, config.vision_config.num_attention_heads) == (2, 4)
+        assert student.tokenizer.get_vocab() == tiny_tokenizer().get_vocab()
+
     def test_the_demo_can_be_named(self, settings: Settings, here: Path, caplog: pytest.LogCaptureFixture) -> None:
         put(here / DEPLOYED, 0)
 

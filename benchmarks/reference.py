@@ -1,20 +1,12 @@
-"""Captions by transformers' beam search, with the arguments that BLIP needs spelt out."""
+"""What our engine is compared with: transformers' own beam search, with the arguments that BLIP needs spelt out."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
-
-@dataclass(frozen=True)
-class Caption:
-    """A caption and its length-normalised log-probability."""
-
-    text: str
-    score: float
+from common.engine import Caption
 
 
 @torch.inference_mode()
@@ -26,6 +18,8 @@ def generate(
     beams: int,
     max_length: int,
     captions: int = 1,
+    length_penalty: float = 1.0,
+    min_length: int = 0,
 ) -> list[list[Caption]]:
     """The `captions` best captions of each picture, best first.
 
@@ -47,6 +41,8 @@ def generate(
         max_length=max_length,
         num_beams=beams,
         num_return_sequences=captions,
+        length_penalty=length_penalty if beams > 1 else None,
+        min_length=min_length,
         do_sample=False,
         output_scores=True,
         return_dict_in_generate=True,

@@ -1,0 +1,6 @@
+"""Our own captioning engine: BLIP's vision tower and a beam search, over the weights of any BLIP captioner."""
+
+from common.engine.engine import Caption, Engine
+from common.engine.search import Search
+
+__all__ = ["Caption", "Engine", "Search"]
