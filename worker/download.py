@@ -21,6 +21,10 @@ PAUSE = 3600.0
 PROGRESS_EVERY = 5.0
 #: Smaller files are no student (the smallest useful one has some millions of parameters), larger ones no 6 + 6.
 SIZES = range(10 * 2**20, 2 * 2**30)
+#: Most characters of a foreign error that are repeated.
+REASON_LENGTH = 300
+#: What gdown says when the file has changed since the download began, or the server continues none.
+NOT_CONTINUED = "byte range"
 #: A `.pt` is a zip archive.
 MAGIC = b"PK"
 
@@ -37,6 +41,13 @@ def fetch(url: str, path: Path, *, sizes: range = SIZES, pause: float = PAUSE) -
     One process downloads while others wait for it. A broken download is continued, and the file gets its name
     only when size and format are right. Raises `DownloadError`.
     """
+    try:
+        return _fetch(url, path, sizes, pause)
+    except OSError as error:
+        raise DownloadError(f"it cannot be kept in {path.parent} ({error.strerror})") from error
+
+
+def _fetch(url: str, path: Path, sizes: range, pause: float) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if path.exists():
@@ -62,6 +73,26 @@ def _record(path: Path) -> Path:
 def _download(url: str, path: Path, sizes: range) -> str:
     arriving = path.with_suffix(".arriving")
     try:
+        _receive(url, arriving)
+    except DownloadError as error:
+        parts = list(path.parent.glob(f"{arriving.name}*.part"))
+        if not (NOT_CONTINUED in str(error) and parts):
+            raise
+        log.info("The download cannot be continued where it stopped; starting anew.")
+        for part in parts:
+            part.unlink()
+        _receive(url, arriving)
+    problem = _wrong(arriving, sizes)
+    if problem:
+        arriving.unlink()
+        raise DownloadError(problem)
+    digest = _sha256(arriving)
+    arriving.replace(path)
+    return digest
+
+
+def _receive(url: str, arriving: Path) -> None:
+    try:
         gdown.download(
             url,
             str(arriving),
@@ -74,20 +105,13 @@ def _download(url: str, path: Path, sizes: range) -> str:
         )
     except Exception as error:  # gdown raises its own errors, requests' and OSError
         raise DownloadError(_reason(error)) from error
-    problem = _wrong(arriving, sizes)
-    if problem:
-        arriving.unlink()
-        raise DownloadError(problem)
-    digest = _sha256(arriving)
-    arriving.replace(path)
-    return digest
 
 
 def _reason(error: Exception) -> str:
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    text = " ".join(str(error).split()) or type(error).__name__
     if "Max retries exceeded" in text or "timed out" in text:
         return "its server cannot be reached from this machine"
-    return text[:200]
+    return text[:REASON_LENGTH]
 
 
 class _Progress:
@@ -128,7 +152,7 @@ def _wrong(file: Path, sizes: range) -> str | None:
 def _verify(path: Path) -> None:
     try:
         expected = json.loads(_record(path).read_text(encoding="utf-8"))["sha256"]
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return  # placed by hand: there is nothing to compare with
     if _sha256(path) != expected:
         raise DownloadError(f"{path} has changed since it was downloaded; delete it to have it fetched again")

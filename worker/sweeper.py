@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 from common.ledger import Ledger
 from common.uploads import UploadStore
+
+#: Seconds until a picture that could not be deleted is tried again; the others must not wait for it.
+TRY_AGAIN = 3600.0
+
+log = logging.getLogger(__name__)
 
 
 def sweep_once(ledger: Ledger, uploads: UploadStore, ring: Callable[[Sequence[str]], None]) -> None:
@@ -14,5 +20,10 @@ def sweep_once(ledger: Ledger, uploads: UploadStore, ring: Callable[[Sequence[st
     if swept.ring:
         ring(swept.ring)
     for job_id in swept.expired:
-        uploads.delete(job_id)  # first, so that a record without a picture is never what a crash leaves
-        ledger.delete(job_id)
+        try:
+            uploads.delete(job_id)  # first, so that a crash never leaves a picture that no record knows of
+        except OSError as error:
+            log.error("The picture of job %s cannot be deleted (%s); trying again in an hour.", job_id, error)
+            ledger.postpone_expiry(job_id, TRY_AGAIN)
+        else:
+            ledger.delete(job_id)

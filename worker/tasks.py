@@ -38,10 +38,11 @@ def caption_job(resident: Resident, job_id: str) -> None:
         return
     with resident.holding(claim):
         try:
-            _caption(resident, claim)
-        except Closed:
-            resident.ledger.release(claim)
-            ring(resident.celery, [job_id])
+            try:
+                _caption(resident, claim)
+            except Closed:
+                resident.ledger.release(claim)
+                ring(resident.celery, [job_id])
         except RedisError as error:
             log.warning("Job %s: Redis stayed away (%s); its lease will run out.", job_id, error)
 

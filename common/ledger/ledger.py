@@ -239,6 +239,10 @@ class Ledger:
 
         return self._change(claim.id, held_by(claim, step)) is not None
 
+    def postpone_expiry(self, job_id: str, seconds: float) -> None:
+        """Have the sweeper look at an expired job again only after `seconds`."""
+        self._redis.zadd(keys.EXPIRING, {job_id: self._clock() + seconds}, xx=True)
+
     def sweep(self) -> Swept:
         """Take back the jobs of workers that fell silent, and say what to ring again and what to delete.
 

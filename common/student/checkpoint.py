@@ -37,6 +37,7 @@ def load_checkpoint(
     """
     content = _read(path)
     state = clean_state(content)
+    tokenizer = content.get("tokenizer")
     try:
         if isinstance(content.get("model_config"), dict):
             config = BlipConfig.from_dict(content["model_config"])
@@ -49,12 +50,16 @@ def load_checkpoint(
                 text_heads,
                 vision_heads,
             )
+        model = build(config)
+        own = wrap(Tokenizer.from_str(tokenizer)) if isinstance(tokenizer, str) else None
     except KeyError as error:
         raise StudentError(f"{path} holds no BLIP captioner: it has no tensor {error}.") from error
-    model = build(config)
+    except Exception as error:  # head counts that divide no width, or what only looks like a configuration
+        raise StudentError(
+            f"{path} describes no BLIP captioner: {' '.join(str(error).split())}. For a file that does not say its "
+            "head counts, set CAPTIOND_TEXT_HEADS and CAPTIOND_VISION_HEADS."
+        ) from error
     load_exactly(model, state, str(path))
-    tokenizer = content.get("tokenizer")
-    own = wrap(Tokenizer.from_str(tokenizer)) if isinstance(tokenizer, str) else None
     return model.eval(), own
 
 

@@ -170,6 +170,22 @@ class TestCheckpoint:
         with pytest.raises(StudentError, match="no BLIP captioner"):
             load_student(tmp_path / "s.pt", processor=processor)
 
+    @pytest.mark.parametrize("heads", [{"text_heads": 2, "vision_heads": 12}, {"text_heads": 5, "vision_heads": 4}])
+    def test_head_counts_that_divide_no_width_are_refused(
+        self, tmp_path: Path, processor: Path, heads: dict[str, int]
+    ) -> None:
+        torch.save(tiny_model().state_dict(), tmp_path / "s.pt")
+
+        with pytest.raises(StudentError, match="set CAPTIOND_TEXT_HEADS and CAPTIOND_VISION_HEADS"):
+            load_student(tmp_path / "s.pt", processor=processor, **heads)
+
+    @pytest.mark.parametrize("extra", [{"tokenizer": "{}"}, {"model_config": {"text_config": {"hidden_size": "wide"}}}])
+    def test_what_only_looks_like_a_checkpoint_is_refused(self, tmp_path: Path, extra: dict[str, object]) -> None:
+        torch.save({"model": tiny_model().state_dict(), **extra}, tmp_path / "s.pt")
+
+        with pytest.raises(StudentError, match="describes no BLIP captioner"):
+            load_student(tmp_path / "s.pt", processor="unused", **TINY_HEADS)
+
     def test_a_tokenizer_of_another_model_is_refused(self, tmp_path: Path) -> None:
         from training.tokenizer import train_tokenizer
 

@@ -70,10 +70,11 @@ def celery(settings: Settings) -> Celery:
 
 
 @pytest.fixture
-def bells() -> Bells:
+def bells() -> Iterator[Bells]:
     bells = Bells()
     bells.rung()  # the memory is the process's: other tests ring there too
-    return bells
+    yield bells
+    bells.rung()
 
 
 @pytest.fixture

@@ -13,13 +13,14 @@ from tests.unit.worker.fakes import PATIENCE
 
 
 class FileServer(ThreadingHTTPServer):
-    """Serves `content` at any path, with ranges; breaks the next `cuts` answers off half way."""
+    """Serves `content` at any path, with `ranges` or without; breaks the next `cuts` answers off half way."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.content = content
         self.cuts = 0
         self.status = 200
+        self.ranges = True
         #: The byte from which each request wanted the file: not 0 if it had a Range header.
         self.asked: list[int] = []
         self.open = threading.Event()
@@ -41,6 +42,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         wanted = re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "")
+        if not self.server.ranges:
+            wanted = None
         first = int(wanted[1]) if wanted else 0
         self.server.asked.append(first)
         assert self.server.open.wait(PATIENCE)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
+from contextlib import contextmanager
 from itertools import chain
 
 import pytest
@@ -46,6 +47,15 @@ class Model:
             if item in self.trouble:
                 raise self.trouble[item]
         return [item * 10 for item in items]
+
+
+@contextmanager
+def let_go(model: Model) -> Iterator[None]:
+    """Ends the hold of the model at the latest when the block ends, so that a failing test ends too."""
+    try:
+        yield
+    finally:
+        model.go_on.set()
 
 
 def answer(future: Future[Done[int]]) -> int:
@@ -108,7 +118,7 @@ class TestBatching:
     @pytest.mark.usefixtures("busy")
     def test_a_full_queue_holds_the_next_back(self, model: Model, batcher: Batcher[int, int]) -> None:
         waiting = [batcher.submit(item) for item in range(FULL)]
-        with ThreadPoolExecutor(1) as thread:
+        with ThreadPoolExecutor(1) as thread, let_go(model):
             held_back = thread.submit(batcher.submit, 99)
             with pytest.raises(NotYet):
                 held_back.result(0.05)
@@ -193,7 +203,7 @@ class TestClose:
         self, model: Model, batcher: Batcher[int, int], busy: Future[Done[int]]
     ) -> None:
         accepted = [busy, *(batcher.submit(item) for item in range(1, FULL + 1))]
-        with ThreadPoolExecutor(2) as threads:
+        with ThreadPoolExecutor(2) as threads, let_go(model):
             held_back = threads.submit(batcher.submit, 99)
             closing = threads.submit(batcher.close)
             with pytest.raises(Closed):

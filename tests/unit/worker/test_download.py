@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gdown.exceptions import FileURLRetrievalError
 
 from common.settings import PROJECT_ROOT
 from tests.unit.worker.fakes import PATIENCE, eventually
@@ -152,6 +153,42 @@ class TestRefused:
 
         with pytest.raises(DownloadError, match="404"):
             fetch(server.url, path, sizes=SIZES)
+
+
+class TestTrouble:
+    def test_google_drive_s_reason_is_passed_on(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise FileURLRetrievalError(
+                "Failed to retrieve file url:\n\n\tToo many users have viewed this file recently."
+            )
+
+        monkeypatch.setattr("gdown.download", refuse)
+
+        with pytest.raises(DownloadError, match="file url: Too many users have viewed"):
+            fetch("http://example.invalid/student", path)
+
+    def test_a_part_that_cannot_be_continued_is_begun_anew(self, server: FileServer, path: Path) -> None:
+        server.cuts = 4  # the first try and gdown's three repetitions
+        with pytest.raises(DownloadError):
+            fetch(server.url, path, sizes=SIZES)
+        assert [each for each in leftovers(path) if each.endswith(".part")]
+        server.ranges = False
+
+        assert fetch(server.url, path, sizes=SIZES, pause=0).read_bytes() == CONTENT
+        assert leftovers(path) == ["student.json", "student.pt"]
+
+    def test_a_folder_that_cannot_be_written_is_said(self, server: FileServer, path: Path) -> None:
+        path.parent.write_text("a file in its place")
+
+        with pytest.raises(DownloadError, match="cannot be kept in"):
+            fetch(server.url, path, sizes=SIZES)
+
+    @pytest.mark.parametrize("record", ["[1]", "{}", "torn"])
+    def test_a_record_that_makes_no_sense_proves_nothing(self, server: FileServer, path: Path, record: str) -> None:
+        fetch(server.url, path, sizes=SIZES)
+        path.with_suffix(".json").write_text(record)
+
+        assert fetch(server.url, path, sizes=SIZES) == path
 
 
 class TestPause:

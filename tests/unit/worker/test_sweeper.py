@@ -14,7 +14,7 @@ from common.ledger import Ledger
 from common.problems import Problem
 from common.uploads import UploadStore
 from tests.unit.worker.fakes import Clock
-from worker.sweeper import sweep_once
+from worker.sweeper import TRY_AGAIN, sweep_once
 
 Sweep = Callable[[], list[Sequence[str]]]
 
@@ -106,7 +106,7 @@ class TestExpiry:
 
         assert ledger.read([job.id]) == []
 
-    def test_a_picture_that_cannot_be_deleted_keeps_its_record_for_the_next_sweep(
+    def test_a_picture_that_cannot_be_deleted_stops_no_other(
         self,
         ledger: Ledger,
         uploads: UploadStore,
@@ -116,17 +116,24 @@ class TestExpiry:
         monkeypatch: pytest.MonkeyPatch,
         tmp_path: Path,
     ) -> None:
-        def refuse(job_id: str) -> None:
-            raise PermissionError(job_id)
+        stuck, other = wait_in(), wait_in()
+        delete = uploads.delete
 
-        job = wait_in()
+        def refuse(job_id: str) -> None:
+            if job_id == stuck.id:
+                raise PermissionError(13, "Permission denied")
+            delete(job_id)
+
+        monkeypatch.setattr(uploads, "delete", refuse)
         clock.advance(1000)
-        with monkeypatch.context() as patched, pytest.raises(PermissionError):
-            patched.setattr(uploads, "delete", refuse)
-            sweep()
-        kept = ledger.read([job.id])
         sweep()
 
-        assert [each.id for each in kept] == [job.id]
-        assert ledger.read([job.id]) == []
+        assert ledger.get(stuck.id).id == stuck.id
+        with pytest.raises(Problem):
+            ledger.get(other.id)
+        monkeypatch.undo()
+        clock.advance(TRY_AGAIN + 1)
+        sweep()
+        with pytest.raises(Problem):
+            ledger.get(stuck.id)
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

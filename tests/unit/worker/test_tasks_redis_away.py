@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 
 import fakeredis
 import pytest
 
 from common.jobs import Job, Status
-from common.ledger import Ledger
+from common.ledger import Claim, Ledger
 from tests.unit.worker.fakes import Clock, FakeCaptioner
 from worker import tasks
 from worker.resident import Resident
@@ -102,4 +102,31 @@ def test_it_is_not_tried_longer_than_the_lease_nor_by_a_worker_that_stops(
 
     assert ledger.get(job.id).status is Status.PROCESSING
     assert clock() - began == pytest.approx(0 if stopping else 30, abs=2 * tasks.WRITE_PAUSE)
+    assert "its lease will run out" in caplog.text
+
+
+def test_a_job_that_cannot_be_handed_back_is_left_to_its_lease(
+    resident: Resident,
+    ledger: Ledger,
+    server: fakeredis.FakeServer,
+    captioner: FakeCaptioner,
+    wait_in: MakeJob,
+    answer: Answer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    resident.batcher.close()
+    extend = resident.ledger.extend
+
+    def leave(claims: Iterable[Claim]) -> list[Claim]:
+        lost = extend(claims)
+        server.connected = False
+        return lost
+
+    resident.ledger.extend = leave  # type: ignore[assignment, method-assign]
+    job = wait_in()
+    with caplog.at_level(logging.WARNING):
+        answer(job)
+    server.connected = True
+
+    assert ledger.get(job.id).status is Status.PROCESSING
     assert "its lease will run out" in caplog.text
