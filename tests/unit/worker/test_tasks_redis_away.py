@@ -122,7 +122,7 @@ def test_a_job_that_cannot_be_handed_back_is_left_to_its_lease(
         server.connected = False
         return lost
 
-    resident.ledger.extend = leave  # type: ignore[assignment, method-assign]
+    resident.ledger.extend = leave  # type: ignore[method-assign]
     job = wait_in()
     with caplog.at_level(logging.WARNING):
         answer(job)
