@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import fakeredis
 import pytest
 from redis import Redis
 
@@ -14,6 +12,7 @@ from common.jobs import InputInfo, Job, ModelInfo, Output, Status, Timings, new_
 from common.ledger import Batches, Claim, Ledger, Worker, Workers
 from common.problems import Problem
 from common.settings import Settings
+from tests.support.clock import Clock
 
 MODEL = ModelInfo(name="demo", version="sha256:1", demo=True)
 PICTURE = InputInfo(filename="dog.jpg", sha256="d0", bytes=3, format="JPEG", width=4, height=5)
@@ -21,33 +20,9 @@ CAPTION = Output(caption="a dog", score=-1.0)
 TIMINGS = Timings(queue_seconds=0.5, model_seconds=0.1, batch_size=2)
 
 
-class Clock:
-    """A clock that stands still until it is told to go on."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 @pytest.fixture
 def settings() -> Settings:
     return Settings(lease_seconds=30, max_attempts=3, retention=1000, max_open_jobs=4)
-
-
-@pytest.fixture
-def redis() -> Iterator[Redis]:
-    with fakeredis.FakeStrictRedis(decode_responses=True) as client:
-        yield client
 
 
 @pytest.fixture

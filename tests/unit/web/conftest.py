@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fakeredis
 import pytest
 from flask import Flask
 from redis import Redis
@@ -27,18 +26,6 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(
         data=tmp_path, broker_url="memory://", max_upload_bytes=100_000, max_batch_bytes=300_000, max_batch_items=4
     )
-
-
-@pytest.fixture
-def server() -> fakeredis.FakeServer:
-    """The Redis; `server.connected = False` takes it away."""
-    return fakeredis.FakeServer()
-
-
-@pytest.fixture
-def redis(server: fakeredis.FakeServer) -> Iterator[Redis]:
-    with fakeredis.FakeStrictRedis(server=server, decode_responses=True) as client:
-        yield client
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-import fakeredis
 import pytest
 from celery import Celery
 from redis import Redis
@@ -17,8 +16,9 @@ from common.ledger import Ledger, Workers
 from common.queue import make_celery
 from common.settings import Settings
 from common.uploads import UploadStore
+from tests.support.clock import Clock
 from tests.support.pictures import encoded
-from tests.unit.worker.fakes import Bells, Clock, FakeCaptioner, in_time
+from tests.unit.worker.fakes import Bells, FakeCaptioner, in_time
 from worker.resident import Resident
 from worker.tasks import caption_job
 
@@ -26,27 +26,10 @@ PICTURE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", wi
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(
         data=tmp_path, broker_url="memory://", lease_seconds=30, max_attempts=3, retention=1000, max_batch=4
     )
-
-
-@pytest.fixture
-def server() -> fakeredis.FakeServer:
-    """The Redis; `server.connected = False` takes it away."""
-    return fakeredis.FakeServer()
-
-
-@pytest.fixture
-def redis(server: fakeredis.FakeServer) -> Iterator[Redis]:
-    with fakeredis.FakeStrictRedis(server=server, decode_responses=True) as client:
-        yield client
 
 
 @pytest.fixture

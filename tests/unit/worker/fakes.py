@@ -24,19 +24,6 @@ MODEL = ModelInfo(name="fake", version="sha256:1", demo=True)
 Result = TypeVar("Result")
 
 
-class Clock:
-    """A clock that stands still until it is told to go on."""
-
-    def __init__(self) -> None:
-        self.now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
-
-
 class FakeCaptioner:
     """Says how wide a picture is; a test may do something first at either step."""
 

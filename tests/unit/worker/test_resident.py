@@ -12,8 +12,9 @@ from redis import ConnectionError, Redis
 
 from common.jobs import Job, Output, Status, Timings
 from common.ledger import Claim, Ledger, Worker, Workers
+from tests.support.clock import Clock
 from tests.support.pictures import drawing
-from tests.unit.worker.fakes import MODEL, PATIENCE, Bells, Clock, FakeCaptioner, eventually, in_time
+from tests.unit.worker.fakes import MODEL, PATIENCE, Bells, FakeCaptioner, eventually, in_time
 from worker import resident as module
 from worker.batcher import Closed
 from worker.resident import DEAF_AFTER, Resident

@@ -13,7 +13,7 @@ from common.jobs import Job, Status
 from common.ledger import Ledger
 from common.problems import Problem
 from common.uploads import UploadStore
-from tests.unit.worker.fakes import Clock
+from tests.support.clock import Clock
 from worker.sweeper import TRY_AGAIN, sweep_once
 
 Sweep = Callable[[], list[Sequence[str]]]

@@ -10,8 +10,9 @@ from redis import Redis
 from common import problems
 from common.jobs import Job, Status
 from common.ledger import Ledger
+from tests.support.clock import Clock
 from tests.support.pictures import drawing, encoded
-from tests.unit.worker.fakes import MODEL, Bells, Clock, FakeCaptioner, in_time
+from tests.unit.worker.fakes import MODEL, Bells, FakeCaptioner, in_time
 from worker.resident import Resident
 
 MakeJob = Callable[..., Job]

@@ -12,7 +12,8 @@ import pytest
 
 from common.jobs import Job, Status
 from common.ledger import Claim, Ledger
-from tests.unit.worker.fakes import Clock, FakeCaptioner
+from tests.support.clock import Clock
+from tests.unit.worker.fakes import FakeCaptioner
 from worker import tasks
 from worker.resident import Resident
 

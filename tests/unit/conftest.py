@@ -1,0 +1,28 @@
+"""What unit tests have in place of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import fakeredis
+import pytest
+from redis import Redis
+
+from tests.support.clock import Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def server() -> fakeredis.FakeServer:
+    """The Redis; `server.connected = False` takes it away."""
+    return fakeredis.FakeServer()
+
+
+@pytest.fixture
+def redis(server: fakeredis.FakeServer) -> Iterator[Redis]:
+    with fakeredis.FakeStrictRedis(server=server, decode_responses=True) as client:
+        yield client
