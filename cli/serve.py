@@ -17,7 +17,7 @@ from common.ledger import Workers, connect
 from common.settings import PROJECT_ROOT, Settings
 
 #: Log lines of the worker and the web server that a person should see: what went wrong, and which model it is.
-SHOWN = (" WARNING ", " ERROR ", " CRITICAL ", " worker.weights: ", " worker.download: ")
+SHOWN = (" WARNING ", " ERROR ", " CRITICAL ", " worker.weights: ", " worker.captioner: ", " worker.download: ")
 
 
 def serve(settings: Settings) -> int:

@@ -54,6 +54,11 @@ class Settings(BaseSettings):
     )
     text_heads: PositiveInt = Field(8, description="Attention heads of a `.pt` student's text decoder.")
     vision_heads: PositiveInt = Field(12, description="Attention heads of a `.pt` student's vision encoder.")
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
+        "auto",
+        description="Arithmetic of the model: `fp32` is exact, `bf16`, `fp16` and `int8` are faster where the "
+        "processor has them; `auto` measures which one pays, and says so.",
+    )
     beams: PositiveInt = Field(5, description="Beams of the search for a caption.")
     max_length: int = Field(32, ge=2, description="Longest caption, in tokens, with its start and end token.")
     min_length: int = Field(0, ge=0, description="Shortest caption, in tokens, with its start and end token.")
@@ -103,7 +108,7 @@ class Settings(BaseSettings):
     def caption_key(self) -> str:
         """The generation settings that, beside picture and model, decide a caption; part of the cache's key."""
         lengths = f"length{self.min_length}-{self.max_length}-{self.length_penalty:g}"
-        return f"beams{self.beams}-{lengths}-{self.prompt}"
+        return f"{self.precision}-beams{self.beams}-{lengths}-{self.prompt}"
 
     def environment(self) -> dict[str, str]:
         """The environment of a child process that shall have these settings."""

@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
-from common.engine import Engine, Search
+from common.engine import Engine, Precision, Search
 from common.images import decode
 from common.pixels import to_pixels
 from training.data import MAX_PIXELS, Picture
@@ -23,10 +23,11 @@ def caption_pictures(
     beams: int,
     max_length: int,
     batch_size: int,
+    precision: Precision = "fp32",
 ) -> dict[int, str]:
     """The best caption of each picture, by its id."""
     size = model.config.vision_config.image_size
-    engine, search = Engine(model, tokenizer), Search(beams=beams, max_length=max_length)
+    engine, search = Engine(model, tokenizer, precision), Search(beams=beams, max_length=max_length)
     captions: dict[int, str] = {}
     for first in tqdm(range(0, len(pictures), batch_size), desc="captioning", unit="batch", mininterval=5):
         chosen = pictures[first : first + batch_size]

@@ -11,9 +11,11 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 
+from common.engine import Precision
 from common.settings import Settings
 from common.student import load_student
 from common.student.errors import StudentError
@@ -49,6 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, default=0, help="pictures scored; 0 for all")
     parser.add_argument("--beams", type=int, default=settings.beams, help="beams of the search")
     parser.add_argument("--max-length", type=int, default=settings.max_length, help="longest caption, in tokens")
+    parser.add_argument("--precision", choices=get_args(Precision), default="fp32", help="arithmetic of the models")
     parser.add_argument("--batch-size", type=int, default=32, help="pictures captioned at once")
     parser.add_argument("--json", type=Path, help="file for settings, metrics and every caption")
     chosen = parser.parse_args(arguments)
@@ -64,13 +67,14 @@ def main(arguments: list[str] | None = None) -> None:
     print(table(rows))
     print(
         f"{len(pictures)} pictures, beams {chosen.beams}, longest caption {chosen.max_length} tokens, "
-        f"tokenizer {TOKENIZER}"
+        f"{chosen.precision}, tokenizer {TOKENIZER}"
     )
     if chosen.json:
         content = {
             "pictures": len(pictures),
             "beams": chosen.beams,
             "max_length": chosen.max_length,
+            "precision": chosen.precision,
             "tokenizer": TOKENIZER,
             "captions_from": [str(path) for path in chosen.captions],
             "models": {row.name: {"metrics": dict(row.metrics), "captions": dict(row.captions)} for row in rows},
@@ -91,6 +95,7 @@ def model_row(source: str, pictures: list[Picture], settings: Settings, chosen: 
         beams=chosen.beams,
         max_length=chosen.max_length,
         batch_size=chosen.batch_size,
+        precision=chosen.precision,
     )
     return scored(source, captions, pictures)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -10,11 +11,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from common.engine import Engine, Search
+from common.engine import Engine, Search, choose
 from common.jobs import Alternative, ModelInfo, Output
 from common.pixels import to_pixels
 from common.settings import Settings
 from common.student import Student
+
+log = logging.getLogger(__name__)
 
 #: Captions a job gets beside the best one, as far as there are beams for them.
 ALTERNATIVES = 2
@@ -40,8 +43,12 @@ class StudentCaptioner:
     """Captions with a student, by beam search as the settings say."""
 
     def __init__(self, student: Student, settings: Settings) -> None:
-        student.model.to("cuda" if torch.cuda.is_available() else "cpu")
-        self._engine = Engine(student.model, student.tokenizer)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        precision, why = (settings.precision, "as CAPTIOND_PRECISION says")
+        if precision == "auto":
+            precision, why = choose(device)
+        log.info("Computing on %s in %s: %s.", device, precision, why)
+        self._engine = Engine(student.model.to(device), student.tokenizer, precision)
         self._image_size = student.image_size
         self._search = Search(
             beams=settings.beams,

@@ -13,48 +13,27 @@ import torch.nn.functional as F
 from transformers import BlipTextLMHeadModel
 from transformers.models.blip.modeling_blip_text import BlipTextLayer
 
-from common.engine.weights import fuse
-
-
-class Layer:
-    """One decoder layer over the student's own weights."""
-
-    def __init__(self, layer: BlipTextLayer) -> None:
-        attention, cross = layer.attention, layer.crossattention
-        self.qkv = fuse([attention.self.query, attention.self.key, attention.self.value])
-        self.cross_query = cross.self.query
-        self.key_and_value = (cross.self.key, cross.self.value)
-        self._self_output = attention.output
-        self._cross_output = cross.output
-        self._feed_forward = layer.feed_forward_chunk
-
-    def after_self(self, attended: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self._self_output(attended, states)
-        return found
-
-    def after_cross(self, attended: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = self._feed_forward(self._cross_output(attended, states))
-        return found
+from common.engine.weights import Maker
 
 
 class Decoder:
     """The text decoder of a model, which must stay on its device once this is made."""
 
-    def __init__(self, text_decoder: BlipTextLMHeadModel) -> None:
-        bert, config = text_decoder.bert, text_decoder.config
+    def __init__(self, text_decoder: BlipTextLMHeadModel, make: Maker) -> None:
+        bert, config, head = text_decoder.bert, text_decoder.config, text_decoder.cls.predictions
         self.heads = config.num_attention_heads
         self.head_width = config.hidden_size // config.num_attention_heads
         self.positions = config.max_position_embeddings
+        self.layers = [_Layer(layer, make) for layer in bert.encoder.layer]
         self._embeddings = bert.embeddings
-        self._head = text_decoder.cls.predictions
-        self.layers = [Layer(layer) for layer in bert.encoder.layer]
-        self._pictures = fuse([linear for layer in self.layers for linear in layer.key_and_value])
+        self._pictures = make(*(linear for layer in bert.encoder.layer for linear in _key_and_value(layer)))
+        self._transform = head.transform
+        self._vocabulary = make(head.decoder)
 
     def look(self, states: torch.Tensor) -> torch.Tensor:
         """Keys and values of pictures, [layers, 2, B, heads, S, head width], from their states [B, S, width]."""
         batch, length, _ = states.shape
-        mixed = F.linear(states, *self._pictures)
-        mixed = mixed.view(batch, length, len(self.layers), 2, self.heads, self.head_width)
+        mixed = self._pictures(states).view(batch, length, len(self.layers), 2, self.heads, self.head_width)
         return mixed.permute(2, 3, 0, 4, 1, 5).contiguous()
 
     def step(self, tokens: torch.Tensor, captions: Captions, pictures: torch.Tensor) -> torch.Tensor:
@@ -69,7 +48,7 @@ class Decoder:
         positions = self._embeddings.position_embeddings.weight[begin : begin + count]
         states = self._embeddings.LayerNorm(self._embeddings.word_embeddings(tokens) + positions)
         for number, layer in enumerate(self.layers):
-            mixed = F.linear(states, *layer.qkv).view(rows, count, 3, self.heads, self.head_width)
+            mixed = layer.qkv(states).view(rows, count, 3, self.heads, self.head_width)
             query, key, value = mixed.unbind(2)
             keys, values = captions.add(number, key, value)
             attended = F.scaled_dot_product_attention(query.transpose(1, 2), keys, values, is_causal=count > 1)
@@ -78,8 +57,33 @@ class Decoder:
             attended = F.scaled_dot_product_attention(query.transpose(1, 2), *pictures[number])
             states = layer.after_cross(attended.transpose(1, 2).reshape(rows, count, wide), states)
         captions.length += count
-        logits: torch.Tensor = self._head(states[:, -1])
-        return logits.float()
+        return self._vocabulary(self._transform(states[:, -1])).float()
+
+
+class _Layer:
+    """One decoder layer: what stands between its two attentions."""
+
+    def __init__(self, layer: BlipTextLayer, make: Maker) -> None:
+        attention, cross = layer.attention, layer.crossattention
+        self.qkv = make(attention.self.query, attention.self.key, attention.self.value)
+        self.cross_query = make(cross.self.query)
+        self._self_output, self._self_norm = make(attention.output.dense), attention.output.LayerNorm
+        self._cross_output, self._cross_norm = make(cross.output.dense), cross.output.LayerNorm
+        self._up, self._activation = make(layer.intermediate.dense), layer.intermediate.intermediate_act_fn
+        self._down, self._norm = make(layer.output.dense), layer.output.LayerNorm
+
+    def after_self(self, attended: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self._self_norm(self._self_output(attended) + states)
+        return found
+
+    def after_cross(self, attended: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        states = self._cross_norm(self._cross_output(attended) + states)
+        found: torch.Tensor = self._norm(self._down(self._activation(self._up(states))) + states)
+        return found
+
+
+def _key_and_value(layer: BlipTextLayer) -> tuple[torch.nn.Linear, torch.nn.Linear]:
+    return layer.crossattention.self.key, layer.crossattention.self.value
 
 
 class Captions:

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 import torch
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
+from common.engine.attention import beside_int8, fused
 from common.engine.decoder import Decoder
+from common.engine.int8 import int8
+from common.engine.precision import DTYPES, Precision
 from common.engine.search import Search, beam_search
-from common.engine.vision import encode
+from common.engine.vision import Tower
+from common.engine.weights import floating
 
 
 @dataclass(frozen=True)
@@ -21,13 +25,20 @@ class Caption:
 
 
 class Engine:
-    """Captions with a model's own weights. The model must be in eval mode, and stay on its device."""
+    """Captions with a model's own weights, which are converted in place: the model must not be used for anything else
+    afterwards, but in fp32, where it stays what it was. It must be in eval mode and stay on its device.
+    """
 
-    def __init__(self, model: BlipForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> None:
-        self._tower = model.vision_model
-        self._decoder = Decoder(model.text_decoder)
+    def __init__(
+        self, model: BlipForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, precision: Precision = "fp32"
+    ) -> None:
+        if precision in DTYPES:
+            model = model.to(DTYPES[precision])
+        make, attend = (int8, beside_int8()) if precision == "int8" else (floating, fused)
+        self._tower = Tower(model.vision_model, make, attend)
+        self._decoder = Decoder(model.text_decoder, make)
         self._tokenizer = tokenizer
-        self._device = model.device
+        self._device, self._dtype = model.device, model.dtype
 
     @torch.inference_mode()
     def caption(
@@ -39,7 +50,7 @@ class Engine:
         """
         tokenizer = self._tokenizer
         begin = [tokenizer.bos_token_id, *tokenizer.encode(prompt, add_special_tokens=False)]
-        states = encode(self._tower, pixels.to(self._device))
+        states = self._tower.encode(pixels.to(self._device, self._dtype))
         found = beam_search(self._decoder, states, begin, tokenizer.sep_token_id, search)
         return [
             [

@@ -3,20 +3,50 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from transformers import BlipVisionModel
+from transformers.models.blip.modeling_blip import BlipEncoderLayer
+
+from common.engine.attention import Attention
+from common.engine.weights import Maker
+
+#: Rows, that is patches, that a CPU takes at once: enough for full speed, and few enough to stay in its caches.
+ROWS = 600
 
 
-def encode(tower: BlipVisionModel, pixels: torch.Tensor) -> torch.Tensor:
-    """States [B, patches + 1, width] of `pixels` [B, 3, S, S]: the tower's `last_hidden_state`."""
-    heads = tower.config.num_attention_heads
-    states: torch.Tensor = tower.embeddings(pixels)
-    batch, length, width = states.shape
-    for layer in tower.encoder.layers:
-        mixed = layer.self_attn.qkv(layer.layer_norm1(states)).view(batch, length, 3, heads, width // heads)
-        query, key, value = mixed.permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(batch, length, width)
-        states = states + layer.self_attn.projection(attended)
-        states = states + layer.mlp(layer.layer_norm2(states))
-    found: torch.Tensor = tower.post_layernorm(states)
-    return found
+class Tower:
+    """The vision tower of a model, which must stay on its device once this is made."""
+
+    def __init__(self, tower: BlipVisionModel, make: Maker, attend: Attention) -> None:
+        self._embeddings = tower.embeddings
+        self._layers = [_Layer(layer, make, attend) for layer in tower.encoder.layers]
+        self._norm = tower.post_layernorm
+        self._length = tower.embeddings.num_positions
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """States [B, patches + 1, width] of `pixels` [B, 3, S, S]: the tower's `last_hidden_state`."""
+        if pixels.is_cuda:
+            return self._encode(pixels)
+        return torch.cat([self._encode(few) for few in pixels.split(max(1, ROWS // self._length))])
+
+    def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        states: torch.Tensor = self._embeddings(pixels)
+        for layer in self._layers:
+            states = layer(states)
+        found: torch.Tensor = self._norm(states)
+        return found
+
+
+class _Layer:
+    def __init__(self, layer: BlipEncoderLayer, make: Maker, attend: Attention) -> None:
+        self._attend = attend
+        self._heads = layer.self_attn.num_heads
+        self._norm_1, self._norm_2 = layer.layer_norm1, layer.layer_norm2
+        self._qkv, self._projection = make(layer.self_attn.qkv), make(layer.self_attn.projection)
+        self._up, self._activation, self._down = make(layer.mlp.fc1), layer.mlp.activation_fn, make(layer.mlp.fc2)
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        batch, length, width = states.shape
+        mixed = self._qkv(self._norm_1(states)).view(batch, length, 3, self._heads, width // self._heads)
+        attended = self._attend(*mixed.permute(2, 0, 3, 1, 4)).transpose(1, 2).reshape(batch, length, width)
+        states = states + self._projection(attended)
+        return states + self._down(self._activation(self._up(self._norm_2(states))))

@@ -39,7 +39,7 @@ class TestEvaluate:
         assert lines[0].startswith("| model | cider | bleu_4 |")
         assert lines[2].startswith('| constant: "a')
         assert lines[3].startswith(f"| {model} |")
-        assert lines[4] == "8 pictures, beams 1, longest caption 8 tokens, tokenizer ptb-like"
+        assert lines[4] == "8 pictures, beams 1, longest caption 8 tokens, fp32, tokenizer ptb-like"
 
     def test_the_file_holds_every_caption(self, coco: list[str], model: Path, tmp_path: Path) -> None:
         out = tmp_path / "scores.json"

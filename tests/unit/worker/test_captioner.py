@@ -35,7 +35,7 @@ def student() -> Iterator[Student]:
 
 
 def captioner(student: Student, beams: int = 3) -> StudentCaptioner:
-    return StudentCaptioner(student, Settings(beams=beams, max_length=8))
+    return StudentCaptioner(student, Settings(beams=beams, max_length=8, precision="fp32"))
 
 
 def texts(output: Output) -> list[str]:

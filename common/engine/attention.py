@@ -1,0 +1,32 @@
+"""Attention over all patches of a picture: [B, heads, length, head width], three times, to the same once."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+
+
+class Attention(Protocol):
+    """Every query sees every key."""
+
+    def __call__(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor: ...
+
+
+def fused(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """In the type of the query, by torch's fused kernel."""
+    return F.scaled_dot_product_attention(query, key, value)
+
+
+def in_bf16(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """float32 in and out, computed in bfloat16; on a CPU that multiplies in it, twice as fast as the fused kernel."""
+    scaled = (query * query.shape[-1] ** -0.5).bfloat16()
+    weights = torch.softmax(scaled @ key.bfloat16().transpose(-1, -2), dim=-1)
+    return (weights @ value.bfloat16()).float()
+
+
+def beside_int8() -> Attention:
+    """The attention that goes with products in 8 bits, which are rougher than bfloat16."""
+    multiplies_in_bf16: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return in_bf16 if multiplies_in_bf16 else fused
