@@ -1,0 +1,55 @@
+"""What a benchmark says: a table on the terminal, a JSON file with one flat object of ratios, and where it was run."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "transformers", "celery", "redis", "flask")
+
+
+def parser(module: str, description: str | None) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    found = argparse.ArgumentParser(
+        prog=f"python -m {module}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    found.add_argument("--json", type=Path, help="file for the figures")
+    found.add_argument("--quick", action="store_true", help="under two minutes, and rougher")
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, versions and date."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = [line.split(": ", 1)[1] for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Markdown; numbers with three significant digits."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def write(path: Path | None, ratios: Mapping[str, float], **more: Any) -> None:
+    """Write the figures, if a file was asked for."""
+    if path:
+        content = {"ratios": {name: round(value, 4) for name, value in ratios.items()}, "machine": machine(), **more}
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _cell(cell: object) -> str:
+    return f"{cell:.3g}" if isinstance(cell, float) else str(cell)

@@ -1,0 +1,43 @@
+"""The students that are measured, and how much arithmetic a picture takes."""
+
+from __future__ import annotations
+
+import torch
+from tokenizers import Tokenizer, models
+from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerFast
+
+from common.student import build, load_student, seed_config
+from common.student.tokens import SPECIAL, wrap
+
+#: Where BERT's vocabulary has them, and BLIP's two come after it.
+PLACES = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103, "[DEC]": 30522, "[ENC]": 30523}
+WORDS = 30524
+
+
+def mission() -> tuple[BlipForConditionalGeneration, PreTrainedTokenizerFast]:
+    """The deployed student's shape with random weights: what it says is nonsense, what it costs is the same."""
+    torch.manual_seed(0)
+    words = {f"word{number}": number for number in range(WORDS) if number not in PLACES.values()}
+    assert set(PLACES) == set(SPECIAL)
+    tokenizer = wrap(Tokenizer(models.WordLevel(words | PLACES, unk_token="[UNK]")))
+    return build(seed_config()).eval(), tokenizer
+
+
+def demo() -> tuple[BlipForConditionalGeneration, PreTrainedTokenizerFast]:
+    """The bundled student."""
+    student = load_student("demo", processor="unused")
+    return student.model, student.tokenizer
+
+
+def operations(config: BlipConfig, beams: int, tokens: int) -> float:
+    """Multiplications and additions that one picture takes, in billions, when nothing is computed twice."""
+    vision, text = config.vision_config, config.text_config
+    length = (vision.image_size // vision.patch_size) ** 2 + 1
+    wide, inner = vision.hidden_size, vision.intermediate_size
+    patches = (length - 1) * 3 * vision.patch_size**2 * wide
+    layer = length * wide * (4 * wide + 2 * inner) + 2 * length**2 * wide
+    pictures = text.num_hidden_layers * length * wide * 2 * text.hidden_size
+    word = text.hidden_size * (6 * text.hidden_size + 2 * text.intermediate_size) + 2 * length * text.hidden_size
+    step = text.num_hidden_layers * word + text.hidden_size * (text.hidden_size + text.vocab_size)
+    total = patches + vision.num_hidden_layers * layer + pictures + (1 + beams * (tokens - 1)) * step
+    return float(2 * total / 1e9)
