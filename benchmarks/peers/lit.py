@@ -1,0 +1,40 @@
+"""LitServe with its own batching, calling `generate` on each batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import litserve
+from starlette.requests import Request
+
+from benchmarks.peers.model import Generate, port
+
+BATCH = 8
+#: Seconds a batch waits to fill, and a client for its answer.
+FILLING, TIMEOUT = 0.05, 600
+
+
+class Captions(litserve.LitAPI):  # type: ignore[misc]
+    def setup(self, device: str) -> None:
+        self.generate = Generate()
+
+    async def decode_request(self, request: Request) -> bytes:
+        return await request.body()
+
+    def batch(self, inputs: list[bytes]) -> list[bytes]:
+        return inputs
+
+    def predict(self, inputs: list[bytes]) -> list[str]:
+        return self.generate(inputs)
+
+    def unbatch(self, output: list[str]) -> Any:
+        return output
+
+    def encode_response(self, output: str) -> dict[str, str]:
+        return {"caption": output}
+
+
+if __name__ == "__main__":
+    api = Captions(max_batch_size=BATCH, batch_timeout=FILLING, api_path="/caption", enable_async=False)
+    server = litserve.LitServer(api, accelerator="cpu", timeout=TIMEOUT)
+    server.run(host="127.0.0.1", port=port(), generate_client_file=False, log_level="warning")
