@@ -8,42 +8,12 @@ import pytest
 from redis import Redis
 
 from common import problems
-from common.jobs import InputInfo, Job, ModelInfo, Output, Status, Timings, new_id
-from common.ledger import Batches, Claim, Ledger, Worker, Workers
+from common.jobs import Output, Status, new_id
+from common.ledger import Ledger, Worker, Workers
 from common.problems import Problem
 from common.settings import Settings
 from tests.support.clock import Clock
-
-MODEL = ModelInfo(name="demo", version="sha256:1", demo=True)
-PICTURE = InputInfo(filename="dog.jpg", sha256="d0", bytes=3, format="JPEG", width=4, height=5)
-CAPTION = Output(caption="a dog", score=-1.0)
-TIMINGS = Timings(queue_seconds=0.5, model_seconds=0.1, batch_size=2)
-
-
-@pytest.fixture
-def settings() -> Settings:
-    return Settings(lease_seconds=30, max_attempts=3, retention=1000, max_open_jobs=4)
-
-
-@pytest.fixture
-def ledger(redis: Redis, settings: Settings, clock: Clock) -> Ledger:
-    return Ledger(redis, settings, clock)
-
-
-def wait_in(ledger: Ledger, **kwargs: object) -> Job:
-    return ledger.create(new_id(), input=PICTURE, **kwargs)  # type: ignore[arg-type]
-
-
-def claimed(ledger: Ledger, job: Job) -> Claim:
-    claim = ledger.claim(job.id)
-    assert claim is not None
-    return claim
-
-
-def sweep(ledger: Ledger, redis: Redis) -> tuple[list[str], list[str]]:
-    redis.delete("sweeping")  # its expiry follows the real clock
-    swept = ledger.sweep()
-    return swept.ring, swept.expired
+from tests.unit.common.ledger.jobs import CAPTION, MODEL, PICTURE, TIMINGS, claimed, sweep, wait_in
 
 
 class TestCreate:
@@ -221,83 +191,6 @@ class TestCancel:
         assert ledger.cancel(claim.id).status is Status.SUCCEEDED
 
 
-class TestSweep:
-    def test_the_job_of_a_silent_worker_waits_again(self, ledger: Ledger, redis: Redis, clock: Clock) -> None:
-        claim = claimed(ledger, wait_in(ledger))
-        clock.advance(31)
-
-        ring, _ = sweep(ledger, redis)
-
-        assert ring == [claim.id]
-        assert ledger.get(claim.id).status is Status.QUEUED
-
-    def test_a_heartbeat_keeps_the_lease(self, ledger: Ledger, redis: Redis, clock: Clock) -> None:
-        claim = claimed(ledger, wait_in(ledger))
-        clock.advance(20)
-        assert ledger.extend([claim]) == []
-        clock.advance(20)
-
-        assert sweep(ledger, redis) == ([], [])
-        assert ledger.get(claim.id).status is Status.PROCESSING
-
-    def test_a_heartbeat_names_the_claims_that_were_lost(self, ledger: Ledger) -> None:
-        kept, lost = (claimed(ledger, wait_in(ledger)) for _ in range(2))
-        ledger.cancel(lost.id)
-
-        assert ledger.extend([kept, lost]) == [lost]
-
-    def test_a_picture_that_kills_its_workers_fails_in_the_end(
-        self, ledger: Ledger, redis: Redis, clock: Clock
-    ) -> None:
-        job = wait_in(ledger)
-        for _ in range(3):
-            claimed(ledger, job)
-            clock.advance(31)
-            sweep(ledger, redis)
-
-        failed = ledger.get(job.id)
-        assert (failed.status, failed.attempts) == (Status.FAILED, 3)
-        assert failed.error and failed.error.type == "/problems/worker-lost"
-
-    def test_a_job_whose_bell_was_lost_is_rung_again_less_and_less_often(
-        self, ledger: Ledger, redis: Redis, clock: Clock
-    ) -> None:
-        job = wait_in(ledger)
-        rung = []
-        for second in range(75):
-            if sweep(ledger, redis)[0] == [job.id]:
-                rung.append(second)
-            clock.advance(1)
-
-        assert rung == [10, 30, 70]
-
-    def test_a_job_handed_back_is_rung_at_once_and_its_attempt_does_not_count(
-        self, ledger: Ledger, redis: Redis
-    ) -> None:
-        claim = claimed(ledger, wait_in(ledger))
-        assert ledger.release(claim)
-
-        assert sweep(ledger, redis) == ([claim.id], [])
-        assert ledger.get(claim.id).attempts == 0
-
-    def test_only_one_of_several_sweepers_sweeps(self, ledger: Ledger, clock: Clock) -> None:
-        wait_in(ledger)
-        clock.advance(11)
-
-        assert [len(ledger.sweep().ring), len(ledger.sweep().ring)] == [1, 0]
-
-    def test_a_job_whose_time_is_over_is_named_until_it_is_deleted(
-        self, ledger: Ledger, redis: Redis, clock: Clock
-    ) -> None:
-        job = wait_in(ledger)
-        ledger.cancel(job.id)
-        clock.advance(1001)
-
-        assert sweep(ledger, redis)[1] == [job.id]
-        ledger.delete(job.id)
-        assert sweep(ledger, redis)[1] == []
-
-
 class TestDelete:
     def test_nothing_but_the_mark_of_the_id_is_left(self, ledger: Ledger, redis: Redis) -> None:
         claim = claimed(ledger, wait_in(ledger))
@@ -313,71 +206,3 @@ class TestDelete:
 
         assert not ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
         assert redis.keys() == [f"known:{claim.id}"]
-
-
-class TestBatches:
-    @pytest.fixture
-    def batches(self, redis: Redis, settings: Settings, ledger: Ledger, clock: Clock) -> Batches:
-        return Batches(redis, settings, ledger, clock)
-
-    def test_counts_follow_the_jobs(self, ledger: Ledger, batches: Batches) -> None:
-        batches.create(batch := new_id())
-        first = wait_in(ledger, batch=batch, custom_id="one")
-        wait_in(ledger, batch=batch)
-        ledger.create(new_id(), error=problems.EMPTY_UPLOAD("It is empty."), batch=batch)
-        ledger.commit(claimed(ledger, first), CAPTION, model=MODEL, timings=TIMINGS)
-
-        counts = batches.get(batch).request_counts
-
-        assert counts.model_dump() == {
-            "total": 3,
-            "queued": 1,
-            "processing": 0,
-            "succeeded": 1,
-            "failed": 1,
-            "canceled": 0,
-        }
-
-    def test_canceling_leaves_what_is_done(self, ledger: Ledger, batches: Batches) -> None:
-        batches.create(batch := new_id())
-        done = wait_in(ledger, batch=batch)
-        ledger.commit(claimed(ledger, done), CAPTION, model=MODEL, timings=TIMINGS)
-        wait_in(ledger, batch=batch)
-
-        counts = batches.cancel(batch).request_counts
-
-        assert (counts.succeeded, counts.canceled) == (1, 1)
-
-    def test_an_unknown_batch_is_not_found_and_an_expired_one_gone(self, batches: Batches, redis: Redis) -> None:
-        batches.create(batch := new_id())
-        redis.delete(f"batch:{batch}")  # as its expiry does
-
-        with pytest.raises(Problem) as gone:
-            batches.get(batch)
-        with pytest.raises(Problem) as unknown:
-            batches.get(new_id())
-        assert (gone.value.kind, unknown.value.kind) == (problems.BATCH_GONE, problems.BATCH_NOT_FOUND)
-
-
-class TestWorkers:
-    def test_a_silent_worker_is_not_alive_and_later_forgotten(
-        self, redis: Redis, settings: Settings, clock: Clock
-    ) -> None:
-        workers = Workers(redis, settings, clock)
-        workers.announce(Worker(name="w", model=MODEL))
-        assert [worker.name for worker in workers.alive()] == ["w"]
-
-        clock.advance(11)
-        assert workers.alive() == []
-        assert redis.hlen("workers") == 1
-        clock.advance(60)
-        assert workers.alive() == []
-        assert redis.hlen("workers") == 0
-
-    def test_a_worker_that_leaves_is_not_alive(self, redis: Redis, settings: Settings, clock: Clock) -> None:
-        workers = Workers(redis, settings, clock)
-        workers.announce(Worker(name="w", model=MODEL))
-
-        workers.leave("w")
-
-        assert workers.alive() == []

@@ -1,0 +1,20 @@
+"""A ledger on the unit tests' Redis, with their clock."""
+
+from __future__ import annotations
+
+import pytest
+from redis import Redis
+
+from common.ledger import Ledger
+from common.settings import Settings
+from tests.support.clock import Clock
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(lease_seconds=30, max_attempts=3, retention=1000, max_open_jobs=4)
+
+
+@pytest.fixture
+def ledger(redis: Redis, settings: Settings, clock: Clock) -> Ledger:
+    return Ledger(redis, settings, clock)

@@ -1,0 +1,29 @@
+"""Jobs in the states that the tests begin with."""
+
+from __future__ import annotations
+
+from redis import Redis
+
+from common.jobs import InputInfo, Job, ModelInfo, Output, Timings, new_id
+from common.ledger import Claim, Ledger
+
+MODEL = ModelInfo(name="demo", version="sha256:1", demo=True)
+PICTURE = InputInfo(filename="dog.jpg", sha256="d0", bytes=3, format="JPEG", width=4, height=5)
+CAPTION = Output(caption="a dog", score=-1.0)
+TIMINGS = Timings(queue_seconds=0.5, model_seconds=0.1, batch_size=2)
+
+
+def wait_in(ledger: Ledger, **kwargs: object) -> Job:
+    return ledger.create(new_id(), input=PICTURE, **kwargs)  # type: ignore[arg-type]
+
+
+def claimed(ledger: Ledger, job: Job) -> Claim:
+    claim = ledger.claim(job.id)
+    assert claim is not None
+    return claim
+
+
+def sweep(ledger: Ledger, redis: Redis) -> tuple[list[str], list[str]]:
+    redis.delete("sweeping")  # its expiry follows the real clock
+    swept = ledger.sweep()
+    return swept.ring, swept.expired

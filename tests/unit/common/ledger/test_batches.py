@@ -1,0 +1,58 @@
+"""A batch is counted from its jobs."""
+
+from __future__ import annotations
+
+import pytest
+from redis import Redis
+
+from common import problems
+from common.jobs import new_id
+from common.ledger import Batches, Ledger
+from common.problems import Problem
+from common.settings import Settings
+from tests.support.clock import Clock
+from tests.unit.common.ledger.jobs import CAPTION, MODEL, TIMINGS, claimed, wait_in
+
+
+class TestBatches:
+    @pytest.fixture
+    def batches(self, redis: Redis, settings: Settings, ledger: Ledger, clock: Clock) -> Batches:
+        return Batches(redis, settings, ledger, clock)
+
+    def test_counts_follow_the_jobs(self, ledger: Ledger, batches: Batches) -> None:
+        batches.create(batch := new_id())
+        first = wait_in(ledger, batch=batch, custom_id="one")
+        wait_in(ledger, batch=batch)
+        ledger.create(new_id(), error=problems.EMPTY_UPLOAD("It is empty."), batch=batch)
+        ledger.commit(claimed(ledger, first), CAPTION, model=MODEL, timings=TIMINGS)
+
+        counts = batches.get(batch).request_counts
+
+        assert counts.model_dump() == {
+            "total": 3,
+            "queued": 1,
+            "processing": 0,
+            "succeeded": 1,
+            "failed": 1,
+            "canceled": 0,
+        }
+
+    def test_canceling_leaves_what_is_done(self, ledger: Ledger, batches: Batches) -> None:
+        batches.create(batch := new_id())
+        done = wait_in(ledger, batch=batch)
+        ledger.commit(claimed(ledger, done), CAPTION, model=MODEL, timings=TIMINGS)
+        wait_in(ledger, batch=batch)
+
+        counts = batches.cancel(batch).request_counts
+
+        assert (counts.succeeded, counts.canceled) == (1, 1)
+
+    def test_an_unknown_batch_is_not_found_and_an_expired_one_gone(self, batches: Batches, redis: Redis) -> None:
+        batches.create(batch := new_id())
+        redis.delete(f"batch:{batch}")  # as its expiry does
+
+        with pytest.raises(Problem) as gone:
+            batches.get(batch)
+        with pytest.raises(Problem) as unknown:
+            batches.get(new_id())
+        assert (gone.value.kind, unknown.value.kind) == (problems.BATCH_GONE, problems.BATCH_NOT_FOUND)

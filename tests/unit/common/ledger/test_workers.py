@@ -1,0 +1,34 @@
+"""Which workers are alive, and with which model."""
+
+from __future__ import annotations
+
+from redis import Redis
+
+from common.ledger import Worker, Workers
+from common.settings import Settings
+from tests.support.clock import Clock
+from tests.unit.common.ledger.jobs import MODEL
+
+
+class TestWorkers:
+    def test_a_silent_worker_is_not_alive_and_later_forgotten(
+        self, redis: Redis, settings: Settings, clock: Clock
+    ) -> None:
+        workers = Workers(redis, settings, clock)
+        workers.announce(Worker(name="w", model=MODEL))
+        assert [worker.name for worker in workers.alive()] == ["w"]
+
+        clock.advance(11)
+        assert workers.alive() == []
+        assert redis.hlen("workers") == 1
+        clock.advance(60)
+        assert workers.alive() == []
+        assert redis.hlen("workers") == 0
+
+    def test_a_worker_that_leaves_is_not_alive(self, redis: Redis, settings: Settings, clock: Clock) -> None:
+        workers = Workers(redis, settings, clock)
+        workers.announce(Worker(name="w", model=MODEL))
+
+        workers.leave("w")
+
+        assert workers.alive() == []
