@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common import problems
-from common.images import decode
 from common.jobs import Output
 from common.problems import Problem
 from common.settings import Settings
@@ -46,7 +45,7 @@ def captioned(captioner: Captioner, files: list[Path], settings: Settings) -> It
         prepared = {}
         for file in batch:
             try:
-                prepared[file] = captioner.prepare(decode(_bytes(file), settings.max_pixels))
+                prepared[file] = captioner.prepare(_bytes(file))
             except Problem as problem:
                 results[file] = problem
         if prepared:

@@ -62,9 +62,15 @@ def check(data: bytes, max_pixels: int) -> Facts:
         return Facts("JPEG" if image.format == "MPO" else str(image.format), *upright)
 
 
-def decode(data: bytes, max_pixels: int) -> Image.Image:
-    """The picture as RGB, upright, first frame, transparency on white; raises as `check` does."""
+def decode(data: bytes, max_pixels: int, enough: int | None = None) -> Image.Image:
+    """The picture as RGB, upright, first frame, transparency on white; raises as `check` does.
+
+    A JPEG whose sides are many times `enough` is decoded at a half, a quarter or an eighth, at which none of them is
+    below twice `enough`: a fraction of the time and memory, and next to nothing lost when it is reduced to `enough`.
+    """
     with _opened(data, max_pixels) as image:
+        if enough is not None:
+            image.draft(None, (2 * enough, 2 * enough))
         image.load()
         turned = _UPRIGHT.get(_orientation(image))
         flat = _flatten(image)

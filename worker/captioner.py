@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from common.engine import Engine, Search, choose
+from common.images import decode
 from common.jobs import Alternative, ModelInfo, Output
 from common.pixels import to_pixels
 from common.settings import Settings
@@ -32,8 +32,11 @@ class Captioner(Protocol):
     def model(self) -> ModelInfo:
         """Which model this is."""
 
-    def prepare(self, image: Image.Image) -> Pixels:
-        """An RGB picture as the model takes it; called in the task threads, beside the model."""
+    def prepare(self, data: bytes) -> Pixels:
+        """A picture's file as the model takes it; called in the task threads, beside the model.
+
+        Raises the picture's problem, as `images.decode` does.
+        """
 
     def caption(self, pictures: Sequence[Pixels]) -> list[Output]:
         """The captions of prepared pictures, in one call of the model; called in the model thread only."""
@@ -50,6 +53,7 @@ class StudentCaptioner:
         log.info("Computing on %s in %s: %s.", device, precision, why)
         self._engine = Engine(student.model.to(device), student.tokenizer, precision)
         self._image_size = student.image_size
+        self._max_pixels = settings.max_pixels
         self._search = Search(
             beams=settings.beams,
             max_length=settings.max_length,
@@ -59,9 +63,9 @@ class StudentCaptioner:
         self._prompt = settings.prompt
         self.model = ModelInfo(name=student.name, version=student.version, demo=student.demo)
 
-    def prepare(self, image: Image.Image) -> Pixels:
+    def prepare(self, data: bytes) -> Pixels:
         """float32 [3, S, S]."""
-        return to_pixels(image, self._image_size)
+        return to_pixels(decode(data, self._max_pixels, self._image_size), self._image_size)
 
     def caption(self, pictures: Sequence[Pixels]) -> list[Output]:
         pixels = torch.from_numpy(np.stack(pictures))

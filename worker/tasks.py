@@ -10,7 +10,6 @@ from functools import partial
 from redis import RedisError
 
 from common import problems
-from common.images import decode
 from common.jobs import Output, Timings
 from common.ledger import Claim
 from common.problems import Problem
@@ -48,11 +47,9 @@ def caption_job(resident: Resident, job_id: str) -> None:
 
 
 def _caption(resident: Resident, claim: Claim) -> None:
-    settings, ledger = resident.settings, resident.ledger
+    ledger = resident.ledger
     try:
-        picture = decode(resident.uploads.load(claim.id), settings.max_pixels)
-        pixels = resident.captioner.prepare(picture)
-        del picture  # a large photograph should not wait in memory beside its small copy
+        pixels = resident.captioner.prepare(resident.uploads.load(claim.id))
         if ledger.extend([claim]):
             return  # canceled while it was loaded
         done = resident.batcher.submit(pixels).result()

@@ -8,7 +8,6 @@ from flask import Flask, request
 
 from benchmarks.peers.model import port
 from benchmarks.peers.packing import unpacked
-from common.images import decode
 from common.settings import Settings
 from worker import weights
 from worker.captioner import StudentCaptioner
@@ -24,7 +23,7 @@ def caption() -> str:
     started = time.perf_counter()
     for first in range(0, len(pictures), settings.max_batch):
         few = pictures[first : first + settings.max_batch]
-        captioner.caption([captioner.prepare(decode(each, settings.max_pixels)) for each in few])
+        captioner.caption([captioner.prepare(each) for each in few])
     return str(time.perf_counter() - started)
 
 

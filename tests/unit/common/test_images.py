@@ -6,10 +6,12 @@ import io
 import struct
 import zlib
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from common import images, problems
+from common.pixels import squash
 from common.problems import Kind, Problem
 
 LIMIT = 1_000_000
@@ -79,6 +81,38 @@ def test_an_animation_gives_its_first_frame() -> None:
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
 
     assert images.decode(data, LIMIT).getpixel((0, 0)) == (255, 0, 0)
+
+
+class TestEnough:
+    """A large JPEG is decoded at a part of its size when a small picture is made of it."""
+
+    @staticmethod
+    def photograph() -> Image.Image:
+        """Detail at every size, as photographs have it."""
+        random = np.random.default_rng(0)
+        layers = [
+            Image.fromarray(random.integers(0, 256, (side * 3, side * 4, 3), dtype=np.uint8)).resize((1600, 1200))
+            for side in (4, 16, 64, 200)
+        ]
+        mixed = np.mean([np.asarray(layer, dtype=np.float32) for layer in layers], axis=0)
+        return Image.fromarray(mixed.astype(np.uint8))
+
+    @pytest.mark.parametrize(
+        ("enough", "size"), [(None, (1600, 1200)), (400, (1600, 1200)), (300, (800, 600)), (128, (400, 300))]
+    )
+    def test_no_side_falls_below_twice_what_is_enough(self, enough: int | None, size: tuple[int, int]) -> None:
+        assert images.decode(encoded(self.photograph(), "JPEG", quality=90), 10**7, enough).size == size
+
+    def test_the_small_picture_is_the_same_but_for_a_grey_level(self) -> None:
+        data = encoded(self.photograph(), "JPEG", quality=90)
+
+        whole, part = (squash(images.decode(data, 10**7, enough), 300).astype(int) for enough in (None, 300))
+
+        assert np.abs(whole - part).mean() < 1.0
+        assert np.abs(whole - part).max() < 12
+
+    def test_other_formats_are_decoded_whole(self) -> None:
+        assert images.decode(encoded(drawn()), 10**7, 2).size == drawn().size
 
 
 def test_a_picture_taken_sideways_is_turned_upright() -> None:

@@ -12,13 +12,14 @@ from typing import TypeVar
 
 import numpy as np
 from kombu.connection import Connection
-from PIL import Image
 
+from common.images import decode
 from common.jobs import ModelInfo, Output
 from worker.captioner import Pixels
 
 #: Seconds after which a test gives a thread up; only a broken one needs them.
 PATIENCE = 30.0
+MAX_PIXELS = 10**8
 MODEL = ModelInfo(name="fake", version="sha256:1", demo=True)
 
 Result = TypeVar("Result")
@@ -33,7 +34,8 @@ class FakeCaptioner:
         self.at_prepare: Callable[[], object] = lambda: None
         self.at_caption: Callable[[], object] = lambda: None
 
-    def prepare(self, image: Image.Image) -> Pixels:
+    def prepare(self, data: bytes) -> Pixels:
+        image = decode(data, MAX_PIXELS)
         self.at_prepare()
         return np.full((3, 1, 1), image.width, dtype=np.float32)
 

@@ -13,7 +13,7 @@ from common.jobs import ModelInfo, Output
 from common.settings import Settings
 from common.student import Student
 from tests.support.models import tiny_model, tiny_tokenizer
-from tests.support.pictures import drawing
+from tests.support.pictures import drawing, encoded
 from worker.captioner import StudentCaptioner
 
 COLOURS = ("red", "seagreen", "gold", "navy", "white")
@@ -49,13 +49,13 @@ def scores(output: Output) -> list[float]:
 
 class TestPrepare:
     def test_a_picture_becomes_the_numbers_the_student_takes(self, student: Student) -> None:
-        pixels = captioner(student).prepare(drawing(size=(50, 20)))
+        pixels = captioner(student).prepare(encoded(drawing(size=(50, 20))))
 
         assert pixels.shape == (3, 32, 32)
         assert pixels.dtype == np.float32
 
     def test_it_is_normalised_as_the_student_learnt_it(self, student: Student) -> None:
-        white = captioner(student).prepare(drawing().resize((1, 1)).point(lambda _: 255))
+        white = captioner(student).prepare(encoded(drawing().point(lambda _: 255), "PNG"))
 
         assert white[:, 0, 0] == pytest.approx([1.9303, 2.0749, 2.1459], abs=1e-3)
 
@@ -64,7 +64,7 @@ class TestCaption:
     @pytest.mark.parametrize("beams", [1, 3])
     def test_it_is_what_generate_alone_says(self, student: Student, beams: int) -> None:
         resident = captioner(student, beams)
-        pixels = resident.prepare(drawing())
+        pixels = resident.prepare(encoded(drawing()))
 
         (output,) = resident.caption([pixels])
 
@@ -75,7 +75,7 @@ class TestCaption:
 
     def test_a_batch_says_of_each_picture_what_a_call_of_its_own_says(self, student: Student) -> None:
         resident = captioner(student)
-        pictures = [resident.prepare(drawing(colour)) for colour in COLOURS]
+        pictures = [resident.prepare(encoded(drawing(colour))) for colour in COLOURS]
 
         together = resident.caption(pictures)
 
@@ -91,7 +91,7 @@ class TestCaption:
     ) -> None:
         resident = captioner(student, beams)
 
-        (output,) = resident.caption([resident.prepare(drawing())])
+        (output,) = resident.caption([resident.prepare(encoded(drawing()))])
 
         assert len(output.alternatives) == others
         assert scores(output) == sorted(scores(output), reverse=True)

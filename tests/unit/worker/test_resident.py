@@ -13,7 +13,7 @@ from redis import ConnectionError, Redis
 from common.jobs import Job, Output, Status, Timings
 from common.ledger import Claim, Ledger, Worker, Workers
 from tests.support.clock import Clock
-from tests.support.pictures import drawing
+from tests.support.pictures import drawing, encoded
 from tests.unit.worker.fakes import MODEL, PATIENCE, Bells, FakeCaptioner, eventually, in_time
 from worker import resident as module
 from worker.batcher import Closed
@@ -41,7 +41,7 @@ class TestBeat:
     def test_it_announces_the_measured_speed(
         self, resident: Resident, captioner: FakeCaptioner, workers: Workers
     ) -> None:
-        resident.batcher.submit(captioner.prepare(drawing())).result(PATIENCE)
+        resident.batcher.submit(captioner.prepare(encoded(drawing()))).result(PATIENCE)
         resident.beat()
 
         (worker,) = workers.alive()
@@ -151,7 +151,7 @@ class TestClose:
     def test_what_is_in_the_batcher_is_finished_and_nothing_more_is_taken(
         self, resident: Resident, captioner: FakeCaptioner
     ) -> None:
-        pixels = captioner.prepare(drawing())
+        pixels = captioner.prepare(encoded(drawing()))
         future = resident.batcher.submit(pixels)
         in_time(resident.close)
 
