@@ -13,7 +13,7 @@ from tests.support.service import Service
 
 PICTURES = ("rocket.jpg", "chelsea.png", "coffee.png", "astronaut.png", "motorcycle_left.png", "camera.png")
 #: What is shown, in CSS pixels, and how long the captions may take, in milliseconds.
-SIZE, PATIENCE = {"width": 1120, "height": 860}, 120_000
+SIZE, PATIENCE = {"width": 1120, "height": 1010}, 120_000
 
 
 def take(pictures: Path, out: Path) -> None:
@@ -22,7 +22,7 @@ def take(pictures: Path, out: Path) -> None:
         service = Service(Path(data)).start()
         browser = launch(playwright)
         assert browser is not None, "There is no Chromium on this machine."
-        page = browser.new_page(viewport=SIZE, device_scale_factor=2)  # type: ignore[arg-type]
+        page = browser.new_page(viewport=SIZE, device_scale_factor=1.5)  # type: ignore[arg-type]
         page.goto(service.url)
         page.set_input_files("#images", [pictures / name for name in PICTURES])
         expect(page.locator("#cards .caption")).to_have_count(len(PICTURES), timeout=PATIENCE)
