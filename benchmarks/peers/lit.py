@@ -19,7 +19,8 @@ class Captions(litserve.LitAPI):  # type: ignore[misc]
         self.generate = Generate()
 
     async def decode_request(self, request: Request) -> bytes:
-        return await request.body()
+        body: bytes = await request.body()
+        return body
 
     def batch(self, inputs: list[bytes]) -> list[bytes]:
         return inputs
