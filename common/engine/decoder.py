@@ -28,7 +28,7 @@ class Decoder:
         self._embeddings = bert.embeddings
         self._pictures = make(*(linear for layer in bert.encoder.layer for linear in _key_and_value(layer)))
         self._transform = head.transform
-        self._vocabulary = make(head.decoder)
+        self._vocabulary = head.decoder  # never rounded: its small differences decide between words
 
     def look(self, states: torch.Tensor) -> torch.Tensor:
         """Keys and values of pictures, [layers, 2, B, heads, S, head width], from their states [B, S, width]."""
