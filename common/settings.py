@@ -102,7 +102,8 @@ class Settings(BaseSettings):
     @property
     def uploads_location(self) -> str:
         """fsspec URL of the folder that holds the uploaded pictures."""
-        return self.uploads_url or (self.data / "uploads").absolute().as_uri()
+        # No `as_uri`: fsspec takes the path as it is, and would keep pictures in a folder named `my%20data`.
+        return self.uploads_url or f"file://{self.data.absolute() / 'uploads'}"
 
     @property
     def caption_key(self) -> str:

@@ -57,7 +57,8 @@ class Decoder:
             attended = F.scaled_dot_product_attention(query.transpose(1, 2), *pictures[number])
             states = layer.after_cross(attended.transpose(1, 2).reshape(rows, count, wide), states)
         captions.length += count
-        return self._vocabulary(self._transform(states[:, -1])).float()
+        logits: torch.Tensor = self._vocabulary(self._transform(states[:, -1]))
+        return logits.float()
 
 
 class _Layer:

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from common.settings import Settings
+from common.uploads import UploadStore
 
 
 def test_a_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,3 +37,11 @@ def test_the_broker_can_be_another_server() -> None:
 def test_pictures_are_kept_in_the_data_folder_unless_told(tmp_path: Path) -> None:
     assert Settings(data=tmp_path).uploads_location == (tmp_path / "uploads").as_uri()
     assert Settings(uploads_url="s3://bucket").uploads_location == "s3://bucket"
+
+
+def test_uploads_stand_in_the_data_folder_whatever_its_name(tmp_path: Path) -> None:
+    data = tmp_path / "my photos %20 ü"
+
+    UploadStore(Settings(data=data).uploads_location).save("job", b"picture")
+
+    assert [path.read_bytes() for path in data.rglob("job")] == [b"picture"]
