@@ -18,12 +18,13 @@ from benchmarks import report, students
 from benchmarks.reference import generate
 from benchmarks.timing import Times, interleaved
 from common.engine import Engine, Precision, Search
+from common.engine.precision import INPUTS, OUTPUTS, ROWS
 
 BEAMS, TOKENS = 5, 12
 BATCH = 8
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
-#: The measured product, and how often it is repeated in one run so that a run is long enough to be timed.
-ROWS, INPUTS, OUTPUTS, PRODUCTS = 577, 768, 3072, 8
+#: How often the product is repeated in one run, so that a run is long enough to be timed.
+PRODUCTS = 8
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Whatever is killed, every accepted picture is captioned, once, as it would have been undisturbed."""
+"""Whatever is killed, every accepted picture is captioned as it would have been undisturbed, and stays so."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def send_all(account: Account, count: int) -> None:
 
 
 def assert_kept(account: Account, expected: list[str | None]) -> None:
-    """None lost, none written twice, and the same captions."""
+    """None lost, none changed after it was written, and the same captions."""
     assert account.settle() == {"succeeded": len(expected)}
     assert account.rewritten == set()
     assert account.captions() == expected

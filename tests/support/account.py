@@ -48,7 +48,10 @@ class Account:
         self.batches.append(batch["id"])
 
     def look(self) -> Counter[str]:
-        """How many are in each state now; notes every result that differs from what was seen before."""
+        """How many are in each state now; notes every result that differs from what was seen before.
+
+        A second write of the very same result cannot be seen here.
+        """
         counts: Counter[str] = Counter()
         for line in self._lines():
             counts[line["status"]] += 1
