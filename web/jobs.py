@@ -92,7 +92,9 @@ def image(job_id: str) -> Response:
         raise problems.NOT_FOUND("This job has no picture: what was sent for it was refused.")
     side = whole_number("size", SIDE, LARGEST_SIDE)
     buffer = io.BytesIO()
-    picture = images.thumbnail(here.uploads.load(job_id), here.settings.max_pixels, side)
+    data = here.uploads.load(job_id)
+    with here.may_decode:
+        picture = images.thumbnail(data, here.settings.max_pixels, side)
     picture.save(buffer, "JPEG", quality=85)
     buffer.seek(0)
     response = send_file(buffer, mimetype="image/jpeg", download_name="picture.jpg", etag=f"{job_id}-{side}")

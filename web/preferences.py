@@ -12,8 +12,8 @@ from web.services import Services
 
 #: Longest wait, in seconds; a larger wish is cut to it.
 LONGEST = 60
-#: Seconds between two looks at the ledger.
-LOOK = 0.05
+#: Seconds between two looks at the ledger, should nobody say that the job has ended.
+LOOK = 1.0
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})")
 
@@ -30,12 +30,16 @@ def wait_for(services: Services, job: Job, seconds: int) -> Job:
         return job
     try:
         deadline = time.monotonic() + seconds
-        while not job.status.terminal and time.monotonic() < deadline:
-            time.sleep(LOOK)
-            job = services.ledger.get(job.id)
+        with services.endings.of(job.id) as ended:
+            while True:
+                job = services.ledger.get(job.id)
+                left = deadline - time.monotonic()
+                if job.status.terminal or left <= 0:
+                    return job
+                ended.wait(min(left, LOOK))
+                ended.clear()
     finally:
         services.may_wait.release()
-    return job
 
 
 def say_applied(response: Response, seconds: int) -> None:

@@ -10,15 +10,17 @@ from flask import current_app
 from redis import Redis
 
 from common.jobs import ModelInfo
-from common.ledger import Batches, Ledger, Workers
+from common.ledger import Batches, Endings, Ledger, Workers
 from common.settings import Settings
 from common.uploads import UploadStore
 
-#: Threads of the web server.
-THREADS = 16
-#: Requests that may wait for a caption at once; the others are answered right away, so that clients who wait
-#: never keep one who uploads from a thread.
-WAITING = THREADS // 2
+#: Requests that may wait for a caption at once; the others are answered right away. A thread that waits costs next to
+#: nothing.
+WAITING = 64
+#: Threads of the web server: clients who wait never keep those who upload from one.
+THREADS = WAITING + 16
+#: Pictures that are decoded at once: more would not be quicker, but each may take hundreds of megabytes.
+DECODING = 2
 
 
 class Services:
@@ -32,6 +34,8 @@ class Services:
         self.batches = Batches(redis, settings, self.ledger)
         self.workers = Workers(redis, settings)
         self.uploads = UploadStore(settings.uploads_location)
+        self.endings = Endings(redis)
+        self.may_decode = threading.BoundedSemaphore(DECODING)
         self.may_wait = threading.BoundedSemaphore(WAITING)
 
     def model(self) -> ModelInfo | None:

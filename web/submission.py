@@ -40,7 +40,8 @@ def submit(
     Raises the picture's problem, `idempotency-conflict`, `storage-full`, or `redis.RedisError`; nothing is kept
     then. A broker that does not answer is no error: the sweeper rings again.
     """
-    facts = images.check(data, services.settings.max_pixels)
+    with services.may_decode:
+        facts = images.check(data, services.settings.max_pixels)
     picture = InputInfo(
         filename=clean_name(filename),
         sha256=hashlib.sha256(data).hexdigest(),

@@ -22,14 +22,16 @@ idempotency:{hash}    string `{"id", "sha256"}` of the job made under that Idemp
 caption:{...}         string a caption already made for that picture, model and settings    expires by itself
 workers               hash   name -> JSON of `workers.Worker`: who is alive and with which model
 sweeping              string held by the one process that sweeps at the moment              expires by itself
+jobs:ended            (a channel) the id of each job that reaches a terminal state
 ```
 """
 
 from common.ledger.batches import Batches
 from common.ledger.connection import connect
+from common.ledger.endings import Endings
 from common.ledger.ledger import Ledger
 from common.ledger.sweep import Swept
 from common.ledger.transitions import Claim
 from common.ledger.workers import Worker, Workers
 
-__all__ = ["Batches", "Claim", "Ledger", "Swept", "Worker", "Workers", "connect"]
+__all__ = ["Batches", "Claim", "Endings", "Ledger", "Swept", "Worker", "Workers", "connect"]

@@ -11,6 +11,7 @@ LEASED = "jobs:leased"
 EXPIRING = "jobs:expiring"
 WORKERS = "workers"
 SWEEPING = "sweeping"
+ENDED = "jobs:ended"
 
 
 def job(job_id: str) -> str:

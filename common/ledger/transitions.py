@@ -79,6 +79,8 @@ def change(redis: Redis, job_id: str, step: Step, also: Callable[[Pipeline], Non
         if new.status is not job.status:
             pipe.zrem(keys.in_status(job.status), job_id)
             pipe.zadd(keys.in_status(new.status), {job_id: 0})
+            if new.status.terminal:
+                pipe.publish(keys.ENDED, job_id)
         if new.status is not Status.PROCESSING:
             pipe.zrem(keys.LEASED, job_id)
         elif "_lease_until" in private:
