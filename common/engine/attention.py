@@ -20,13 +20,13 @@ def fused(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.
 
 
 def in_bf16(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """float32 in and out, computed in bfloat16; on a CPU that multiplies in it, twice as fast as the fused kernel."""
+    """In bfloat16, whatever the type of the query; on a CPU that multiplies in it, twice as fast as `fused`."""
     scaled = (query * query.shape[-1] ** -0.5).bfloat16()
     weights = torch.softmax(scaled @ key.bfloat16().transpose(-1, -2), dim=-1)
-    return (weights @ value.bfloat16()).float()
+    return (weights @ value.bfloat16()).to(query.dtype)
 
 
-def beside_int8() -> Attention:
-    """The attention that goes with products in 8 bits, which are rougher than bfloat16."""
-    multiplies_in_bf16: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return in_bf16 if multiplies_in_bf16 else fused
+def rounded(device: torch.device) -> Attention:
+    """The attention that goes with products that are no finer than bfloat16."""
+    pays: bool = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return in_bf16 if pays else fused

@@ -6,20 +6,22 @@ as that many queries. Only the short keys and values of the caption so far are k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from transformers import BlipTextLMHeadModel
 from transformers.models.blip.modeling_blip_text import BlipTextLayer
 
-from common.engine.weights import Maker
+from common.engine.weights import Maker, Product
 
 
 class Decoder:
     """The text decoder of a model, which must stay on its device once this is made."""
 
-    def __init__(self, text_decoder: BlipTextLMHeadModel, make: Maker) -> None:
+    def __init__(
+        self, text_decoder: BlipTextLMHeadModel, make: Maker, vocabulary: Callable[[torch.nn.Linear], Product]
+    ) -> None:
         bert, config, head = text_decoder.bert, text_decoder.config, text_decoder.cls.predictions
         self.heads = config.num_attention_heads
         self.head_width = config.hidden_size // config.num_attention_heads
@@ -28,7 +30,7 @@ class Decoder:
         self._embeddings = bert.embeddings
         self._pictures = make(*(linear for layer in bert.encoder.layer for linear in _key_and_value(layer)))
         self._transform = head.transform
-        self._vocabulary = head.decoder  # never rounded: its small differences decide between words
+        self._vocabulary = vocabulary(head.decoder)
 
     def look(self, states: torch.Tensor) -> torch.Tensor:
         """Keys and values of pictures, [layers, 2, B, heads, S, head width], from their states [B, S, width]."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
-from common.engine.attention import beside_int8, fused
+from common.engine.attention import fused, rounded
 from common.engine.decoder import Decoder
-from common.engine.int8 import int8
+from common.engine.int8 import int8, vocabulary
 from common.engine.precision import DTYPES, Precision
 from common.engine.search import Search, beam_search
 from common.engine.vision import Tower
@@ -34,9 +34,10 @@ class Engine:
     ) -> None:
         if precision in DTYPES:
             model = model.to(DTYPES[precision])
-        make, attend = (int8, beside_int8()) if precision == "int8" else (floating, fused)
+        make, word = (int8, vocabulary) if precision == "int8" else (floating, floating)
+        attend = rounded(model.device) if precision in ("int8", "bf16") else fused
         self._tower = Tower(model.vision_model, make, attend)
-        self._decoder = Decoder(model.text_decoder, make)
+        self._decoder = Decoder(model.text_decoder, make, word)
         self._tokenizer = tokenizer
         self._device, self._dtype = model.device, model.dtype
 

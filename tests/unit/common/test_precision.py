@@ -10,7 +10,7 @@ import torch
 from common.engine import Engine, Precision, Search, choose
 from common.engine import precision as module
 from common.engine.attention import fused, in_bf16
-from common.engine.int8 import available, int8
+from common.engine.int8 import CANDIDATES, available, int8, vocabulary
 from common.pixels import to_pixels
 from common.student import Student, load_student
 from tests.support.pictures import drawing
@@ -57,6 +57,24 @@ class TestInt8:
         with torch.inference_mode():
             assert torch.equal(int8(layer)(torch.zeros(1, 96))[0], layer.bias)
 
+    def test_the_words_that_come_into_question_are_compared_exactly(self) -> None:
+        torch.manual_seed(0)
+        head, states = torch.nn.Linear(96, 5000), torch.randn(10, 96)
+
+        with torch.inference_mode():
+            found, exact = vocabulary(head)(states), head(states)
+
+        best = exact.topk(CANDIDATES // 2).indices
+        assert torch.equal(found.topk(CANDIDATES // 2).indices, best)
+        assert torch.allclose(found.gather(1, best), exact.gather(1, best), atol=1e-5)
+        assert torch.allclose(found.logsumexp(1), exact.logsumexp(1), atol=0.01)
+
+    def test_a_small_vocabulary_is_compared_whole(self) -> None:
+        head, states = torch.nn.Linear(96, 20), torch.randn(3, 96)
+
+        with torch.inference_mode():
+            assert torch.allclose(vocabulary(head)(states), head(states), atol=1e-5)
+
     def test_captions_do_not_depend_on_the_batch(self, demo: Student, pictures: torch.Tensor) -> None:
         engine = Engine(demo.model, demo.tokenizer, "int8")
 
@@ -83,11 +101,15 @@ def test_captions_score_as_in_fp32(demo: Student, pictures: torch.Tensor, precis
         assert other[0].score == pytest.approx(one[0].score, abs=0.1)
 
 
-def test_attention_in_bf16_is_within_a_hundredth() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_in_bf16_is_within_a_hundredth(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     query, key, value = torch.randn(3, 2, 4, 50, 16)
 
-    assert (in_bf16(query, key, value) - fused(query, key, value)).abs().max() < 0.02
+    found = in_bf16(query.to(dtype), key.to(dtype), value.to(dtype))
+
+    assert found.dtype == dtype
+    assert (found.float() - fused(query, key, value)).abs().max() < 0.02
 
 
 class TestChoice:
