@@ -30,6 +30,11 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
+def made_at(any_id: str) -> float:
+    """The Unix time at which `new_id` made this id."""
+    return int(any_id.replace("-", "")[:12], 16) / 1000
+
+
 class Status(StrEnum):
     """Where a job is in its life: `queued -> processing -> succeeded | failed | canceled`."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from common import problems
 
 #: What the operating system says when there is no room: disk full, or quota used up.
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+#: Folders that the pictures are spread over, named by the last two characters of their ids.
+FOLDERS = 256
+#: What a file is called before it is whole, and the id in the name of any file here.
+SAVING = ".saving-"
+_ID_IN_NAME = re.compile(rf"(?:{re.escape(SAVING)})?([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})(?:-\w*)?")
 
 
 class UploadStore:
@@ -28,7 +34,7 @@ class UploadStore:
         path = self._path(job_id)
         try:
             if self._local:
-                _write_whole(Path(path), data)
+                _write_whole(Path(path), data, job_id)
             else:
                 self._files.pipe_file(path, data)
         except OSError as error:
@@ -50,18 +56,33 @@ class UploadStore:
 
     def delete(self, job_id: str) -> None:
         """Remove the picture; one that is not there is no error."""
+        self.discard(self._path(job_id))
+
+    def files(self, folder: int) -> list[tuple[str, str]]:
+        """Job id and path of every file in one of the `FOLDERS`, those that were never finished too."""
+        path = f"{self._root}/{folder:02x}"
+        self._files.invalidate_cache(path)
+        try:
+            paths = self._files.ls(path, detail=False)
+        except FileNotFoundError:
+            return []
+        named = ((_ID_IN_NAME.fullmatch(path.rsplit("/", 1)[-1]), path) for path in paths)
+        return [(name[1], path) for name, path in named if name]
+
+    def discard(self, path: str) -> None:
+        """Remove a file that `files` told of."""
         with contextlib.suppress(FileNotFoundError):
-            self._files.rm_file(self._path(job_id))
+            self._files.rm_file(path)
 
     def _path(self, job_id: str) -> str:
         # The last characters of a UUIDv7 are random, so the folders fill evenly.
         return f"{self._root}/{job_id[-2:]}/{job_id}"
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def _write_whole(path: Path, data: bytes, job_id: str) -> None:
     """Write through a temporary file in the same folder, synced before it gets its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".saving-")
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{SAVING}{job_id}-")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from redis.exceptions import ConnectionError, TimeoutError
 from werkzeug.datastructures import FileStorage
 
 from common import images, problems
@@ -65,6 +66,9 @@ def submit(
             custom_id=custom_id,
             idempotency_key=idempotency_key,
         )
+    except (ConnectionError, TimeoutError):
+        # The answer is lost, the record may have been written: its picture stays. The sweeper deletes an orphan.
+        raise
     except BaseException:
         services.uploads.delete(job_id)
         raise

@@ -20,6 +20,7 @@ from common.settings import Settings
 from common.uploads import UploadStore
 from worker.batcher import Batcher
 from worker.captioner import Captioner, Pixels
+from worker.room import Room
 from worker.sweeper import sweep_once
 
 #: Seconds between two announcements that this worker is alive.
@@ -51,6 +52,7 @@ class Resident:
         self.ledger = Ledger(redis, settings)
         self.uploads = UploadStore(settings.uploads_location)
         self.batcher: Batcher[Pixels, Output] = Batcher(captioner.caption, settings.max_batch)
+        self.room = Room()
         self.stopping = threading.Event()
         self._workers = Workers(redis, settings)
         self._name = f"{socket.gethostname()}-{os.getpid()}"

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from common.ledger import Ledger
-from common.uploads import UploadStore
+from common.uploads import FOLDERS, UploadStore
 
 #: Seconds until a picture that could not be deleted is tried again; the others must not wait for it.
 TRY_AGAIN = 3600.0
@@ -27,3 +27,16 @@ def sweep_once(ledger: Ledger, uploads: UploadStore, ring: Callable[[Sequence[st
             ledger.postpone_expiry(job_id, TRY_AGAIN)
         else:
             ledger.delete(job_id)
+    folder = ledger.next_folder(FOLDERS)
+    if folder is not None:
+        tidy(ledger, uploads, folder)
+
+
+def tidy(ledger: Ledger, uploads: UploadStore, folder: int) -> None:
+    """Delete the files of one folder that no record knows and that are older than any picture is kept."""
+    files = uploads.files(folder)
+    orphans = set(ledger.orphaned({job_id for job_id, _ in files}))
+    for job_id, path in files:
+        if job_id in orphans:
+            log.info("No record knows of %s, and its time is over; deleting it.", path)
+            uploads.discard(path)

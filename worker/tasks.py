@@ -25,14 +25,19 @@ log = logging.getLogger(__name__)
 
 def caption_job(resident: Resident, job_id: str) -> None:
     """Caption one job if it waits; whatever happens, its record says so or its lease runs out."""
+    try:
+        alone = resident.ledger.suspected(job_id)
+        with resident.room.entered(alone=alone):
+            _answer(resident, job_id)
+    except RedisError as error:
+        log.warning("Job %s: Redis does not answer (%s); the sweeper will ring again.", job_id, error)
+
+
+def _answer(resident: Resident, job_id: str) -> None:
     if resident.stopping.is_set():
         ring(resident.celery, [job_id])  # this bell is used up, and the job is for whoever comes next
         return
-    try:
-        claim = resident.ledger.claim(job_id)
-    except RedisError as error:
-        log.warning("Job %s: Redis does not answer (%s); the sweeper will ring again.", job_id, error)
-        return
+    claim = resident.ledger.claim(job_id)
     if claim is None:
         return
     with resident.holding(claim):
@@ -75,13 +80,15 @@ def _timings(claim: Claim, done: Done[Output]) -> Timings:
 
 
 def _write(resident: Resident, write: Callable[[], bool]) -> None:
-    """Write a result, trying for the length of a lease while Redis is away: it cost a model call."""
-    deadline = time.monotonic() + resident.settings.lease_seconds
+    """Write a result, trying again for as long as Redis is away or takes nothing: it cost a model call.
+
+    Nothing is gained by giving up, as this thread could not claim another job either.
+    """
     while True:
         try:
             write()
             return
         except RedisError:
-            if time.monotonic() > deadline or resident.stopping.is_set():
+            if resident.stopping.is_set():
                 raise
             time.sleep(WRITE_PAUSE)

@@ -11,6 +11,7 @@ job:{id}              hash   the members of `jobs.Job`, each as JSON, and beside
                              _ring_at       Unix time after which a waiting job's bell counts as lost
                              _rings         how often it has been rung
                              _cache         the cache key its caption was stored under
+                             _idempotency   the key of the Idempotency-Key's entry that names it
 jobs:{status}         zset   ids in that state, all with score 0: UUIDv7 sorts by age as text
 jobs:all              zset   ids in every state, likewise
 jobs:leased           zset   id -> end of its lease; an index of _lease_until
@@ -22,6 +23,8 @@ idempotency:{hash}    string `{"id", "sha256"}` of the job made under that Idemp
 caption:{...}         string a caption already made for that picture, model and settings    expires by itself
 workers               hash   name -> JSON of `workers.Worker`: who is alive and with which model
 sweeping              string held by the one process that sweeps at the moment              expires by itself
+tidying               string held for a minute after a look for pictures without a record   expires by itself
+tidied                string how many looks there were: the next one's folder
 jobs:ended            (a channel) the id of each job that reaches a terminal state
 ```
 """

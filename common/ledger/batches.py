@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import cast
@@ -12,6 +11,7 @@ from redis import Redis
 from common import problems
 from common.jobs import Batch, Job, RequestCounts, moment
 from common.ledger import keys
+from common.ledger.clock import clock_of
 from common.ledger.ledger import Ledger, missing
 from common.settings import Settings
 
@@ -20,12 +20,12 @@ class Batches:
     """The records of batches."""
 
     def __init__(
-        self, redis: Redis, settings: Settings, ledger: Ledger, clock: Callable[[], float] = time.time
+        self, redis: Redis, settings: Settings, ledger: Ledger, clock: Callable[[], float] | None = None
     ) -> None:
         self._redis = redis
         self._settings = settings
         self._ledger = ledger
-        self._clock = clock
+        self._clock = clock or clock_of(redis)
 
     def create(self, batch_id: str) -> None:
         """Record a batch; its jobs are then made by `Ledger.create(..., batch=batch_id)`."""

@@ -11,6 +11,8 @@ LEASED = "jobs:leased"
 EXPIRING = "jobs:expiring"
 WORKERS = "workers"
 SWEEPING = "sweeping"
+TIDYING = "tidying"
+TIDIED = "tidied"
 ENDED = "jobs:ended"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
@@ -14,6 +13,8 @@ from redis.client import Pipeline
 from common import problems
 from common.jobs import OPEN, Failure, InputInfo, Job, ModelInfo, Output, Progress, Status, Timings, moment
 from common.ledger import keys, records
+from common.ledger.clock import clock_of
+from common.ledger.orphans import GRACE, next_folder, orphaned
 from common.ledger.sweep import RING_GRACE, Swept, sweep
 from common.ledger.transitions import Claim, Private, Step, change, done, held_by, transaction
 from common.ledger.workers import Workers
@@ -27,11 +28,11 @@ class Ledger:
     Methods raise `redis.RedisError` when Redis does not answer.
     """
 
-    def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float] | None = None) -> None:
         self._redis = redis
         self._settings = settings
-        self._clock = clock
-        self._workers = Workers(redis, settings, clock)
+        self._clock = clock or clock_of(redis)
+        self._workers = Workers(redis, settings, self._clock)
 
     # --- what the web tier does ---------------------------------------------------------------------------
 
@@ -78,6 +79,8 @@ class Ledger:
         idempotency = keys.idempotency(idempotency_key) if idempotency_key else None
 
         fields: records.Fields = {**records.to_fields(job), "_ring_at": now + RING_GRACE}
+        if idempotency:
+            fields["_idempotency"] = idempotency
 
         def write(pipe: Pipeline) -> Job:
             if idempotency and (earlier := self._earlier(cast("str | None", pipe.get(idempotency)), input)):
@@ -90,6 +93,7 @@ class Ledger:
             pipe.zadd(keys.EXPIRING, {job_id: job.expires_at.timestamp()})
             pipe.set(keys.known(job_id), 1, ex=int(2 * self._settings.retention) + 1)
             if batch:
+                pipe.lrem(keys.batch_jobs(batch), -1, job_id)  # redis-py sends all this again when no answer comes
                 pipe.rpush(keys.batch_jobs(batch), job_id)
                 pipe.expire(keys.batch_jobs(batch), int(self._settings.retention) + 1)
             if idempotency and input:
@@ -169,8 +173,13 @@ class Ledger:
         def erase(pipe: Pipeline) -> None:
             fields = cast("dict[str, str]", pipe.hgetall(key))
             job = records.from_fields(fields)
+            traces = [fields["_cache"]] if "_cache" in fields else []
+            idempotency = fields.get("_idempotency")
+            remembered = cast("str | None", pipe.get(idempotency)) if idempotency else None
+            if idempotency and remembered and json.loads(remembered)["id"] == job_id:
+                traces.append(idempotency)
             pipe.multi()
-            pipe.delete(key, *([fields["_cache"]] if "_cache" in fields else []))
+            pipe.delete(key, *traces)
             for index in (keys.ALL, keys.LEASED, keys.EXPIRING, *map(keys.in_status, Status)):
                 pipe.zrem(index, job_id)
             if job and job.batch:
@@ -179,6 +188,11 @@ class Ledger:
         transaction(self._redis, erase, key)
 
     # --- what a worker does -------------------------------------------------------------------------------
+
+    def suspected(self, job_id: str) -> bool:
+        """Whether a worker was lost while it held this job: its picture may be what ended it."""
+        attempts = cast("str | None", self._redis.hget(keys.job(job_id), "attempts"))
+        return attempts is not None and json.loads(attempts) > 0
 
     def claim(self, job_id: str) -> Claim | None:
         """Take a waiting job, for `lease_seconds`; None when it is not waiting (any more)."""
@@ -248,7 +262,17 @@ class Ledger:
 
         Call it about once a second from every worker: one of them does it at a time.
         """
-        return sweep(self._redis, self._clock(), self._settings.max_attempts)
+        return sweep(self._redis, self._clock(), self._settings)
+
+    def next_folder(self, folders: int) -> int | None:
+        """Which of so many folders of pictures to search for orphans now; None when it is not time yet."""
+        return next_folder(self._redis, folders)
+
+    def orphaned(self, job_ids: Iterable[str], age: float | None = None) -> list[str]:
+        """Those of the ids that have no record and are older than `age`, in seconds: unless told, than any picture is
+        kept."""
+        age = self._settings.retention + GRACE if age is None else age
+        return orphaned(self._redis, job_ids, self._clock() - age)
 
     # --- how ----------------------------------------------------------------------------------------------
 

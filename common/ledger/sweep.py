@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from redis import Redis
+from redis.exceptions import OutOfMemoryError
 
 from common import problems
 from common.jobs import Failure, Job, Status
 from common.ledger import keys
 from common.ledger.transitions import Private, change, done
+from common.settings import Settings
 
 #: Seconds a waiting job's bell may take before it counts as lost and is rung again; doubles at each ring, as
 #: a bell may also just be standing in a long queue.
@@ -21,6 +23,8 @@ RING_CAP = 600.0
 #: Only the oldest waiting jobs are rung again: the broker's queue is in order, so a bell is late only if the
 #: job is at the head, and a long queue must not be doubled every few seconds.
 HEAD_OF_QUEUE = 64
+#: No lease ends later than after so many of its lengths, unless Redis' clock was set back since it was given.
+LEASES_AHEAD = 2
 #: Leases and expired jobs looked at in one sweep, so that a sweep stays short.
 SWEEP_LIMIT = 200
 #: Milliseconds for which one sweeper keeps the others from sweeping.
@@ -35,16 +39,26 @@ class Swept:
     expired: list[str] = field(default_factory=list)
 
 
-def sweep(redis: Redis, now: float, max_attempts: int) -> Swept:
+def sweep(redis: Redis, now: float, settings: Settings) -> Swept:
     """One sweep; finds nothing when another process swept less than a second ago."""
-    if not redis.set(keys.SWEEPING, 1, nx=True, px=SWEEP_HOLD_MS):
-        return Swept()
+    try:
+        if not redis.set(keys.SWEEPING, 1, nx=True, px=SWEEP_HOLD_MS):
+            return Swept()
+    except OutOfMemoryError:  # only deleting makes room
+        return Swept(expired=_expired(redis, now))
     overdue = cast("list[str]", redis.zrangebyscore(keys.LEASED, 0, now, start=0, num=SWEEP_LIMIT))
-    returned = [job_id for job_id in overdue if _take_back(redis, job_id, now, max_attempts)]
+    returned = [job_id for job_id in overdue if _take_back(redis, job_id, now, settings.max_attempts)]
+    never = f"({now + LEASES_AHEAD * settings.lease_seconds}"
+    misdated = cast("list[str]", redis.zrangebyscore(keys.LEASED, never, "+inf", start=0, num=SWEEP_LIMIT))
+    for job_id in misdated:
+        _shorten(redis, job_id, now + settings.lease_seconds)
     head = cast("list[str]", redis.zrange(keys.in_status(Status.QUEUED), 0, HEAD_OF_QUEUE - 1))
     unheard = [job_id for job_id in head if _count_ring(redis, job_id, now)]
-    expired = cast("list[str]", redis.zrangebyscore(keys.EXPIRING, 0, now, start=0, num=SWEEP_LIMIT))
-    return Swept(ring=returned + unheard, expired=expired)
+    return Swept(ring=returned + unheard, expired=_expired(redis, now))
+
+
+def _expired(redis: Redis, now: float) -> list[str]:
+    return cast("list[str]", redis.zrangebyscore(keys.EXPIRING, 0, now, start=0, num=SWEEP_LIMIT))
 
 
 def _take_back(redis: Redis, job_id: str, now: float, max_attempts: int) -> bool:
@@ -66,11 +80,22 @@ def _take_back(redis: Redis, job_id: str, now: float, max_attempts: int) -> bool
     return job is not None and job.status is Status.QUEUED
 
 
+def _shorten(redis: Redis, job_id: str, lease_until: float) -> None:
+    """Let a lease that was given before the clock was set back end as if it began now."""
+
+    def step(job: Job, private: Mapping[str, str]) -> tuple[Job, Private] | None:
+        held = job.status is Status.PROCESSING and float(private["_lease_until"]) > lease_until
+        return (job, {"_lease_until": lease_until}) if held else None
+
+    change(redis, job_id, step)
+
+
 def _count_ring(redis: Redis, job_id: str, now: float) -> bool:
     """Whether a waiting job's bell must have been lost; it counts as rung now."""
 
     def step(job: Job, private: Mapping[str, str]) -> tuple[Job, Private] | None:
-        if job.status is not Status.QUEUED or float(private["_ring_at"]) > now:
+        young = now < float(private["_ring_at"]) <= now + RING_CAP  # later still: the clock was set back
+        if job.status is not Status.QUEUED or young:
             return None
         rings = int(private.get("_rings", 0)) + 1
         return job, {"_ring_at": now + min(RING_GRACE * 2**rings, RING_CAP), "_rings": rings}

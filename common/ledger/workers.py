@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -10,6 +9,7 @@ from redis import Redis
 
 from common.jobs import ModelInfo
 from common.ledger import keys
+from common.ledger.clock import clock_of
 from common.settings import Settings
 
 #: A worker that was not heard for this many times `ready_seconds` is forgotten.
@@ -30,10 +30,10 @@ class Worker(BaseModel):
 class Workers:
     """The workers' announcements."""
 
-    def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float] | None = None) -> None:
         self._redis = redis
         self._settings = settings
-        self._clock = clock
+        self._clock = clock or clock_of(redis)
 
     def announce(self, worker: Worker) -> None:
         """Record that `worker` is alive now, with its model loaded."""

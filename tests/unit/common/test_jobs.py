@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from common.jobs import Alternative, InputInfo, Job, ModelInfo, Output, Status, Timings, moment, new_id
+import time
+
+from common.jobs import Alternative, InputInfo, Job, ModelInfo, Output, Status, Timings, made_at, moment, new_id
 
 
 def test_a_finished_job_reads_as_documented() -> None:
@@ -56,3 +58,9 @@ def test_ids_sort_by_the_time_they_were_made() -> None:
     ids = [new_id() for _ in range(1000)]
 
     assert ids == sorted(ids)
+
+
+def test_an_id_knows_when_it_was_made() -> None:
+    before = time.time()
+
+    assert before - 0.001 <= made_at(new_id()) <= time.time()

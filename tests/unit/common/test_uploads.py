@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from common import problems
+from common.jobs import new_id
 from common.problems import Problem
-from common.uploads import UploadStore
+from common.uploads import FOLDERS, UploadStore
 
 
 @pytest.fixture
@@ -42,6 +43,43 @@ def test_a_deleted_picture_is_lost_and_deleting_it_again_is_no_error(store: Uplo
     with pytest.raises(Problem) as lost:
         store.load("id-1")
     assert lost.value.kind is problems.UPLOAD_LOST
+
+
+@pytest.mark.parametrize("url", ["file", "memory://kept"])
+def test_every_file_is_told_of_with_the_id_in_its_name(tmp_path: Path, url: str) -> None:
+    store = UploadStore(tmp_path.as_uri() if url == "file" else url)
+    job_id = new_id()
+    store.save(job_id, b"picture")
+    folder = int(job_id[-2:], 16)
+
+    ((found, path),) = store.files(folder)
+    assert found == job_id
+    assert store.files((folder + 1) % FOLDERS) == []
+    store.discard(path)
+    store.discard(path)
+    assert store.files(folder) == []
+
+
+def test_a_file_that_a_killed_process_never_finished_is_told_of_and_a_foreign_one_is_not(
+    store: UploadStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    job_id = new_id()
+    folder = tmp_path / job_id[-2:]
+    monkeypatch.setattr(os, "replace", kill)
+    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok: None)
+    with pytest.raises(Killed):
+        store.save(job_id, b"pict")
+    (folder / "README").write_text("foreign")
+
+    ((found, path),) = store.files(int(job_id[-2:], 16))
+    assert found == job_id
+    assert Path(path).name.startswith(".saving-")
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])

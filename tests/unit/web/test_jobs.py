@@ -13,6 +13,7 @@ import fakeredis
 import pytest
 from kombu.connection import Connection
 from PIL import Image
+from redis import ConnectionError as RedisConnectionError
 
 from common.ledger import Ledger
 from common.settings import Settings
@@ -111,6 +112,28 @@ class TestSending:
         assert (answer.status_code, answer.json["type"]) == (507, "/problems/storage-full")
         assert stored() == []
         assert client.get("/v1/jobs").json["jobs"] == []
+
+    def test_a_job_store_whose_answer_is_lost_may_have_kept_the_job_and_its_picture_is_there(
+        self,
+        client: Client,
+        ledger: Ledger,
+        server: fakeredis.FakeServer,
+        stored: Callable[[], list[Path]],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        create = Ledger.create
+
+        def create_and_leave(self: Ledger, *args: Any, **kwargs: Any) -> None:
+            create(self, *args, **kwargs)
+            raise RedisConnectionError("gone before it answered")
+
+        monkeypatch.setattr(Ledger, "create", create_and_leave)
+        refused = client.post("/v1/jobs", data=encoded(), content_type="image/jpeg", headers={"Idempotency-Key": "k"})
+        monkeypatch.undo()
+        again = client.post("/v1/jobs", data=encoded(), content_type="image/jpeg", headers={"Idempotency-Key": "k"})
+
+        assert (refused.status_code, again.status_code) == (503, 202)
+        assert [path.name for path in stored()] == [again.json["id"]]
 
     def test_a_job_store_that_is_away_keeps_nothing(
         self, client: Client, server: fakeredis.FakeServer, stored: Callable[[], list[Path]]

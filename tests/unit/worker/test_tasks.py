@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -12,7 +14,7 @@ from common.jobs import Job, Status
 from common.ledger import Ledger
 from tests.support.clock import Clock
 from tests.support.pictures import drawing, encoded
-from tests.unit.worker.fakes import MODEL, Bells, FakeCaptioner, in_time
+from tests.unit.worker.fakes import MODEL, PATIENCE, Bells, FakeCaptioner, in_time
 from worker.resident import Resident
 
 MakeJob = Callable[..., Job]
@@ -160,6 +162,48 @@ class TestLostClaim:
 
         other_s = ledger.get(job.id)
         assert (other_s.status, other_s.attempts) == (Status.PROCESSING, 2)
+
+
+class TestSuspects:
+    def test_a_job_that_was_held_when_a_worker_was_lost_is_captioned_alone(
+        self,
+        resident: Resident,
+        ledger: Ledger,
+        clock: Clock,
+        redis: Redis,
+        captioner: FakeCaptioner,
+        wait_in: MakeJob,
+        answer: Answer,
+    ) -> None:
+        suspect, neighbour = wait_in(), wait_in()
+        assert ledger.claim(suspect.id)
+        clock.advance(31)
+        redis.delete("sweeping")
+        ledger.sweep()
+        held: list[str] = []
+        threads: list[threading.Thread] = []
+
+        def meet() -> None:
+            held.extend(claim.id for claim in resident.held())
+            if not threads:
+                threads.append(threading.Thread(target=answer, args=(neighbour,)))
+                threads[0].start()
+                time.sleep(0.1)  # long enough for the neighbour to come in, if it could
+                held.extend(claim.id for claim in resident.held())
+
+        captioner.at_caption = meet
+        answer(suspect)
+        threads[0].join(PATIENCE)
+
+        assert held == [suspect.id, suspect.id, neighbour.id]
+        assert {job.status for job in ledger.read([suspect.id, neighbour.id])} == {Status.SUCCEEDED}
+
+    def test_a_job_that_was_handed_back_is_not_suspected(self, ledger: Ledger, wait_in: MakeJob) -> None:
+        job = wait_in()
+        claim = ledger.claim(job.id)
+        assert claim and ledger.release(claim)
+
+        assert not ledger.suspected(job.id)
 
 
 class TestStopping:

@@ -45,6 +45,14 @@ class TestCreate:
             ledger.create(new_id(), input=PICTURE.model_copy(update={"sha256": "e1"}), idempotency_key="k")
         assert refused.value.kind is problems.IDEMPOTENCY_CONFLICT
 
+    def test_a_job_that_is_recorded_twice_is_once_in_its_batch(self, ledger: Ledger, redis: Redis) -> None:
+        """As redis-py does when the first answer does not come in time."""
+        job_id, batch = new_id(), new_id()
+        for _ in range(2):
+            ledger.create(job_id, input=PICTURE, batch=batch)
+
+        assert redis.lrange(f"batch:{batch}:jobs", 0, -1) == [job_id]
+
     def test_a_full_queue_admits_no_more(self, ledger: Ledger) -> None:
         for _ in range(3):
             wait_in(ledger)
@@ -206,3 +214,20 @@ class TestDelete:
 
         assert not ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
         assert redis.keys() == [f"known:{claim.id}"]
+
+    def test_the_idempotency_key_is_free_again_and_a_later_job_keeps_it(self, ledger: Ledger, redis: Redis) -> None:
+        first = wait_in(ledger, idempotency_key="k")
+        ledger.delete(first.id)
+        left = redis.keys()
+        second = wait_in(ledger, idempotency_key="k")
+        ledger.delete(first.id)
+
+        assert left == [f"known:{first.id}"]
+        assert second.id != first.id
+        assert wait_in(ledger, idempotency_key="k").id == second.id
+
+    def test_a_batch_forgets_the_job(self, ledger: Ledger, redis: Redis) -> None:
+        job = wait_in(ledger, batch=new_id())
+        ledger.delete(job.id)
+
+        assert redis.keys() == [f"known:{job.id}"]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from redis import Redis
+from redis.exceptions import OutOfMemoryError
 
 from common.jobs import Status
 from common.ledger import Ledger
+from common.settings import Settings
 from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import claimed, sweep, wait_in
 
@@ -85,3 +88,45 @@ class TestSweep:
         assert sweep(ledger, redis)[1] == [job.id]
         ledger.delete(job.id)
         assert sweep(ledger, redis)[1] == []
+
+
+class TestTrouble:
+    def test_a_lease_from_before_the_clock_was_set_back_ends_all_the_same(
+        self, ledger: Ledger, redis: Redis, clock: Clock
+    ) -> None:
+        claim = claimed(ledger, wait_in(ledger))
+        clock.advance(-3600)
+
+        assert sweep(ledger, redis) == ([], [])  # its worker may still live
+        clock.advance(31)
+        assert sweep(ledger, redis) == ([claim.id], [])
+
+    def test_a_bell_from_before_the_clock_was_set_back_is_rung_again(
+        self, ledger: Ledger, redis: Redis, clock: Clock
+    ) -> None:
+        job = wait_in(ledger)
+        clock.advance(-3600)
+
+        assert sweep(ledger, redis) == ([job.id], [])
+        assert sweep(ledger, redis) == ([], [])
+
+    def test_a_full_memory_does_not_keep_what_expired(
+        self, ledger: Ledger, redis: Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job = wait_in(ledger)
+        clock.advance(1001)
+
+        def full(*_: object, **__: object) -> None:
+            raise OutOfMemoryError("OOM command not allowed")
+
+        monkeypatch.setattr(redis, "set", full)
+
+        assert ledger.sweep().expired == [job.id]
+
+
+def test_the_ledger_s_clock_is_the_one_of_redis(
+    redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis, "time", lambda: (1_000, 250_000))
+
+    assert wait_in(Ledger(redis, settings)).created_at.timestamp() == 1000.25
