@@ -14,12 +14,13 @@ from common.problems import Problem
 from common.settings import Settings
 from common.student.errors import StudentError
 from worker import weights
-from worker.captioner import Captioner, StudentCaptioner
+from worker.captioner import Captioner, StudentCaptioner, use_processors
 
 
 def caption(settings: Settings, files: list[Path], *, as_json: bool) -> int:
     """Print a caption for each file; 1 when one of them could not be captioned."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    use_processors()
     try:
         captioner = StudentCaptioner(weights.load(settings), settings)
     except StudentError as error:

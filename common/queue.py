@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -11,6 +11,10 @@ from kombu.exceptions import OperationalError
 from common.settings import Settings
 
 CAPTION_TASK = "captiond.caption"
+
+#: Jobs in one message: what many pictures cost is theirs, not their messages'. No more than one call of the model
+#: takes, so that several workers share even a small batch.
+RING_SIZE = 8
 
 #: Task threads per picture of a full batch: one batch is decoded while another is captioned.
 THREADS_PER_PICTURE = 2
@@ -53,14 +57,15 @@ def make_celery(settings: Settings) -> Celery:
     return celery
 
 
-def ring(celery: Celery, job_ids: Iterable[str]) -> None:
-    """Tell the workers that these jobs wait.
+def ring(celery: Celery, job_ids: Sequence[str]) -> None:
+    """Tell the workers that these jobs wait, `RING_SIZE` in one message.
 
     A broker that does not answer is only logged: the jobs are in the ledger, and the sweeper rings again.
     """
     try:
         with celery.producer_or_acquire() as producer:
-            for job_id in job_ids:
-                celery.send_task(CAPTION_TASK, (job_id,), task_id=job_id, producer=producer, retry=False)
+            for first in range(0, len(job_ids), RING_SIZE):
+                few = list(job_ids[first : first + RING_SIZE])
+                celery.send_task(CAPTION_TASK, (few,), producer=producer, retry=False)
     except (OperationalError, OSError) as error:
         log.warning("The broker does not answer (%s); the sweeper will ring for the waiting jobs.", error)

@@ -9,10 +9,11 @@ from flask import Blueprint, Response, jsonify, request
 from werkzeug.datastructures import FileStorage
 
 from common import problems
-from common.jobs import Job, new_id
+from common.jobs import Job, Status, new_id
 from common.problems import Problem
+from common.queue import RING_SIZE, ring
 from web.services import Services, services
-from web.submission import clean_name, read, submit
+from web.submission import clean_name, keep, read
 
 blueprint = Blueprint("batches", __name__, url_prefix="/v1/batches")
 
@@ -71,12 +72,19 @@ def submit_all(here: Services, files: list[FileStorage], custom_ids: list[str]) 
     here.ledger.admit(len(files))
     batch_id = new_id()
     here.batches.create(batch_id)
+    unheard: list[str] = []
     for file, custom_id in zip(files, custom_ids or [clean_name(file.filename) for file in files], strict=True):
         try:
             data = read(file, here.settings.max_upload_bytes)
-            submit(here, file.filename, data, batch=batch_id, custom_id=custom_id)
+            job = keep(here, file.filename, data, batch=batch_id, custom_id=custom_id)
         except Problem as problem:
             here.ledger.create(new_id(), error=problem, batch=batch_id, custom_id=custom_id)
+            continue
+        unheard += [job.id] if job.status is Status.QUEUED else []
+        if len(unheard) == RING_SIZE:  # the first pictures need not wait for the last
+            ring(here.celery, unheard)
+            unheard = []
+    ring(here.celery, unheard)
     return batch_id
 
 

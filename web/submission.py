@@ -1,4 +1,4 @@
-"""The one way in for a picture, whether by API, in a batch, or by the page's form."""
+"""The one way in for pictures, whether by API, in a batch, or by the page's form."""
 
 from __future__ import annotations
 
@@ -27,7 +27,18 @@ def read(file: FileStorage, limit: int) -> bytes:
     return data
 
 
-def submit(
+def submit(services: Services, filename: str | None, data: bytes, *, idempotency_key: str | None = None) -> Job:
+    """Check, keep and record one picture, and ring for it; raises as `keep` does.
+
+    A broker that does not answer is no error: the sweeper rings again.
+    """
+    job = keep(services, filename, data, idempotency_key=idempotency_key)
+    if job.status is Status.QUEUED:
+        ring(services.celery, [job.id])
+    return job
+
+
+def keep(
     services: Services,
     filename: str | None,
     data: bytes,
@@ -36,10 +47,10 @@ def submit(
     custom_id: str | None = None,
     idempotency_key: str | None = None,
 ) -> Job:
-    """Check, keep and record one picture, and ring for it.
+    """Check, keep and record one picture.
 
     Raises the picture's problem, `idempotency-conflict`, `storage-full`, or `redis.RedisError`; nothing is kept
-    then. A broker that does not answer is no error: the sweeper rings again.
+    then.
     """
     with services.may_decode:
         facts = images.check(data, services.settings.max_pixels)
@@ -74,8 +85,6 @@ def submit(
         raise
     if job.id != job_id:  # the same Idempotency-Key won a race
         services.uploads.delete(job_id)
-    elif job.status is Status.QUEUED:
-        ring(services.celery, [job.id])
     return job
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
+import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from common.jobs import Alternative, ModelInfo, Output
 from common.pixels import to_pixels
 from common.settings import Settings
 from common.student import Student
+from common.student.errors import StudentError
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +25,15 @@ log = logging.getLogger(__name__)
 ALTERNATIVES = 2
 
 Pixels = NDArray[np.float32]
+
+
+def use_processors() -> None:
+    """Have the model use the processors that this process may use; once, before it computes anything.
+
+    By itself it takes as many threads as the machine has processors, and in a container that may use two of them they
+    stand in each other's way.
+    """
+    torch.set_num_threads(min(torch.get_num_threads(), joblib.cpu_count()))
 
 
 class Captioner(Protocol):
@@ -43,9 +54,18 @@ class Captioner(Protocol):
 
 
 class StudentCaptioner:
-    """Captions with a student, by beam search as the settings say."""
+    """Captions with a student, by beam search as the settings say.
+
+    Raises `StudentError` when the prompt leaves no room for a caption.
+    """
 
     def __init__(self, student: Student, settings: Settings) -> None:
+        begun = 1 + len(student.tokenizer.encode(settings.prompt, add_special_tokens=False))
+        if begun >= settings.max_length:
+            raise StudentError(
+                f"CAPTIOND_PROMPT and the start are {begun} tokens, and CAPTIOND_MAX_LENGTH allows "
+                f"{settings.max_length}: there is no room for a caption. Shorten the one or raise the other."
+            )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         precision, why = (settings.precision, "as CAPTIOND_PRECISION says")
         if precision == "auto":

@@ -20,10 +20,10 @@ _resident: Resident | None = None
 
 
 @app.task(name=CAPTION_TASK)
-def caption(job_id: str) -> None:
-    """Caption one job; the message carries its id only."""
+def caption(job_ids: list[str]) -> None:
+    """Caption some jobs; the message carries their ids only."""
     assert _resident is not None, "worker_init loads the model before the pool takes tasks"
-    tasks.caption_job(_resident, job_id)
+    tasks.caption_jobs(_resident, job_ids)
 
 
 @signals.setup_logging.connect
@@ -42,9 +42,10 @@ def _load(**_: object) -> None:
     _log()
     from common.student.errors import StudentError
     from worker import weights
-    from worker.captioner import StudentCaptioner
+    from worker.captioner import StudentCaptioner, use_processors
 
     global _resident
+    use_processors()
     try:
         captioner = StudentCaptioner(weights.load(settings), settings)
     except StudentError as error:

@@ -1,11 +1,10 @@
-"""The way of one job through the worker: claim, load, decode, caption, commit."""
+"""The way of a job through the worker: claim, load, decode, caption, commit."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 
 from redis import RedisError
 
@@ -23,54 +22,61 @@ WRITE_PAUSE = 0.5
 log = logging.getLogger(__name__)
 
 
-def caption_job(resident: Resident, job_id: str) -> None:
-    """Caption one job if it waits; whatever happens, its record says so or its lease runs out."""
+def caption_jobs(resident: Resident, job_ids: Sequence[str]) -> None:
+    """Caption those of the jobs that wait; whatever happens, a job's record says so or its lease runs out."""
     try:
-        alone = resident.ledger.suspected(job_id)
-        with resident.room.entered(alone=alone):
-            _answer(resident, job_id)
+        suspects = resident.ledger.suspected(job_ids)
     except RedisError as error:
-        log.warning("Job %s: Redis does not answer (%s); the sweeper will ring again.", job_id, error)
+        log.warning(
+            "Jobs %s: Redis does not answer (%s); the sweeper will ring for them again.", ", ".join(job_ids), error
+        )
+        return
+    others = [job_id for job_id in job_ids if job_id not in suspects]
+    for company in (others, *([job_id] for job_id in job_ids if job_id in suspects)):
+        with resident.room.entered(alone=company is not others):
+            ways = [_caption(resident, job_id) for job_id in company]
+            for _ in range(2):  # all are with the batcher before the first result is waited for
+                for way in ways:
+                    next(way, None)
 
 
-def _answer(resident: Resident, job_id: str) -> None:
+def _caption(resident: Resident, job_id: str) -> Iterator[None]:
+    """The way of a job; it stops once, when the picture is with the batcher."""
     if resident.stopping.is_set():
         ring(resident.celery, [job_id])  # this bell is used up, and the job is for whoever comes next
         return
-    claim = resident.ledger.claim(job_id)
-    if claim is None:
-        return
-    with resident.holding(claim):
-        try:
+    try:
+        claim = resident.ledger.claim(job_id)
+        if claim is None:
+            return
+        with resident.holding(claim):
             try:
-                _caption(resident, claim)
+                pixels = resident.captioner.prepare(resident.uploads.load(claim.id))
+                if resident.ledger.extend([claim]):
+                    return  # canceled while it was loaded
+                future = resident.batcher.submit(pixels)
+                yield
+                done = future.result()
             except Closed:
                 resident.ledger.release(claim)
                 ring(resident.celery, [job_id])
-        except RedisError as error:
-            log.warning("Job %s: Redis stayed away (%s); its lease will run out.", job_id, error)
+            except RedisError:
+                raise
+            except Exception as error:
+                problem = _problem(claim, error)
+                _write(resident, lambda: resident.ledger.fail(claim, problem))
+            else:
+                model, timings = resident.captioner.model, _timings(claim, done)
+                _write(resident, lambda: resident.ledger.commit(claim, done.result, model=model, timings=timings))
+    except RedisError as error:
+        log.warning("Job %s: Redis does not answer (%s); the sweeper will ring for it again.", job_id, error)
 
 
-def _caption(resident: Resident, claim: Claim) -> None:
-    ledger = resident.ledger
-    try:
-        pixels = resident.captioner.prepare(resident.uploads.load(claim.id))
-        if ledger.extend([claim]):
-            return  # canceled while it was loaded
-        done = resident.batcher.submit(pixels).result()
-    except (Closed, RedisError):
-        raise
-    except Problem as problem:
-        _write(resident, partial(ledger.fail, claim, problem))
-    except Exception:
-        log.exception("Job %s failed.", claim.id)
-        unexpected = problems.INTERNAL("The picture could not be captioned. Try again; the server's log says more.")
-        _write(resident, partial(ledger.fail, claim, unexpected))
-    else:
-        _write(
-            resident,
-            lambda: ledger.commit(claim, done.result, model=resident.captioner.model, timings=_timings(claim, done)),
-        )
+def _problem(claim: Claim, error: Exception) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    log.error("Job %s failed.", claim.id, exc_info=error)
+    return problems.INTERNAL("The picture could not be captioned. Try again; the server's log says more.")
 
 
 def _timings(claim: Claim, done: Done[Output]) -> Timings:

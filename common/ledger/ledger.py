@@ -189,10 +189,13 @@ class Ledger:
 
     # --- what a worker does -------------------------------------------------------------------------------
 
-    def suspected(self, job_id: str) -> bool:
-        """Whether a worker was lost while it held this job: its picture may be what ended it."""
-        attempts = cast("str | None", self._redis.hget(keys.job(job_id), "attempts"))
-        return attempts is not None and json.loads(attempts) > 0
+    def suspected(self, job_ids: Iterable[str]) -> set[str]:
+        """Those of the jobs that were held when a worker was lost: their pictures may be what ended it."""
+        asked = list(job_ids)
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in asked:
+            pipe.hget(keys.job(job_id), "attempts")
+        return {job_id for job_id, attempts in zip(asked, pipe.execute(), strict=True) if attempts not in (None, "0")}
 
     def claim(self, job_id: str) -> Claim | None:
         """Take a waiting job, for `lease_seconds`; None when it is not waiting (any more)."""

@@ -7,20 +7,21 @@ import logging
 import pytest
 from kombu.connection import Connection
 
-from common.queue import CAPTION_TASK, make_celery, ring
+from common.queue import CAPTION_TASK, RING_SIZE, make_celery, ring
 from common.settings import Settings
 
 
-def test_a_bell_names_the_task_and_carries_the_id_only() -> None:
+def test_a_message_names_the_task_and_carries_some_ids_only() -> None:
     celery = make_celery(Settings(broker_url="memory://"))
+    ids = [f"id-{number}" for number in range(RING_SIZE + 1)]
 
-    ring(celery, ["id-1", "id-2"])
+    ring(celery, ids)
 
     with Connection("memory://") as connection:
-        queue = connection.SimpleQueue("captiond")
-        messages = [queue.get(block=False) for _ in range(2)]
+        queue = connection.SimpleQueue("captiond", no_ack=True)  # the memory is the process's: other tests ring there
+        messages = [queue.get(block=False) for _ in range(queue.qsize())][-2:]
     assert [message.headers["task"] for message in messages] == [CAPTION_TASK] * 2
-    assert [message.payload[0] for message in messages] == [["id-1"], ["id-2"]]
+    assert [message.payload[0] for message in messages] == [[ids[:RING_SIZE]], [ids[RING_SIZE:]]]
 
 
 def test_a_broker_that_is_away_is_logged_and_survived(caplog: pytest.LogCaptureFixture) -> None:

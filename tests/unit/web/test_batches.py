@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from kombu.connection import Connection
 
 from tests.support.pictures import numbered
 from tests.unit.web.conftest import Client
@@ -52,6 +53,14 @@ class TestSending:
             "/problems/unsupported-image",
             "/problems/empty-upload",
         ]
+
+    def test_one_message_rings_for_several_pictures(self, client: Client) -> None:
+        batch = send(client, [numbered(1)[0], b"text", *numbered(2)]).json
+
+        waiting = [line["id"] for line in results(client, batch) if line["status"] == "queued"]
+        with Connection("memory://") as broker:
+            queue = broker.SimpleQueue("captiond", no_ack=True)
+            assert waiting in [queue.get(block=False).payload[0][0] for _ in range(queue.qsize())]
 
     def test_one_file_that_is_too_large_fails_alone(self, client: Client) -> None:
         batch = send(client, [numbered(1)[0], bytes(150_000)]).json

@@ -53,7 +53,7 @@ class TestSending:
         assert file.read_bytes() == picture
         with Connection("memory://") as broker:
             queue = broker.SimpleQueue("captiond", no_ack=True)
-            assert job["id"] in [queue.get(block=False).payload[0][0] for _ in range(queue.qsize())]
+            assert [job["id"]] in [queue.get(block=False).payload[0][0] for _ in range(queue.qsize())]
 
     @pytest.mark.parametrize("mimetype", ["image/jpeg", "application/octet-stream"])
     def test_a_body_that_is_the_picture_will_do(self, client: Client, mimetype: str) -> None:

@@ -20,7 +20,7 @@ from tests.support.clock import Clock
 from tests.support.pictures import encoded
 from tests.unit.worker.fakes import Bells, FakeCaptioner, in_time
 from worker.resident import Resident
-from worker.tasks import caption_job
+from worker.tasks import caption_jobs
 
 PICTURE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", width=320, height=240)
 
@@ -106,6 +106,6 @@ def wait_in(ledger: Ledger, uploads: UploadStore) -> Callable[..., Job]:
 
 
 @pytest.fixture
-def answer(resident: Resident) -> Callable[[Job], None]:
-    """What the worker does when a job's bell rings."""
-    return lambda job: in_time(partial(caption_job, resident, job.id))
+def answer(resident: Resident) -> Callable[..., None]:
+    """What the worker does when a bell rings for some jobs."""
+    return lambda *jobs: in_time(partial(caption_jobs, resident, [job.id for job in jobs]))

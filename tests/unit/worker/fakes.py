@@ -50,12 +50,12 @@ class Bells:
 
     def rung(self) -> list[str]:
         """The job ids rung for since the last look."""
-        ids = []
+        ids: list[str] = []
         with Connection("memory://") as connection:
             waiting = connection.SimpleQueue("captiond", no_ack=True)
             with contextlib.suppress(queue.Empty):
                 while True:
-                    ids.append(waiting.get(block=False).payload[0][0])
+                    ids += waiting.get(block=False).payload[0][0]
         return ids
 
 

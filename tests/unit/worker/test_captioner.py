@@ -12,9 +12,10 @@ from benchmarks.reference import generate
 from common.jobs import ModelInfo, Output
 from common.settings import Settings
 from common.student import Student
+from common.student.errors import StudentError
 from tests.support.models import tiny_model, tiny_tokenizer
 from tests.support.pictures import drawing, encoded
-from worker.captioner import StudentCaptioner
+from worker.captioner import StudentCaptioner, use_processors
 
 COLOURS = ("red", "seagreen", "gold", "navy", "white")
 #: What numbers may differ by between one call and several: sums in another order, rounded to four places.
@@ -45,6 +46,23 @@ def texts(output: Output) -> list[str]:
 def scores(output: Output) -> list[float]:
     found = [output.score, *(other.score for other in output.alternatives)]
     return [score for score in found if score is not None]
+
+
+def test_a_prompt_that_leaves_no_room_is_refused(student: Student) -> None:
+    with pytest.raises(StudentError, match="CAPTIOND_PROMPT and the start are 8 tokens, and CAPTIOND_MAX_LENGTH"):
+        StudentCaptioner(student, Settings(max_length=8, prompt="a " * 7, precision="fp32"))
+
+
+@pytest.mark.parametrize(("allowed", "used"), [(1, 1), (64, 2)])
+def test_no_more_threads_than_processors_that_may_be_used(
+    student: Student, monkeypatch: pytest.MonkeyPatch, allowed: int, used: int
+) -> None:
+    torch.set_num_threads(2)
+    monkeypatch.setattr("worker.captioner.joblib.cpu_count", lambda: allowed)
+    use_processors()
+
+    assert torch.get_num_threads() == used
+    torch.set_num_threads(1)
 
 
 class TestPrepare:

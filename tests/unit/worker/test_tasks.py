@@ -14,11 +14,11 @@ from common.jobs import Job, Status
 from common.ledger import Ledger
 from tests.support.clock import Clock
 from tests.support.pictures import drawing, encoded
-from tests.unit.worker.fakes import MODEL, PATIENCE, Bells, FakeCaptioner, in_time
+from tests.unit.worker.fakes import MODEL, PATIENCE, Bells, FakeCaptioner, eventually, in_time
 from worker.resident import Resident
 
 MakeJob = Callable[..., Job]
-Answer = Callable[[Job], None]
+Answer = Callable[..., None]
 
 
 class TestCaption:
@@ -68,6 +68,60 @@ class TestCaption:
 
         assert captioner.calls == []
         assert ledger.read([gone.id]) == []
+
+
+class TestMany:
+    def test_the_jobs_of_a_message_share_a_call_of_the_model(
+        self, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
+    ) -> None:
+        entered, others_wait = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            entered.set()
+            others_wait.wait(PATIENCE)
+
+        captioner.at_caption = hold
+        first, *rest = jobs = [wait_in(encoded(drawing(size=(100 + n, 80)))) for n in range(5)]
+        busy = threading.Thread(target=answer, args=(first,))
+        busy.start()
+        assert entered.wait(PATIENCE)
+        many = threading.Thread(target=answer, args=rest)
+        many.start()
+        eventually(lambda: all(job.status is Status.PROCESSING for job in ledger.read([job.id for job in jobs])))
+        time.sleep(0.05)  # until the last one is with the batcher
+        others_wait.set()
+        many.join(PATIENCE)
+
+        done = ledger.read([job.id for job in jobs])
+        assert [job.output and job.output.caption for job in done] == [f"{100 + n} wide" for n in range(5)]
+        assert captioner.calls == [1, 4]
+
+    def test_a_bad_one_fails_alone(self, ledger: Ledger, wait_in: MakeJob, answer: Answer) -> None:
+        jobs = [wait_in(), wait_in(b"no picture"), wait_in(None), wait_in()]
+        answer(*jobs)
+
+        assert [job.status.value for job in ledger.read([job.id for job in jobs])] == [
+            "succeeded",
+            "failed",
+            "failed",
+            "succeeded",
+        ]
+
+    def test_a_worker_that_stops_in_between_passes_on_what_it_has_not_begun(
+        self,
+        resident: Resident,
+        ledger: Ledger,
+        captioner: FakeCaptioner,
+        bells: Bells,
+        wait_in: MakeJob,
+        answer: Answer,
+    ) -> None:
+        first, second = wait_in(), wait_in()
+        captioner.at_prepare = resident.stopping.set
+        answer(first, second)
+
+        assert [job.status for job in ledger.read([first.id, second.id])] == [Status.SUCCEEDED, Status.QUEUED]
+        assert bells.rung() == [second.id]
 
 
 class TestTrouble:
@@ -203,7 +257,27 @@ class TestSuspects:
         claim = ledger.claim(job.id)
         assert claim and ledger.release(claim)
 
-        assert not ledger.suspected(job.id)
+        assert ledger.suspected([job.id]) == set()
+
+    def test_it_does_not_keep_its_message_s_other_jobs_waiting(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        redis: Redis,
+        captioner: FakeCaptioner,
+        wait_in: MakeJob,
+        answer: Answer,
+    ) -> None:
+        suspect, *others = (wait_in() for _ in range(3))
+        assert ledger.claim(suspect.id)
+        clock.advance(31)
+        redis.delete("sweeping")
+        ledger.sweep()
+        answer(suspect, *others)
+
+        done = ledger.read([*(job.id for job in others), suspect.id])
+        assert [job.attempts for job in done] == [1, 1, 2]
+        assert captioner.calls[-1] == 1 and sum(captioner.calls) == 3
 
 
 class TestStopping:

@@ -45,7 +45,7 @@ def test_a_bell_that_cannot_be_answered_is_left_to_the_sweeper(
     server.connected = True
 
     assert ledger.get(job.id).status is Status.QUEUED
-    assert f"Job {job.id}: Redis does not answer" in caplog.text
+    assert f"Jobs {job.id}: Redis does not answer" in caplog.text
 
 
 @pytest.mark.parametrize("stumbles", [False, True])
@@ -94,7 +94,7 @@ def test_a_worker_that_stops_leaves_what_it_cannot_write_to_the_lease(
     server.connected = True
 
     assert ledger.get(job.id).status is Status.PROCESSING
-    assert "its lease will run out" in caplog.text
+    assert "the sweeper will ring for it again" in caplog.text
 
 
 def test_a_job_that_cannot_be_handed_back_is_left_to_its_lease(
@@ -121,4 +121,4 @@ def test_a_job_that_cannot_be_handed_back_is_left_to_its_lease(
     server.connected = True
 
     assert ledger.get(job.id).status is Status.PROCESSING
-    assert "its lease will run out" in caplog.text
+    assert "the sweeper will ring for it again" in caplog.text
