@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(report.table(["start", "seconds", "MB at most", "torch"], rows))
     ratio = figures["worker with demo"]["seconds"] / figures["import web"]["seconds"]
     report.write(chosen.json, {"worker_vs_web": ratio}, starts=figures)
+    report.plot(chosen.plot, "Seconds of a cold start", {name: each["seconds"] for name, each in figures.items()})
 
 
 def start(code: str) -> tuple[float, float, bool]:

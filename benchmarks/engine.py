@@ -2,13 +2,15 @@
 
 Beams 5, captions of exactly 12 tokens, random pictures: the work is the same for all. Beside the ratios stands the
 share of what this processor's matrix products can do (float32, one product of the vision tower's shape, measured in
-the same run), of which the arithmetic that a picture takes is computed from the shapes.
+the same run), of which the arithmetic that a picture takes is computed from the shapes; and what it takes to read a
+photograph's file, in one thread, as a share of the model's time.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +21,9 @@ from benchmarks.reference import generate
 from benchmarks.timing import Times, interleaved
 from common.engine import Engine, Precision, Search
 from common.engine.precision import INPUTS, OUTPUTS, ROWS
+from common.images import decode
+from common.pixels import to_pixels
+from common.settings import Settings
 
 BEAMS, TOKENS = 5, 12
 BATCH = 8
@@ -32,18 +37,21 @@ def main(arguments: list[str] | None = None) -> None:
     repeats = 3 if chosen.quick else 9
     ratios: dict[str, float] = {}
     seconds: dict[str, dict[str, list[float]]] = {}
+    bars: dict[str, float] = {}
     for name, (model, tokenizer) in {"mission": students.mission(), "demo": students.demo()}.items():
         times = measure(model, tokenizer, repeats)
         billions = students.operations(model.config, BEAMS, TOKENS)
         print(f"\n{name}: {billions:.3g} billion operations a picture, median of {repeats}\n")
-        print(report.table(HEADER, [row(times, each, billions) for each in times.seconds if each != "product"]))
+        print(report.table(HEADER, [row(times, each, billions) for each in models(times)]))
         found = summary(times, billions)
         ratios |= found if name == "mission" else {f"{name}_{key}": value for key, value in found.items()}
         seconds[name] = dict(times.seconds)
+        bars |= {f"{name}, {each}": against(times, each, best(times, "generate")) for each in models(times)}
     print()
     for key, value in ratios.items():
         print(f"{key:32} {value:.3f}")
     report.write(chosen.json, ratios, seconds=seconds, beams=BEAMS, tokens=TOKENS, repeats=repeats)
+    report.plot(chosen.plot, "Captions a second against transformers' generate, by pictures in a call", bars)
 
 
 HEADER = ("contender", "pictures a second", "fastest", "slowest", "times `generate`", "of the fp32 roofline")
@@ -56,7 +64,7 @@ def measure(model: BlipForConditionalGeneration, tokenizer: PreTrainedTokenizerF
     pixels = torch.randn(BATCH, 3, side, side)
     length = 1 + TOKENS
     search = Search(beams=BEAMS, max_length=length, min_length=length)
-    contenders: dict[str, Callable[[], object]] = {"product": product()}
+    contenders: dict[str, Callable[[], object]] = {"product": product(), "reading": reading(side)}
     engines = {each: Engine(copy.deepcopy(model), tokenizer, each) for each in PRECISIONS}
     for batch in (1, BATCH):
         some = pixels[:batch]
@@ -78,6 +86,17 @@ def product() -> Callable[[], object]:
             F.linear(inputs, weight, bias)
 
     return run
+
+
+def reading(side: int) -> Callable[[], object]:
+    """The files of a full batch of photographs as the model takes them."""
+    files = list(islice(students.photographs(), BATCH))
+    return lambda: [to_pixels(decode(file, Settings().max_pixels, side), side) for file in files]
+
+
+def models(times: Times) -> list[str]:
+    """What captions, of all that was timed."""
+    return [each for each in times.seconds if each not in ("product", "reading")]
 
 
 def roofline(times: Times) -> float:
@@ -118,6 +137,7 @@ def summary(times: Times, billions: float) -> dict[str, float]:
     found = {f"{each}_vs_generate": against(times, best(times, each), reference) for each in PRECISIONS}
     found["fp32_vs_generate_single"] = times.ratio("fp32 1", "generate 1")
     found["int8_vs_generate_single"] = times.ratio("int8 1", "generate 1")
+    found["reading_vs_int8"] = times.median("reading") / BATCH * pictures_per_second(times, best(times, "int8"))
     found["roofline_fp32"] = pictures_per_second(times, best(times, "fp32")) * billions / roofline(times)
     return found
 

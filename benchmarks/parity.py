@@ -57,6 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{len(pictures)} pictures. Of fp32's differences {ties} are ties within {FLOAT_ERROR:g}, {errors} are not.")
     ratios = {f"cider_{name}": cider[name] / cider["fp32"] for name in ("bf16", "int8")}
     report.write(chosen.json, ratios, pictures=len(pictures), cider=cider, different=different, errors=errors)
+    report.plot(chosen.plot, "CIDEr by precision", cider)
 
 
 def prepared(image_size: int, pictures: Sequence[Picture]) -> torch.Tensor:

@@ -21,6 +21,7 @@ def parser(module: str, description: str | None) -> argparse.ArgumentParser:
         prog=f"python -m {module}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     found.add_argument("--json", type=Path, help="file for the figures")
+    found.add_argument("--plot", type=Path, help="file for a chart (PNG; needs matplotlib: pip install -e .[bench])")
     found.add_argument("--quick", action="store_true", help="under two minutes, and rougher")
     return found
 
@@ -49,6 +50,22 @@ def write(path: Path | None, ratios: Mapping[str, float], **more: Any) -> None:
     if path:
         content = {"ratios": {name: round(value, 4) for name, value in ratios.items()}, "machine": machine(), **more}
         path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def plot(path: Path | None, title: str, bars: Mapping[str, float]) -> None:
+    """Draw the bars, if a file was asked for."""
+    if not path:
+        return
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 0.5 * len(bars) + 1), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.barh(list(bars), list(bars.values()), color="#3b6ea5")
+    axes.bar_label(drawn, fmt="%.2f", padding=3)
+    axes.invert_yaxis()  # the first on top
+    axes.set_title(title)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
 
 
 def _cell(cell: object) -> str:

@@ -1,8 +1,13 @@
-"""The students that are measured, and how much arithmetic a picture takes."""
+"""The students that are measured, what they look at, and how much arithmetic a picture takes."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Iterator
+
+import numpy as np
 import torch
+from PIL import Image
 from tokenizers import Tokenizer, models
 from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerFast
 
@@ -27,6 +32,16 @@ def demo() -> tuple[BlipForConditionalGeneration, PreTrainedTokenizerFast]:
     """The bundled student."""
     student = load_student("demo", processor="unused")
     return student.model, student.tokenizer
+
+
+def photographs() -> Iterator[bytes]:
+    """JPEG files of a photograph's size and detail, no two the same, without end."""
+    random = np.random.default_rng(0)
+    while True:
+        coarse = Image.fromarray(random.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+        buffer = io.BytesIO()
+        coarse.resize((1024, 768), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
+        yield buffer.getvalue()
 
 
 def operations(config: BlipConfig, beams: int, tokens: int) -> float:
