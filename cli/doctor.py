@@ -12,9 +12,9 @@ from typing import Any, cast
 
 from redis import Redis, RedisError
 
-from cli import redis_server
+from cli.redis_server import running_url
 from common.jobs import Status
-from common.ledger import Ledger, Workers, connect
+from common.ledger import Ledger, Outbox, Workers, connect
 from common.settings import PROJECT_ROOT, Settings
 
 #: Less free disk than this is worth a word, in bytes.
@@ -61,11 +61,7 @@ def look_around(settings: Settings) -> Iterator[Finding]:
 
 def look_at_redis(settings: Settings) -> Iterator[Finding]:
     """The ledger: reachable, durable, and what stands in it."""
-    url = settings.redis_url
-    if url is None:
-        socket = redis_server.socket_path(settings.data.absolute() / "redis")
-        url = f"unix://{socket}" if socket.exists() else settings.redis_location
-    redis = connect(url)
+    redis = connect(running_url(settings))
     try:
         redis.ping()
     except RedisError as error:
@@ -105,3 +101,6 @@ def _queue(redis: Redis, settings: Settings) -> Iterator[Finding]:
     words = f"the oldest has waited for {waited:.0f} s." if oldest else "none waits."
     advice = " Start more workers, or look at the worker's log." if stuck else ""
     yield Finding("waiting", not stuck, words + advice)
+    webhooks = Outbox(redis, settings).standing()
+    last = f"; the last to {webhooks.last}" if webhooks.last else ""
+    yield Finding("webhooks", True, f"{webhooks.waiting} to be delivered, {webhooks.given_up} given up{last}.")

@@ -27,8 +27,11 @@ def main(arguments: list[str] | None = None) -> None:
 
     doctor = commands.add_parser("doctor", help="look at a service and say what is wrong and what to do")
 
-    for command in (serve, caption, doctor):
+    secret = commands.add_parser("webhook-secret", help="print what webhooks are signed with, for who receives them")
+
+    for command in (serve, caption, doctor, secret):
         command.add_argument("--data", type=Path, help="folder for uploads, logs, weights and Redis (./data)")
+    for command in (serve, caption, doctor):
         command.add_argument("--model", help="auto, demo, a .pt file, a folder, or a hub id")
 
     chosen = vars(parser.parse_args(arguments))
@@ -51,6 +54,10 @@ def _run(chosen: dict[str, Any], settings: Settings) -> int:
             from cli.caption import caption
 
             return caption(settings, chosen["files"], as_json=chosen["json"])
+        case "webhook-secret":
+            from cli.webhook_secret import webhook_secret
+
+            return webhook_secret(settings)
         case _:
             from cli.doctor import doctor
 

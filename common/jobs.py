@@ -12,12 +12,13 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer
 from common.problems import Problem
 
 
-def _rfc3339(moment: datetime) -> str:
+def rfc3339(moment: datetime) -> str:
+    """The moment in UTC with milliseconds, as all of the API's JSON has it."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 #: A moment, in JSON as RFC 3339 in UTC with milliseconds.
-Moment = Annotated[datetime, PlainSerializer(_rfc3339, when_used="json")]
+Moment = Annotated[datetime, PlainSerializer(rfc3339, when_used="json")]
 
 
 def moment(seconds: float) -> datetime:

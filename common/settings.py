@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from common.signing import signing_key
 
 #: The checkout (or installation) that holds `models/demo` and a `student_epoch6.pt` placed by hand.
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -19,7 +21,12 @@ class Settings(BaseSettings):
     Raises `pydantic.ValidationError`, which names the variable, when a value cannot be used.
     """
 
-    model_config = SettingsConfigDict(env_prefix="CAPTIOND_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="CAPTIOND_",
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,  # a secret with a slip in it is a secret still
+    )
 
     data: Path = Field(Path("data"), description="Folder for uploads, logs, fetched weights and the private Redis.")
     host: str = Field("127.0.0.1", description="Address the web server listens on.")
@@ -87,6 +94,24 @@ class Settings(BaseSettings):
     ready_seconds: float = Field(
         10.0, ge=1, description="A worker not heard for this long is no longer counted as ready."
     )
+
+    webhook_secret: str | None = Field(
+        None,
+        description="What webhooks are signed with, `whsec_` and 24 to 64 bytes in base64; several with commas between "
+        "them while you change it. Unset, the service makes one: `captiond webhook-secret` prints it.",
+    )
+    allow_local_urls: bool = Field(
+        False,
+        description="Whether webhooks' URLs may be `http:`, on any port, and inside the server's own "
+        "network; only for where nobody but you sends pictures.",
+    )
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _can_sign(cls, secrets: str | None) -> str | None:
+        for secret in secrets.split(",") if secrets else ():
+            signing_key(secret)
+        return secrets
 
     @property
     def redis_location(self) -> str:

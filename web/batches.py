@@ -14,6 +14,7 @@ from common.problems import Problem
 from common.queue import RING_SIZE, ring
 from web.services import Services, services
 from web.submission import clean_name, keep, read
+from web.webhook import wished_webhook
 
 blueprint = Blueprint("batches", __name__, url_prefix="/v1/batches")
 
@@ -31,7 +32,7 @@ def create() -> Response:
     """202 with the batch, whose jobs wait or have failed already."""
     here = services()
     files = [file for file in request.files.getlist("images") if file.filename]
-    batch_id = submit_all(here, files, request.form.getlist("custom_id"))
+    batch_id = submit_all(here, files, request.form.getlist("custom_id"), wished_webhook(here))
     response = jsonify(here.batches.get(batch_id).body())
     response.status_code = 202
     response.headers["Location"] = f"/v1/batches/{batch_id}"
@@ -58,8 +59,8 @@ def cancel(batch_id: str) -> Response:
     return jsonify(services().batches.cancel(batch_id).body())
 
 
-def submit_all(here: Services, files: list[FileStorage], custom_ids: list[str]) -> str:
-    """Record a batch of all `files`; the id of the batch."""
+def submit_all(here: Services, files: list[FileStorage], custom_ids: list[str], webhook: str | None = None) -> str:
+    """Record a batch of all `files`, of whose end `webhook` is told; the id of the batch."""
     most = here.settings.max_batch_items
     if not files:
         raise problems.MISSING_IMAGE("Send the pictures as multipart form fields `images`, one for each picture.")
@@ -71,20 +72,22 @@ def submit_all(here: Services, files: list[FileStorage], custom_ids: list[str]) 
         )
     here.ledger.admit(len(files))
     batch_id = new_id()
-    here.batches.create(batch_id)
+    here.batches.create(batch_id, webhook)
     unheard: list[str] = []
     for file, custom_id in zip(files, custom_ids or [clean_name(file.filename) for file in files], strict=True):
         try:
             data = read(file, here.settings.max_upload_bytes)
-            job = keep(here, file.filename, data, batch=batch_id, custom_id=custom_id)
+            job = keep(here, file.filename, data, batch=batch_id, custom_id=custom_id, webhook=webhook)
         except Problem as problem:
-            here.ledger.create(new_id(), error=problem, batch=batch_id, custom_id=custom_id)
+            here.ledger.create(new_id(), error=problem, batch=batch_id, custom_id=custom_id, webhook=webhook)
             continue
         unheard += [job.id] if job.status is Status.QUEUED else []
         if len(unheard) == RING_SIZE:  # the first pictures need not wait for the last
             ring(here.celery, unheard)
             unheard = []
     ring(here.celery, unheard)
+    if webhook:
+        here.batches.seal(batch_id, webhook)
     return batch_id
 
 

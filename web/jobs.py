@@ -12,6 +12,7 @@ from common.jobs import Job, Status
 from web.preferences import say_applied, wait_for, wished_wait
 from web.services import services
 from web.submission import read, submit
+from web.webhook import wished_webhook
 
 #: Bytes a multipart form may have beside the picture.
 FORM_OVERHEAD = 64 * 1024
@@ -29,12 +30,14 @@ blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 def create() -> Response:
     """202 with the job, 201 when its caption is there already."""
     here = services()
-    file = the_image()
     key = request.headers.get("Idempotency-Key")
     if key is not None and not 0 < len(key) <= KEY_LENGTH:
         raise problems.BAD_REQUEST(f"An Idempotency-Key has 1 to {KEY_LENGTH} characters.")
+    webhook = wished_webhook(here)
     here.ledger.admit()
-    job = submit(here, file.filename, read(file, here.settings.max_upload_bytes), idempotency_key=key)
+    file = the_image()
+    data = read(file, here.settings.max_upload_bytes)
+    job = submit(here, file.filename, data, idempotency_key=key, webhook=webhook)
     seconds = wished_wait(request.headers.get("Prefer"))
     job = here.ledger.get(wait_for(here, job, seconds).id)
     response = jsonify(job.body())

@@ -11,6 +11,7 @@ from redis import Redis
 
 from common.jobs import ModelInfo
 from common.ledger import Batches, Endings, Ledger, Workers
+from common.outbound import Outbound
 from common.settings import Settings
 from common.uploads import UploadStore
 
@@ -35,6 +36,7 @@ class Services:
         self.workers = Workers(redis, settings)
         self.uploads = UploadStore(settings.uploads_location)
         self.endings = Endings(redis)
+        self.outbound = Outbound(settings.allow_local_urls)
         self.may_decode = threading.BoundedSemaphore(DECODING)
         self.may_wait = threading.BoundedSemaphore(WAITING)
 

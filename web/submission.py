@@ -27,12 +27,19 @@ def read(file: FileStorage, limit: int) -> bytes:
     return data
 
 
-def submit(services: Services, filename: str | None, data: bytes, *, idempotency_key: str | None = None) -> Job:
+def submit(
+    services: Services,
+    filename: str | None,
+    data: bytes,
+    *,
+    idempotency_key: str | None = None,
+    webhook: str | None = None,
+) -> Job:
     """Check, keep and record one picture, and ring for it; raises as `keep` does.
 
     A broker that does not answer is no error: the sweeper rings again.
     """
-    job = keep(services, filename, data, idempotency_key=idempotency_key)
+    job = keep(services, filename, data, idempotency_key=idempotency_key, webhook=webhook)
     if job.status is Status.QUEUED:
         ring(services.celery, [job.id])
     return job
@@ -46,6 +53,7 @@ def keep(
     batch: str | None = None,
     custom_id: str | None = None,
     idempotency_key: str | None = None,
+    webhook: str | None = None,
 ) -> Job:
     """Check, keep and record one picture.
 
@@ -76,6 +84,7 @@ def keep(
             batch=batch,
             custom_id=custom_id,
             idempotency_key=idempotency_key,
+            webhook=webhook,
         )
     except (ConnectionError, TimeoutError):
         # The answer is lost, the record may have been written: its picture stays. The sweeper deletes an orphan.

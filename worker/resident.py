@@ -14,7 +14,8 @@ from celery import Celery
 from redis import RedisError
 
 from common.jobs import Output, Status
-from common.ledger import Claim, Ledger, Worker, Workers, connect
+from common.ledger import Batches, Claim, Ledger, Outbox, Worker, Workers, connect
+from common.outbound import Outbound
 from common.queue import ring
 from common.settings import Settings
 from common.uploads import UploadStore
@@ -22,6 +23,7 @@ from worker.batcher import Batcher
 from worker.captioner import Captioner, Pixels
 from worker.room import Room
 from worker.sweeper import sweep_once
+from worker.webhooks import SENDERS, Courier
 
 #: Seconds between two announcements that this worker is alive.
 BEAT = 1.0
@@ -53,6 +55,12 @@ class Resident:
         self.uploads = UploadStore(settings.uploads_location)
         self.batcher: Batcher[Pixels, Output] = Batcher(captioner.caption, settings.max_batch)
         self.room = Room()
+        self.courier = Courier(
+            Outbox(redis, settings),
+            self.ledger,
+            Batches(redis, settings, self.ledger),
+            Outbound(settings.allow_local_urls),
+        )
         self.stopping = threading.Event()
         self._workers = Workers(redis, settings)
         self._name = f"{socket.gethostname()}-{os.getpid()}"
@@ -70,10 +78,14 @@ class Resident:
                 daemon=True,
             ),
             threading.Thread(target=self._every, args=(BEAT, self.sweep), name="sweeper", daemon=True),
+            *(
+                threading.Thread(target=self._every, args=(BEAT, self.deliver), name=f"webhooks-{number}", daemon=True)
+                for number in range(SENDERS)
+            ),
         ]
 
     def start(self) -> None:
-        """Begin to announce, to extend leases and to sweep."""
+        """Begin to announce, to extend leases, to sweep and to deliver webhooks."""
         for thread in self._threads:
             thread.start()
 
@@ -117,6 +129,10 @@ class Resident:
     def sweep(self) -> None:
         """Take back the jobs of silent workers, ring for lost bells, delete what expired."""
         sweep_once(self.ledger, self.uploads, lambda job_ids: ring(self.celery, job_ids))
+
+    def deliver(self) -> None:
+        """Deliver the webhooks that are due."""
+        self.courier.deliver(self.stopping)
 
     def close(self) -> None:
         """Finish what is in the batcher, hand back what is not done, and leave."""

@@ -12,15 +12,29 @@ job:{id}              hash   the members of `jobs.Job`, each as JSON, and beside
                              _rings         how often it has been rung
                              _cache         the cache key its caption was stored under
                              _idempotency   the key of the Idempotency-Key's entry that names it
+                             _webhook       URL that is told when it, or its whole batch, has ended
 jobs:{status}         zset   ids in that state, all with score 0: UUIDv7 sorts by age as text
 jobs:all              zset   ids in every state, likewise
 jobs:leased           zset   id -> end of its lease; an index of _lease_until
 jobs:expiring         zset   id -> Unix time at which record and picture are deleted
 batch:{id}            hash   created_at, expires_at                                        expires by itself
 batch:{id}:jobs       list   its job ids in the order of submission                        expires by itself
+batch:{id}:open       set    of a batch with a webhook: its jobs that are open, and `sending`
+                             while more may come; the webhook is due when it is empty       expires by itself
 known:{id}            string set when a job or batch is made; outlives it, so that it answers 410 and not 404
 idempotency:{hash}    string `{"id", "sha256"}` of the job made under that Idempotency-Key  expires by itself
 caption:{...}         string a caption already made for that picture, model and settings    expires by itself
+webhook:{id}          hash   what is to be told about that job or batch; its id is the webhook's
+                             type, url      of the event, and whom to tell
+                             since          Unix time of the event
+                             attempts       begun so far
+                             why            what went wrong the last time
+                             Gone when it was delivered; expires by itself when it was given up.
+webhooks:to:{host}    zset   id -> Unix time from which it may be sent: its next attempt, or the end of the lease
+                             of whoever sends it now
+webhooks:hosts        zset   host -> when to look at its webhooks, never later than the earliest is due
+webhooks:given-up     zset   id -> Unix time at which it was given up
+webhooks:secret       string what webhooks are signed with, unless the settings say
 workers               hash   name -> JSON of `workers.Worker`: who is alive and with which model
 sweeping              string held by the one process that sweeps at the moment              expires by itself
 tidying               string held for a minute after a look for pictures without a record   expires by itself
@@ -33,8 +47,9 @@ from common.ledger.batches import Batches
 from common.ledger.connection import connect
 from common.ledger.endings import Endings
 from common.ledger.ledger import Ledger
+from common.ledger.outbox import Delivery, Outbox
 from common.ledger.sweep import Swept
 from common.ledger.transitions import Claim
 from common.ledger.workers import Worker, Workers
 
-__all__ = ["Batches", "Claim", "Endings", "Ledger", "Swept", "Worker", "Workers", "connect"]
+__all__ = ["Batches", "Claim", "Delivery", "Endings", "Ledger", "Outbox", "Swept", "Worker", "Workers", "connect"]

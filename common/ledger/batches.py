@@ -7,12 +7,15 @@ from collections.abc import Callable
 from typing import cast
 
 from redis import Redis
+from redis.client import Pipeline
 
 from common import problems
 from common.jobs import Batch, Job, RequestCounts, moment
 from common.ledger import keys
+from common.ledger.announcements import SENDING, leave_batch
 from common.ledger.clock import clock_of
 from common.ledger.ledger import Ledger, missing
+from common.ledger.transitions import transaction
 from common.settings import Settings
 
 
@@ -27,15 +30,31 @@ class Batches:
         self._ledger = ledger
         self._clock = clock or clock_of(redis)
 
-    def create(self, batch_id: str) -> None:
-        """Record a batch; its jobs are then made by `Ledger.create(..., batch=batch_id)`."""
+    def create(self, batch_id: str, webhook: str | None = None) -> None:
+        """Record a batch; its jobs are then made by `Ledger.create(..., batch=batch_id)`.
+
+        With a `webhook`, the URL that is told when none of them is open any more, call `seal` after the last.
+        """
         now = self._clock()
         expires = now + self._settings.retention
         pipe = self._redis.pipeline()
         pipe.hset(keys.batch(batch_id), mapping={"created_at": str(now), "expires_at": str(expires)})
         pipe.expire(keys.batch(batch_id), int(self._settings.retention) + 1)
         pipe.set(keys.known(batch_id), 1, ex=int(2 * self._settings.retention) + 1)
+        if webhook:
+            pipe.sadd(keys.batch_open(batch_id), SENDING)
+            pipe.expire(keys.batch_open(batch_id), int(self._settings.retention) + 1)
         pipe.execute()
+
+    def seal(self, batch_id: str, webhook: str) -> None:
+        """Say that the batch has all its jobs; if all of them have ended already, its webhook is due."""
+
+        def write(pipe: Pipeline) -> None:
+            leave = leave_batch(pipe, batch_id, SENDING, webhook, self._clock())
+            pipe.multi()
+            leave(pipe)
+
+        transaction(self._redis, write)
 
     def get(self, batch_id: str) -> Batch:
         """The batch with its counts; raises `batch-not-found` or `batch-gone`."""

@@ -14,6 +14,9 @@ SWEEPING = "sweeping"
 TIDYING = "tidying"
 TIDIED = "tidied"
 ENDED = "jobs:ended"
+WEBHOOK_HOSTS = "webhooks:hosts"
+WEBHOOKS_GIVEN_UP = "webhooks:given-up"
+WEBHOOK_SECRET = "webhooks:secret"
 
 
 def job(job_id: str) -> str:
@@ -30,6 +33,18 @@ def batch(batch_id: str) -> str:
 
 def batch_jobs(batch_id: str) -> str:
     return f"batch:{batch_id}:jobs"
+
+
+def batch_open(batch_id: str) -> str:
+    return f"batch:{batch_id}:open"
+
+
+def webhook(about_id: str) -> str:
+    return f"webhook:{about_id}"
+
+
+def webhooks_to(host: str) -> str:
+    return f"webhooks:to:{host}"
 
 
 def known(any_id: str) -> str:

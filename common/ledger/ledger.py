@@ -13,6 +13,7 @@ from redis.client import Pipeline
 from common import problems
 from common.jobs import OPEN, Failure, InputInfo, Job, ModelInfo, Output, Progress, Status, Timings, moment
 from common.ledger import keys, records
+from common.ledger.announcements import announce_job, leave_batch, withdraw
 from common.ledger.clock import clock_of
 from common.ledger.orphans import GRACE, next_folder, orphaned
 from common.ledger.sweep import RING_GRACE, Swept, sweep
@@ -55,8 +56,11 @@ class Ledger:
         batch: str | None = None,
         custom_id: str | None = None,
         idempotency_key: str | None = None,
+        webhook: str | None = None,
     ) -> Job:
         """Record a job, in one transaction: waiting, or succeeded from the cache, or failed from the start.
+
+        `webhook` is the URL that is told when the job has ended, or when all of its `batch` have.
 
         Returns the earlier job instead, and records nothing, when `idempotency_key` made one from the same
         picture; raises `idempotency-conflict` when it made one from another picture.
@@ -81,6 +85,8 @@ class Ledger:
         fields: records.Fields = {**records.to_fields(job), "_ring_at": now + RING_GRACE}
         if idempotency:
             fields["_idempotency"] = idempotency
+        if webhook:
+            fields["_webhook"] = webhook
 
         def write(pipe: Pipeline) -> Job:
             if idempotency and (earlier := self._earlier(cast("str | None", pipe.get(idempotency)), input)):
@@ -96,6 +102,10 @@ class Ledger:
                 pipe.lrem(keys.batch_jobs(batch), -1, job_id)  # redis-py sends all this again when no answer comes
                 pipe.rpush(keys.batch_jobs(batch), job_id)
                 pipe.expire(keys.batch_jobs(batch), int(self._settings.retention) + 1)
+                if webhook and not job.status.terminal:
+                    pipe.sadd(keys.batch_open(batch), job_id)
+            elif webhook and job.status.terminal:
+                announce_job(pipe, job, webhook)
             if idempotency and input:
                 remembered = json.dumps({"id": job_id, "sha256": input.sha256})
                 pipe.set(idempotency, remembered, ex=int(self._settings.retention) + 1)
@@ -178,7 +188,14 @@ class Ledger:
             remembered = cast("str | None", pipe.get(idempotency)) if idempotency else None
             if idempotency and remembered and json.loads(remembered)["id"] == job_id:
                 traces.append(idempotency)
+            webhook, leave = fields.get("_webhook"), None
+            if webhook and job and job.batch and not job.status.terminal:
+                leave = leave_batch(pipe, job.batch, job_id, webhook, self._clock())
             pipe.multi()
+            if leave:
+                leave(pipe)
+            if webhook:
+                withdraw(pipe, job_id, webhook)
             pipe.delete(key, *traces)
             for index in (keys.ALL, keys.LEASED, keys.EXPIRING, *map(keys.in_status, Status)):
                 pipe.zrem(index, job_id)

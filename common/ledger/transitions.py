@@ -11,6 +11,7 @@ from redis.client import Pipeline
 
 from common.jobs import Job, Status, moment
 from common.ledger import keys, records
+from common.ledger.announcements import tell_of_end
 
 T = TypeVar("T")
 
@@ -66,10 +67,13 @@ def change(redis: Redis, job_id: str, step: Step, also: Callable[[Pipeline], Non
         stored = cast("dict[str, str]", pipe.hgetall(key))
         job = records.from_fields(stored)
         changed = step(job, stored) if job else None
-        pipe.multi()
         if job is None or changed is None:
+            pipe.multi()
             return None
         new, private = changed
+        ended = new.status.terminal and not job.status.terminal
+        tell = tell_of_end(pipe, new, stored["_webhook"]) if ended and "_webhook" in stored else None
+        pipe.multi()
         written = records.to_fields(new)
         cleared = records.to_fields(job).keys() - written.keys()
         if cleared:
@@ -79,8 +83,10 @@ def change(redis: Redis, job_id: str, step: Step, also: Callable[[Pipeline], Non
         if new.status is not job.status:
             pipe.zrem(keys.in_status(job.status), job_id)
             pipe.zadd(keys.in_status(new.status), {job_id: 0})
-            if new.status.terminal:
-                pipe.publish(keys.ENDED, job_id)
+        if ended:
+            pipe.publish(keys.ENDED, job_id)
+        if tell:
+            tell(pipe)
         if new.status is not Status.PROCESSING:
             pipe.zrem(keys.LEASED, job_id)
         elif "_lease_until" in private:

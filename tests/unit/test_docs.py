@@ -71,7 +71,7 @@ def test_every_route_stands_in_the_api_s_guide_and_no_other_does() -> None:
 METHODS = {"GET", "POST", "DELETE"}
 
 
-@pytest.mark.parametrize("command", ["serve", "caption", "doctor"])
+@pytest.mark.parametrize("command", ["serve", "caption", "doctor", "webhook-secret"])
 def test_a_command_and_its_flags_stand_in_the_readme(command: str) -> None:
     help_text = subprocess.run(
         [sys.executable, "-m", "cli.main", command, "--help"], capture_output=True, text=True, check=True

@@ -14,7 +14,8 @@ from redis import Redis
 
 from cli import doctor
 from common.jobs import InputInfo, ModelInfo, new_id
-from common.ledger import Ledger, Worker, Workers
+from common.ledger import Ledger, Outbox, Worker, Workers
+from common.problems import EMPTY_UPLOAD
 from common.settings import Settings
 
 DURABLE = {"appendonly": "yes", "maxmemory-policy": "noeviction"}
@@ -132,3 +133,16 @@ def test_the_model_that_would_caption_is_named(
     assert "in the project's root" in findings(settings)["model"][1]
     named = settings.model_copy(update={"model": "mine.pt"})
     assert "mine.pt" in findings(named)["model"][1]
+
+
+def test_webhooks_that_were_given_up_are_told_of(redis: Redis, settings: Settings) -> None:
+    refused = EMPTY_UPLOAD("It is empty.")
+    for _ in range(2):
+        Ledger(redis, settings).create(new_id(), error=refused, webhook="https://receiver.example/?token=secret")
+    outbox = Outbox(redis, settings)
+    delivery = outbox.claim()
+    assert delivery
+    outbox.give_up(delivery, "it answered 404")
+
+    words = "1 to be delivered, 1 given up; the last to receiver.example: it answered 404."
+    assert findings(settings)["webhooks"] == (True, words)

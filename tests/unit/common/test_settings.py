@@ -45,3 +45,18 @@ def test_uploads_stand_in_the_data_folder_whatever_its_name(tmp_path: Path) -> N
     UploadStore(Settings(data=data).uploads_location).save("job", b"picture")
 
     assert [path.read_bytes() for path in data.rglob("job")] == [b"picture"]
+
+
+@pytest.mark.parametrize("value", ["", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw," + "whsec_" + "A" * 32])
+def test_webhook_secrets_may_be_none_or_several(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("CAPTIOND_WEBHOOK_SECRET", value)
+
+    assert Settings().webhook_secret == value
+
+
+def test_a_webhook_secret_with_a_slip_in_it_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPTIOND_WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,hunter2")
+
+    with pytest.raises(ValidationError, match="random bytes in base64") as refused:
+        Settings()
+    assert "hunter2" not in str(refused.value) and "MfKQ9" not in str(refused.value)
