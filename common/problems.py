@@ -69,6 +69,8 @@ TOO_MANY_IMAGES = Kind("too-many-images", 413, "Too many pictures in one request
 IDEMPOTENCY_CONFLICT = Kind("idempotency-conflict", 422, "The Idempotency-Key was used for another picture")
 FOREIGN_ORIGIN = Kind("foreign-origin", 403, "The request came from another site")
 URL_NOT_ALLOWED = Kind("url-not-allowed", 422, "The URL cannot be used")
+FETCHING_OFF = Kind("fetching-off", 403, "Pictures are not fetched here")
+FETCH_FAILED = Kind("fetch-failed", 422, "The picture could not be fetched")
 JOB_NOT_FOUND = Kind("job-not-found", 404, "No such job")
 BATCH_NOT_FOUND = Kind("batch-not-found", 404, "No such batch")
 JOB_GONE = Kind("job-gone", 410, "The job is no longer kept")
@@ -78,6 +80,7 @@ METHOD_NOT_ALLOWED = Kind("method-not-allowed", 405, "This address does not take
 
 # What is wrong with the service.
 QUEUE_FULL = Kind("queue-full", 503, "Too many pictures are waiting")
+FETCHING_BUSY = Kind("fetching-busy", 503, "Too many pictures are being fetched")
 STORE_UNAVAILABLE = Kind("store-unavailable", 503, "The job store does not answer")
 STORAGE_FULL = Kind("storage-full", 507, "There is no room to keep the picture")
 NOT_READY = Kind("not-ready", 503, "The service is not ready to caption")

@@ -95,6 +95,7 @@ class Settings(BaseSettings):
         10.0, ge=1, description="A worker not heard for this long is no longer counted as ready."
     )
 
+    fetch_urls: bool = Field(False, description="Whether a picture may be given by its URL, for the server to fetch.")
     webhook_secret: str | None = Field(
         None,
         description="What webhooks are signed with, `whsec_` and 24 to 64 bytes in base64; several with commas between "
@@ -102,7 +103,7 @@ class Settings(BaseSettings):
     )
     allow_local_urls: bool = Field(
         False,
-        description="Whether webhooks' URLs may be `http:`, on any port, and inside the server's own "
+        description="Whether webhooks and pictures' URLs may be `http:`, on any port, and inside the server's own "
         "network; only for where nobody but you sends pictures.",
     )
 

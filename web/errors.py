@@ -15,7 +15,12 @@ from common.problems import CONTENT_TYPE, Kind, Problem
 from web.services import services
 
 #: Seconds after which a client may try again, by problem.
-RETRY_AFTER = {problems.QUEUE_FULL: 30, problems.STORE_UNAVAILABLE: 2, problems.NOT_READY: 2}
+RETRY_AFTER = {
+    problems.QUEUE_FULL: 30,
+    problems.FETCHING_BUSY: 5,
+    problems.STORE_UNAVAILABLE: 2,
+    problems.NOT_READY: 2,
+}
 
 log = logging.getLogger(__name__)
 

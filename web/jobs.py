@@ -9,6 +9,7 @@ from werkzeug.datastructures import FileStorage
 
 from common import images, problems
 from common.jobs import Job, Status
+from web.fetching import fetched_image
 from web.preferences import say_applied, wait_for, wished_wait
 from web.services import services
 from web.submission import read, submit
@@ -35,7 +36,7 @@ def create() -> Response:
         raise problems.BAD_REQUEST(f"An Idempotency-Key has 1 to {KEY_LENGTH} characters.")
     webhook = wished_webhook(here)
     here.ledger.admit()
-    file = the_image()
+    file = fetched_image(here) if request.is_json else the_image()
     data = read(file, here.settings.max_upload_bytes)
     job = submit(here, file.filename, data, idempotency_key=key, webhook=webhook)
     seconds = wished_wait(request.headers.get("Prefer"))

@@ -22,6 +22,8 @@ WAITING = 64
 THREADS = WAITING + 16
 #: Pictures that are decoded at once: more would not be quicker, but each may take hundreds of megabytes.
 DECODING = 2
+#: Pictures that are fetched from their URLs at once.
+FETCHING = 4
 
 
 class Services:
@@ -38,6 +40,7 @@ class Services:
         self.endings = Endings(redis)
         self.outbound = Outbound(settings.allow_local_urls)
         self.may_decode = threading.BoundedSemaphore(DECODING)
+        self.may_fetch = threading.BoundedSemaphore(FETCHING)
         self.may_wait = threading.BoundedSemaphore(WAITING)
 
     def model(self) -> ModelInfo | None:

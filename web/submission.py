@@ -9,6 +9,7 @@ from werkzeug.datastructures import FileStorage
 
 from common import images, problems
 from common.jobs import InputInfo, Job, Status, new_id
+from common.problems import Problem
 from common.queue import ring
 from web.services import Services
 
@@ -20,11 +21,16 @@ def read(file: FileStorage, limit: int) -> bytes:
     """The file's bytes; raises `upload-too-large` without reading on."""
     data = file.stream.read(limit + 1)
     if len(data) > limit:
-        raise problems.UPLOAD_TOO_LARGE(
-            f"The file is larger than the {limit / 2**20:.0f} MB that are accepted here. "
-            "Make the picture smaller, for example by saving it as JPEG, and send it again."
-        )
+        raise too_large(limit)
     return data
+
+
+def too_large(limit: int) -> Problem:
+    """The problem of a file of more than `limit` bytes."""
+    return problems.UPLOAD_TOO_LARGE(
+        f"The file is larger than the {limit / 2**20:.0f} MB that are accepted here. "
+        "Make the picture smaller, for example by saving it as JPEG, and send it again."
+    )
 
 
 def submit(
