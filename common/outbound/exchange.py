@@ -91,11 +91,11 @@ class Outbound:
             location = answer.headers["Location"]
             if not redirects or answer.status not in REDIRECTS or not location:
                 return answer
-            url = urljoin(url, location)
             try:
+                url = urljoin(url, location)
                 place = self.place(url)
-            except NotAllowed as error:
-                raise Unreachable(f"it redirects to where no request goes ({error})") from error
+            except (NotAllowed, ValueError) as error:
+                raise Unreachable("it redirects to where no request goes") from error
         raise Unreachable("it redirects too often")
 
     def _ask(

@@ -170,6 +170,7 @@ class TestRedirects:
             "https://inside.example/",
             "file:///etc/passwd",
             "https://user@example.com/",
+            "//[",
         ],
     )
     def test_each_hop_is_checked_like_the_first(
