@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from common.keyring import Scope
 from common.settings import Settings
 
 
@@ -20,6 +21,9 @@ def main(arguments: list[str] | None = None) -> None:
     serve = commands.add_parser("serve", help="run the whole service: Redis, a worker, the web server")
     serve.add_argument("--host", help="address the web server listens on (127.0.0.1)")
     serve.add_argument("--port", type=int, help="port the web server listens on (8080)")
+    serve.add_argument(
+        "--insecure", action="store_const", const=True, help="let other machines use it although there are no API keys"
+    )
 
     caption = commands.add_parser("caption", help="caption files here, without the service")
     caption.add_argument("files", nargs="+", type=Path, metavar="FILE")
@@ -29,13 +33,25 @@ def main(arguments: list[str] | None = None) -> None:
 
     secret = commands.add_parser("webhook-secret", help="print what webhooks are signed with, for who receives them")
 
-    for command in (serve, caption, doctor, secret):
-        command.add_argument("--data", type=Path, help="folder for uploads, logs, weights and Redis (./data)")
+    keys = commands.add_parser("keys", help="make, revoke and list API keys")
+    actions = keys.add_subparsers(dest="action", required=True)
+    add = actions.add_parser("add", help="make a key, and print it this once")
+    add.add_argument("name", metavar="NAME")
+    add.add_argument(
+        "--scope", action="append", choices=[*Scope], type=Scope, help="what it is for (submit and read); repeatable"
+    )
+    revoke = actions.add_parser("revoke", help="make a key useless")
+    revoke.add_argument("name", metavar="NAME")
+    listing = actions.add_parser("list", help="names, and what each key is for")
+
+    for command in (serve, caption, doctor, secret, add, revoke, listing):
+        command.add_argument("--data", type=Path, help="folder for uploads, logs, weights, keys and Redis (./data)")
     for command in (serve, caption, doctor):
         command.add_argument("--model", help="auto, demo, a .pt file, a folder, or a hub id")
 
     chosen = vars(parser.parse_args(arguments))
-    given = {name: chosen[name] for name in ("host", "port", "data", "model") if chosen.get(name) is not None}
+    flags = ("host", "port", "insecure", "data", "model")
+    given = {name: chosen[name] for name in flags if chosen.get(name) is not None}
     try:
         settings = Settings(**given)
     except ValidationError as error:
@@ -58,6 +74,16 @@ def _run(chosen: dict[str, Any], settings: Settings) -> int:
             from cli.webhook_secret import webhook_secret
 
             return webhook_secret(settings)
+        case "keys":
+            from cli import keys
+
+            match chosen["action"]:
+                case "add":
+                    return keys.add(settings, chosen["name"], chosen["scope"])
+                case "revoke":
+                    return keys.revoke(settings, chosen["name"])
+                case _:
+                    return keys.show(settings)
         case _:
             from cli.doctor import doctor
 

@@ -13,6 +13,7 @@ from redis import Redis, RedisError
 
 from cli import redis_server
 from cli.supervisor import Part, Supervisor
+from common import exposure
 from common.ledger import Workers, connect
 from common.settings import PROJECT_ROOT, Settings
 
@@ -22,6 +23,8 @@ SHOWN = (" WARNING ", " ERROR ", " CRITICAL ", " worker.weights: ", " worker.cap
 
 def serve(settings: Settings) -> int:
     """Run until Ctrl-C or SIGTERM; the exit code."""
+    if (why := exposure.refusal(settings)) is not None:
+        return _refuse(why)
     data = settings.data.absolute()
     data.mkdir(parents=True, exist_ok=True)
     lock = FileLock(data / "serve.lock", timeout=0)

@@ -31,6 +31,25 @@ class Settings(BaseSettings):
     data: Path = Field(Path("data"), description="Folder for uploads, logs, fetched weights and the private Redis.")
     host: str = Field("127.0.0.1", description="Address the web server listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port the web server listens on.")
+    insecure: bool = Field(
+        False, description="Serve on an address that other machines reach although there are no API keys."
+    )
+    hosts: str = Field(
+        "",
+        description="Names, divided by commas, by which the service may be called without API keys, beside "
+        "`CAPTIOND_HOST`, `localhost` and every IP address.",
+    )
+    api_keys: str = Field(
+        "",
+        description="API keys beside those of the file `DATA/keys`, as `captiond keys add` shows them: "
+        "`NAME:SCOPES:SHA256`, divided by spaces or commas.",
+    )
+    trusted_proxies: int = Field(
+        0,
+        ge=0,
+        description="Number of proxies in front of the web server, each of which adds to `X-Forwarded-For` and sets "
+        "`X-Forwarded-Proto`.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe level that is logged: DEBUG, INFO, WARNING or ERROR."
     )
@@ -91,6 +110,19 @@ class Settings(BaseSettings):
         10_000,
         description="Jobs that may wait or run at once; more are refused with 503 until some are done.",
     )
+    max_open_jobs_per_key: int = Field(
+        5_000, ge=0, description="Jobs that may wait or run at once for one API key; 0 sets no limit."
+    )
+    max_bytes_per_key_and_day: int = Field(
+        0, ge=0, description="Bytes of pictures that one API key may send in a day (UTC); 0 sets no limit."
+    )
+    submits_per_minute: int = Field(
+        6_000,
+        ge=0,
+        description="Requests that change something, in a minute, for an API key, or for an address where there are "
+        "no keys (this machine's own is not counted); 0 sets no limit.",
+    )
+    reads_per_minute: int = Field(60_000, ge=0, description="Likewise for requests that only read.")
     ready_seconds: float = Field(
         10.0, ge=1, description="A worker not heard for this long is no longer counted as ready."
     )
@@ -130,6 +162,11 @@ class Settings(BaseSettings):
         """fsspec URL of the folder that holds the uploaded pictures."""
         # No `as_uri`: fsspec takes the path as it is, and would keep pictures in a folder named `my%20data`.
         return self.uploads_url or f"file://{self.data.absolute() / 'uploads'}"
+
+    @property
+    def keys_file(self) -> Path:
+        """The file of the API keys; keys are needed as soon as it exists."""
+        return self.data / "keys"
 
     @property
     def caption_key(self) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import re
-import tempfile
 from pathlib import Path
 
 import fsspec
 
 from common import problems
+from common.files import write_whole
 
 #: What the operating system says when there is no room: disk full, or quota used up.
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -34,7 +33,7 @@ class UploadStore:
         path = self._path(job_id)
         try:
             if self._local:
-                _write_whole(Path(path), data, job_id)
+                write_whole(Path(path), data, f"{SAVING}{job_id}-")
             else:
                 self._files.pipe_file(path, data)
         except OSError as error:
@@ -77,18 +76,3 @@ class UploadStore:
     def _path(self, job_id: str) -> str:
         # The last characters of a UUIDv7 are random, so the folders fill evenly.
         return f"{self._root}/{job_id[-2:]}/{job_id}"
-
-
-def _write_whole(path: Path, data: bytes, job_id: str) -> None:
-    """Write through a temporary file in the same folder, synced before it gets its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{SAVING}{job_id}-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

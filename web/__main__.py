@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import waitress
 
+from common import exposure
 from common.settings import Settings
 from web.app import create_app
 from web.services import THREADS
@@ -17,6 +19,8 @@ SILENCE = 60
 
 if __name__ == "__main__":
     settings = Settings()
+    if (why := exposure.refusal(settings)) is not None:
+        sys.exit(why)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     waitress.serve(
         create_app(settings),
@@ -25,5 +29,6 @@ if __name__ == "__main__":
         threads=THREADS,
         max_request_body_size=settings.max_batch_bytes + REQUEST_OVERHEAD,
         channel_timeout=SILENCE,
+        clear_untrusted_proxy_headers=not settings.trusted_proxies,
         ident=None,
     )

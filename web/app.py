@@ -5,11 +5,12 @@ from __future__ import annotations
 from celery import Celery
 from flask import Flask
 from redis import Redis
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from common.ledger import connect
 from common.queue import make_celery
 from common.settings import Settings
-from web import batches, errors, health, jobs, models, pages, security
+from web import access, batches, errors, health, jobs, models, pages, rates, security, session
 from web.services import Services
 
 
@@ -25,8 +26,15 @@ def create_app(settings: Settings | None = None, *, redis: Redis | None = None, 
     app.extensions["captiond"] = Services(
         settings, redis or connect(settings.redis_location), celery or make_celery(settings)
     )
-    security.protect(app)
+    here = app.extensions["captiond"]
+    security.protect(app, settings, here.keyring)
+    access.guard(app, here.keyring)
+    rates.limit(app, rates.Rates(here.redis, settings))
     errors.handle(app)
-    for part in (pages, jobs, batches, models, health):
+    for part in (pages, session, jobs, batches, models, health):
         app.register_blueprint(part.blueprint)
+    if settings.trusted_proxies:
+        # Only the address and the scheme: a forged X-Forwarded-Host would pass for a name that we know.
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=0)  # type: ignore[method-assign]
     return app

@@ -36,12 +36,16 @@ def handle(app: Flask) -> None:
 def answer(problem: Problem) -> Response:
     """The problem as JSON, or as a page where the client would rather have HTML outside the API."""
     if wants_page():
-        response = Response(render_template("error.html", problem=problem), mimetype="text/html")
+        template = "sign_in.html" if problem.kind is problems.KEY_NEEDED else "error.html"
+        response = Response(render_template(template, problem=problem), mimetype="text/html")
     else:
         response = Response(json.dumps(problem.body()), content_type=CONTENT_TYPE)
     response.status_code = problem.status
-    if problem.kind in RETRY_AFTER:
-        response.headers["Retry-After"] = str(RETRY_AFTER[problem.kind])
+    seconds = problem.extensions.get("retry_after", RETRY_AFTER.get(problem.kind))
+    if seconds is not None:
+        response.headers["Retry-After"] = str(seconds)
+    if problem.kind is problems.KEY_NEEDED:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="captiond"'
     return response
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from typing import cast
 
@@ -10,10 +11,12 @@ from flask import current_app
 from redis import Redis
 
 from common.jobs import ModelInfo
-from common.ledger import Batches, Endings, Ledger, Workers
+from common.keyring import Keyring
+from common.ledger import Batches, Endings, Ledger, Viewer, Workers
 from common.outbound import Outbound
 from common.settings import Settings
 from common.uploads import UploadStore
+from web.access import viewer
 
 #: Requests that may wait for a caption at once; the others are answered right away. A thread that waits costs next to
 #: nothing.
@@ -39,9 +42,16 @@ class Services:
         self.uploads = UploadStore(settings.uploads_location)
         self.endings = Endings(redis)
         self.outbound = Outbound(settings.allow_local_urls)
+        self.keyring = Keyring(settings)
         self.may_decode = threading.BoundedSemaphore(DECODING)
         self.may_fetch = threading.BoundedSemaphore(FETCHING)
         self.may_wait = threading.BoundedSemaphore(WAITING)
+
+    def for_viewer(self, viewer: Viewer) -> Services:
+        """The same connections, with the ledger and the batches as `viewer` sees them."""
+        seen = copy.copy(self)
+        seen.ledger, seen.batches = self.ledger.for_viewer(viewer), self.batches.for_viewer(viewer)
+        return seen
 
     def model(self) -> ModelInfo | None:
         """The model of the worker that was heard last; None while no worker is ready."""
@@ -49,5 +59,5 @@ class Services:
 
 
 def services() -> Services:
-    """The services of the application that handles this request."""
-    return cast(Services, current_app.extensions["captiond"])
+    """The services of the application that handles this request, as who made the request may see them."""
+    return cast(Services, current_app.extensions["captiond"]).for_viewer(viewer())

@@ -63,8 +63,8 @@ def keep(
 ) -> Job:
     """Check, keep and record one picture.
 
-    Raises the picture's problem, `idempotency-conflict`, `storage-full`, or `redis.RedisError`; nothing is kept
-    then.
+    Raises the picture's problem, `idempotency-conflict`, `quota-used-up`, `storage-full`, or
+    `redis.RedisError`; nothing is kept then.
     """
     with services.may_decode:
         facts = images.check(data, services.settings.max_pixels)
@@ -78,6 +78,7 @@ def keep(
     )
     if idempotency_key and (earlier := services.ledger.remembered(idempotency_key, picture)):
         return earlier
+    services.ledger.charge(len(data))
     model = services.model()
     output = services.ledger.cached(picture.sha256, model.version) if model else None
     job_id = new_id()

@@ -13,17 +13,25 @@ job:{id}              hash   the members of `jobs.Job`, each as JSON, and beside
                              _cache         the cache key its caption was stored under
                              _idempotency   the key of the Idempotency-Key's entry that names it
                              _webhook       URL that is told when it, or its whole batch, has ended
+                             _owner         name of the API key that made it; not there without keys
 jobs:{status}         zset   ids in that state, all with score 0: UUIDv7 sorts by age as text
 jobs:all              zset   ids in every state, likewise
 jobs:leased           zset   id -> end of its lease; an index of _lease_until
 jobs:expiring         zset   id -> Unix time at which record and picture are deleted
-batch:{id}            hash   created_at, expires_at                                        expires by itself
-batch:{id}:jobs       list   its job ids in the order of submission                        expires by itself
-batch:{id}:open       set    of a batch with a webhook: its jobs that are open, and `sending`
+jobs:{status}@{owner} zset   those of one owner, and their open jobs' number
+jobs:all@{owner}      zset   likewise
+batch:{id}            hash   created_at, expires_at, owner (empty without keys)             expires by itself
+batch-jobs:{id}       list   its job ids in the order of submission                        expires by itself
+batch-open:{id}       set    of a batch with a webhook: its jobs that are open, and `sending`
                              while more may come; the webhook is due when it is empty       expires by itself
-known:{id}            string set when a job or batch is made; outlives it, so that it answers 410 and not 404
+known:{id}            string its owner (empty without keys); set when a job or batch is made, outlives it, so
+                             that it answers 410 and not 404 to those who could see it
 idempotency:{hash}    string `{"id", "sha256"}` of the job made under that Idempotency-Key  expires by itself
 caption:{...}         string a caption already made for that picture, model and settings    expires by itself
+                             (both with `@{owner}` behind, where there is one)
+uploaded:{day}@{owner} string bytes that an owner sent on that day                          expires by itself
+rate:*                       requests in this minute and the last, by key or address, as the package `limits`
+                             keeps them for `web.rates`                                     expires by itself
 webhook:{id}          hash   what is to be told about that job or batch; its id is the webhook's
                              type, url      of the event, and whom to tell
                              since          Unix time of the event
@@ -50,6 +58,21 @@ from common.ledger.ledger import Ledger
 from common.ledger.outbox import Delivery, Outbox
 from common.ledger.sweep import Swept
 from common.ledger.transitions import Claim
+from common.ledger.viewer import EVERYBODY, NOBODY, Viewer
 from common.ledger.workers import Worker, Workers
 
-__all__ = ["Batches", "Claim", "Delivery", "Endings", "Ledger", "Outbox", "Swept", "Worker", "Workers", "connect"]
+__all__ = [
+    "EVERYBODY",
+    "NOBODY",
+    "Batches",
+    "Claim",
+    "Delivery",
+    "Endings",
+    "Ledger",
+    "Outbox",
+    "Swept",
+    "Viewer",
+    "Worker",
+    "Workers",
+    "connect",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable
 from typing import cast
@@ -15,7 +16,9 @@ from common.ledger import keys
 from common.ledger.announcements import SENDING, leave_batch
 from common.ledger.clock import clock_of
 from common.ledger.ledger import Ledger, missing
+from common.ledger.records import Fields
 from common.ledger.transitions import transaction
+from common.ledger.viewer import EVERYBODY, Viewer
 from common.settings import Settings
 
 
@@ -29,6 +32,13 @@ class Batches:
         self._settings = settings
         self._ledger = ledger
         self._clock = clock or clock_of(redis)
+        self._viewer = EVERYBODY
+
+    def for_viewer(self, viewer: Viewer) -> Batches:
+        """The batches as `viewer` sees them: what they make is theirs, and what is not theirs is not there."""
+        seen = copy.copy(self)
+        seen._viewer, seen._ledger = viewer, self._ledger.for_viewer(viewer)
+        return seen
 
     def create(self, batch_id: str, webhook: str | None = None) -> None:
         """Record a batch; its jobs are then made by `Ledger.create(..., batch=batch_id)`.
@@ -38,9 +48,11 @@ class Batches:
         now = self._clock()
         expires = now + self._settings.retention
         pipe = self._redis.pipeline()
-        pipe.hset(keys.batch(batch_id), mapping={"created_at": str(now), "expires_at": str(expires)})
+        owner = self._viewer.owner or ""
+        fields: Fields = {"created_at": str(now), "expires_at": str(expires), "owner": owner}
+        pipe.hset(keys.batch(batch_id), mapping=fields)
         pipe.expire(keys.batch(batch_id), int(self._settings.retention) + 1)
-        pipe.set(keys.known(batch_id), 1, ex=int(2 * self._settings.retention) + 1)
+        pipe.set(keys.known(batch_id), owner, ex=int(2 * self._settings.retention) + 1)
         if webhook:
             pipe.sadd(keys.batch_open(batch_id), SENDING)
             pipe.expire(keys.batch_open(batch_id), int(self._settings.retention) + 1)
@@ -59,8 +71,9 @@ class Batches:
     def get(self, batch_id: str) -> Batch:
         """The batch with its counts; raises `batch-not-found` or `batch-gone`."""
         fields = cast("dict[str, str]", self._redis.hgetall(keys.batch(batch_id)))
-        if not fields:
-            known = bool(self._redis.exists(keys.known(batch_id)))
+        if not fields or not self._viewer.may_see(fields["owner"] or None):
+            maker = cast("str | None", self._redis.get(keys.known(batch_id)))
+            known = maker is not None and self._viewer.may_see(maker or None)
             raise missing(known, problems.BATCH_NOT_FOUND, problems.BATCH_GONE, "batch")
         counts = Counter(job.status.value for job in self.jobs(batch_id))
         return Batch(

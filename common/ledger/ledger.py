@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping
@@ -11,13 +12,14 @@ from redis import Redis
 from redis.client import Pipeline
 
 from common import problems
-from common.jobs import OPEN, Failure, InputInfo, Job, ModelInfo, Output, Progress, Status, Timings, moment
-from common.ledger import keys, records
+from common.jobs import Failure, InputInfo, Job, ModelInfo, Output, Progress, Status, Timings, moment
+from common.ledger import keys, quotas, records
 from common.ledger.announcements import announce_job, leave_batch, withdraw
 from common.ledger.clock import clock_of
 from common.ledger.orphans import GRACE, next_folder, orphaned
 from common.ledger.sweep import RING_GRACE, Swept, sweep
-from common.ledger.transitions import Claim, Private, Step, change, done, held_by, transaction
+from common.ledger.transitions import Claim, Private, Step, change, done, held_by, owners, transaction
+from common.ledger.viewer import EVERYBODY, Viewer
 from common.ledger.workers import Workers
 from common.problems import Kind, Problem
 from common.settings import Settings
@@ -34,17 +36,23 @@ class Ledger:
         self._settings = settings
         self._clock = clock or clock_of(redis)
         self._workers = Workers(redis, settings, self._clock)
+        self._viewer = EVERYBODY
+
+    def for_viewer(self, viewer: Viewer) -> Ledger:
+        """The ledger as `viewer` sees it: what they make is theirs, and what is not theirs is not there."""
+        seen = copy.copy(self)
+        seen._viewer = viewer
+        return seen
 
     # --- what the web tier does ---------------------------------------------------------------------------
 
     def admit(self, pictures: int = 1) -> None:
-        """Raise `queue-full` when `pictures` more would exceed `max_open_jobs`."""
-        counts = self.counts()
-        open_jobs = sum(counts[status] for status in OPEN)
-        if open_jobs + pictures > self._settings.max_open_jobs:
-            raise problems.QUEUE_FULL(
-                f"{open_jobs} pictures are waiting already. Send this again in a minute, nothing of it was kept."
-            )
+        """Raise `queue-full` or `quota-used-up` when `pictures` more would be too many."""
+        quotas.admit(self._redis, self._settings, self._viewer.owner, pictures)
+
+    def charge(self, uploaded: int) -> None:
+        """Count `uploaded` bytes for the owner's day; raises `quota-used-up`, and counts nothing then."""
+        quotas.charge(self._redis, self._settings, self._viewer.owner, uploaded, self._clock)
 
     def create(
         self,
@@ -80,13 +88,16 @@ class Ledger:
             job = done(job, Status.SUCCEEDED, now, model=model, output=output, cached=True)
         elif error is not None:
             job = done(job, Status.FAILED, now, error=Failure.of(error))
-        idempotency = keys.idempotency(idempotency_key) if idempotency_key else None
+        owner = self._viewer.owner
+        idempotency = keys.idempotency(idempotency_key, owner) if idempotency_key else None
 
         fields: records.Fields = {**records.to_fields(job), "_ring_at": now + RING_GRACE}
         if idempotency:
             fields["_idempotency"] = idempotency
         if webhook:
             fields["_webhook"] = webhook
+        if owner:
+            fields["_owner"] = owner
 
         def write(pipe: Pipeline) -> Job:
             if idempotency and (earlier := self._earlier(cast("str | None", pipe.get(idempotency)), input)):
@@ -94,10 +105,11 @@ class Ledger:
                 return earlier
             pipe.multi()
             pipe.hset(keys.job(job_id), mapping=fields)
-            pipe.zadd(keys.in_status(job.status), {job_id: 0})
-            pipe.zadd(keys.ALL, {job_id: 0})
+            for whose in (None, owner) if owner else (None,):
+                pipe.zadd(keys.in_status(job.status, whose), {job_id: 0})
+                pipe.zadd(keys.all_jobs(whose), {job_id: 0})
             pipe.zadd(keys.EXPIRING, {job_id: job.expires_at.timestamp()})
-            pipe.set(keys.known(job_id), 1, ex=int(2 * self._settings.retention) + 1)
+            pipe.set(keys.known(job_id), owner or "", ex=int(2 * self._settings.retention) + 1)
             if batch:
                 pipe.lrem(keys.batch_jobs(batch), -1, job_id)  # redis-py sends all this again when no answer comes
                 pipe.rpush(keys.batch_jobs(batch), job_id)
@@ -115,23 +127,25 @@ class Ledger:
 
     def remembered(self, idempotency_key: str, input: InputInfo) -> Job | None:
         """The job that `idempotency_key` made from the same picture; raises `idempotency-conflict`."""
-        stored = cast("str | None", self._redis.get(keys.idempotency(idempotency_key)))
+        stored = cast("str | None", self._redis.get(keys.idempotency(idempotency_key, self._viewer.owner)))
         return self._earlier(stored, input)
 
     def cached(self, picture_sha256: str, model_version: str) -> Output | None:
-        """The caption that this model, with today's settings, made of the same picture before."""
-        stored = self._redis.get(keys.caption(picture_sha256, model_version, self._settings.caption_key))
+        """The caption that this model, with today's settings, made of the same picture of this owner before."""
+        key = keys.caption(picture_sha256, model_version, self._settings.caption_key, self._viewer.owner)
+        stored = self._redis.get(key)
         return Output.model_validate_json(cast("str", stored)) if stored else None
 
     def get(self, job_id: str) -> Job:
         """The job with its progress; raises `job-not-found` or `job-gone`."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.hgetall(keys.job(job_id))
-        pipe.exists(keys.known(job_id))
+        pipe.get(keys.known(job_id))
         pipe.zrank(keys.in_status(Status.QUEUED), job_id)
-        fields, known, rank = pipe.execute()
-        job = records.from_fields(fields)
+        fields, maker, rank = pipe.execute()
+        job = records.from_fields(fields) if self._viewer.may_see(fields.get("_owner")) else None
         if job is None:
+            known = maker is not None and self._viewer.may_see(maker or None)
             raise missing(known, problems.JOB_NOT_FOUND, problems.JOB_GONE, "job")
         return job.model_copy(update={"progress": self._progress(job, rank)})
 
@@ -139,7 +153,8 @@ class Ledger:
         self, *, status: Status | None = None, limit: int = 50, cursor: str | None = None
     ) -> tuple[list[Job], str | None]:
         """At most `limit` jobs, newest first, beginning after the job `cursor`, and the cursor of the rest."""
-        key = keys.in_status(status) if status else keys.ALL
+        whose = None if self._viewer.sees_all else self._viewer.owner
+        key = keys.in_status(status, whose) if status else keys.all_jobs(whose)
         newest = f"({cursor}" if cursor else "+"
         ids = cast("list[str]", self._redis.zrevrangebylex(key, newest, "-", start=0, num=limit + 1))
         jobs = self.read(ids[:limit])
@@ -151,11 +166,12 @@ class Ledger:
         return next(iter(self.read(ids)), None)
 
     def read(self, job_ids: Iterable[str]) -> list[Job]:
-        """Those of the jobs that exist, in the same order, without progress."""
+        """Those of the jobs that exist and may be seen, in the same order, without progress."""
         pipe = self._redis.pipeline(transaction=False)
         for job_id in job_ids:
             pipe.hgetall(keys.job(job_id))
-        jobs = (records.from_fields(fields) for fields in pipe.execute())
+        seen = (fields for fields in pipe.execute() if self._viewer.may_see(fields.get("_owner")))
+        jobs = (records.from_fields(fields) for fields in seen)
         return [job for job in jobs if job is not None]
 
     def counts(self) -> dict[Status, int]:
@@ -173,11 +189,17 @@ class Ledger:
                 return None
             return done(job, Status.CANCELED, self._clock()), {}
 
+        self.get(job_id)  # raises for those who may not see it
         self._change(job_id, step)
         return self.get(job_id)
 
     def delete(self, job_id: str) -> None:
-        """Remove every trace of the job but the mark that its id was known; its picture is the caller's."""
+        """Remove every trace of the job but the mark that its id was known; its picture is the caller's.
+
+        Raises `job-not-found` or `job-gone` for those who see only their own.
+        """
+        if not self._viewer.sees_all:
+            self.get(job_id)
         key = keys.job(job_id)
 
         def erase(pipe: Pipeline) -> None:
@@ -197,8 +219,11 @@ class Ledger:
             if webhook:
                 withdraw(pipe, job_id, webhook)
             pipe.delete(key, *traces)
-            for index in (keys.ALL, keys.LEASED, keys.EXPIRING, *map(keys.in_status, Status)):
-                pipe.zrem(index, job_id)
+            pipe.zrem(keys.LEASED, job_id)
+            pipe.zrem(keys.EXPIRING, job_id)
+            for owner in owners(fields):
+                for index in (keys.all_jobs(owner), *(keys.in_status(status, owner) for status in Status)):
+                    pipe.zrem(index, job_id)
             if job and job.batch:
                 pipe.lrem(keys.batch_jobs(job.batch), 1, job_id)
 
@@ -219,9 +244,13 @@ class Ledger:
         token = secrets.token_hex(8)
         lease_until = self._clock() + self._settings.lease_seconds
 
-        def step(job: Job, _: Mapping[str, str]) -> tuple[Job, Private] | None:
+        owner: str | None = None
+
+        def step(job: Job, private: Mapping[str, str]) -> tuple[Job, Private] | None:
+            nonlocal owner
             if job.status is not Status.QUEUED:
                 return None
+            owner = private.get("_owner")
             update = {
                 "status": Status.PROCESSING,
                 "attempts": job.attempts + 1,
@@ -230,7 +259,7 @@ class Ledger:
             return job.model_copy(update=update), {"_token": token, "_lease_until": lease_until}
 
         job = self._change(job_id, step)
-        return Claim(job, token) if job else None
+        return Claim(job, token, owner) if job else None
 
     def extend(self, claims: Iterable[Claim]) -> list[Claim]:
         """Begin the leases anew; returns the claims that were lost (canceled, deleted or given to another)."""
@@ -244,7 +273,8 @@ class Ledger:
     def commit(self, claim: Claim, output: Output, *, model: ModelInfo, timings: Timings) -> bool:
         """Write the caption; False, and nothing is written, when the claim does not hold any more."""
         picture = claim.job.input
-        cache = keys.caption(picture.sha256, model.version, self._settings.caption_key) if picture else None
+        version, how = model.version, self._settings.caption_key
+        cache = keys.caption(picture.sha256, version, how, claim.owner) if picture else None
 
         def step(job: Job) -> tuple[Job, Private]:
             captioned = done(job, Status.SUCCEEDED, self._clock(), output=output, model=model, timings=timings)

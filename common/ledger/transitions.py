@@ -29,6 +29,7 @@ class Claim:
 
     job: Job
     token: str
+    owner: str | None = None
 
     @property
     def id(self) -> str:
@@ -48,6 +49,11 @@ def held_by(claim: Claim, step: Callable[[Job], tuple[Job, Private]]) -> Step:
 def done(job: Job, status: Status, now: float, **update: Any) -> Job:
     """The job in a terminal state, reached at the Unix time `now`."""
     return job.model_copy(update={"status": status, "completed_at": moment(now), **update})
+
+
+def owners(private: Mapping[str, str]) -> tuple[str | None, ...]:
+    """In whose indexes a job stands: everybody's (None) and, if it has one, its owner's."""
+    return (None, private["_owner"]) if "_owner" in private else (None,)
 
 
 def transaction(redis: Redis, body: Callable[[Pipeline], T], *watched: str) -> T:
@@ -81,8 +87,9 @@ def change(redis: Redis, job_id: str, step: Step, also: Callable[[Pipeline], Non
         fields: records.Fields = {**written, **private}
         pipe.hset(key, mapping=fields)
         if new.status is not job.status:
-            pipe.zrem(keys.in_status(job.status), job_id)
-            pipe.zadd(keys.in_status(new.status), {job_id: 0})
+            for owner in owners(stored):
+                pipe.zrem(keys.in_status(job.status, owner), job_id)
+                pipe.zadd(keys.in_status(new.status, owner), {job_id: 0})
         if ended:
             pipe.publish(keys.ENDED, job_id)
         if tell:

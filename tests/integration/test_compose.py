@@ -15,7 +15,8 @@ import yaml
 
 from cli.redis_server import find_server
 from cli.serve import free_port
-from common.settings import PROJECT_ROOT
+from common.exposure import is_loopback, refusal
+from common.settings import PROJECT_ROOT, Settings
 from tests.support.pictures import encoded
 from tests.support.service import Client, wait_until
 
@@ -84,6 +85,15 @@ def test_worker_and_web_share_the_uploads_and_stop_before_they_are_killed() -> N
     assert worker["volumes"] == web["volumes"] == ["data:/data"]
     assert int(worker["stop_grace_period"].rstrip("s")) > 30
     assert web["ports"] == ["127.0.0.1:8080:8080"]
+
+
+def test_what_other_machines_could_reach_is_published_on_this_one_only() -> None:
+    web = COMPOSE["services"]["web"]
+    settings = Settings(**{name.removeprefix("CAPTIOND_").lower(): value for name, value in web["environment"].items()})
+
+    assert not is_loopback(settings.host) and refusal(settings) is None
+    assert all(port.startswith("127.0.0.1:") for port in web["ports"])
+    assert "ports" not in COMPOSE["services"]["redis"]
 
 
 def test_the_image_does_not_run_as_root() -> None:

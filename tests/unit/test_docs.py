@@ -16,7 +16,10 @@ from common.settings import PROJECT_ROOT, Settings
 from training.config import Config
 from web import create_app
 
-DOCS = [PROJECT_ROOT / "README.md", PROJECT_ROOT / "CHANGELOG.md", *sorted((PROJECT_ROOT / "docs").glob("*.md"))]
+DOCS = [
+    *(PROJECT_ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md")),
+    *sorted((PROJECT_ROOT / "docs").glob("*.md")),
+]
 
 
 def text(name: str) -> str:
@@ -71,10 +74,12 @@ def test_every_route_stands_in_the_api_s_guide_and_no_other_does() -> None:
 METHODS = {"GET", "POST", "DELETE"}
 
 
-@pytest.mark.parametrize("command", ["serve", "caption", "doctor", "webhook-secret"])
+@pytest.mark.parametrize(
+    "command", ["serve", "caption", "doctor", "webhook-secret", "keys add", "keys revoke", "keys list"]
+)
 def test_a_command_and_its_flags_stand_in_the_readme(command: str) -> None:
     help_text = subprocess.run(
-        [sys.executable, "-m", "cli.main", command, "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "cli.main", *command.split(), "--help"], capture_output=True, text=True, check=True
     ).stdout
 
     guides = text("README.md") + text("docs/operations.md")

@@ -40,6 +40,13 @@ def test_flags_override_the_environment(served: list[Settings], monkeypatch: pyt
 
     assert code == 0
     assert (served[0].port, served[0].model, served[0].data) == (7001, "demo", Path("/tmp/x"))
+    assert served[0].insecure is False
+
+
+def test_who_says_insecure_means_it(served: list[Settings]) -> None:
+    run("serve", "--insecure")
+
+    assert served[0].insecure is True
 
 
 @pytest.mark.parametrize(
@@ -50,6 +57,8 @@ def test_flags_override_the_environment(served: list[Settings], monkeypatch: pyt
         (("serve", "--port", "99999"), "port"),
         (("serve", "--port", "eighty"), "invalid int"),
         (("caption",), "FILE"),
+        (("keys",), "required: action"),
+        (("keys", "add", "alice", "--scope", "dance"), "--scope"),
     ],
 )
 def test_a_wrong_command_exits_with_two_and_says_why(

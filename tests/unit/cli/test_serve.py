@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,6 +41,20 @@ def test_a_redis_that_is_told_must_answer(tmp_path: Path, capsys: pytest.Capture
     assert serve(settings) == 1
     said = capsys.readouterr().err
     assert "No Redis answers" in said and "secret" not in said
+
+
+def test_other_machines_are_not_served_without_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert serve(Settings(data=tmp_path, host="0.0.0.0", port=free_port())) == 1
+    assert "captiond keys add" in capsys.readouterr().err
+
+
+def test_neither_are_they_by_the_web_server_alone(tmp_path: Path) -> None:
+    environment = Settings(data=tmp_path, host="0.0.0.0", port=free_port()).environment()
+
+    ended = subprocess.run([sys.executable, "-m", "web"], env=environment, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 1
+    assert "--insecure" in ended.stderr and "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ class TestHeaders:
         assert policy.startswith("default-src 'none'")
         assert "unsafe" not in policy and "frame-ancestors 'none'" in policy
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert answer.headers["Referrer-Policy"] == "same-origin"
 
     @pytest.mark.parametrize(
         "headers",

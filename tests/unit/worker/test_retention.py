@@ -112,7 +112,7 @@ def test_a_day_of_sweeps_leaves_nothing_and_none_of_them_does_much(
         discard(path)
 
     monkeypatch.setattr(uploads, "discard", counted)
-    monkeypatch.setattr("common.uploads.os.fsync", lambda descriptor: None)
+    monkeypatch.setattr("common.files.os.fsync", lambda descriptor: None)
     most = 0
 
     def sweep() -> int:
@@ -141,6 +141,6 @@ def test_a_day_of_sweeps_leaves_nothing_and_none_of_them_does_much(
     assert 0 < most <= SWEEP_LIMIT + 3000 // FOLDERS + 1
     marks = {key.partition(":")[0] for key in cast("list[str]", redis.keys("*"))}
     assert marks <= {"known", "batch", "caption", "sweeping", "tidying", "tidied"}
-    assert redis.keys("batch:*:jobs") == []
-    kept = [key for name in ("batch:*", "caption:*", "known:*") for key in redis.keys(name) if redis.ttl(key) < 0]
+    assert redis.keys("batch-jobs:*") == []
+    kept = [key for name in ("batch*", "caption:*", "known:*") for key in redis.keys(name) if redis.ttl(key) < 0]
     assert kept == []  # these expire by themselves

@@ -51,7 +51,7 @@ class TestCreate:
         for _ in range(2):
             ledger.create(job_id, input=PICTURE, batch=batch)
 
-        assert redis.lrange(f"batch:{batch}:jobs", 0, -1) == [job_id]
+        assert redis.lrange(f"batch-jobs:{batch}", 0, -1) == [job_id]
 
     def test_a_full_queue_admits_no_more(self, ledger: Ledger) -> None:
         for _ in range(3):

@@ -178,7 +178,7 @@ class TestBatches:
             list(pool.map(lambda job: ledger.cancel(job.id), jobs))
 
         assert due(outbox) == [("batch.completed", batch)]
-        assert not redis.exists(f"batch:{batch}:open")
+        assert not redis.exists(f"batch-open:{batch}")
 
 
 class TestClaims:

@@ -1,0 +1,62 @@
+"""Without keys the service answers to its address and its own names only: a page cannot lead its name here."""
+
+from __future__ import annotations
+
+import pytest
+from redis import Redis
+
+from common.settings import Settings
+from tests.support.keys import add_key
+from tests.unit.web.conftest import Client
+from web import create_app
+
+
+def status(client: Client, host: str, path: str = "/v1/jobs") -> int:
+    return int(client.get(path, headers={"Host": host}).status_code)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:8080", "[::1]", "[::1]:8080", "192.0.2.7:80"],
+)
+def test_addresses_and_localhost_are_its_own(client: Client, host: str) -> None:
+    assert status(client, host) == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "[::1", "x@y", ""]
+)
+@pytest.mark.parametrize("path", ["/v1/jobs", "/", "/healthz", "/static/main.js", "/nowhere"])
+def test_other_names_are_refused_everywhere(client: Client, host: str, path: str) -> None:
+    answer = client.get(path, headers={"Host": host})
+
+    assert (answer.status_code, answer.json["type"]) == (421, "/problems/unknown-host")
+    assert "CAPTIOND_HOSTS" in answer.json["detail"]
+
+
+def test_a_rebound_name_changes_nothing_either(client: Client) -> None:
+    headers = {"Host": "evil.example", "Origin": "http://evil.example", "Sec-Fetch-Site": "same-origin"}
+
+    assert client.post("/v1/jobs", headers=headers).status_code == 421
+
+
+@pytest.mark.parametrize("told", [{"hosts": "captions.example, Other.Example"}, {"host": "captions.example"}])
+def test_it_answers_to_the_names_that_it_was_told(settings: Settings, redis: Redis, told: dict[str, str]) -> None:
+    client: Client = create_app(settings.model_copy(update=told), redis=redis).test_client()
+
+    assert status(client, "captions.example:8080") == 200
+    assert status(client, "other.example") == (200 if "hosts" in told else 421)
+
+
+def test_a_forwarded_name_does_not_count(settings: Settings, redis: Redis) -> None:
+    client: Client = create_app(settings.model_copy(update={"trusted_proxies": 1}), redis=redis).test_client()
+
+    headers = {"Host": "evil.example", "X-Forwarded-Host": "localhost"}
+    assert client.get("/v1/jobs", headers=headers).status_code == 421
+
+
+def test_with_keys_any_name_will_do_as_none_is_of_use_without_a_key(settings: Settings, redis: Redis) -> None:
+    add_key(settings, "alice")
+    client: Client = create_app(settings, redis=redis).test_client()
+
+    assert status(client, "captions.example") == 401
