@@ -25,9 +25,9 @@ class Client:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def get(self, path: str) -> tuple[int, dict[str, Any]]:
+    def get(self, path: str, **headers: str) -> tuple[int, dict[str, Any]]:
         """Status and JSON of a path; status 0 when nothing answers."""
-        return self.send(urllib.request.Request(self.url + path))
+        return self.send(urllib.request.Request(self.url + path, headers=headers))
 
     def post_picture(self, data: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
         """Send a picture."""
