@@ -13,7 +13,9 @@ from typing import Any, cast
 from redis import Redis, RedisError
 
 from cli.redis_server import running_url
+from common import exposure
 from common.jobs import Status
+from common.keyring import Keyring
 from common.ledger import Ledger, Outbox, Workers, connect
 from common.settings import PROJECT_ROOT, Settings
 
@@ -49,6 +51,7 @@ def look_around(settings: Settings) -> Iterator[Finding]:
     free = shutil.disk_usage(folder).free
     advice = "" if free > LOW_DISK else " Make room, or uploads will be refused with 507."
     yield Finding("disk", free > LOW_DISK, f"{free / 1e9:.1f} GB free in {folder}.{advice}")
+    yield access(settings)
     if settings.model != "auto":
         yield Finding("model", True, f"CAPTIOND_MODEL names {settings.model}.")
     elif (PROJECT_ROOT / "student_epoch6.pt").exists():
@@ -57,6 +60,17 @@ def look_around(settings: Settings) -> Iterator[Finding]:
         fetched = (settings.data / "models" / "student_epoch6.pt").exists()
         words = "was fetched." if fetched else "is not here; without it, the small demo model captions."
         yield Finding("model", True, f"student_epoch6.pt {words}")
+
+
+def access(settings: Settings) -> Finding:
+    """Who may use the service."""
+    if (why := exposure.refusal(settings)) is not None:
+        return Finding("access", False, why)
+    if Keyring(settings).needed:
+        return Finding("access", True, "only with an API key; captiond keys list shows them.")
+    if exposure.is_loopback(settings.host):
+        return Finding("access", True, "this machine only, without keys.")
+    return Finding("access", True, f"whoever reaches {settings.host}, as --insecure says; keys would change that.")
 
 
 def look_at_redis(settings: Settings) -> Iterator[Finding]:

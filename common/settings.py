@@ -117,12 +117,12 @@ class Settings(BaseSettings):
         0, ge=0, description="Bytes of pictures that one API key may send in a day (UTC); 0 sets no limit."
     )
     submits_per_minute: int = Field(
-        6_000,
+        30_000,
         ge=0,
         description="Requests that change something, in a minute, for an API key, or for an address where there are "
         "no keys (this machine's own is not counted); 0 sets no limit.",
     )
-    reads_per_minute: int = Field(60_000, ge=0, description="Likewise for requests that only read.")
+    reads_per_minute: int = Field(120_000, ge=0, description="Likewise for requests that only read.")
     ready_seconds: float = Field(
         10.0, ge=1, description="A worker not heard for this long is no longer counted as ready."
     )

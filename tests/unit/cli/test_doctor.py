@@ -58,6 +58,25 @@ def test_all_well_exits_with_zero(redis: Redis, settings: Settings, capsys: pyte
     assert "LOOK" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("told", "well", "words"),
+    [
+        ({}, True, "this machine only"),
+        ({"host": "0.0.0.0"}, False, "captiond keys add"),
+        ({"host": "0.0.0.0", "insecure": True}, True, "whoever reaches 0.0.0.0"),
+        ({"host": "0.0.0.0", "api_keys": f"ci:read:{'0' * 64}"}, True, "only with an API key"),
+        ({"api_keys": "captiond_x"}, False, "NAME:SCOPES:SHA256"),
+    ],
+)
+def test_who_may_use_the_service_is_said(
+    redis: Redis, settings: Settings, told: dict[str, object], well: bool, words: str
+) -> None:
+    found = findings(settings.model_copy(update=told))["access"]
+
+    assert found[0] is well
+    assert words in found[1]
+
+
 def test_a_silent_worker_is_said_with_what_to_do(
     redis: Redis, settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -98,9 +98,9 @@ def test_zero_sets_no_limit(settings: Settings, redis: Redis) -> None:
 def test_a_page_that_polls_and_many_clients_never_meet_the_limits() -> None:
     settings = Settings()
 
-    # A page polls each of its 200 jobs once a second at most; 64 clients are answered in 50 ms at best.
-    assert settings.reads_per_minute >= 200 * 60
-    assert settings.submits_per_minute >= 1000 * 2
+    # Twice what 64 clients that never pause got from one web server, and a page that polls 200 jobs twice a second.
+    assert settings.submits_per_minute >= 2 * 174 * 60
+    assert settings.reads_per_minute >= max(2 * 732, 2 * 200) * 60
 
 
 def test_without_redis_nothing_is_refused_and_the_log_says_so_once(
