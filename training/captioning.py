@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
 from tqdm import tqdm
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
-from common.engine import Engine, Precision, Search
-from common.images import decode
+from common.engine import Caption, Engine, Precision, Search
 from common.pixels import to_pixels
-from training.data import MAX_PIXELS, Picture
+from training.pictures import Picture, readable
 
 
 def caption_pictures(
@@ -25,14 +25,24 @@ def caption_pictures(
     batch_size: int,
     precision: Precision = "fp32",
 ) -> dict[int, str]:
-    """The best caption of each picture, by its id."""
-    size = model.config.vision_config.image_size
+    """The best caption of each picture, by its id; one that cannot be decoded is named and has none."""
     engine, search = Engine(model, tokenizer, precision), Search(beams=beams, max_length=max_length)
-    captions: dict[int, str] = {}
-    for first in tqdm(range(0, len(pictures), batch_size), desc="captioning", unit="batch", mininterval=5):
-        chosen = pictures[first : first + batch_size]
-        images = (decode(picture.source.read(picture.file_name), MAX_PIXELS) for picture in chosen)
-        pixels = torch.from_numpy(np.stack([to_pixels(image, size) for image in images]))
-        found = engine.caption(pixels, search)
-        captions |= {picture.id: best[0].text for picture, best in zip(chosen, found, strict=True)}
-    return captions
+    image_size = model.config.vision_config.image_size
+    found = captioned_by(lambda pixels: engine.caption(pixels, search), pictures, image_size, batch_size)
+    return {picture.id: best.text for picture, best in found}
+
+
+def captioned_by(
+    caption: Callable[[torch.Tensor], list[list[Caption]]],
+    pictures: Sequence[Picture],
+    image_size: int,
+    batch_size: int,
+) -> Iterator[tuple[Picture, Caption]]:
+    """Each picture that can be decoded, with what `caption` ranks first for it; that gets pixels [B, 3, S, S]."""
+    loaded = readable(pictures)
+    with tqdm(total=len(pictures), desc="captioning", unit="picture", mininterval=5) as progress:
+        while batch := list(islice(loaded, batch_size)):
+            ranked = caption(torch.from_numpy(np.stack([to_pixels(image, image_size) for _, image in batch])))
+            for (picture, _), (best, *_) in zip(batch, ranked, strict=True):
+                yield picture, best
+            progress.update(len(batch))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
+
+from training import formats
 
 #: Where a run writes unless told.
 CHECKPOINTS = Path("checkpoints")
@@ -21,9 +23,11 @@ def _flag(default: Any, help: str, **options: Any) -> Any:
 class Config:
     """One run of `training.distill`."""
 
-    captions: tuple[Path, ...] = _flag((), "COCO caption files, e.g. captions_train2017.json", nargs="+")
+    data: tuple[str, ...] = _flag((), f"data sets: {formats.FORMATS}", nargs="+", action="extend")
+    val_data: tuple[str, ...] = _flag((), "data sets to validate on, instead of a split", nargs="+", action="extend")
+    captions: tuple[Path, ...] = _flag((), "COCO caption files: with --images, another way to say coco:J:D", nargs="+")
     images: tuple[Path, ...] = _flag((), "folder or .tar of pictures for each caption file", nargs="+")
-    val_captions: tuple[Path, ...] = _flag((), "caption files to validate on, instead of a split", nargs="+")
+    val_captions: tuple[Path, ...] = _flag((), "caption files to validate on", nargs="+")
     val_images: tuple[Path, ...] = _flag((), "folder or .tar for each validation file", nargs="+")
     limit: int = _flag(12_000, "pictures taken, before the split; 0 for all")
     train_fraction: float = _flag(0.8, "part of the pictures that is trained on, the rest validates")
@@ -69,6 +73,23 @@ class Config:
         if not 0.0 <= self.alpha <= 1.0 or self.temperature <= 0.0:
             raise ValueError("--alpha must lie between 0 and 1, and --temperature above 0.")
 
+    @property
+    def train_sources(self) -> tuple[str, ...]:
+        """Every data set that is trained on, as `--data` names it."""
+        return formats.sources(self.data, self.captions, self.images)
+
+    @property
+    def val_sources(self) -> tuple[str, ...]:
+        """Every data set that is validated on; none for a part of the training's own."""
+        return formats.sources(self.val_data, self.val_captions, self.val_images)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Config:
+        """The configuration that `as_dict` saved in a checkpoint; what it does not say is as by default."""
+        types = get_type_hints(cls)
+        known = {item.name for item in dataclasses.fields(cls)}
+        return cls(**{name: _typed(types[name], value) for name, value in values.items() if name in known})
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values only, as they are printed and saved in every checkpoint."""
         return {
@@ -79,6 +100,13 @@ class Config:
             else value
             for name, value in dataclasses.asdict(self).items()
         }
+
+
+def _typed(kind: Any, value: Any) -> Any:
+    """A plain value as the field's type has it."""
+    if kind == tuple[Path, ...]:
+        return tuple(Path(item) for item in value)
+    return tuple(value) if kind == tuple[str, ...] else Path(value) if kind is Path else value
 
 
 def parse(arguments: Sequence[str] | None = None) -> Config:
@@ -95,11 +123,12 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
-            options["type"] = Path if kind == tuple[Path, ...] else kind
-        parser.add_argument("--" + item.name.replace("_", "-"), default=item.default, **options)
+            options["type"] = {tuple[Path, ...]: Path, tuple[str, ...]: str}.get(kind, kind)
+        default = list(item.default) if isinstance(item.default, tuple) else item.default
+        parser.add_argument("--" + item.name.replace("_", "-"), default=default, **options)
     values: dict[str, Any] = vars(parser.parse_args(arguments))
-    if not values["captions"]:
-        parser.error("--captions and --images are needed: COCO's caption file and its folder of pictures.")
+    if not values["data"] and not values["captions"]:
+        parser.error(formats.NEEDED)
     for name, value in values.items():
         if isinstance(value, list):
             values[name] = tuple(value)

@@ -1,15 +1,12 @@
-"""Pictures and captions in COCO's own layout: a JSON of captions beside a folder, or a tar, of pictures."""
+"""Pictures and captions as tensors: samples that depend on seed, epoch and index only, and their batches."""
 
 from __future__ import annotations
 
-import json
-import os
+import logging
 import random
 import re
-import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,8 +14,8 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
-from common.images import decode
 from common.pixels import normalise, squash
+from training.pictures import DataError, Picture, UnreadablePicture
 from training.tokenizer import clean
 
 #: Longest caption in tokens, start and end included; BLIP trains with 40.
@@ -29,102 +26,11 @@ CROP_MARGIN = 9 / 8
 BRIGHTNESS = 0.2
 #: Decoded pictures are kept in memory when the whole set is smaller than this, in bytes.
 MEMORY = 2 * 2**30
-#: Training pictures are trusted, but a number must stop a broken one.
-MAX_PIXELS = 200_000_000
+#: So many pictures in a row that cannot be read are no accident.
+MOST_UNREADABLE = 100
 _SIDES = re.compile(r"\b(left|right)\b")
 
-
-class DataError(Exception):
-    """Captions or pictures that cannot be used; the message says why, in a sentence."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One picture and what people wrote of it."""
-
-    id: int
-    file_name: str
-    source: ImageSource
-    captions: tuple[str, ...]
-
-
-class ImageSource:
-    """The bytes of pictures by file name, from a folder or out of an uncompressed tar."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._members: dict[str, tuple[int, int]] = {}
-        self._file: tuple[int, int] | None = None
-        if path.is_file():
-            try:
-                with tarfile.open(path, "r:") as tar:
-                    for member in tar:
-                        self._members[Path(member.name).name] = (member.offset_data, member.size)
-            except tarfile.ReadError as error:
-                raise DataError(f"{path} is no uncompressed tar. Unpack it and name the folder.") from error
-        elif not path.is_dir():
-            raise DataError(f"There is neither a folder nor a tar of pictures at {path}.")
-
-    def read(self, file_name: str) -> bytes:
-        """The file's bytes; raises `DataError` for one that is not there."""
-        try:
-            if not self._members:
-                return (self._path / file_name).read_bytes()
-            offset, size = self._members[file_name]
-        except (FileNotFoundError, KeyError) as error:
-            raise DataError(f"There is no picture {file_name} in {self._path}.") from error
-        return os.pread(self._descriptor(), size, offset)
-
-    def _descriptor(self) -> int:
-        # One descriptor for each process: a loader's worker is forked, and pread needs no position.
-        if self._file is None or self._file[0] != os.getpid():
-            self._file = (os.getpid(), os.open(self._path, os.O_RDONLY))
-        return self._file[1]
-
-
-def read_coco(captions: Sequence[Path], images: Sequence[Path]) -> list[Picture]:
-    """The pictures of several caption files, in their order; those without a caption are left out.
-
-    Raises `DataError`, also when two files give the same id to a picture.
-    """
-    pictures: list[Picture] = []
-    taken: set[int] = set()
-    for json_path, image_path in zip(captions, images, strict=True):
-        source = ImageSource(image_path)
-        try:
-            listing = json.loads(json_path.read_text(encoding="utf-8"))
-            by_picture: dict[int, list[str]] = {}
-            for annotation in listing["annotations"]:
-                by_picture.setdefault(annotation["image_id"], []).append(annotation["caption"].strip())
-            names = {entry["id"]: entry["file_name"] for entry in listing["images"]}
-        except FileNotFoundError as error:
-            raise DataError(f"There is no caption file {json_path}.") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{json_path} is not in COCO's layout: `images` with `annotations`.") from error
-        if not taken.isdisjoint(names):
-            raise DataError(f"{json_path} numbers its pictures as another caption file does; one of them must change.")
-        taken |= names.keys()
-        pictures += [
-            Picture(number, name, source, tuple(by_picture[number]))
-            for number, name in names.items()
-            if number in by_picture
-        ]
-    return pictures
-
-
-def split(pictures: Sequence[Picture], fraction: float, seed: int) -> tuple[list[Picture], list[Picture]]:
-    """A seeded split by picture, so that no picture is on both sides."""
-    order = list(pictures)
-    random.Random(seed).shuffle(order)
-    cut = round(len(order) * fraction)
-    return order[:cut], order[cut:]
-
-
-def limited(pictures: Sequence[Picture], limit: int, seed: int) -> list[Picture]:
-    """`limit` of the pictures, drawn with `seed` when there are more; all of them for 0."""
-    if not limit or len(pictures) <= limit:
-        return list(pictures)
-    return random.Random(seed).sample(list(pictures), limit)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -136,7 +42,11 @@ class Sample:
 
 
 class ImageCaptionDataset(Dataset[Sample]):
-    """Pictures with captions as tensors. A sample depends only on (seed, epoch, index), so a resume is exact."""
+    """Pictures with captions as tensors. A sample depends only on (seed, epoch, index), so a resume is exact.
+
+    The place of a picture that cannot be read is taken by the next one that can, with that one's captions: trying all
+    pictures beforehand would cost minutes at every start, and what stands in follows from the data alone.
+    """
 
     def __init__(
         self,
@@ -161,6 +71,8 @@ class ImageCaptionDataset(Dataset[Sample]):
         fits = len(pictures) * 3 * self._side**2 < MEMORY
         self._decoded: dict[int, NDArray[np.uint8]] | None = {} if keep_in_memory and fits else None
         self._tokens = [[encode(tokenizer, text) for text in picture.captions] for picture in pictures]
+        # Shared with the loader's processes of all epochs, so that each unreadable picture is named once.
+        self._named = torch.zeros(len(pictures), dtype=torch.bool).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
         """The epoch that decides captions and augmentation."""
@@ -171,20 +83,34 @@ class ImageCaptionDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         draw = random.Random(f"{self._seed}-{self._epoch}-{index}")
+        index, levels = self._readable(index)
         tokens = self._tokens[index]
         count = min(self._captions_per_image, len(tokens))
         chosen = draw.sample(range(len(tokens)), count) if self._random_captions else range(count)
-        levels = self._levels(index)
         if self._augment:
             sided = any(_SIDES.search(self.pictures[index].captions[i].lower()) for i in chosen)
             return Sample(self._augmented(levels, draw, flip=not sided), [tokens[i] for i in chosen])
         return Sample(normalise(levels), [tokens[i] for i in chosen])
 
+    def _readable(self, index: int) -> tuple[int, NDArray[np.uint8]]:
+        """The picture, or the first after it that can be read; its index, uint8 [3, S, S]. Raises `DataError`."""
+        for tried in range(min(MOST_UNREADABLE, len(self))):
+            place = (index + tried) % len(self)
+            try:
+                return place, self._levels(place)
+            except UnreadablePicture as error:
+                if not self._named[place]:
+                    self._named[place] = True
+                    log.warning("%s", error)
+        raise DataError(
+            f"{tried + 1} pictures in a row cannot be read, from {self.pictures[index].file_name} in "
+            f"{self.pictures[index].source.path} on. Check that captions and pictures belong together."
+        )
+
     def _levels(self, index: int) -> NDArray[np.uint8]:
         if self._decoded is not None and index in self._decoded:
             return self._decoded[index]
-        picture = self.pictures[index]
-        levels = squash(decode(picture.source.read(picture.file_name), MAX_PIXELS), self._side)
+        levels = squash(self.pictures[index].load(), self._side)
         if self._decoded is not None:
             self._decoded[index] = levels
         return levels

@@ -1,7 +1,7 @@
 """Distils a student from a BLIP teacher, or trains one by cross-entropy alone.
 
-    python -m training.distill --captions captions_train2017.json --images train2017/
-    python -m training.distill --teacher none --alpha 1 --student demo --captions J --images D
+    python -m training.distill --data coco:captions_train2017.json:train2017
+    python -m training.distill --teacher none --alpha 1 --student demo --data coco:J:D
 
 Read `run` top to bottom: configuration, data, models, loop. After each epoch: a checkpoint, the metrics on the
 validation pictures, and sample captions. A run that is started again goes on after its last checkpoint.
@@ -22,13 +22,14 @@ from tqdm import tqdm
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
 from common.student.errors import StudentError
-from training import checkpoints
+from training import checkpoints, formats
 from training.captioning import caption_pictures
 from training.config import Config, parse
-from training.data import Batch, Collate, DataError, ImageCaptionDataset, Picture, Sample, limited, read_coco, split
+from training.data import Batch, Collate, ImageCaptionDataset, Sample
 from training.losses import Loss, distillation_loss
-from training.metrics import score
+from training.metrics import conditions, score
 from training.models import load_teacher, logits, make_student, make_tokenizer
+from training.pictures import DataError, Picture, limited, split, warn_of_overlap
 
 #: Validation captions printed after each epoch.
 SAMPLES = 10
@@ -105,7 +106,7 @@ def run(config: Config) -> None:
             epoch,
             checkpoints.content(epoch, config, student, optimizer, scheduler, tokenizer),
         )
-        entry: dict[str, float | None] = {"epoch": epoch, **losses, "seconds": round(seconds, 1)}
+        entry: dict[str, float | str | None] = {"epoch": epoch, **losses, "seconds": round(seconds, 1)}
         entry |= evaluate(config, student, tokenizer, val_pictures)
         with (config.checkpoints / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
@@ -114,10 +115,12 @@ def run(config: Config) -> None:
 
 def pictures_of(config: Config) -> tuple[list[Picture], list[Picture]]:
     """Training and validation pictures: a seeded split, or the files named for each."""
-    pictures = limited(read_coco(config.captions, config.images), config.limit, config.seed)
-    if config.val_captions:
-        return pictures, read_coco(config.val_captions, config.val_images)
-    return split(pictures, config.train_fraction, config.seed)
+    pictures = limited(formats.read(config.train_sources), config.limit, config.seed)
+    if not config.val_sources:
+        return split(pictures, config.train_fraction, config.seed)
+    val_pictures = formats.read(config.val_sources)
+    warn_of_overlap(pictures, val_pictures)
+    return pictures, val_pictures
 
 
 def check_teacher(teacher: BlipForConditionalGeneration, student: BlipForConditionalGeneration) -> None:
@@ -225,8 +228,8 @@ def evaluate(
     student: BlipForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
     pictures: list[Picture],
-) -> dict[str, float | None]:
-    """The metrics on the validation pictures, with sample captions printed."""
+) -> dict[str, float | str | None]:
+    """The metrics on the validation pictures and how they were measured, with sample captions printed."""
     student.eval()
     chosen = limited(pictures, config.eval_limit, config.seed)
     captions = caption_pictures(
@@ -237,14 +240,16 @@ def evaluate(
         max_length=config.max_length,
         batch_size=config.eval_batch_size,
     )
-    for number, picture in enumerate(chosen[:SAMPLES], start=1):
-        log.info("%d: %s", number, captions[picture.id])
-    return score(captions, {picture.id: picture.captions for picture in chosen})
+    for number, caption in enumerate(list(captions.values())[:SAMPLES], start=1):
+        log.info("%d: %s", number, caption)
+    data = config.val_sources or (f"{1 - config.train_fraction:.0%} of", *config.train_sources)
+    measured = conditions(len(captions), data, config.beams, config.max_length)
+    return {**score(captions, {picture.id: picture.captions for picture in chosen}), "measured": measured}
 
 
-def readable(entry: dict[str, float | None]) -> str:
+def readable(entry: dict[str, float | str | None]) -> str:
     """The numbers of an epoch on one line."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in entry.items() if name != "epoch" and value is not None)
+    return ", ".join(f"{name} {value:.4g}" for name, value in entry.items() if isinstance(value, float))
 
 
 if __name__ == "__main__":

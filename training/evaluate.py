@@ -1,6 +1,6 @@
-"""Scores models that the worker can load on pictures with captions, in one table.
+"""Scores models that the worker can load on pictures with captions, in one table, with bootstrap intervals.
 
-python -m training.evaluate --model models/demo --captions captions_val.json --images val/ --json scores.json
+python -m training.evaluate --model models/demo --model mine.pt --data coco:captions_val.json:val --json scores.json
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 
@@ -19,13 +19,20 @@ from common.engine import Precision
 from common.settings import Settings
 from common.student import load_student
 from common.student.errors import StudentError
+from training import formats
 from training.captioning import caption_pictures
 from training.constant import best_constant
-from training.data import DataError, Picture, limited, read_coco
-from training.metrics import TOKENIZER, score
+from training.metrics import TOKENIZER, conditions, java, measures
+from training.metrics.bootstrap import CONFIDENCE, Estimate, Resampled, resample
+from training.metrics.tokens import tokenize
+from training.pictures import DataError, Picture, limited, warn_of_overlap
 
-COLUMNS = ("cider", "bleu_4", "meteor_nltk", "rouge_l", "bleu_1", "bleu_2", "bleu_3")
-#: Drawn when --limit leaves out some of the pictures.
+#: In the table's order; those that need Java are left out of it when no model has them.
+COLUMNS = ("cider", "meteor", "spice", "bleu_4", "meteor_nltk", "rouge_l", "bleu_1", "bleu_2", "bleu_3")
+NEED_JAVA = ("meteor", "spice")
+#: Java's own tokenizer, as coco-caption uses it.
+PTB = "ptb"
+#: Drawn when --limit leaves out some of the pictures, and by the bootstrap.
 SEED = 0
 
 
@@ -34,8 +41,8 @@ class Row:
     """One model's result."""
 
     name: str
-    metrics: Mapping[str, float | None]
     captions: Mapping[int, str]
+    scores: Resampled
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -45,50 +52,68 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m training.evaluate", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--model", action="append", default=[], help="demo, a .pt, a folder or a hub id; repeatable")
-    parser.add_argument("--captions", type=Path, nargs="+", required=True, help="COCO caption files")
-    parser.add_argument("--images", type=Path, nargs="+", required=True, help="folder or .tar for each caption file")
+    formats.add_flags(parser)
+    parser.add_argument("--train-data", nargs="+", default=[], help="data sets trained on: warns of pictures in both")
     parser.add_argument("--constant", type=Path, nargs="+", help="caption files to find the best constant caption in")
     parser.add_argument("--limit", type=int, default=0, help="pictures scored; 0 for all")
     parser.add_argument("--beams", type=int, default=settings.beams, help="beams of the search")
     parser.add_argument("--max-length", type=int, default=settings.max_length, help="longest caption, in tokens")
     parser.add_argument("--precision", choices=get_args(Precision), default="fp32", help="arithmetic of the models")
     parser.add_argument("--batch-size", type=int, default=32, help="pictures captioned at once")
-    parser.add_argument("--json", type=Path, help="file for settings, metrics and every caption")
+    parser.add_argument("--tokenizer", choices=(TOKENIZER, PTB), default=TOKENIZER, help="ptb: Java's own, extra coco")
+    parser.add_argument("--resamples", type=int, default=1000, help="draws of the bootstrap")
+    parser.add_argument("--json", type=Path, help="file for settings, metrics, intervals and every caption")
     chosen = parser.parse_args(arguments)
-    if len(chosen.captions) != len(chosen.images):
-        parser.error("Give as many --images as --captions.")
+    if not chosen.model and not chosen.constant:
+        parser.error("--model is needed: demo, a .pt, a folder or a hub id.")
+    if chosen.tokenizer == PTB and java.programs() is None:
+        parser.exit(1, "Java's tokenizer is not to be had here; leave out --tokenizer.\n")
 
     try:
-        pictures = limited(read_coco(chosen.captions, chosen.images), chosen.limit, SEED)
-        rows = [constant_row(chosen.constant, pictures)] if chosen.constant else []
-        rows += [model_row(source, pictures, settings, chosen) for source in chosen.model]
+        data = formats.sources(chosen.data, chosen.captions, chosen.images)
+        pictures = limited(formats.read(data), chosen.limit, SEED)
+        if chosen.train_data:
+            warn_of_overlap(formats.read(chosen.train_data), pictures)
+        captions = {source: captions_of(source, pictures, settings, chosen) for source in chosen.model}
     except (StudentError, DataError) as error:
         parser.exit(1, f"{error}\n")
+    scored = [picture for picture in pictures if all(picture.id in said for said in captions.values())]
+    if not scored:
+        parser.exit(1, "None of the pictures can be read.\n")
+    if chosen.constant:
+        constant = best_constant(chosen.constant)
+        captions[f'constant: "{constant}"'] = dict.fromkeys((picture.id for picture in scored), constant)
+    rows = [row(name, said, scored, chosen.tokenizer, chosen.resamples) for name, said in captions.items()]
     print(table(rows))
+    print(conditions(len(scored), data, chosen.beams, chosen.max_length, chosen.tokenizer) + f", {chosen.precision}.")
     print(
-        f"{len(pictures)} pictures, beams {chosen.beams}, longest caption {chosen.max_length} tokens, "
-        f"{chosen.precision}, tokenizer {TOKENIZER}"
+        f"In brackets {CONFIDENCE:.0%} of {chosen.resamples} resamples of the pictures (bootstrap, seed {SEED}); CIDEr "
+        "keeps the document frequencies of them all."
     )
     if chosen.json:
-        content = {
-            "pictures": len(pictures),
+        about = {
+            "pictures": len(scored),
+            "data": data,
             "beams": chosen.beams,
             "max_length": chosen.max_length,
             "precision": chosen.precision,
-            "tokenizer": TOKENIZER,
-            "captions_from": [str(path) for path in chosen.captions],
-            "models": {row.name: {"metrics": dict(row.metrics), "captions": dict(row.captions)} for row in rows},
+            "tokenizer": chosen.tokenizer,
+            "resamples": chosen.resamples,
+            "confidence": CONFIDENCE,
         }
+        content = about | {"models": {each.name: as_json(each, rows[0]) for each in rows}}
         chosen.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def model_row(source: str, pictures: list[Picture], settings: Settings, chosen: argparse.Namespace) -> Row:
-    """The captions and scores of one model."""
+def captions_of(
+    source: str, pictures: Sequence[Picture], settings: Settings, chosen: argparse.Namespace
+) -> dict[int, str]:
+    """What one model says."""
     student = load_student(
         source, processor=settings.processor, text_heads=settings.text_heads, vision_heads=settings.vision_heads
     )
     student.model.to("cuda" if torch.cuda.is_available() else "cpu")
-    captions = caption_pictures(
+    return caption_pictures(
         student.model,
         student.tokenizer,
         pictures,
@@ -97,30 +122,63 @@ def model_row(source: str, pictures: list[Picture], settings: Settings, chosen: 
         batch_size=chosen.batch_size,
         precision=chosen.precision,
     )
-    return scored(source, captions, pictures)
 
 
-def constant_row(caption_files: list[Path], pictures: list[Picture]) -> Row:
-    """The best that one sentence for all pictures can do, found on other pictures' captions."""
-    caption = best_constant(caption_files)
-    return scored(f'constant: "{caption}"', {picture.id: caption for picture in pictures}, pictures)
+def row(name: str, captions: Mapping[int, str], pictures: Sequence[Picture], tokenizer: str, resamples: int) -> Row:
+    """A model's captions, scored."""
+    texts = [captions[picture.id] for picture in pictures]
+    words = in_words([*texts, *(text for picture in pictures for text in picture.captions)], tokenizer)
+    rest = iter(words[len(texts) :])
+    truths = [[next(rest) for _ in picture.captions] for picture in pictures]
+    hypotheses = words[: len(texts)]
+    scored = [*measures(hypotheses, truths), *java.measures(hypotheses, truths)]
+    return Row(name, captions, resample(scored, resamples, SEED))
 
 
-def scored(name: str, captions: Mapping[int, str], pictures: list[Picture]) -> Row:
-    return Row(name, score(captions, {picture.id: picture.captions for picture in pictures}), captions)
+def in_words(captions: Sequence[str], tokenizer: str) -> list[list[str]]:
+    """The captions, cut by the tokenizer of that name."""
+    folder = java.programs() if tokenizer == PTB else None
+    return java.tokenize(folder, captions) if folder else [tokenize(caption) for caption in captions]
 
 
-def table(rows: list[Row]) -> str:
-    """The rows as a Markdown table."""
+def table(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table; after each but the first, its difference to the first."""
+    columns = [name for name in COLUMNS if name not in NEED_JAVA or any(name in row.scores.totals for row in rows)]
     lines = [
-        f"| model | {' | '.join(COLUMNS)} | different captions |",
-        f"| --- | {' | '.join('---:' for _ in COLUMNS)} | ---: |",
+        f"| model | {' | '.join(columns)} | different captions |",
+        f"| --- | {' | '.join('---:' for _ in columns)} | ---: |",
     ]
     for row in rows:
-        values = (row.metrics[column] for column in COLUMNS)
-        cells = ("n/a" if value is None else f"{value:.4f}" for value in values)
+        cells = (shown(row.scores.estimate(name)) if name in row.scores.totals else "n/a" for name in columns)
         lines.append(f"| {row.name} | {' | '.join(cells)} | {len(set(row.captions.values()))} |")
+        if row is not rows[0]:
+            cells = (shown(found, "+") if (found := difference(row, rows[0], name)) else "n/a" for name in columns)
+            lines.append(f"| … minus {rows[0].name} | {' | '.join(cells)} | |")
     return "\n".join(lines)
+
+
+def difference(row: Row, first: Row, name: str) -> Estimate | None:
+    """How much better the row is; None when either lacks the metric."""
+    both = name in row.scores.totals and name in first.scores.totals
+    return row.scores.minus(first.scores, name) if both else None
+
+
+def shown(estimate: Estimate, sign: str = "") -> str:
+    """A value with its interval."""
+    return f"{estimate.value:{sign}.4f} ({estimate.low:{sign}.3f} … {estimate.high:{sign}.3f})"
+
+
+def as_json(row: Row, first: Row) -> dict[str, Any]:
+    """A row in plain values."""
+    names = [name for name in COLUMNS if name in row.scores.totals]
+    estimates = {name: row.scores.estimate(name) for name in names}
+    differences = {name: found for name in names if row is not first and (found := difference(row, first, name))}
+    return {
+        "metrics": {name: row.scores.totals.get(name) for name in COLUMNS if name in names or name not in NEED_JAVA},
+        "intervals": {name: [each.low, each.high] for name, each in estimates.items()},
+        "minus_first": {name: [each.value, each.low, each.high] for name, each in differences.items()},
+        "captions": dict(row.captions),
+    }
 
 
 if __name__ == "__main__":

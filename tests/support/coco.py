@@ -7,6 +7,8 @@ import tarfile
 from pathlib import Path
 
 from tests.support.pictures import numbered
+from training import formats
+from training.pictures import Picture
 
 WORDS = ("red", "green", "blue", "yellow")
 
@@ -34,3 +36,8 @@ def packed(images: Path) -> Path:
     with tarfile.open(path, "w") as tar:
         tar.add(images, arcname="images")
     return path
+
+
+def read_coco(captions: Path, images: Path) -> list[Picture]:
+    """What `write_coco` wrote, read."""
+    return formats.read([f"coco:{captions}:{images}"])

@@ -7,12 +7,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import fakeredis
 import pytest
 
 from common.problems import KINDS
 from common.settings import PROJECT_ROOT, Settings
+from training import distill, evaluate, export, prepare, report
 from training.config import Config
 from web import create_app
 
@@ -87,6 +89,19 @@ def test_a_command_and_its_flags_stand_in_the_readme(command: str) -> None:
     assert f"captiond {command}" in guides
     for flag in set(re.findall(r"--[a-z-]+", help_text)) - {"--help"}:
         assert flag in guides, flag
+
+
+@pytest.mark.parametrize("module", [distill, evaluate, export, prepare, report], ids=lambda module: module.__name__)
+def test_a_training_command_and_its_flags_stand_in_the_training_guide(
+    module: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        module.main(["--help"])
+
+    guide = text("docs/training.md")
+    assert f"python -m {module.__name__}" in guide
+    for flag in set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}:
+        assert flag in guide or flag.replace("--no-", "--") in guide, flag
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in (PROJECT_ROOT / "script").iterdir()))

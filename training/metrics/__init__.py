@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
-from training.metrics.bleu import bleu
-from training.metrics.cider import cider
-from training.metrics.meteor import meteor
-from training.metrics.rouge import rouge_l
+from training.metrics.bleu import bleu_measure
+from training.metrics.cider import cider_each
+from training.metrics.measure import Measure, mean
+from training.metrics.meteor import meteor_each
+from training.metrics.rouge import rouge_l_each
 from training.metrics.tokens import tokenize
 
 Id = TypeVar("Id", bound=Hashable)
 
 #: Named in every result, as scores by another tokenizer cannot be compared.
 TOKENIZER = "ptb-like"
+
+
+def conditions(pictures: int, data: Sequence[str], beams: int, max_length: int, tokenizer: str = TOKENIZER) -> str:
+    """What scores were measured on and how, without which they mean nothing."""
+    return (
+        f"{pictures} pictures of {' '.join(data)}, beams {beams}, longest caption {max_length} tokens, "
+        f"tokenizer {tokenizer}"
+    )
 
 
 def score(candidates: Mapping[Id, str], references: Mapping[Id, Sequence[str]]) -> dict[str, float | None]:
@@ -25,9 +34,20 @@ def score(candidates: Mapping[Id, str], references: Mapping[Id, Sequence[str]]) 
     """
     hypotheses = [tokenize(candidate) for candidate in candidates.values()]
     truths = [[tokenize(reference) for reference in references[picture]] for picture in candidates]
-    return {
-        **{f"bleu_{n}": value for n, value in enumerate(bleu(hypotheses, truths), start=1)},
-        "rouge_l": rouge_l(hypotheses, truths),
-        "meteor_nltk": meteor(hypotheses, truths),
-        "cider": cider(hypotheses, truths),
-    }
+    scores: dict[str, float | None] = {"meteor_nltk": None}
+    for measure in measures(hypotheses, truths):
+        scores |= measure.total()
+    return scores
+
+
+def measures(hypotheses: Sequence[Sequence[str]], truths: Sequence[Sequence[Sequence[str]]]) -> list[Measure]:
+    """Every metric that needs no Java, of captions that are cut into words. CIDEr's document frequencies are those of
+    all the references given, in every resample too.
+    """
+    meteors = meteor_each(hypotheses, truths)
+    return [
+        bleu_measure(hypotheses, truths),
+        mean("rouge_l", rouge_l_each(hypotheses, truths)),
+        mean("cider", cider_each(hypotheses, truths)),
+        *([mean("meteor_nltk", meteors)] if meteors is not None else []),
+    ]

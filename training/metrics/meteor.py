@@ -1,4 +1,5 @@
-"""METEOR as NLTK computes it: the 2007 paper's, not METEOR 1.5, hence reported as `meteor_nltk`."""
+"""METEOR as NLTK computes it: the 2007 paper's, not METEOR 1.5, hence reported as `meteor_nltk`; coco-caption's
+is in `java`."""
 
 from __future__ import annotations
 
@@ -12,12 +13,13 @@ from nltk.translate.meteor_score import meteor_score
 log = logging.getLogger(__name__)
 
 
-def meteor(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]) -> float | None:
-    """Mean over the captions of the best score over the references; None without WordNet."""
+def meteor_each(
+    hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
+) -> list[float] | None:
+    """The best score over the references of each caption; None without WordNet."""
     if not wordnet_installed():
         return None
-    scores = [meteor_score(group, hypothesis) for group, hypothesis in zip(references, hypotheses, strict=True)]
-    return sum(scores) / len(scores) if scores else 0.0
+    return [meteor_score(group, hypothesis) for group, hypothesis in zip(references, hypotheses, strict=True)]
 
 
 @cache

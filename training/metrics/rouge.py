@@ -20,10 +20,9 @@ class _Words:
 _scorer = RougeScorer(["rougeL"], tokenizer=_Words())
 
 
-def rouge_l(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]) -> float:
-    """Mean ROUGE-L over the captions."""
-    scores = [_one(hypothesis, group) for hypothesis, group in zip(hypotheses, references, strict=True)]
-    return sum(scores) / len(scores) if scores else 0.0
+def rouge_l_each(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]) -> list[float]:
+    """ROUGE-L of each caption; their mean is the corpus's."""
+    return [_one(hypothesis, group) for hypothesis, group in zip(hypotheses, references, strict=True)]
 
 
 def _one(hypothesis: Sequence[str], references: Sequence[Sequence[str]]) -> float:

@@ -11,18 +11,13 @@ from transformers import BlipForConditionalGeneration
 from benchmarks.reference import generate
 from common.engine import Caption, Engine, Search
 from common.pixels import to_pixels
-from common.student import Student, build, load_student, small_config
+from common.student import Student, build, small_config
 from tests.support.models import tiny_model, tiny_tokenizer
 from tests.support.pictures import drawing
 
 COLOURS = ("red", "seagreen", "gold", "navy", "white", "black", "orchid")
 #: What scores may differ by: sums in another order.
 NOISE = 1e-4
-
-
-@pytest.fixture(scope="module")
-def demo() -> Student:
-    return load_student("demo", processor="unused")
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,11 @@ from common.engine import precision as module
 from common.engine.attention import fused, in_bf16
 from common.engine.int8 import CANDIDATES, available, int8, vocabulary
 from common.pixels import to_pixels
-from common.student import Student, load_student
+from common.student import Student
 from tests.support.pictures import drawing
 from tests.unit.common.test_engine import COLOURS
 
 needs_int8 = pytest.mark.skipif(not available(), reason="this build of torch has no int8 kernels")
-
-
-@pytest.fixture(scope="module")
-def demo() -> Student:
-    return load_student("demo", processor="unused")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from training.config import Config, parse
 
-DATA = ["--captions", "c.json", "--images", "i"]
+DATA = ["--data", "coco:c.json:i"]
 
 
 def test_the_defaults_are_the_seed_recipe() -> None:
@@ -31,7 +31,24 @@ def test_flags_reach_their_fields() -> None:
     config = parse([*DATA, "--teacher", "none", "--alpha", "1", "--augment", "--epochs", "3", "--limit", "200"])
 
     assert (config.teacher, config.alpha, config.augment, config.epochs, config.limit) == ("none", 1.0, True, 3, 200)
-    assert config.captions == (Path("c.json"),)
+    assert config.data == ("coco:c.json:i",)
+
+
+def test_data_may_be_named_again_and_again_and_in_coco_s_own_words() -> None:
+    config = parse(
+        [*DATA, "--data", "jsonl:a", "wds:b", "--captions", "d.json", "--images", "e", "--val-data", "wds:f"]
+    )
+
+    assert config.train_sources == ("coco:c.json:i", "jsonl:a", "wds:b", "coco:d.json:e")
+    assert config.val_sources == ("wds:f",)
+    assert parse(DATA).val_sources == ()
+
+
+def test_what_a_checkpoint_keeps_is_the_configuration_again() -> None:
+    config = parse([*DATA, "--val-captions", "v.json", "--val-images", "v", "--lr", "0.5"])
+
+    assert Config.from_dict(config.as_dict()) == config
+    assert Config.from_dict({"captions": ["c.json"], "images": ["i"], "gone": 1}).captions == (Path("c.json"),)
 
 
 def test_a_configuration_is_plain_values_that_can_be_saved() -> None:
@@ -41,7 +58,7 @@ def test_a_configuration_is_plain_values_that_can_be_saved() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "--captions and --images are needed"),
+        ([], "--data is needed: coco:J:D"),
         (["--captions", "c.json", "d.json", "--images", "i"], "as many --images as --captions"),
         ([*DATA, "--teacher", "none"], "use --alpha 1"),
         ([*DATA, "--alpha", "1.5"], "between 0 and 1"),

@@ -1,17 +1,20 @@
-"""COCO's layout is read as it is, and a sample depends on seed, epoch and index only."""
+"""A sample depends on seed, epoch and index only, whatever cannot be read and whoever reads it."""
 
 from __future__ import annotations
 
-import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from torch.utils.data import DataLoader
 
-from tests.support.coco import packed, write_coco
+from tests.support.coco import read_coco, write_coco
 from tests.support.models import tiny_tokenizer
-from training.data import Collate, DataError, ImageCaptionDataset, ImageSource, limited, read_coco, split
+from training.data import Collate, ImageCaptionDataset, Sample
+from training.pictures import DataError
 
 
 @pytest.fixture
@@ -20,88 +23,7 @@ def coco(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def dataset(coco: tuple[Path, Path], **options: object) -> ImageCaptionDataset:
-    return ImageCaptionDataset(read_coco([coco[0]], [coco[1]]), tiny_tokenizer(), 32, **options)  # type: ignore[arg-type]
-
-
-class TestReading:
-    def test_each_picture_comes_with_its_captions(self, coco: tuple[Path, Path]) -> None:
-        pictures = read_coco([coco[0]], [coco[1]])
-
-        assert [picture.id for picture in pictures] == list(range(100, 108))
-        assert pictures[0].captions == ("A red ball lies on field a.", "A red ball lies on field b.")
-
-    def test_a_tar_holds_the_same_pictures_as_its_folder(self, coco: tuple[Path, Path]) -> None:
-        folder, tar = ImageSource(coco[1]), ImageSource(packed(coco[1]))
-
-        for path in coco[1].iterdir():
-            assert tar.read(path.name) == folder.read(path.name)
-
-    def test_several_sets_follow_one_another(self, tmp_path: Path) -> None:
-        first, second = write_coco(tmp_path / "a", 2), write_coco(tmp_path / "b", 3, first_id=900)
-
-        pictures = read_coco([first[0], second[0]], [first[1], second[1]])
-
-        assert [picture.id for picture in pictures] == [100, 101, 900, 901, 902]
-
-    def test_a_picture_without_a_caption_is_left_out(self, coco: tuple[Path, Path]) -> None:
-        listing = json.loads(coco[0].read_text())
-        listing["annotations"] = listing["annotations"][2:]
-        coco[0].write_text(json.dumps(listing))
-
-        assert len(read_coco([coco[0]], [coco[1]])) == 7
-
-
-class TestErrors:
-    def test_two_sets_with_the_same_ids_are_refused(self, tmp_path: Path) -> None:
-        first, second = write_coco(tmp_path / "a", 2), write_coco(tmp_path / "b", 2)
-
-        with pytest.raises(DataError, match="numbers its pictures"):
-            read_coco([first[0], second[0]], [first[1], second[1]])
-
-    def test_a_missing_caption_file_is_named(self, coco: tuple[Path, Path]) -> None:
-        with pytest.raises(DataError, match=r"no caption file .*nowhere\.json"):
-            read_coco([coco[0].with_name("nowhere.json")], [coco[1]])
-
-    @pytest.mark.parametrize("content", ["{", "[]", '{"images": []}', '{"images": [{}], "annotations": [{}]}'])
-    def test_another_kind_of_file_is_refused(self, coco: tuple[Path, Path], content: str) -> None:
-        coco[0].write_text(content)
-
-        with pytest.raises(DataError, match="COCO's layout"):
-            read_coco([coco[0]], [coco[1]])
-
-    def test_pictures_that_are_nowhere_are_said(self, coco: tuple[Path, Path]) -> None:
-        with pytest.raises(DataError, match="neither a folder nor a tar"):
-            read_coco([coco[0]], [coco[1] / "nowhere"])
-
-    def test_a_file_that_is_no_tar_is_refused(self, coco: tuple[Path, Path]) -> None:
-        with pytest.raises(DataError, match="no uncompressed tar"):
-            read_coco([coco[0]], [coco[0]])
-
-    @pytest.mark.parametrize("pack", [False, True])
-    def test_a_picture_that_is_missing_is_named(self, coco: tuple[Path, Path], pack: bool) -> None:
-        source = ImageSource(packed(coco[1]) if pack else coco[1])
-
-        with pytest.raises(DataError, match=r"no picture lost\.jpg"):
-            source.read("lost.jpg")
-
-
-class TestChoosing:
-    def test_the_split_is_by_picture_seeded_and_whole(self, coco: tuple[Path, Path]) -> None:
-        pictures = read_coco([coco[0]], [coco[1]])
-
-        train, val = split(pictures, 0.75, seed=3)
-
-        assert (len(train), len(val)) == (6, 2)
-        assert {picture.id for picture in train + val} == {picture.id for picture in pictures}
-        assert split(pictures, 0.75, seed=3) == (train, val)
-        assert split(pictures, 0.75, seed=4) != (train, val)
-
-    def test_a_limit_draws_with_the_seed(self, coco: tuple[Path, Path]) -> None:
-        pictures = read_coco([coco[0]], [coco[1]])
-
-        assert len(limited(pictures, 3, seed=1)) == 3
-        assert limited(pictures, 3, seed=1) == limited(pictures, 3, seed=1)
-        assert limited(pictures, 0, seed=1) == limited(pictures, 99, seed=1) == pictures
+    return ImageCaptionDataset(read_coco(*coco), tiny_tokenizer(), 32, **options)  # type: ignore[arg-type]
 
 
 class TestSamples:
@@ -153,6 +75,48 @@ class TestSamples:
         assert 0 < flips() < 12
         path.write_text(path.read_text().replace("lies on", "lies left of"))
         assert flips() == 0
+
+
+class TestUnreadable:
+    @pytest.fixture
+    def damaged(self, coco: tuple[Path, Path]) -> tuple[Path, Path]:
+        """Of 8 pictures the last is torn."""
+        path = sorted(coco[1].iterdir())[-1]
+        path.write_bytes(path.read_bytes()[:300])
+        return coco
+
+    @pytest.fixture
+    def log_file(self, tmp_path: Path) -> Iterator[Path]:
+        """The log of this process and of the loader's, which no fixture of pytest sees."""
+        handler = logging.FileHandler(tmp_path / "log")
+        logging.getLogger("training.data").addHandler(handler)
+        yield tmp_path / "log"
+        logging.getLogger("training.data").removeHandler(handler)
+        handler.close()
+
+    def test_the_next_picture_takes_the_place_with_its_own_captions(self, damaged: tuple[Path, Path]) -> None:
+        data = dataset(damaged)
+
+        assert np.array_equal(data[7].pixels, data[0].pixels)
+        assert data[7].captions == data[0].captions
+
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_it_is_named_once_whoever_meets_it_and_however_often(
+        self, damaged: tuple[Path, Path], workers: int, log_file: Path
+    ) -> None:
+        loader: DataLoader[Sample] = DataLoader(dataset(damaged), num_workers=workers, collate_fn=Collate(0))
+
+        batches = [batch.pixels for _ in range(3) for batch in loader]
+
+        assert len(batches) == 24
+        assert log_file.read_text().count("000000000107.jpg") == 1
+
+    def test_pictures_that_are_all_unreadable_end_the_run(self, coco: tuple[Path, Path]) -> None:
+        for path in coco[1].iterdir():
+            path.unlink()
+
+        with pytest.raises(DataError, match=r"8 pictures in a row cannot be read, from 000000000102\.jpg"):
+            dataset(coco)[2]
 
 
 class TestCollate:

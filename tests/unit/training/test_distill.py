@@ -25,8 +25,7 @@ class Run:
         tiny_tokenizer().save_pretrained(folder / "tokenizer")
         self.folder = folder
         self._flags: dict[str, Any] = {
-            "captions": captions,
-            "images": images,
+            "data": f"coco:{captions}:{images}",
             "student": folder / "shape.json",
             "tokenizer": folder / "tokenizer",
             "teacher": "none",
@@ -46,7 +45,7 @@ class Run:
         arguments = [
             word
             for name, value in given.items()
-            for word in ([f"--{name}"] if value is True else [f"--{name}", str(value)])
+            for word in ([f"--{name}"] if value is True else [f"--{name}", str(value)] if value != [] else [])
         ]
         distill.main([*arguments, "--checkpoints", str(folder)])
         return folder
@@ -70,6 +69,10 @@ class TestEpochs:
         assert sorted(path.name for path in folder.glob("*.pt")) == ["student_epoch1.pt", "student_epoch2.pt"]
         entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert [entry["epoch"] for entry in entries] == [1, 2]
+        assert entries[0]["measured"] == (
+            f"2 pictures of 20% of coco:{run.folder / 'captions.json'}:{run.folder / 'images'}, beams 1, "
+            "longest caption 8 tokens, tokenizer ptb-like"
+        )
         assert entries[0].keys() >= {"bleu_1", "bleu_4", "rouge_l", "meteor_nltk", "cider", "cross_entropy", "kl"}
         samples = [record.message for record in caplog.records if record.message.startswith(("1: ", "2: "))]
         assert len(samples) == 4  # two validation pictures, two epochs
@@ -89,6 +92,40 @@ class TestEpochs:
         loaded, saved = student.model.state_dict(), weights(folder / "student_epoch1.pt")
         assert all(torch.equal(loaded[name], saved[name]) for name in saved)
         assert (student.image_size, len(student.tokenizer)) == (32, len(tiny_tokenizer()))
+
+
+class TestData:
+    def test_captions_and_images_name_the_same_set_as_data_does(self, run: Run) -> None:
+        named = run.go("named", epochs=1)
+        paired = run.go(
+            "paired", epochs=1, data=[], captions=run.folder / "captions.json", images=run.folder / "images"
+        )
+
+        expected, found = (weights(folder / "student_epoch1.pt") for folder in (named, paired))
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+    def test_validation_pictures_of_their_own_are_compared_with_the_training_s(
+        self, run: Run, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        captions, images = write_coco(run.folder / "val", 3, first_id=109)
+
+        folder = run.go(epochs=1, val_data=f"coco:{captions}:{images}")
+
+        assert "1 of the 3 pictures that are scored are trained on as well (000000000109.jpg)" in caplog.text
+        assert json.loads((folder / "metrics.jsonl").read_text())["measured"].startswith(
+            f"3 pictures of coco:{captions}"
+        )
+
+    def test_a_torn_picture_costs_itself_only_and_a_resume_stays_exact(self, run: Run) -> None:
+        for number in (102, 105, 107):
+            (run.folder / "images" / f"{number:012d}.jpg").write_bytes(b"torn")
+
+        whole = run.go("whole", epochs=2, augment=True)
+        run.go("parts", epochs=1, augment=True)
+        parts = run.go("parts", epochs=2, augment=True, num_workers=2)
+
+        expected, found = (weights(folder / "student_epoch2.pt") for folder in (whole, parts))
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 class TestResume:
@@ -199,4 +236,4 @@ class TestRate:
 
 def test_data_that_is_not_there_ends_the_run_in_a_sentence(run: Run) -> None:
     with pytest.raises(SystemExit, match="no caption file"):
-        run.go(captions=run.folder / "nowhere.json")
+        run.go(data=f"coco:{run.folder / 'nowhere.json'}:{run.folder}")

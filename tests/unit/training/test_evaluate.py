@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,18 @@ from tests.support.coco import write_coco
 from tests.support.models import tiny_model, tiny_tokenizer
 from training import evaluate, export
 from training.constant import best_constant
+from training.metrics import java
 
 
 @pytest.fixture
 def coco(tmp_path: Path) -> list[str]:
     captions, images = write_coco(tmp_path)
-    return ["--captions", str(captions), "--images", str(images)]
+    return ["--data", f"coco:{captions}:{images}"]
+
+
+@pytest.fixture
+def captions(tmp_path: Path) -> str:
+    return str(tmp_path / "captions.json")
 
 
 @pytest.fixture
@@ -29,26 +36,78 @@ def model(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Java takes seconds to start; what it gives is tested with its module."""
+    monkeypatch.setattr(java, "programs", lambda: None)
+
+
 class TestEvaluate:
-    def test_the_table_has_a_row_for_each_model(
-        self, coco: list[str], model: Path, capsys: pytest.CaptureFixture[str]
+    def test_the_table_has_a_row_for_each_model_and_its_difference_to_the_first(
+        self, coco: list[str], captions: str, model: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        evaluate.main([*coco, "--model", str(model), "--constant", coco[1], "--beams", "1", "--max-length", "8"])
+        evaluate.main([*coco, "--model", str(model), "--constant", captions, "--beams", "1", "--max-length", "8"])
 
         lines = capsys.readouterr().out.splitlines()
         assert lines[0].startswith("| model | cider | bleu_4 |")
-        assert lines[2].startswith('| constant: "a')
-        assert lines[3].startswith(f"| {model} |")
-        assert lines[4] == "8 pictures, beams 1, longest caption 8 tokens, fp32, tokenizer ptb-like"
+        assert re.match(rf"\| {model} \| \d\.\d{{4}} \(\d\.\d{{3}} … \d\.\d{{3}}\) \|", lines[2])
+        assert lines[3].startswith('| constant: "a')
+        assert re.match(rf"\| … minus {model} \| \+\d\.\d{{4}} \(\+\d\.\d{{3}} … \+\d\.\d{{3}}\) \|", lines[4])
+        assert lines[5] == f"8 pictures of {coco[1]}, beams 1, longest caption 8 tokens, tokenizer ptb-like, fp32."
+        assert lines[6].startswith("In brackets 95% of 1000 resamples of the pictures (bootstrap, seed 0)")
 
-    def test_the_file_holds_every_caption(self, coco: list[str], model: Path, tmp_path: Path) -> None:
+    def test_the_file_holds_every_caption_and_interval(
+        self, coco: list[str], captions: str, model: Path, tmp_path: Path
+    ) -> None:
         out = tmp_path / "scores.json"
 
-        evaluate.main([*coco, "--model", str(model), "--limit", "3", "--max-length", "8", "--json", str(out)])
+        evaluate.main([*coco, "--model", str(model), "--constant", captions, "--limit", "3", "--json", str(out)])
 
         content = json.loads(out.read_text())
-        assert content["pictures"] == len(content["models"][str(model)]["captions"]) == 3
-        assert content["models"][str(model)]["metrics"].keys() >= {"cider", "bleu_4", "meteor_nltk", "rouge_l"}
+        first, second = content["models"].values()
+        assert content["pictures"] == len(first["captions"]) == 3
+        assert content["data"] == [coco[1]]
+        assert first["metrics"].keys() == {"cider", "meteor_nltk", "rouge_l"} | {f"bleu_{n}" for n in range(1, 5)}
+        low, high = first["intervals"]["bleu_1"]
+        assert low <= first["metrics"]["bleu_1"] <= high
+        assert second["minus_first"]["bleu_1"][0] == pytest.approx(
+            second["metrics"]["bleu_1"] - first["metrics"]["bleu_1"]
+        )
+
+    def test_a_picture_that_cannot_be_read_counts_for_no_model(
+        self, coco: list[str], captions: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        torn = next((tmp_path / "images").iterdir())
+        torn.write_bytes(torn.read_bytes()[:300])
+
+        evaluate.main([*coco, "--model", str(model), "--constant", captions, "--beams", "1", "--max-length", "8"])
+
+        assert "\n7 pictures of" in capsys.readouterr().out
+
+    def test_pictures_that_were_trained_on_are_warned_of(
+        self, coco: list[str], model: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        evaluate.main(
+            [*coco, "--train-data", coco[1], "--model", str(model), "--limit", "3", "--beams", "1", "--max-length", "4"]
+        )
+
+        assert "3 of the 3 pictures that are scored are trained on as well" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("flags", "words"),
+        [
+            ([], "--model is needed"),
+            (["--model", "demo", "--tokenizer", "ptb"], "Java's tokenizer is not to be had here"),
+            (["--model", "demo", "--captions", "x.json"], "as many --images as --captions"),
+        ],
+    )
+    def test_nonsense_is_refused(
+        self, coco: list[str], flags: list[str], words: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit):
+            evaluate.main([*coco, *flags])
+
+        assert words in capsys.readouterr().err
 
     def test_a_model_that_is_nowhere_is_said(self, coco: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
@@ -58,8 +117,8 @@ class TestEvaluate:
 
 
 class TestConstant:
-    def test_it_is_what_most_pictures_have_in_common(self, coco: list[str]) -> None:
-        assert "ball lies on field" in best_constant([Path(coco[1])])
+    def test_it_is_what_most_pictures_have_in_common(self, coco: list[str], captions: str) -> None:
+        assert "ball lies on field" in best_constant([Path(captions)])
 
 
 class TestExport:

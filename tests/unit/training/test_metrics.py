@@ -10,7 +10,7 @@ from training.metrics import score
 from training.metrics.bleu import bleu
 from training.metrics.cider import cider, cider_each
 from training.metrics.meteor import wordnet_installed
-from training.metrics.rouge import rouge_l
+from training.metrics.rouge import rouge_l_each
 from training.metrics.tokens import tokenize
 
 #: The example that nlg-eval (Sharma et al. 2017) publishes with the values of coco-caption.
@@ -46,6 +46,33 @@ class TestPublishedExample:
     @needs_wordnet
     def test_meteor_is_nltk_s(self) -> None:
         assert score(HYPOTHESES, REFERENCES)["meteor_nltk"] == pytest.approx(0.4817, abs=1e-4)
+
+
+class TestPublishedUnitTests:
+    """What nlg-eval's own tests hold coco-caption's metrics to (nlgeval/tests/test_nlgeval.py)."""
+
+    #: BLEU-1..4 of a word too many, and the same again in letters beyond ASCII.
+    GOOD = (0.799999, 0.632455, 0.5108729, 0.0000903602)
+    FRENCH = (0.799999, 0.632455, 0.0000051, 0.0)
+
+    @pytest.mark.parametrize(
+        ("hypothesis", "references", "bleus"),
+        [
+            ("this is a good test", ("this is a test", "this is also a test"), GOOD),
+            ("Le test est en français.", ("Test en français.", "Le test en français."), FRENCH),
+        ],
+    )
+    def test_one_caption(self, hypothesis: str, references: tuple[str, ...], bleus: tuple[float, ...]) -> None:
+        found = score({1: hypothesis}, {1: references})
+
+        assert [found[f"bleu_{n}"] for n in range(1, 5)] == pytest.approx(bleus, abs=1e-5)
+        assert found["rouge_l"] == pytest.approx(0.9070631, abs=1e-5)
+        assert found["cider"] == 0.0
+
+    def test_a_caption_that_is_its_reference_in_another_script(self) -> None:
+        found = score({1: "テスト"}, {1: ["テスト"]})
+
+        assert (found["bleu_1"], found["rouge_l"], found["cider"]) == pytest.approx((1.0, 1.0, 0.0), abs=1e-5)
 
 
 class TestMeteor:
@@ -84,12 +111,12 @@ class TestBleu:
 
 class TestRouge:
     def test_it_weighs_recall_above_precision(self) -> None:
-        found = rouge_l([["a", "b"]], [[["a", "b", "c", "d"]]])
+        found = rouge_l_each([["a", "b"]], [[["a", "b", "c", "d"]]])
 
-        assert found == pytest.approx((1 + 1.44) * 1.0 * 0.5 / (0.5 + 1.44 * 1.0))
+        assert found[0] == pytest.approx((1 + 1.44) * 1.0 * 0.5 / (0.5 + 1.44 * 1.0))
 
     def test_nothing_in_common_is_zero(self) -> None:
-        assert rouge_l([["x"]], [["y"]]) == 0.0
+        assert rouge_l_each([["x"]], [["y"]]) == [0.0]
 
 
 class TestCider:
@@ -111,6 +138,8 @@ class TestTokens:
             ("A dog, running.", ["a", "dog", "running"]),
             ("The man's t-shirt isn't red!", ["the", "man", "'s", "t-shirt", "is", "n't", "red"]),
             ("A sign (white) reads 1,000.50", ["a", "sign", "white", "reads", "1,000.50"]),
+            ('"Stop" at 5:50', ["stop", "at", "5:50"]),
+            ("red,white and cannot", ["red", "white", "and", "can", "not"]),
             ("", []),
         ],
     )

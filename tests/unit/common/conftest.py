@@ -1,0 +1,12 @@
+"""The bundled student, loaded once."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.student import Student, load_student
+
+
+@pytest.fixture(scope="session")
+def demo() -> Student:
+    return load_student("demo", processor="unused")

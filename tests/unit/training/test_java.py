@@ -1,0 +1,165 @@
+"""Our metrics are pycocoevalcap's on random captions, and its Java programs are used as it uses them."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.captions import Words, random_captions
+from training.metrics import java
+from training.metrics.bleu import bleu
+from training.metrics.cider import cider_each
+from training.metrics.rouge import rouge_l_each
+from training.metrics.tokens import tokenize
+
+needs_package = pytest.mark.skipif(
+    importlib.util.find_spec("pycocoevalcap") is None, reason="pycocoevalcap is not installed: extra `coco`"
+)
+needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="there is no Java on this machine")
+
+CAPTIONS = [
+    "A man's dog, riding a skate-board (red)!",
+    "Two men aren't   running;\nthey'll walk.",
+    "Le test est en français.",
+    "A sign reads 1,000.50 -- wow...",
+    'a "quoted" word & a 50% off sign',
+    "",
+    "a dog",
+]
+
+
+@pytest.fixture
+def anew() -> Iterator[None]:
+    """What is said once is said again."""
+    java.programs.cache_clear()
+    java._say_once.cache_clear()
+    yield
+    java.programs.cache_clear()
+    java._say_once.cache_clear()
+
+
+def joined(captions: list[list[Words]]) -> dict[int, list[str]]:
+    return {number: [" ".join(words) for words in group] for number, group in enumerate(captions)}
+
+
+@needs_package
+class TestAgainstPycocoevalcap:
+    @pytest.fixture
+    def captions(self) -> tuple[list[Words], list[list[Words]]]:
+        return random_captions(200, seed=4)
+
+    def test_bleu_rouge_and_cider_are_the_same(self, captions: tuple[list[Words], list[list[Words]]]) -> None:
+        from pycocoevalcap.bleu.bleu import Bleu
+        from pycocoevalcap.cider.cider import Cider
+        from pycocoevalcap.rouge.rouge import Rouge
+
+        hypotheses, references = captions
+        truths, said = joined(references), joined([[words] for words in hypotheses])
+
+        assert bleu(hypotheses, references) == pytest.approx(Bleu(4).compute_score(truths, said, verbose=0)[0])
+        assert rouge_l_each(hypotheses, references) == pytest.approx(list(Rouge().compute_score(truths, said)[1]))
+        assert cider_each(hypotheses, references) == pytest.approx(list(Cider().compute_score(truths, said)[1]))
+
+    @needs_java
+    def test_meteor_is_the_same_for_all_and_for_each(
+        self, captions: tuple[list[Words], list[list[Words]]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from pycocoevalcap.meteor.meteor import Meteor
+
+        monkeypatch.setenv("LC_ALL", "C")
+        hypotheses, references = captions
+        program = Meteor()
+        total, each = program.compute_score(joined(references), joined([[words] for words in hypotheses]))
+        for pipe in (program.meteor_p.stdout, program.meteor_p.stderr):
+            pipe.close()
+
+        measure = java.meteor(folder(), hypotheses, references)
+
+        assert measure.total()["meteor"] == pytest.approx(total)
+        assert measure.of_sums(measure.parts)[:, 0] == pytest.approx(each)
+
+
+def folder() -> Path:
+    found = java.programs()
+    assert found is not None
+    return found
+
+
+@needs_package
+@needs_java
+class TestPrograms:
+    @pytest.mark.parametrize(
+        ("hypothesis", "references", "value"),
+        [
+            ("this is a good test", ("this is a test", "this is also a test"), 0.44434387),
+            ("Le test est en français.", ("Test en français.", "Le test en français."), 0.48372379),
+        ],
+    )
+    def test_meteor_of_one_caption_is_the_published_one(
+        self, hypothesis: str, references: tuple[str, ...], value: float
+    ) -> None:
+        measure = java.meteor(folder(), [hypothesis.split()], [[reference.split() for reference in references]])
+
+        assert measure.total()["meteor"] == pytest.approx(value, abs=1e-7)
+
+    def test_meteor_of_two_captions_is_the_published_one(self) -> None:
+        from tests.unit.training.test_metrics import HYPOTHESES, REFERENCES
+
+        hypotheses = [text.split() for text in HYPOTHESES.values()]
+        references = [[text.split() for text in group] for group in REFERENCES.values()]
+
+        assert java.meteor(folder(), hypotheses, references).total()["meteor"] == pytest.approx(0.295797, abs=1e-6)
+
+    def test_the_tokenizer_cuts_ordinary_captions_as_ours_does(self) -> None:
+        found = java.tokenize(folder(), CAPTIONS)
+
+        assert found[0] == ["a", "man", "'s", "dog", "riding", "a", "skate-board", "red"]
+        assert found == [tokenize(caption) for caption in CAPTIONS]
+
+    def test_spice_is_left_out_with_a_word_where_its_models_are_not(
+        self, anew: None, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        if (folder() / "spice" / "lib" / java.SPICE_MODELS[1]).exists():
+            pytest.skip("SPICE's models are installed here")
+
+        found = java.measures(*random_captions(3))
+
+        assert [measure.names for measure in found] == [("meteor",)]
+        assert "SPICE is left out: stanford-corenlp-3.6.0.jar" in caplog.text
+
+
+class TestLeftOut:
+    def test_without_the_package_it_says_how_to_have_it(
+        self, anew: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+
+        assert [java.measures(*random_captions(3)) for _ in range(2)] == [[], []]
+        assert caplog.text.count("pip install 'captiond[coco]'") == 1
+
+    @needs_package
+    def test_without_java_it_says_so(
+        self, anew: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setenv("PATH", "")
+
+        assert java.measures(*random_captions(3)) == []
+        assert "there is no Java" in caplog.text
+
+    @needs_package
+    @needs_java
+    def test_a_program_that_fails_costs_its_metric_only(
+        self, anew: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def failing(*arguments: object) -> object:
+            raise subprocess.CalledProcessError(1, "java")
+
+        monkeypatch.setattr(java, "_java", failing)
+
+        assert java.measures(*random_captions(3)) == []
+        assert "meteor is left out: its Java program failed" in caplog.text

@@ -1,0 +1,126 @@
+"""Shards hold every readable picture, reduced; a shard is whole or not there, and what is there is not made again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from tests.support.coco import read_coco, write_coco
+from training import formats, prepare
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> tuple[Path, Path]:
+    return write_coco(tmp_path, 5)
+
+
+class Preparing:
+    """Runs of the command that write to one folder."""
+
+    def __init__(self, coco: tuple[Path, Path], out: Path) -> None:
+        self.out = out
+        self._data = f"coco:{coco[0]}:{coco[1]}"
+
+    def go(self, *flags: str) -> None:
+        prepare.main(
+            ["--data", self._data, "--out", str(self.out), "--shard", "2", "--side", "60", "--processes", "2", *flags]
+        )
+
+    def shards(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in sorted(self.out.glob("*.tar"))}
+
+
+@pytest.fixture
+def preparing(coco: tuple[Path, Path], tmp_path: Path) -> Preparing:
+    return Preparing(coco, tmp_path / "out")
+
+
+def test_the_shards_are_a_data_set_of_the_same_pictures_reduced(
+    preparing: Preparing, coco: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    preparing.go()
+
+    spec = capsys.readouterr().out.split("'")[1]
+    assert spec == f"wds:{preparing.out}/{{000000..000002}}.tar"
+    found, expected = formats.read([spec]), read_coco(*coco)
+    assert [(each.id, each.captions) for each in found] == [(each.id, each.captions) for each in expected]
+    assert [each.load().size for each in found] == [(80, 60)] * 5
+
+
+def test_a_small_picture_keeps_its_size(preparing: Preparing) -> None:
+    preparing.go("--side", "1000")
+
+    assert formats.read([f"wds:{preparing.out / '000000.tar'}"])[0].load().size == (320, 240)
+
+
+def test_started_again_it_makes_only_what_is_missing_and_the_same(preparing: Preparing) -> None:
+    preparing.go()
+    made = preparing.shards()
+    (preparing.out / "000001.tar").unlink()
+    kept = (preparing.out / "000000.tar").stat().st_mtime_ns
+
+    preparing.go()
+
+    assert preparing.shards() == made
+    assert (preparing.out / "000000.tar").stat().st_mtime_ns == kept
+
+
+def test_what_cannot_be_read_is_listed_and_left_out(
+    preparing: Preparing, coco: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    torn, lost, *_ = sorted(coco[1].iterdir())
+    torn.write_bytes(torn.read_bytes()[:300])
+    lost.unlink()
+
+    preparing.go()
+
+    assert "2 of 5 pictures cannot be read" in capsys.readouterr().out
+    lines = (preparing.out / "unreadable.txt").read_text().splitlines()
+    assert [line.split(":")[0] for line in lines] == [torn.name, lost.name]
+    spec = f"wds:{preparing.out}/{{000000..000002}}.tar"
+    assert [each.id for each in formats.read([spec])] == [102, 103, 104]
+
+
+def test_a_full_disk_leaves_no_half_a_shard(
+    preparing: Preparing, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(tar: object, picture: object, jpeg: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(prepare, "add", full)
+
+    with pytest.raises(SystemExit):
+        preparing.go()
+
+    assert "No space left on device. Started again, this goes on" in capsys.readouterr().err
+    assert sorted(path.name for path in preparing.out.iterdir()) == ["prepare.lock", "prepared.json"]
+
+
+def test_shards_of_other_settings_are_not_mixed(preparing: Preparing, capsys: pytest.CaptureFixture[str]) -> None:
+    preparing.go()
+
+    with pytest.raises(SystemExit):
+        preparing.go("--side", "50")
+
+    assert "holds shards of other data or settings" in capsys.readouterr().err
+    assert json.loads((preparing.out / "prepared.json").read_text())["side"] == 60
+
+
+def test_two_at_once_do_not_write_to_one_folder(preparing: Preparing, capsys: pytest.CaptureFixture[str]) -> None:
+    preparing.out.mkdir()
+
+    with FileLock(preparing.out / "prepare.lock"), pytest.raises(SystemExit):
+        preparing.go()
+
+    assert "Another process writes to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [("--side", "0"), ("--quality", "100"), ("--processes", "0")])
+def test_nonsense_is_refused(preparing: Preparing, flags: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        preparing.go(*flags)
+
+    assert "--quality is 1 to 95" in capsys.readouterr().err

@@ -1,0 +1,178 @@
+"""Resizes the pictures of data sets once, into WebDataset shards that training reads quickly.
+
+python -m training.prepare --data coco:captions_train2017.json:train2017 --out shards/train --side 480
+
+A shard is written whole or not at all, so a stopped run goes on where it was when it is started again. Pictures that
+cannot be read are left out, and listed in `unreadable.txt`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import math
+import multiprocessing
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from filelock import FileLock, Timeout
+from PIL import Image
+from tqdm import tqdm
+
+from common.images import decode
+from common.problems import Problem
+from training import formats
+from training.pictures import MAX_PIXELS, DataError, Picture
+
+#: What the shards are made of, and how: those made otherwise must not be mixed with them.
+MANIFEST = "prepared.json"
+UNREADABLE = "unreadable.txt"
+#: Pictures read ahead for each process.
+AHEAD = 32
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.prepare", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    formats.add_flags(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
+    parser.add_argument("--side", type=int, default=480, help="shorter side in pixels; nothing is enlarged")
+    parser.add_argument("--quality", type=int, default=90, help="of the JPEGs, 1 to 95")
+    parser.add_argument("--shard", type=int, default=5000, help="pictures in a shard")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that resize pictures")
+    chosen = parser.parse_args(arguments)
+    if min(chosen.side, chosen.shard, chosen.processes) < 1 or not 1 <= chosen.quality <= 95:
+        parser.error("--side, --shard and --processes are at least 1, and --quality is 1 to 95.")
+    try:
+        data = formats.sources(chosen.data, chosen.captions, chosen.images)
+        pictures = formats.read(data)
+        how = {"side": chosen.side, "quality": chosen.quality, "shard": chosen.shard}
+        chosen.out.mkdir(parents=True, exist_ok=True)
+        with FileLock(chosen.out / "prepare.lock", blocking=False):
+            claim(chosen.out, {"data": list(data), "pictures": len(pictures), **how})
+            prepare(pictures, chosen.out, **how, processes=chosen.processes)
+    except DataError as error:
+        parser.exit(1, f"{error}\n")
+    except Timeout:
+        parser.exit(1, f"Another process writes to {chosen.out} at this moment.\n")
+    except OSError as error:
+        parser.exit(1, f"The shards cannot be written: {error}. Started again, this goes on after the last one.\n")
+    last = math.ceil(len(pictures) / chosen.shard) - 1
+    print(f"Train with --data 'wds:{chosen.out}/{{{0:06d}..{last:06d}}}.tar'")
+    unreadable = listed(chosen.out)
+    if unreadable:
+        print(f"{len(unreadable)} of {len(pictures)} pictures cannot be read: {chosen.out / UNREADABLE}.")
+
+
+def claim(folder: Path, about: dict[str, Any]) -> None:
+    """Note what the folder's shards are made of; raise `DataError` when that is something else already."""
+    path = folder / MANIFEST
+    if not path.exists():
+        with whole(path) as file:
+            file.write((json.dumps(about, indent=1) + "\n").encode())
+    elif json.loads(path.read_text(encoding="utf-8")) != about:
+        raise DataError(f"{folder} holds shards of other data or settings ({path}). Name another --out, or remove it.")
+
+
+def prepare(pictures: Sequence[Picture], folder: Path, *, side: int, quality: int, shard: int, processes: int) -> None:
+    """Write the shards that are not there yet, with a bar that counts pictures."""
+    # Not forked: what runs beside a fork in this process would be copied at any point of its work.
+    context = multiprocessing.get_context("forkserver")
+    resize = partial(resized, side=side, quality=quality)
+    with (
+        ProcessPoolExecutor(processes, mp_context=context) as pool,
+        tqdm(total=len(pictures), desc="preparing", unit="picture", mininterval=5) as progress,
+    ):
+        for number, first in enumerate(range(0, len(pictures), shard)):
+            chosen = pictures[first : first + shard]
+            path = folder / f"{number:06d}.tar"
+            if path.exists():
+                progress.update(len(chosen))
+                continue
+            unreadable = listed(folder)
+            with whole(path) as file, tarfile.open(fileobj=file, mode="w") as tar:
+                for picture, outcome in outcomes(chosen, resize, pool, processes):
+                    if isinstance(outcome, str):
+                        unreadable.add(f"{picture.file_name}: {outcome}")
+                    else:
+                        add(tar, picture, outcome)
+                    progress.update()
+                if unreadable:
+                    with whole(folder / UNREADABLE) as lines:
+                        lines.write(("\n".join(sorted(unreadable)) + "\n").encode())
+
+
+def outcomes(
+    pictures: Sequence[Picture], resize: partial[bytes | str], pool: ProcessPoolExecutor, processes: int
+) -> Iterator[tuple[Picture, bytes | str]]:
+    """Each picture with its small JPEG, or with why there is none. Files are read here, in their order."""
+    ahead = AHEAD * processes
+    for first in range(0, len(pictures), ahead):
+        chosen = pictures[first : first + ahead]
+        yield from zip(chosen, pool.map(resize, map(content_of, chosen), chunksize=AHEAD // 8), strict=True)
+
+
+def content_of(picture: Picture) -> bytes | str:
+    """The file's bytes, or why there are none."""
+    try:
+        return picture.source.read(picture.file_name)
+    except DataError as error:
+        return str(error)
+
+
+def resized(data: bytes | str, *, side: int, quality: int) -> bytes | str:
+    """A JPEG whose shorter side is at most `side`; or why there is none."""
+    if isinstance(data, str):
+        return data
+    try:
+        image = decode(data, MAX_PIXELS, side)
+    except Problem as problem:
+        return problem.detail
+    scale = side / min(image.size)
+    if scale < 1:
+        width, height = (max(1, round(length * scale)) for length in image.size)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def add(tar: tarfile.TarFile, picture: Picture, jpeg: bytes) -> None:
+    """The sample: its picture, and what is known of it, under one name. Nothing in it depends on the hour."""
+    about = {"id": picture.id, "file_name": picture.file_name, "captions": picture.captions}
+    for ending, content in (("jpg", jpeg), ("json", json.dumps(about).encode())):
+        member = tarfile.TarInfo(f"{picture.id:012d}.{ending}")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+
+
+def listed(folder: Path) -> set[str]:
+    """The lines on unreadable pictures so far."""
+    path = folder / UNREADABLE
+    return set(path.read_text(encoding="utf-8").splitlines()) if path.exists() else set()
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file that gets its name when all of it is on the disk."""
+    temporary = path.with_name(path.name + ".part")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
