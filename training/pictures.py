@@ -133,13 +133,13 @@ def limited(pictures: Sequence[Picture], limit: int, seed: int) -> list[Picture]
 
 
 def warn_of_overlap(train: Sequence[Picture], val: Sequence[Picture]) -> list[Picture]:
-    """The pictures of `val` that are trained on as well, by id, by file name or byte for byte; named in a warning.
+    """The pictures of `val` that are trained on as well, named in a warning: those of the same id or file name that
+    have a caption in common, as both sets may just count from 1; and those that are equal byte for byte.
 
     Only files of equal size are compared, so hardly any is read.
     """
-    ids = {picture.id for picture in train}
-    names = {PurePosixPath(picture.file_name).name for picture in train}
-    shared = {p.id for p in val if p.id in ids or PurePosixPath(p.file_name).name in names}
+    marks = {mark: picture.id for picture in val for mark in _marks(picture)}
+    shared = {marks[mark] for picture in train for mark in _marks(picture) if mark in marks}
     by_size: defaultdict[int, list[Picture]] = defaultdict(list)
     for picture in val:
         if picture.id not in shared:
@@ -157,6 +157,12 @@ def warn_of_overlap(train: Sequence[Picture], val: Sequence[Picture]) -> list[Pi
             " …" if len(found) > NAMED else "",
         )
     return found
+
+
+def _marks(picture: Picture) -> Iterator[tuple[int | str, str]]:
+    """What tells the picture from others: its id and its name, each with every caption."""
+    name = PurePosixPath(picture.file_name).name
+    return ((key, caption) for key in (picture.id, name) for caption in picture.captions)
 
 
 def _size(picture: Picture) -> int:

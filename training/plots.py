@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 #: What a run may have written, in the order of the plots.
-NAMES = ("loss", "cross_entropy", "kl", "cider", "bleu_4", "meteor_nltk", "rouge_l")
+NAMES = ("loss", "cross_entropy", "kl", "image_mse", "cider", "bleu_4", "meteor_nltk", "rouge_l")
 COLUMNS = 4
 #: Width and height of one plot, in inches.
 SIZE = (3.2, 2.6)

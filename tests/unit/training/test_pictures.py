@@ -95,6 +95,14 @@ class TestOverlap:
         assert warn_of_overlap(pictures[:4], pictures[4:]) == []
         assert not caplog.records
 
+    def test_so_are_other_pictures_that_are_counted_alike(self, pictures: list[Picture], tmp_path: Path) -> None:
+        others = read_coco(*write_coco(tmp_path / "others", 2))
+        (tmp_path / "others" / "images" / others[0].file_name).write_bytes(b"another picture")
+        counted_alike = replace(others[0], captions=("Something else.",))
+
+        assert counted_alike.id == pictures[0].id
+        assert warn_of_overlap([counted_alike], pictures) == []
+
     def test_the_same_id_is_the_same_picture(self, pictures: list[Picture], caplog: pytest.LogCaptureFixture) -> None:
         known = replace(pictures[0], file_name="other.jpg")
 
