@@ -1,26 +1,38 @@
 """Bytes to a validated RGB picture, or a typed refusal; the only place where Pillow opens an upload.
 
-Pillow is the judge of what a file is, not its name and not the client's MIME type.
+Pillow is the judge of what a file is, not its name and not the client's MIME type. The service calls this through
+`common.sandbox`, in a process that may not take more memory and time than a picture needs.
 """
 
 from __future__ import annotations
 
 import io
+import operator
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
-from common import problems
+from common import problems, webp
 from common.problems import Problem
+from common.strips import to_rgb
 
 #: The formats that are accepted, by Pillow's names. Vector formats and those whose decoder starts another
 #: program (EPS) are left out on purpose.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 FORMATS_IN_WORDS = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
+
+#: Bytes of memory that the pixels of one picture may take while they are decoded.
+MEMORY = 220_000_000
+#: Bytes for each pixel that decoding takes at its peak, where that is more than the 4 of Pillow's own copy; measured.
+BYTES_PER_PIXEL: dict[str, float] = {"WEBP": 17, "AVIF": 17}
+#: What Pillow's decoders say when they can have no more memory, where that is no MemoryError.
+NO_MEMORY = ("memory", "decoder error -9")
+#: JPEG's quality of a thumbnail.
+QUALITY = 85
 
 #: EXIF tag 0x0112: how the camera was held; values of 5 and more swap width and height.
 ORIENTATION = 0x0112
@@ -65,39 +77,49 @@ def check(data: bytes, max_pixels: int) -> Facts:
 def decode(data: bytes, max_pixels: int, enough: int | None = None) -> Image.Image:
     """The picture as RGB, upright, first frame, transparency on white; raises as `check` does.
 
-    A JPEG whose sides are many times `enough` is decoded at a half, a quarter or an eighth, at which none of them is
-    below twice `enough`: a fraction of the time and memory, and next to nothing lost when it is reduced to `enough`.
+    One whose sides are many times `enough` is made smaller on the way, never below twice `enough`: a fraction of the
+    time and memory, and next to nothing lost when it is reduced to `enough`. A JPEG is not even decoded in full.
     """
     with _opened(data, max_pixels) as image:
+        across = down = 1
         if enough is not None:
             image.draft(None, (2 * enough, 2 * enough))
+            across, down = (max(side // (2 * enough), 1) for side in image.size)
         image.load()
-        turned = _UPRIGHT.get(_orientation(image))
-        flat = _flatten(image)
-        return flat.transpose(turned) if turned is not None else flat
+        return _turned(to_rgb(image, across, down), _orientation(image))
 
 
-def thumbnail(data: bytes, max_pixels: int, side: int) -> Image.Image:
-    """As `decode`, reduced to fit `side` x `side` pixels; a JPEG is decoded at a part of its size."""
+def square(data: bytes, max_pixels: int, side: int) -> Image.Image:
+    """As `decode`, squashed to `side` x `side` pixels as the model sees it."""
+    return decode(data, max_pixels, side).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def thumbnail(data: bytes, max_pixels: int, side: int) -> bytes:
+    """The picture as a JPEG that fits `side` x `side` pixels, without metadata; raises as `check` does."""
     with _opened(data, max_pixels) as image:
         image.draft("RGB", (side, side))
         image.load()
-        turned = _UPRIGHT.get(_orientation(image))
-        image.thumbnail((side, side), Image.Resampling.BICUBIC)
-        flat = _flatten(image)
-        return flat.transpose(turned) if turned is not None else flat
+        times = max(max(image.size) // side, 1)
+        small = to_rgb(image, times, times)
+        small.thumbnail((side, side), Image.Resampling.BICUBIC)
+        buffer = io.BytesIO()
+        _turned(small, _orientation(image)).save(buffer, "JPEG", quality=QUALITY)
+        return buffer.getvalue()
 
 
 @contextmanager
 def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     if not data:
         raise problems.EMPTY_UPLOAD("The file has no content. Choose the picture again and send it once more.")
+    if (claimed := webp.pixels(data)) > (allowed := min(max_pixels, int(MEMORY / BYTES_PER_PIXEL["WEBP"]))):
+        raise _too_large(f"{claimed / 1e6:.3g} megapixels are", allowed)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > max_pixels:
-                raise _too_large(f"{image.width} x {image.height} pixels are", max_pixels)
+            allowed = min(max_pixels, int(MEMORY / _bytes_per_pixel(image, data)))
+            if image.width * image.height > allowed:
+                raise _too_large(f"{image.width} x {image.height} pixels are", allowed)
             yield image
-    except (Problem, MemoryError):
+    except Problem:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large("Its size in pixels is", max_pixels) from None
@@ -106,6 +128,10 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
             f"The file is not a picture in a format that can be read here. Send a {FORMATS_IN_WORDS} file."
         ) from None
     except Exception as error:  # Pillow's decoders raise whatever their parser stumbled over
+        if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
+            raise problems.IMAGE_TOO_COSTLY(
+                "The picture takes more memory than is given to one here. Save it again as JPEG, and send that."
+            ) from None
         raise problems.DAMAGED_IMAGE(
             "The picture cannot be read to its end: the file is cut off or damaged. Send a fresh copy of it."
         ) from error
@@ -113,8 +139,8 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
 
 def _too_large(subject: str, max_pixels: int) -> Problem:
     return problems.IMAGE_TOO_LARGE(
-        f"{subject} more than the {max_pixels // 1_000_000} megapixels that are accepted here. "
-        "Make the picture smaller and send it again."
+        f"{subject} more than the {max_pixels / 1e6:.3g} megapixels that are accepted here for this kind of file. "
+        "Make the picture smaller, or save it as JPEG, and send it again."
     )
 
 
@@ -126,20 +152,23 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _flatten(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return _stretch(image, 0.0, 65535.0)
-    if image.mode in ("I", "F"):  # no fixed range: take the one that is used
-        low, high = cast("tuple[float, float]", image.getextrema())
-        return _stretch(image, low, high)
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _UPRIGHT.get(orientation)
+    return image.transpose(turn) if turn is not None else image
 
 
-def _stretch(image: Image.Image, low: float, high: float) -> Image.Image:
-    """Grey levels from `low` to `high` as 8 bits."""
-    scale = 255.0 / (high - low) if high > low else 0.0
-    return image.convert("F").point(lambda value: value * scale - low * scale).convert("L").convert("RGB")
+def _bytes_per_pixel(image: Image.Image, data: bytes) -> float:
+    """Bytes of memory that decoding takes at its peak, for each pixel.
+
+    A JPEG of several scans keeps all its coefficients, at two bytes, until the last one is read; others are decoded
+    row by row, at a part of their size.
+    """
+    if isinstance(image, JpegImagePlugin.JpegImageFile) and image.fp:
+        end, length = image.fp.tell(), 6 + 2 * image.layers
+        one_scan = data[end - length - 2 : end].startswith(b"\xff\xda" + struct.pack(">HB", length, image.layers))
+        if "progressive" in image.info or not one_scan:
+            _, across, down, _ = zip(*image.layer, strict=True)
+            samples = sum(map(operator.mul, across, down))
+            return float(2 * samples / (max(across) * max(down)))
+        return 1
+    return BYTES_PER_PIXEL.get(str(image.format), 4)

@@ -60,6 +60,7 @@ EMPTY_UPLOAD = Kind("empty-upload", 400, "The file is empty")
 MISSING_IMAGE = Kind("missing-image", 400, "No picture was sent")
 UNSUPPORTED_IMAGE = Kind("unsupported-image", 415, "Not a picture that can be read")
 DAMAGED_IMAGE = Kind("damaged-image", 422, "The picture is damaged")
+IMAGE_TOO_COSTLY = Kind("image-too-costly", 422, "The picture takes too much to decode")
 IMAGE_TOO_LARGE = Kind("image-too-large", 413, "The picture has too many pixels")
 UPLOAD_TOO_LARGE = Kind("upload-too-large", 413, "The file is too large")
 

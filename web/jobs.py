@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 
-from flask import Blueprint, Response, jsonify, request, send_file
+from flask import Blueprint, Response, jsonify, request
 from werkzeug.datastructures import FileStorage
 
-from common import images, problems
+from common import problems
 from common.jobs import Job, Status
+from common.sandbox import sandbox
 from web.fetching import fetched_image
 from web.preferences import say_applied, wait_for, wished_wait
 from web.services import services
@@ -95,14 +96,12 @@ def image(job_id: str) -> Response:
     if job.input is None:
         raise problems.NOT_FOUND("This job has no picture: what was sent for it was refused.")
     side = whole_number("size", SIDE, LARGEST_SIDE)
-    buffer = io.BytesIO()
-    data = here.uploads.load(job_id)
-    with here.may_decode:
-        picture = images.thumbnail(data, here.settings.max_pixels, side)
-    picture.save(buffer, "JPEG", quality=85)
-    buffer.seek(0)
-    response = send_file(buffer, mimetype="image/jpeg", download_name="picture.jpg", etag=f"{job_id}-{side}")
+    picture = sandbox().thumbnail(here.uploads.load(job_id), here.settings.max_pixels, side)
+    response = Response(picture, mimetype="image/jpeg")
+    response.headers["Content-Disposition"] = "inline; filename=picture.jpg"
+    response.set_etag(f"{job_id}-{side}")
     response.headers["Cache-Control"] = "private, max-age=300"
+    response.make_conditional(request)
     return response
 
 

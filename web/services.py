@@ -23,8 +23,6 @@ from web.access import viewer
 WAITING = 64
 #: Threads of the web server: clients who wait never keep those who upload from one.
 THREADS = WAITING + 16
-#: Pictures that are decoded at once: more would not be quicker, but each may take hundreds of megabytes.
-DECODING = 2
 #: Pictures that are fetched from their URLs at once.
 FETCHING = 4
 
@@ -43,7 +41,6 @@ class Services:
         self.endings = Endings(redis)
         self.outbound = Outbound(settings.allow_local_urls)
         self.keyring = Keyring(settings)
-        self.may_decode = threading.BoundedSemaphore(DECODING)
         self.may_fetch = threading.BoundedSemaphore(FETCHING)
         self.may_wait = threading.BoundedSemaphore(WAITING)
 

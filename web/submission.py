@@ -7,10 +7,11 @@ import hashlib
 from redis.exceptions import ConnectionError, TimeoutError
 from werkzeug.datastructures import FileStorage
 
-from common import images, problems
+from common import problems
 from common.jobs import InputInfo, Job, Status, new_id
 from common.problems import Problem
 from common.queue import ring
+from common.sandbox import sandbox
 from web.services import Services
 
 #: Longest file name that is kept, in characters.
@@ -66,8 +67,7 @@ def keep(
     Raises the picture's problem, `idempotency-conflict`, `quota-used-up`, `storage-full`, or
     `redis.RedisError`; nothing is kept then.
     """
-    with services.may_decode:
-        facts = images.check(data, services.settings.max_pixels)
+    facts = sandbox().check(data, services.settings.max_pixels)
     picture = InputInfo(
         filename=clean_name(filename),
         sha256=hashlib.sha256(data).hexdigest(),

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from common.engine import Engine, Search, choose
-from common.images import decode
 from common.jobs import Alternative, ModelInfo, Output
 from common.pixels import to_pixels
+from common.sandbox import sandbox
 from common.settings import Settings
 from common.student import Student
 from common.student.errors import StudentError
@@ -46,7 +46,7 @@ class Captioner(Protocol):
     def prepare(self, data: bytes) -> Pixels:
         """A picture's file as the model takes it; called in the task threads, beside the model.
 
-        Raises the picture's problem, as `images.decode` does.
+        Raises the picture's problem, as `Sandbox.square` does.
         """
 
     def caption(self, pictures: Sequence[Pixels]) -> list[Output]:
@@ -85,7 +85,7 @@ class StudentCaptioner:
 
     def prepare(self, data: bytes) -> Pixels:
         """float32 [3, S, S]."""
-        return to_pixels(decode(data, self._max_pixels, self._image_size), self._image_size)
+        return to_pixels(sandbox().square(data, self._max_pixels, self._image_size), self._image_size)
 
     def caption(self, pictures: Sequence[Pixels]) -> list[Output]:
         pixels = torch.from_numpy(np.stack(pictures))

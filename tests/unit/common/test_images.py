@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
-import struct
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from common import images, problems
+from common import images, problems, webp
 from common.pixels import squash
 from common.problems import Kind, Problem
+from tests.support.hostile import png
 
 LIMIT = 1_000_000
 
@@ -26,17 +26,6 @@ def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes
     buffer = io.BytesIO()
     image.save(buffer, format, **options)
     return buffer.getvalue()
-
-
-def png_claiming(width: int, height: int) -> bytes:
-    """A tiny file whose header promises a huge picture."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = zlib.compress(b"\0" * 1000)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
 def refusal(data: bytes) -> Kind:
@@ -98,7 +87,7 @@ class TestEnough:
         return Image.fromarray(mixed.astype(np.uint8))
 
     @pytest.mark.parametrize(
-        ("enough", "size"), [(None, (1600, 1200)), (400, (1600, 1200)), (300, (800, 600)), (128, (400, 300))]
+        ("enough", "size"), [(None, (1600, 1200)), (401, (1600, 1200)), (300, (800, 600)), (128, (400, 300))]
     )
     def test_no_side_falls_below_twice_what_is_enough(self, enough: int | None, size: tuple[int, int]) -> None:
         assert images.decode(encoded(self.photograph(), "JPEG", quality=90), 10**7, enough).size == size
@@ -111,8 +100,29 @@ class TestEnough:
         assert np.abs(whole - part).mean() < 1.0
         assert np.abs(whole - part).max() < 12
 
-    def test_other_formats_are_decoded_whole(self) -> None:
-        assert images.decode(encoded(drawn()), 10**7, 2).size == drawn().size
+    @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "I;16", "F"])
+    def test_other_formats_are_made_smaller_strip_by_strip(self, mode: str) -> None:
+        picture = self.photograph().convert("F" if mode == "F" else "L" if mode == "I;16" else mode)
+        if mode == "I;16":
+            picture = Image.fromarray(np.asarray(picture).astype(np.uint16) * 257)
+        data = encoded(picture, "TIFF")
+
+        whole, part = (images.decode(data, 10**7, enough) for enough in (None, 150))
+
+        assert (whole.size, part.size) == ((1600, 1200), (320, 300))
+        expected, found = (squash(image, 150).astype(int) for image in (whole, part))
+        assert np.abs(expected - found).mean() < 1.0
+
+    def test_a_thumbnail_fits_and_keeps_its_shape(self) -> None:
+        for format in ("JPEG", "PNG"):
+            with Image.open(io.BytesIO(images.thumbnail(encoded(self.photograph(), format), 10**7, 320))) as small:
+                assert (small.format, small.size) == ("JPEG", (320, 240))
+
+    def test_sixteen_bits_have_a_thumbnail(self) -> None:
+        grey = Image.new("I;16", (400, 400), 0x8080)
+
+        with Image.open(io.BytesIO(images.thumbnail(encoded(grey), 10**7, 100))) as small:
+            assert small.getpixel((50, 50)) == (128, 128, 128)
 
 
 def test_a_picture_taken_sideways_is_turned_upright() -> None:
@@ -150,4 +160,55 @@ def test_a_truncated_picture_is_refused_as_damaged(format: str) -> None:
 
 @pytest.mark.parametrize("side", [1_001, 10_000, 30_000])
 def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
-    assert refusal(png_claiming(side, side)) is problems.IMAGE_TOO_LARGE
+    assert refusal(png(side, side, zlib.compress(bytes(1000)))) is problems.IMAGE_TOO_LARGE
+
+
+class TestMemory:
+    """What its decoder would take decides how large a picture may be, before anything is decoded."""
+
+    SIDE = 4000
+
+    @pytest.mark.parametrize(
+        ("format", "options"),
+        [
+            ("WEBP", {"lossless": True, "method": 0}),
+            ("WEBP", {"method": 0}),
+            ("AVIF", {"speed": 10}),
+        ],
+    )
+    def test_a_format_that_is_decoded_at_once_has_a_lower_limit(self, format: str, options: dict[str, object]) -> None:
+        large = encoded(Image.new("RGB", (self.SIDE, self.SIDE)), format, **options)
+
+        with pytest.raises(Problem, match=r"12\.9 megapixels") as refused:
+            images.check(large, 10**9)
+        assert refused.value.kind is problems.IMAGE_TOO_LARGE
+
+    @pytest.mark.parametrize("options", [{"progressive": True}, {"subsampling": 0, "progressive": True}])
+    def test_a_jpeg_of_several_scans_counts_its_coefficients(
+        self, options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bytes_per_pixel = 6 if "subsampling" in options else 3
+        data = encoded(Image.new("RGB", (1000, 1000)), "JPEG", **options)
+        monkeypatch.setattr(images, "MEMORY", bytes_per_pixel * 10**6)
+        assert images.check(data, 10**9).width == 1000
+        monkeypatch.setattr(images, "MEMORY", bytes_per_pixel * 10**6 - 10)
+
+        with pytest.raises(Problem) as refused:
+            images.check(data, 10**9)
+        assert refused.value.kind is problems.IMAGE_TOO_LARGE
+
+    def test_a_jpeg_of_one_scan_is_decoded_row_by_row(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(images, "MEMORY", 10**6)
+
+        assert images.check(encoded(Image.new("RGB", (1000, 1000)), "JPEG"), 10**9).width == 1000
+
+    @pytest.mark.parametrize("options", [{"lossless": True}, {}, {"lossless": True, "exact": True}])
+    def test_a_webp_s_size_is_read_from_each_kind_of_header(self, options: dict[str, object]) -> None:
+        assert webp.pixels(encoded(drawn(size=(40, 20)), "WEBP", **options)) == 800
+        assert webp.pixels(encoded(drawn("RGBA", (40, 20)), "WEBP", **options)) == 800
+        animated = encoded(drawn(), "WEBP", save_all=True, append_images=[drawn().rotate(90)])
+        assert webp.pixels(animated) == 800
+
+    @pytest.mark.parametrize("data", [b"", b"RIFF\0\0\0\0WEBP", b"RIFF\0\0\0\0WEBPVP8 ", bytes(40)])
+    def test_what_is_no_webp_has_no_such_header(self, data: bytes) -> None:
+        assert webp.pixels(data) == 0

@@ -1,0 +1,195 @@
+"""Pictures that mean harm, or are merely odd, each with what it may be answered with."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from PIL import Image
+
+from tests.support.pictures import drawing, encoded
+
+#: Room in the largest file that is accepted.
+ROOM = 20 * 2**20 - 2**16
+#: A side of the largest square that has at most 50 megapixels.
+SIDE = 7071
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+ACCEPTED = ""
+COSTLY, LARGE = "image-too-costly", "image-too-large"
+UNREADABLE = ("damaged-image", "unsupported-image")
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file, and the slugs of the problems it may be answered with; an empty one is a 202."""
+
+    name: str
+    data: bytes
+    allowed: tuple[str, ...]
+
+
+def items() -> Iterator[Item]:
+    """The whole corpus, one after the other: together they would take a gigabyte."""
+    yield from odd()
+    yield from largest()
+    yield from cut_off()
+    yield from claims()
+    yield from floods()
+
+
+def odd() -> Iterator[Item]:
+    """What is unusual, and right or wrong."""
+    yield Item("no bytes", b"", ("empty-upload",))
+    yield Item("100 MB of zeros", bytes(100 * 2**20), ("upload-too-large",))
+    yield Item("SVG", b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", ("unsupported-image",))
+    yield Item("a JPEG with a page after it", encoded() + b"<script>alert(1)</script>", (ACCEPTED,))
+    yield Item("a page with a JPEG after it", b"<html><!--" + encoded(), ("unsupported-image",))
+    for format in FORMATS:
+        yield Item(f"1 x 1 {format}", encoded(Image.new("RGB", (1, 1)), format), (ACCEPTED,))
+    for mode in ("1", "L", "LA", "P", "RGBA", "I;16"):
+        yield Item(f"PNG in mode {mode}", encoded(Image.new(mode, (64, 64)), "PNG"), (ACCEPTED,))
+    yield Item("CMYK JPEG", encoded(Image.new("CMYK", (64, 64))), (ACCEPTED,))
+    yield Item("float TIFF", encoded(Image.new("F", (64, 64)), "TIFF"), (ACCEPTED,))
+    for format in ("GIF", "WEBP", "AVIF", "PNG", "TIFF"):
+        frames = [drawing(colour) for colour in ("red", "green", "blue")]
+        yield Item(f"animated {format}", saved(frames[0], format, save_all=True, append_images=frames[1:]), (ACCEPTED,))
+    yield Item("broken EXIF", saved(drawing(), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff broken"), (ACCEPTED,))
+
+
+def largest() -> Iterator[Item]:
+    """The most pixels, in every format and in the modes that take most memory."""
+    side = (SIDE, SIDE)
+    yield Item("50 MP JPEG", encoded(Image.new("RGB", side)), (ACCEPTED,))
+    yield Item("50 MP progressive JPEG", saved(Image.new("RGB", side), "JPEG", progressive=True), (ACCEPTED,))
+    yield Item("50 MP progressive CMYK JPEG", saved(Image.new("CMYK", side), "JPEG", progressive=True), (LARGE,))
+    yield Item("50 MP JPEG, 700 pixels wide", encoded(Image.new("RGB", (763, 65500))), (ACCEPTED,))
+    yield Item("50 MP PNG, RGBA", saved(Image.new("RGBA", side), "PNG", compress_level=1), (ACCEPTED,))
+    yield Item("50 MP PNG, 16 bits", saved(Image.new("I;16", side), "PNG", compress_level=1), (ACCEPTED,))
+    yield Item("50 MP GIF", encoded(Image.new("P", side), "GIF"), (ACCEPTED,))
+    yield Item("50 MP BMP, 1 bit", encoded(Image.new("1", side), "BMP"), (ACCEPTED,))
+    for mode in ("RGB", "RGBA", "F"):
+        data = saved(Image.new(mode, side), "TIFF", compression="tiff_adobe_deflate")
+        yield Item(f"50 MP TIFF, {mode}", data, (ACCEPTED, COSTLY))
+    one_strip = saved(Image.new("RGB", side), "TIFF", compression="tiff_adobe_deflate", strip_size=2**30)
+    yield Item("50 MP TIFF in one strip", one_strip, (COSTLY,))
+    for pixels, answer in ((12_600_000, ACCEPTED), (50_000_000, LARGE)):
+        square = (int(pixels**0.5), int(pixels**0.5))
+        lossless = saved(Image.new("RGBA", square, (9, 9, 9, 9)), "WEBP", lossless=True, method=0)
+        yield Item(f"{pixels / 1e6:.3g} MP WebP, lossless", lossless, (answer,))
+        yield Item(f"{pixels / 1e6:.3g} MP WebP", saved(Image.new("RGB", square), "WEBP", method=0), (answer,))
+        yield Item(f"{pixels / 1e6:.3g} MP AVIF", saved(Image.new("RGB", square), "AVIF", speed=10), (answer,))
+
+
+def cut_off() -> Iterator[Item]:
+    """Each format, cut off at every tenth of the file."""
+    noise = Image.merge("RGB", [Image.effect_noise((160, 120), 80) for _ in range(3)])
+    for format in FORMATS:
+        data = encoded(noise, format)
+        for tenth in range(1, 10):
+            yield Item(f"{tenth}/10 of a {format}", data[: len(data) * tenth // 10], UNREADABLE)
+
+
+def claims() -> Iterator[Item]:
+    """Headers that promise what the file does not hold, or hide what it does."""
+    yield Item("PNG that claims 900 MP", png(30_000, 30_000, zlib.compress(bytes(9000))), (LARGE,))
+    yield Item("PNG whose 50 MP are not there", png(SIDE, SIDE, zlib.compress(bytes(9000))), ("damaged-image",))
+    canvas = bytearray(encoded(format="GIF"))
+    canvas[6:10] = struct.pack("<HH", 65_000, 65_000)
+    yield Item("GIF with a canvas of 4,225 MP", bytes(canvas), (LARGE,))
+    yield Item("BMP that claims 50 MP", bmp(SIDE, SIDE, 24, b""), ("damaged-image",))
+    hidden = saved(Image.new("RGB", (8000, 8000)), "AVIF", speed=10)
+    place = hidden.index(b"ispe") + 8
+    hidden = hidden[:place] + struct.pack(">II", 100, 100) + hidden[place + 8 :]
+    yield Item("AVIF that hides 64 MP behind 0.01", hidden, (ACCEPTED, COSTLY, "damaged-image"))
+    tile = zlib.compress(bytes(30_000 * 30_000 // 8))
+    tags = [*GREY, (322, 4, 1, 30_000), (323, 4, 1, 30_000), (324, 4, 1, 1000), (325, 4, 1, len(tile))]
+    yield Item("TIFF of 16 x 16 in a tile of 900 MP", tiff(tags).ljust(1000, b"\0") + tile, (COSTLY, "damaged-image"))
+    strips = [*GREY, (273, 4, 2**31, 8), (278, 4, 1, 1), (279, 4, 2**31, 8)]
+    yield Item("TIFF of 2,147,483,648 strips", tiff(strips), UNREADABLE)
+    loop = [*GREY, (273, 4, 1, 1000), (278, 4, 1, 16), (279, 4, 1, 256)]
+    yield Item("TIFF whose directories are a ring", tiff(loop, follows=8).ljust(1256, b"\0"), (ACCEPTED, *UNREADABLE))
+
+
+def floods() -> Iterator[Item]:
+    """Small parts by the hundred thousand, and small files that unfold."""
+    jpeg, gif, image = encoded(), encoded(format="GIF"), encoded(format="PNG")
+    after_header, pixels = 33, gif.index(b"\x2c", 13 + 3 * (2 << (gif[10] & 7)))
+    text = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(200_000_000), 1))
+    yield Item("PNG with 200 MB of text", image[:after_header] + text + image[after_header:], (ACCEPTED, *UNREADABLE))
+    profile = chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(200_000_000), 1))
+    yield Item(
+        "PNG with a profile of 200 MB", image[:after_header] + profile + image[after_header:], (ACCEPTED, *UNREADABLE)
+    )
+    chunks = chunk(b"abCd", b"") * (ROOM // 12)
+    yield Item("PNG of 1.7 million chunks", image[:after_header] + chunks + image[after_header:], (COSTLY,))
+    comments = b"\xff\xfe\0\x02" * (ROOM // 4 - len(jpeg))
+    yield Item("JPEG of 5 million comments", jpeg[:2] + comments + jpeg[2:], (COSTLY,))
+    exif = exif_of(400, 15 * 2**20)
+    yield Item("JPEG whose EXIF is 400 times 15 MB", jpeg[:2] + exif + jpeg[2:], (ACCEPTED, COSTLY))
+    progressive = saved(Image.new("RGB", (SIDE, SIDE - 1)), "JPEG", progressive=True, quality=1)
+    scan = progressive[progressive.rindex(b"\xff\xda") : -2]
+    scans = scan * ((ROOM - len(progressive)) // len(scan))
+    yield Item("JPEG of 270,000 scans", progressive[:-2] + scans + progressive[-2:], (COSTLY,))
+    extensions = b"\x21\xfe\x01a\0" * (ROOM // 5 - len(gif))
+    yield Item("GIF of 4 million comments", gif[:pixels] + extensions + gif[pixels:], (COSTLY,))
+    comment = b"\x21\xfe" + (b"\xff" + b"a" * 255) * (ROOM // 256 - 100) + b"\0"
+    yield Item("GIF with a comment of 20 MB", gif[:pixels] + comment + gif[pixels:], (ACCEPTED, COSTLY))
+    frames = gif[:-1] + gif[pixels:-1] * (ROOM // len(gif)) + b"\x3b"
+    yield Item("GIF of 20 MB in frames", frames, (ACCEPTED,))
+    runs = (b"\x01\x05" * 4000 + b"\0\0") * 2500
+    yield Item("BMP in 10 million runs", bmp(4000, 2500, 8, runs), (COSTLY,))
+    tags = [*GREY, *((40_000 + number, 1, 14 * 2**20, 8) for number in range(200))]
+    yield Item("TIFF with 200 tags of 14 MB", tiff(tags).ljust(ROOM, b"\0"), (ACCEPTED, COSTLY, *UNREADABLE))
+
+
+#: The first tags of a grey TIFF of 16 x 16 pixels, deflated: number, type, count, value.
+GREY = [(256, 3, 1, 16), (257, 3, 1, 16), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1)]
+
+
+def saved(image: Image.Image, format: str, **options: object) -> bytes:
+    """The picture's file, saved with Pillow's options."""
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A PNG's chunk."""
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(width: int, height: int, pixels: bytes) -> bytes:
+    """An RGB PNG with that header and that compressed data."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def bmp(width: int, height: int, bits: int, pixels: bytes) -> bytes:
+    """A BMP; one of 8 bits is grey and run-length encoded."""
+    palette = b"".join(bytes([level, level, level, 0]) for level in range(256)) if bits == 8 else b""
+    start = 54 + len(palette)
+    info = (40, width, height, 1, bits, 1 if bits == 8 else 0, len(pixels), 2835, 2835, len(palette) // 4, 0)
+    return (
+        b"BM"
+        + struct.pack("<IHHI", start + len(pixels), 0, 0, start)
+        + struct.pack("<IiiHHIIiiII", *info)
+        + palette
+        + pixels
+    )
+
+
+def tiff(tags: list[tuple[int, int, int, int]], follows: int = 0) -> bytes:
+    """A little-endian TIFF with one directory, and where the next one `follows`."""
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + struct.pack("<I", follows)
+
+
+def exif_of(tags: int, size: int) -> bytes:
+    """A JPEG's segments with EXIF of `size` bytes, of which each tag says that they all are its value."""
+    blob = tiff([(1000 + number, 1, size - 8, 8) for number in range(tags)]).ljust(size, b"x")
+    parts = (b"Exif\0\0" + blob[start : start + 65_000] for start in range(0, size, 65_000))
+    return b"".join(b"\xff\xe1" + struct.pack(">H", len(part) + 2) + part for part in parts)
