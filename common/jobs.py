@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import uuid_utils
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 
 from common.problems import Problem
 
@@ -17,8 +17,10 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+_DATE_TIME = {"type": "string", "format": "date-time"}
+
 #: A moment, in JSON as RFC 3339 in UTC with milliseconds.
-Moment = Annotated[datetime, PlainSerializer(rfc3339, when_used="json")]
+Moment = Annotated[datetime, PlainSerializer(rfc3339, when_used="json"), WithJsonSchema(_DATE_TIME)]
 
 
 def moment(seconds: float) -> datetime:

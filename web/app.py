@@ -10,7 +10,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from common.ledger import connect
 from common.queue import make_celery
 from common.settings import Settings
-from web import access, batches, errors, health, jobs, models, pages, rates, security, session
+from web import access, batches, docs, errors, health, jobs, models, pages, rates, security, session
 from web.services import Services
 
 
@@ -31,7 +31,7 @@ def create_app(settings: Settings | None = None, *, redis: Redis | None = None, 
     access.guard(app, here.keyring)
     rates.limit(app, rates.Rates(here.redis, settings))
     errors.handle(app)
-    for part in (pages, session, jobs, batches, models, health):
+    for part in (pages, session, jobs, batches, models, health, docs):
         app.register_blueprint(part.blueprint)
     if settings.trusted_proxies:
         # Only the address and the scheme: a forged X-Forwarded-Host would pass for a name that we know.
