@@ -10,6 +10,7 @@ from typing import Any
 from jsonschema import Draft202012Validator, FormatChecker
 
 from web.openapi import document
+from web.openapi.schemas import ref
 
 
 def entry(method: str, path: str) -> dict[str, Any]:
@@ -39,6 +40,11 @@ def holds(answer: Any) -> None:
             _validator(json.dumps(schema)).validate(json.loads(line))
     elif answer.mimetype.endswith("json"):
         _validator(json.dumps(schema)).validate(answer.json)
+
+
+def fits(name: str, value: Any) -> None:
+    """Fail unless `value` has the described shape of that name."""
+    _validator(json.dumps(ref(name))).validate(value)
 
 
 @cache

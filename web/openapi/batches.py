@@ -19,6 +19,8 @@ PATHS = {
             *parts.ADMISSION,
             problems.MISSING_IMAGE,
             problems.TOO_MANY_IMAGES,
+            problems.URL_NOT_ALLOWED,
+            parameters=[parts.WEBHOOK],
             body=form(
                 "One `custom_id` for each of the `images`, in the same order, or none.",
                 {

@@ -8,6 +8,7 @@ from typing import Any
 
 from web.openapi import batches, jobs, pages, service
 from web.openapi.schemas import schemas
+from web.openapi.webhooks import WEBHOOKS
 
 #: Each group of routes: its name, what it is for, and its paths.
 GROUPS = (
@@ -41,5 +42,6 @@ def document() -> dict[str, Any]:
             for name, _, paths in GROUPS
             for path, entries in paths.items()
         },
+        "webhooks": WEBHOOKS,
         "components": {"schemas": schemas()},
     }

@@ -6,12 +6,13 @@ from common import problems
 from common.jobs import Status
 from web.jobs import KEY_LENGTH, LARGEST_SIDE, LONGEST_PAGE, PAGE, SIDE
 from web.openapi import parts
-from web.openapi.parts import FILE, JOB_ID, answer, form, operation, parameter, whole_number
-from web.openapi.schemas import TEXT, ref
+from web.openapi.parts import FILE, JOB_ID, URL, answer, form, operation, parameter, whole_number
+from web.openapi.schemas import TEXT, closed, ref
 
 JOB = ref("Job")
 
 UPLOAD = form("A form's field.", {"image": FILE}, ["image"])
+UPLOAD["content"]["application/json"] = {"schema": closed("Where the picture is, if that is allowed.", url=URL)}
 UPLOAD["content"]["image/*"] = UPLOAD["content"]["application/octet-stream"] = {"schema": FILE}
 
 PATHS = {
@@ -27,8 +28,13 @@ PATHS = {
             *parts.PICTURE,
             *parts.ADMISSION,
             problems.IDEMPOTENCY_CONFLICT,
+            problems.URL_NOT_ALLOWED,
+            problems.FETCHING_OFF,
+            problems.FETCHING_BUSY,
+            problems.FETCH_FAILED,
             parameters=[
                 parts.PREFER,
+                parts.WEBHOOK,
                 parameter(
                     "header",
                     "Idempotency-Key",

@@ -34,6 +34,7 @@ BATCH = (problems.BATCH_NOT_FOUND, problems.BATCH_GONE)
 
 #: Seconds of a header that says when to ask again.
 SECONDS: Schema = {"type": "integer", "minimum": 0}
+URL: Schema = {"type": "string", "format": "uri"}
 FILE: Schema = {"type": "string", "format": "binary", "description": f"A {FORMATS_IN_WORDS} file."}
 
 
@@ -63,6 +64,9 @@ PREFER = parameter(
     "`wait=N` holds the answer until the caption is there, at most N seconds, and at most 60.",
     TEXT,
     example="wait=10",
+)
+WEBHOOK = parameter(
+    "header", "Webhook-URL", "A public `https:` URL of yours that is told of the end; see `webhooks`.", URL
 )
 JOB_ID = parameter("path", "job_id", "The job's id.", TEXT)
 BATCH_ID = parameter("path", "batch_id", "The batch's id.", TEXT)

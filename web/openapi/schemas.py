@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from common.jobs import Batch, Job
+from common.jobs import Batch, Job, Status
 from common.problems import KINDS
 
 Schema = dict[str, Any]
@@ -76,6 +76,13 @@ def schemas() -> dict[str, Schema]:
     shapes["Alive"] = closed("The web server answers.", status={"const": "ok"})
     shapes["Ready"] = closed(
         "A picture sent now would be captioned.", status={"const": "ready"}, model=ref("ModelInfo"), workers=COUNT
+    )
+    events = [*(f"job.{status}" for status in Status if status.terminal), "batch.completed"]
+    shapes["Event"] = closed(
+        "What a webhook says: `data` is what the API answers at `data.urls.self`.",
+        type={**TEXT, "enum": events},
+        timestamp={**TEXT, "format": "date-time"},
+        data={"anyOf": [ref("Job"), ref("Batch")]},
     )
     return dict(sorted(shapes.items()))
 

@@ -24,6 +24,7 @@ from common.ledger import Batches, Ledger, Outbox
 from common.outbound import Outbound
 from common.settings import Settings
 from tests.support.clock import Clock
+from tests.support.contract import fits
 from tests.support.receiver import Receiver, receiving, with_status
 from tests.unit.worker.conftest import PICTURE
 from tests.unit.worker.fakes import PATIENCE as FOREVER
@@ -84,6 +85,7 @@ class TestWhatIsSent:
 
         (asked,) = receiver.asked
         assert (asked.method, asked.target, asked.headers["Content-Type"]) == ("POST", "/hook?a=b", "application/json")
+        fits("Event", json.loads(asked.body))
         assert json.loads(asked.body) == {
             "type": "job.canceled",
             "timestamp": "2023-11-14T22:13:25.000Z",
@@ -107,6 +109,7 @@ class TestWhatIsSent:
 
         (asked,) = receiver.asked
         event = json.loads(asked.body)
+        fits("Event", event)
         assert (event["type"], event["data"]) == ("batch.completed", batches.get(batch).body())
         assert event["data"]["request_counts"]["canceled"] == 2
 

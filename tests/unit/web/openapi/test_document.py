@@ -140,6 +140,11 @@ class TestAnswers:
         holds(send(client, numbered(3)[1], key))
         holds(send(client, None, {"Prefer": "wait=1"}))
 
+    def test_of_urls_that_are_not_used(self, client: Client) -> None:
+        holds(client.post("/v1/jobs", json={"url": "https://example.com/photo.jpg"}))
+        holds(send(client, None, {"Webhook-URL": "http://127.0.0.1/"}))
+        holds(client.post("/v1/batches", headers={"Webhook-URL": "ftp://example.com/"}))
+
     def test_of_a_foreign_page_and_a_store_that_is_away(self, client: Client, server: fakeredis.FakeServer) -> None:
         holds(send(client, None, {"Sec-Fetch-Site": "cross-site"}))
         server.connected = False
@@ -164,6 +169,7 @@ class TestPage:
     def test_it_shows_every_request_and_every_shape(self, client: Client) -> None:
         page = client.get("/docs").text
 
+        assert "<code>POST ended</code>" in page
         for name, entry in operations().items():
             assert f"<code>{name}</code>" in page
             assert f'id="{entry["operationId"]}"' in page
