@@ -17,8 +17,8 @@ from tests.support.pictures import encoded
 from tests.unit.web.conftest import MODEL, Client
 from web.openapi import document
 
-#: Requests made up for each operation.
-EXAMPLES = 25
+#: Requests made up for each operation; all of them take about ten seconds.
+EXAMPLES = 40
 CHECKS = [
     not_a_server_error,
     checks.status_code_conformance,
@@ -34,8 +34,9 @@ schema = schemathesis.openapi.from_dict(document())
 
 
 @pytest.fixture
-def known(app: Flask, announce: Callable[..., None]) -> dict[str, str]:
-    """A job and a batch that there are."""
+def known(app: Flask, announce: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """A job and a batch that there are; nobody captions them, and so nobody waits for them."""
+    monkeypatch.setattr("web.preferences.LONGEST", 0)
     announce(MODEL)
     client: Client = app.test_client()
     job, batch = (
