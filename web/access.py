@@ -20,6 +20,8 @@ NEEDS: Mapping[str, Scope | None] = {
     "static": None,
     "health.alive": None,
     "health.ready": None,
+    "docs.description": None,
+    "docs.page": None,
     "session.sign_in": None,
     "session.sign_out": None,
     "pages.index": Scope.READ,

@@ -18,6 +18,9 @@ GROUPS = (
     ("Pages", "What people see; programs need none of it.", pages.PATHS),
 )
 
+#: How a key is sent, where the service asks for one.
+KEY = {"type": "http", "scheme": "bearer", "description": "An API key, where keys have been made."}
+
 DESCRIPTION = (
     "Send photographs, get a sentence for each. A picture is answered with a job at once; ask for the job until it is "
     "done, or let `Prefer: wait=10` hold the answer. Every error is an RFC 9457 problem."
@@ -43,5 +46,6 @@ def document() -> dict[str, Any]:
             for path, entries in paths.items()
         },
         "webhooks": WEBHOOKS,
-        "components": {"schemas": schemas()},
+        "security": [{}, {"key": []}],
+        "components": {"schemas": schemas(), "securitySchemes": {"key": KEY}},
     }

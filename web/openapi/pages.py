@@ -17,7 +17,26 @@ FOLLOWING = {
     )
 }
 
+START = {303: answer("To the start.", TEXT, media="text/html", headers=parts.LOCATION)}
+SIGN_IN = {
+    "type": "object",
+    "description": "The form.",
+    "properties": {"key": {**TEXT, "description": "The API key."}},
+    "required": ["key"],
+}
+
 PATHS = {
+    "/sign-in": {
+        "post": operation(
+            "signIn",
+            "Keep an API key in a cookie.",
+            START,
+            *parts.CHANGE,
+            body={"required": True, "content": {"application/x-www-form-urlencoded": {"schema": SIGN_IN}}},
+            page=True,
+        )
+    },
+    "/sign-out": {"post": operation("signOut", "Forget the cookie.", START, *parts.CHANGE, page=True)},
     "/": {
         "get": operation("showStart", "The page.", {200: PAGE}, *parts.ALWAYS, page=True),
         "post": operation(

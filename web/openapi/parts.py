@@ -13,7 +13,14 @@ from web.openapi.schemas import PATH, TEXT, Schema, ref
 Part = dict[str, Any]
 
 #: Problems that any request can meet.
-ALWAYS = (problems.INTERNAL, problems.STORE_UNAVAILABLE)
+ALWAYS = (
+    problems.INTERNAL,
+    problems.STORE_UNAVAILABLE,
+    problems.UNKNOWN_HOST,
+    problems.KEY_NEEDED,
+    problems.KEY_REFUSED,
+    problems.RATE_LIMITED,
+)
 #: Problems of every picture that is sent.
 PICTURE = (
     problems.EMPTY_UPLOAD,
@@ -25,7 +32,7 @@ PICTURE = (
     problems.UPLOAD_TOO_LARGE,
 )
 #: Problems of a request that adds to the queue.
-ADMISSION = (problems.QUEUE_FULL, problems.STORAGE_FULL)
+ADMISSION = (problems.QUEUE_FULL, problems.STORAGE_FULL, problems.QUOTA_USED_UP)
 
 #: Problems of a request that changes something.
 CHANGE = (*ALWAYS, problems.BAD_REQUEST, problems.FOREIGN_ORIGIN, problems.UPLOAD_TOO_LARGE)
@@ -127,7 +134,7 @@ def _refusal(kinds: list[Kind], page: bool) -> Part:
     part = answer("; or: ".join(f"{kind.title} (`{kind.slug}`)" for kind in kinds), schema, media=CONTENT_TYPE)
     if page:
         part["content"]["text/html"] = {"schema": TEXT}
-    if kinds[0].status == 503:
+    if kinds[0].status in (429, 503):
         part["headers"] = RETRY_AFTER
     return part
 
