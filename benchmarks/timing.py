@@ -27,14 +27,16 @@ class Times:
         return statistics.median(slow / fast for slow, fast in pairs)
 
 
-def interleaved(contenders: Mapping[str, Callable[[], object]], repeats: int) -> Times:
+def interleaved(
+    contenders: Mapping[str, Callable[[], object]], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> Times:
     """Time every contender `repeats` times, in turn, after one run of each that does not count."""
     for run in contenders.values():
         run()
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(repeats):
         for name, run in contenders.items():
-            started = time.perf_counter()
+            started = clock()
             run()
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(clock() - started)
     return Times(seconds)

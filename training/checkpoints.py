@@ -1,10 +1,14 @@
-"""Checkpoints: one self-contained `student_epoch{n}.pt` after each epoch, written whole or not at all."""
+"""Checkpoints: a self-contained `student_epoch{n}.pt` after each epoch, and `unfinished.pt` in the middle of one.
+
+Both are written whole or not at all. A run goes on from the one that is furthest.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +18,76 @@ from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
 from common.student.errors import StudentError
 from common.student.tokens import wrap
+from training.average import Average
 from training.config import Config
+from training.tally import Tally
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("training")
 
 _NAME = re.compile(r"student_epoch(\d+)\.pt")
+UNFINISHED = "unfinished.pt"
+
+
+@dataclass
+class State:
+    """All of a run that changes while it goes on; with the configuration, everything else follows from it."""
+
+    student: BlipForConditionalGeneration
+    optimizer: torch.optim.Optimizer
+    average: Average | None
+    #: The epoch that is trained, from 1, and the pictures of it that are done, by all ranks.
+    epoch: int
+    pictures: int
+    #: Steps of the optimiser, in all epochs.
+    steps: int
+    tally: Tally
+
+    @property
+    def best(self) -> BlipForConditionalGeneration:
+        """The weights to caption with: the average, if there is one."""
+        return self.average.model if self.average else self.student
+
+    def next_epoch(self) -> None:
+        """Go to the beginning of the epoch after this one."""
+        self.epoch, self.pictures, self.tally = self.epoch + 1, 0, Tally()
 
 
 def path_of(folder: Path, epoch: int) -> Path:
     return folder / f"student_epoch{epoch}.pt"
 
 
-def save(folder: Path, epoch: int, content: dict[str, Any]) -> Path:
+def save(path: Path, content: dict[str, Any]) -> Path:
     """Write through a temporary file that is synced before it gets the checkpoint's name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = path_of(folder, epoch)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".pt.part")
-    with temporary.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with temporary.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:  # a full disk above all: what is half written would keep it full
+        temporary.unlink(missing_ok=True)
+        raise
     os.replace(temporary, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the name as well, before an older file that it replaces may go
+    finally:
+        os.close(folder)
     return path
+
+
+def save_epoch(folder: Path, content: dict[str, Any]) -> None:
+    """Write the checkpoint of an epoch that is done, which makes that of its middle useless."""
+    path = save(path_of(folder, content["epoch"]), content)
+    (folder / UNFINISHED).unlink(missing_ok=True)
+    log.info("Saved %s.", path)
+
+
+def save_unfinished(folder: Path, content: dict[str, Any]) -> None:
+    """Write the checkpoint of an epoch that is not done, over the one before it."""
+    path = save(folder / UNFINISHED, content)
+    log.info("Saved %s after %d pictures of epoch %d.", path, content["pictures"], content["epoch"])
 
 
 def numbered(folder: Path) -> list[Path]:
@@ -45,36 +97,41 @@ def numbered(folder: Path) -> list[Path]:
 
 
 def newest(folder: Path) -> dict[str, Any] | None:
-    """The newest checkpoint that a run can go on from; a torn or foreign file is skipped with a warning."""
-    for path in numbered(folder):
-        try:
-            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # a torn zip raises anything from EOFError to UnpicklingError
-            log.warning("%s cannot be read (%s); trying the one before it.", path, type(error).__name__)
-            continue
-        if isinstance(content, dict) and "optimizer" in content:
-            return content
-        log.warning("%s holds weights only, nothing to resume from; trying the one before it.", path)
+    """The furthest checkpoint that a run can go on from; a torn or foreign file is skipped with a warning."""
+    finished = next((content for path in numbered(folder) if (content := _read(path))), None)
+    unfinished = _read(folder / UNFINISHED) if (folder / UNFINISHED).exists() else None
+    if unfinished and (not finished or unfinished["epoch"] > finished["epoch"]):
+        return unfinished
+    return finished
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a torn zip raises anything from EOFError to UnpicklingError
+        log.warning("%s cannot be read (%s); trying the one before it.", path, type(error).__name__)
+        return None
+    if isinstance(content, dict) and "optimizer" in content:
+        return content
+    log.warning("%s holds weights only, nothing to resume from; trying the one before it.", path)
     return None
 
 
 def content(
-    epoch: int,
-    config: Config,
-    student: BlipForConditionalGeneration,
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-    tokenizer: PreTrainedTokenizerFast,
+    state: State, config: Config, tokenizer: PreTrainedTokenizerFast, *, finished: bool = False
 ) -> dict[str, Any]:
     """All that a run needs to go on, and that a worker needs to caption, in tensors and plain values."""
     return {
-        "epoch": epoch,
-        "model": student.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "scheduler": scheduler.state_dict(),
-        "random": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()},
+        "epoch": state.epoch,
+        "finished": finished,
+        "pictures": state.pictures,
+        "steps": state.steps,
+        "sums": state.tally.sums,
+        "model": state.best.state_dict(),
+        "trained": state.student.state_dict() if state.average else None,
+        "optimizer": state.optimizer.state_dict(),
         "config": config.as_dict(),
-        "model_config": student.config.to_dict(),
+        "model_config": state.student.config.to_dict(),
         "tokenizer": tokenizer.backend_tokenizer.to_str(),
     }
 
@@ -84,27 +141,28 @@ def tokenizer_of(saved: dict[str, Any]) -> PreTrainedTokenizerFast:
     return wrap(Tokenizer.from_str(saved["tokenizer"]))
 
 
-def restore(
-    saved: dict[str, Any],
-    student: BlipForConditionalGeneration,
-    optimizer: torch.optim.Optimizer,
-    scheduler: torch.optim.lr_scheduler.LRScheduler,
-) -> None:
-    """Put a run back to where the checkpoint was written. Everything else follows from seed and epoch.
+def restore(saved: dict[str, Any], state: State) -> None:
+    """Put a run back to where the checkpoint was written.
 
-    Raises `StudentError` when the checkpoint is of another student.
+    Raises `StudentError` when the checkpoint is of another student, or of a version that kept less.
     """
+    if "steps" not in saved:
+        raise StudentError(
+            "The run in this checkpoint folder was begun by an earlier version. Start from its weights by --student "
+            "FILE.pt, with another --checkpoints."
+        )
     try:
-        student.load_state_dict(saved["model"])
+        state.student.load_state_dict(saved["trained"] or saved["model"])
     except RuntimeError as error:
         raise StudentError(
             "The run in this checkpoint folder is of another student. Give this one another --checkpoints, or start "
             "over with --resume never."
         ) from error
-    optimizer.load_state_dict(saved["optimizer"])
-    scheduler.load_state_dict(saved["scheduler"])
-    torch.set_rng_state(saved["random"]["cpu"])
-    torch.cuda.set_rng_state_all(saved["random"]["cuda"][: torch.cuda.device_count()])
+    if state.average:
+        state.average.model.load_state_dict(saved["model"])
+    state.optimizer.load_state_dict(saved["optimizer"])
+    state.epoch, state.pictures, state.steps = saved["epoch"], saved["pictures"], saved["steps"]
+    state.tally = Tally(saved["sums"])
 
 
 def _epoch(path: Path) -> int:

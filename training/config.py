@@ -1,4 +1,7 @@
-"""Every setting of a training run; the defaults are the seed recipe, the flags are made from the fields."""
+"""Every setting of a training run; the defaults are the seed recipe, the flags are made from the fields.
+
+A setting is what its flag says, else what the recipe says, else the default.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,23 @@ from training import formats
 #: Where a run writes unless told.
 CHECKPOINTS = Path("checkpoints")
 
+#: What each recipe changes of the defaults.
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "seed": {},
+    # What published distillations of captioners and of Whisper agree on, see docs/training.md.
+    "beyond": {
+        "init": "teacher",
+        "random_captions": True,
+        "temperature": 2.0,
+        "lr": 1e-4,
+        "weight_decay": 0.05,
+        "warmup_steps": 500,
+        "schedule": "cosine",
+        "clip": 1.0,
+        "precision": "auto",
+    },
+}
+
 
 def _flag(default: Any, help: str, **options: Any) -> Any:
     return field(default=default, metadata={"help": help, **options})
@@ -23,6 +43,7 @@ def _flag(default: Any, help: str, **options: Any) -> Any:
 class Config:
     """One run of `training.distill`."""
 
+    recipe: str = _flag("seed", "what the settings are unless a flag says otherwise", choices=tuple(RECIPES))
     data: tuple[str, ...] = _flag((), f"data sets: {formats.FORMATS}", nargs="+", action="extend")
     val_data: tuple[str, ...] = _flag((), "data sets to validate on, instead of a split", nargs="+", action="extend")
     captions: tuple[Path, ...] = _flag((), "COCO caption files: with --images, another way to say coco:J:D", nargs="+")
@@ -33,26 +54,50 @@ class Config:
     train_fraction: float = _flag(0.8, "part of the pictures that is trained on, the rest validates")
 
     teacher: str = _flag("Salesforce/blip-image-captioning-base", "hub id, folder or .pt; none trains by CE alone")
-    student: str = _flag("seed", "seed, demo, demo-teacher, or a BlipConfig as FILE.json")
+    student: str = _flag(
+        "seed", "seed, demo, demo-teacher, a BlipConfig as FILE.json, or weights to start from as FILE.pt"
+    )
+    student_vision_layers: int = _flag(0, "layers of the student's vision tower; 0 for its own, here and below")
+    student_text_layers: int = _flag(0, "layers of its text decoder")
+    student_text_hidden: int = _flag(0, "width of its text decoder")
+    student_text_heads: int = _flag(0, "attention heads of its text decoder")
+    student_text_ffn: int = _flag(0, "inner width of its text decoder's layers")
+    init: str = _flag("random", "what the student starts from", choices=("random", "teacher"))
     tokenizer: str = _flag("", "folder or hub id; default: the teacher's, else the student's own")
     vocabulary: int = _flag(4000, "word pieces of a tokenizer trained here (student demo without a teacher)")
     image_size: int = _flag(0, "side in pixels; 0 for the student's own")
 
+    teacher_logits: str = _flag(
+        "online", "the teacher is asked each time, or once and then remembered on disk", choices=("online", "cache")
+    )
+    teacher_cache: Path = _flag(Path("teacher_cache"), "folder of what --teacher-logits cache remembers")
+    teacher_precision: str = _flag(
+        "same", "arithmetic of the teacher; same is that of --precision", choices=("same", "fp32", "bf16")
+    )
+
     epochs: int = _flag(15, "passes over the training pictures")
-    batch_size: int = _flag(16, "pictures a step")
+    batch_size: int = _flag(16, "pictures a step, on all processes together")
+    micro_batch_size: int = _flag(0, "pictures a pass on each process; 0 for all of its part of the step at once")
     captions_per_image: int = _flag(1, "captions of each picture a step; their picture is encoded once")
     random_captions: bool = _flag(False, "draw the captions anew each epoch instead of taking the first ones")
+    pseudo_captions: tuple[Path, ...] = _flag((), "teacher's captions, from training.pseudo_label", nargs="+")
+    pseudo_fraction: float = _flag(0.5, "part of the captions that is the teacher's, where there is one")
+    pseudo_min_cider: float = _flag(0.0, "teacher's captions with a lower CIDEr-D to people's are left out")
     augment: bool = _flag(False, "random crop, flip and brightness")
 
     alpha: float = _flag(0.5, "weight of cross-entropy; KL to the teacher gets the rest")
     temperature: float = _flag(1.0, "temperature of the KL term, which is scaled by its square")
     label_smoothing: float = _flag(0.0, "smoothing of the cross-entropy")
+    image_mse: float = _flag(0.0, "weight of the squared difference between student's and teacher's image states")
     lr: float = _flag(3e-5, "AdamW's learning rate")
     weight_decay: float = _flag(0.01, "AdamW's weight decay")
     warmup_steps: int = _flag(0, "steps of linear warm-up")
     schedule: str = _flag("constant", "learning rate after the warm-up", choices=("constant", "cosine"))
     clip: float = _flag(0.0, "largest norm of the gradient; 0 for no clipping")
-    precision: str = _flag("fp32", "arithmetic of the forward passes", choices=("fp32", "bf16"))
+    ema: float = _flag(0.0, "decay of a running average of the weights, which is scored and served; 0 for none")
+    precision: str = _flag(
+        "fp32", "arithmetic of the forward passes; auto is bf16 on a GPU", choices=("fp32", "bf16", "auto")
+    )
 
     eval_limit: int = _flag(0, "validation pictures captioned after each epoch; 0 for all")
     eval_batch_size: int = _flag(32, "pictures captioned at once")
@@ -61,15 +106,36 @@ class Config:
 
     checkpoints: Path = _flag(CHECKPOINTS, "folder of student_epoch{n}.pt and metrics.jsonl")
     resume: str = _flag("auto", "auto continues from the newest readable checkpoint", choices=("auto", "never"))
+    save_every_steps: int = _flag(0, "steps between checkpoints in the middle of an epoch; 0 for none")
     seed: int = _flag(42, "seed of split, order, weights and augmentation")
     num_workers: int = _flag(2, "processes that decode pictures; 0 decodes in this one and keeps small sets in memory")
     device: str = _flag("auto", "cpu, cuda, cuda:1 …; auto takes CUDA when there is one")
+    smoke: bool = _flag(False, "try the whole path in seconds, on pictures that are drawn for it, and end")
 
     def __post_init__(self) -> None:
         if len(self.captions) != len(self.images) or len(self.val_captions) != len(self.val_images):
             raise ValueError("Give as many --images as --captions, and as many --val-images as --val-captions.")
         if self.teacher == "none" and self.alpha != 1.0:
             raise ValueError("Without a teacher there is nothing to distil from: use --alpha 1 with --teacher none.")
+        if self.teacher == "none" and self.init == "teacher":
+            raise ValueError(
+                "Without a teacher a student cannot start from one: use --init random with --teacher none."
+            )
+        shaped = self.image_size or self.student_vision_layers or self.student_text_layers or self.student_text_hidden
+        shaped = shaped or self.student_text_heads or self.student_text_ffn
+        if self.student.endswith(".pt") and (self.init == "teacher" or shaped):
+            raise ValueError(
+                "A student from a .pt brings its shape and its weights: use --init random, and leave out --image-size "
+                "and the flags of its shape."
+            )
+        if self.image_mse and (self.teacher == "none" or self.teacher_logits == "cache"):
+            raise ValueError("--image-mse needs a teacher that sees each picture: use it with --teacher-logits online.")
+        if not 0.0 <= self.ema < 1.0:
+            raise ValueError("--ema must lie between 0 and 1, and below 1.")
+        if self.batch_size < 1 or self.micro_batch_size < 0 or self.save_every_steps < 0:
+            raise ValueError("--batch-size must be 1 or more, --micro-batch-size and --save-every-steps 0 or more.")
+        if not 0.0 <= self.pseudo_fraction <= 1.0:
+            raise ValueError("--pseudo-fraction must lie between 0 and 1.")
         if not 0.0 <= self.alpha <= 1.0 or self.temperature <= 0.0:
             raise ValueError("--alpha must lie between 0 and 1, and --temperature above 0.")
 
@@ -114,25 +180,23 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
     parser = argparse.ArgumentParser(
         prog="python -m training.distill",
         description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        argument_default=argparse.SUPPRESS,  # so that what was not given can be told from a default
     )
     types = get_type_hints(Config)
     for item in dataclasses.fields(Config):
         options: dict[str, Any] = dict(item.metadata)
         kind = types[item.name]
+        options["help"] += f" (default: {item.default})" if item.default not in ((), "") else ""
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
             options["type"] = {tuple[Path, ...]: Path, tuple[str, ...]: str}.get(kind, kind)
-        default = list(item.default) if isinstance(item.default, tuple) else item.default
-        parser.add_argument("--" + item.name.replace("_", "-"), default=default, **options)
-    values: dict[str, Any] = vars(parser.parse_args(arguments))
-    if not values["data"] and not values["captions"]:
+        parser.add_argument("--" + item.name.replace("_", "-"), **options)
+    given: dict[str, Any] = vars(parser.parse_args(arguments))
+    if not given.get("data") and not given.get("captions") and not given.get("smoke"):
         parser.error(formats.NEEDED)
-    for name, value in values.items():
-        if isinstance(value, list):
-            values[name] = tuple(value)
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     try:
-        return Config(**values)
+        return Config(**{**RECIPES[given.get("recipe", "seed")], **given})
     except ValueError as error:
         parser.error(str(error))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,10 +35,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture, float32 [3, S, S], and the token ids of the captions chosen for it."""
+    """One picture, float32 [3, S, S], the token ids of the captions chosen for it, and its number in the data set."""
 
     pixels: NDArray[np.float32]
     captions: list[list[int]]
+    number: int
 
 
 class ImageCaptionDataset(Dataset[Sample]):
@@ -57,6 +58,8 @@ class ImageCaptionDataset(Dataset[Sample]):
         captions_per_image: int = 1,
         random_captions: bool = False,
         augment: bool = False,
+        pseudo: Mapping[int, str] | None = None,
+        pseudo_fraction: float = 0.0,
         keep_in_memory: bool = False,
         seed: int = 0,
     ) -> None:
@@ -71,6 +74,8 @@ class ImageCaptionDataset(Dataset[Sample]):
         fits = len(pictures) * 3 * self._side**2 < MEMORY
         self._decoded: dict[int, NDArray[np.uint8]] | None = {} if keep_in_memory and fits else None
         self._tokens = [[encode(tokenizer, text) for text in picture.captions] for picture in pictures]
+        self._pseudo = {number: (text, encode(tokenizer, text)) for number, text in (pseudo or {}).items()}
+        self._pseudo_fraction = pseudo_fraction
         # Shared with the loader's processes of all epochs, so that each unreadable picture is named once.
         self._named = torch.zeros(len(pictures), dtype=torch.bool).share_memory_()
 
@@ -84,13 +89,22 @@ class ImageCaptionDataset(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         draw = random.Random(f"{self._seed}-{self._epoch}-{index}")
         index, levels = self._readable(index)
-        tokens = self._tokens[index]
+        picture, tokens = self.pictures[index], self._tokens[index]
         count = min(self._captions_per_image, len(tokens))
-        chosen = draw.sample(range(len(tokens)), count) if self._random_captions else range(count)
+        numbers = draw.sample(range(len(tokens)), count) if self._random_captions else range(count)
+        chosen = [(picture.captions[number], tokens[number]) for number in numbers]
+        if picture.id in self._pseudo:
+            teachers = self._pseudo[picture.id]
+            chosen = [teachers if draw.random() < self._pseudo_fraction else each for each in chosen]
+        captions = [each for _, each in chosen]
         if self._augment:
-            sided = any(_SIDES.search(self.pictures[index].captions[i].lower()) for i in chosen)
-            return Sample(self._augmented(levels, draw, flip=not sided), [tokens[i] for i in chosen])
-        return Sample(normalise(levels), [tokens[i] for i in chosen])
+            sided = any(_SIDES.search(text.lower()) for text, _ in chosen)
+            return Sample(self._augmented(levels, draw, flip=not sided), captions, index)
+        return Sample(normalise(levels), captions, index)
+
+    def plain(self, index: int) -> NDArray[np.float32]:
+        """A picture's pixels, float32 [3, S, S], as the worker makes them: not augmented."""
+        return normalise(squash(self.pictures[index].load(), self._size) if self._augment else self._levels(index))
 
     def _readable(self, index: int) -> tuple[int, NDArray[np.uint8]]:
         """The picture, or the first after it that can be read; its index, uint8 [3, S, S]. Raises `DataError`."""
@@ -133,14 +147,18 @@ def encode(tokenizer: PreTrainedTokenizerFast, caption: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Batch:
-    """`pixels` float32 [B, 3, S, S]; `tokens` int64 [N, L], padded; `owner` int64 [N]: whose caption it is."""
+    """`pixels` float32 [B, 3, S, S]; `tokens` int64 [N, L], padded; `owner` int64 [N]: whose caption it is.
+
+    `numbers` are the B pictures' in the data set.
+    """
 
     pixels: torch.Tensor
     tokens: torch.Tensor
     owner: torch.Tensor
+    numbers: tuple[int, ...]
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(self.pixels.to(device), self.tokens.to(device), self.owner.to(device))
+        return replace(self, pixels=self.pixels.to(device), tokens=self.tokens.to(device), owner=self.owner.to(device))
 
 
 @dataclass(frozen=True)
@@ -151,9 +169,10 @@ class Collate:
 
     def __call__(self, samples: list[Sample]) -> Batch:
         captions = [torch.tensor(ids) for sample in samples for ids in sample.captions]
-        owner = [number for number, sample in enumerate(samples) for _ in sample.captions]
+        owner = [place for place, sample in enumerate(samples) for _ in sample.captions]
         return Batch(
             torch.from_numpy(np.stack([sample.pixels for sample in samples])),
             torch.nn.utils.rnn.pad_sequence(captions, batch_first=True, padding_value=self.pad_id),
             torch.tensor(owner),
+            tuple(sample.number for sample in samples),
         )

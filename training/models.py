@@ -10,9 +10,11 @@ import torch
 from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerFast
 
 from common.settings import Settings
-from common.student import build, load_student, load_tokenizer, seed_config, small_config
+from common.student import Student, build, load_student, load_tokenizer, seed_config, small_config
+from common.student.checkpoint import load_checkpoint
+from common.student.errors import StudentError
 from training.config import Config
-from training.data import Batch
+from training.initial import start_from
 from training.tokenizer import train_tokenizer
 
 #: Attention heads of BLIP base's text decoder, for a teacher in a `.pt` that cannot tell.
@@ -27,52 +29,95 @@ SMALL = {
 }
 
 
-def load_teacher(config: Config) -> tuple[BlipForConditionalGeneration, PreTrainedTokenizerFast] | None:
-    """The frozen teacher and its tokenizer; None for a run by cross-entropy alone. Raises `StudentError`."""
+def load_teacher(config: Config) -> Student | None:
+    """The frozen teacher with its tokenizer; None for a run by cross-entropy alone. Raises `StudentError`."""
     if config.teacher == "none":
         return None
     processor = config.tokenizer or Settings().processor
     loaded = load_student(config.teacher, processor=processor, text_heads=TEACHER_TEXT_HEADS)
-    return loaded.model.requires_grad_(False), loaded.tokenizer
+    loaded.model.requires_grad_(False)
+    return loaded
 
 
 def make_tokenizer(config: Config, captions: Callable[[], Iterable[str]]) -> PreTrainedTokenizerFast:
-    """The tokenizer of a run without a teacher: the one named, BLIP's for the seed, else trained on `captions`."""
+    """The tokenizer of a run without a teacher: the one named, the `.pt`'s, BLIP's, or one trained on `captions`."""
     if config.tokenizer:
         return load_tokenizer(config.tokenizer)
+    if Path(config.student).suffix == ".pt":
+        return load_student(config.student, processor=Settings().processor).tokenizer
     if config.student in SMALL:
         return train_tokenizer(captions(), config.vocabulary)
     return load_tokenizer(Settings().processor)
 
 
-def make_student(config: Config, tokenizer: PreTrainedTokenizerFast) -> BlipForConditionalGeneration:
-    """A student with new weights, seeded."""
+def make_student(
+    config: Config, tokenizer: PreTrainedTokenizerFast, teacher: BlipForConditionalGeneration | None = None
+) -> BlipForConditionalGeneration:
+    """A student with seeded new weights, the teacher's as far as they fit, or those of a `.pt`.
+
+    Raises `StudentError` for a teacher that does not see the same pictures or speak the same tokens.
+    """
     torch.manual_seed(config.seed)
-    return build(student_config(config, tokenizer))
+    if Path(config.student).suffix == ".pt":
+        settings = Settings()
+        student, _ = load_checkpoint(
+            Path(config.student), text_heads=settings.text_heads, vision_heads=settings.vision_heads
+        )
+    else:
+        student = build(student_config(config, tokenizer))
+    if teacher is not None:
+        check_teacher(teacher, student)
+    if teacher is not None and config.image_mse:
+        of_teacher, of_student = (model.config.vision_config.hidden_size for model in (teacher, student))
+        if of_teacher != of_student:
+            raise StudentError(
+                f"The teacher's image states are {of_teacher} wide, the student's {of_student}: they cannot be "
+                "compared. Leave --image-mse out."
+            )
+    if teacher is not None and config.init == "teacher":
+        start_from(teacher, student)
+    head = student.text_decoder.cls.predictions
+    if head.bias is not head.decoder.bias:  # of an untied file; nothing reads it, and DDP waits for every gradient
+        head.bias.requires_grad_(False)
+    return student
+
+
+def check_teacher(teacher: BlipForConditionalGeneration, student: BlipForConditionalGeneration) -> None:
+    """Raise `StudentError` unless both see the same pictures and speak the same tokens."""
+    for tower, name in (("vision_config", "image_size"), ("text_config", "vocab_size")):
+        of_teacher, of_student = (getattr(getattr(model.config, tower), name) for model in (teacher, student))
+        if of_teacher != of_student:
+            raise StudentError(
+                f"The teacher's {name} is {of_teacher}, the student's {of_student}: its logits cannot be compared. "
+                "Use --image-size and a --student with the teacher's vocabulary."
+            )
 
 
 def student_config(config: Config, tokenizer: PreTrainedTokenizerFast) -> BlipConfig:
-    """The shapes that `--student` names."""
+    """The shape that `--student` names, changed by the flags that change it."""
     if config.student == "seed":
         shapes = seed_config()
     elif config.student in SMALL:
         vision, text = SMALL[config.student]
-        return small_config(tokenizer, image_size=config.image_size or DEMO_IMAGE_SIZE, vision=vision, text=text)
+        shapes = small_config(tokenizer, image_size=DEMO_IMAGE_SIZE, vision=vision, text=text)
     else:
-        shapes = BlipConfig.from_dict(json.loads(Path(config.student).read_text(encoding="utf-8")))
-    if config.image_size:
-        shapes.vision_config.image_size = config.image_size
+        try:
+            shapes = BlipConfig.from_dict(json.loads(Path(config.student).read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise StudentError(f"--student {config.student} is neither a name nor a readable BlipConfig.") from error
+    for (tower, name), value in {
+        ("vision_config", "image_size"): config.image_size,
+        ("vision_config", "num_hidden_layers"): config.student_vision_layers,
+        ("text_config", "num_hidden_layers"): config.student_text_layers,
+        ("text_config", "hidden_size"): config.student_text_hidden,
+        ("text_config", "num_attention_heads"): config.student_text_heads,
+        ("text_config", "intermediate_size"): config.student_text_ffn,
+    }.items():
+        if value:
+            setattr(getattr(shapes, tower), name, value)
+    if shapes.text_config.hidden_size % shapes.text_config.num_attention_heads:
+        raise StudentError(
+            f"A text decoder {shapes.text_config.hidden_size} wide cannot have "
+            f"{shapes.text_config.num_attention_heads} attention heads; give a divisor by --student-text-heads."
+        )
     return shapes
-
-
-def logits(model: BlipForConditionalGeneration, batch: Batch) -> torch.Tensor:
-    """Logits [N, L - 1, V] for the tokens after the first; each picture is encoded once for all its captions."""
-    states = model.vision_model(batch.pixels).last_hidden_state  # [B, patches + 1, width]
-    inputs = batch.tokens[:, :-1]
-    decoded: torch.Tensor = model.text_decoder(
-        input_ids=inputs,
-        attention_mask=torch.ones_like(inputs),  # padding stands at the end, where no real token looks
-        encoder_hidden_states=states[batch.owner],
-        use_cache=False,
-    ).logits
-    return decoded

@@ -107,7 +107,7 @@ def samples(runs: Sequence[Run], count: int) -> list[Shown]:
         if run.config.teacher != "none" and f"teacher {run.config.teacher}" not in said:
             teacher = load_teacher(run.config)
             assert teacher is not None
-            said[f"teacher {run.config.teacher}"] = captions_of(*teacher, pictures, run.config)
+            said[f"teacher {run.config.teacher}"] = captions_of(teacher.model, teacher.tokenizer, pictures, run.config)
         settings = Settings()
         student = load_student(
             run.checkpoint,

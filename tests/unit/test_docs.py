@@ -54,6 +54,15 @@ def test_a_training_flag_stands_in_the_training_guide_as_it_is(item: dataclasses
     assert row in text("docs/training.md")
 
 
+def test_the_labelling_s_flags_stand_in_the_training_guide() -> None:
+    help_text = subprocess.run(
+        [sys.executable, "-m", "training.pseudo_label", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+
+    for flag in set(re.findall(r"--[a-z-]+", help_text)) - {"--help"}:
+        assert f"`{flag}`" in text("docs/training.md"), flag
+
+
 @pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 def test_a_problem_stands_in_the_api_s_guide_with_its_status(kind: object) -> None:
     assert f"| `{kind.type}` | {kind.status} |" in text("docs/api.md")  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ RUN: dict[str, Any] = {"optimizer": {}, "model": {"weight": torch.ones(1)}}
 
 
 def saved(folder: Path, *epochs: int) -> list[Path]:
-    return [checkpoints.save(folder, epoch, {**RUN, "epoch": epoch}) for epoch in epochs]
+    return [checkpoints.save(checkpoints.path_of(folder, epoch), {**RUN, "epoch": epoch}) for epoch in epochs]
 
 
 def test_it_has_the_mission_s_name(tmp_path: Path) -> None:
@@ -70,6 +70,7 @@ def test_a_write_that_fails_leaves_the_earlier_file(tmp_path: Path, monkeypatch:
         saved(tmp_path, 1)
 
     assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]  # what would have filled the disk is gone
 
 
 def test_other_files_are_not_taken_for_checkpoints(tmp_path: Path) -> None:
@@ -78,3 +79,37 @@ def test_other_files_are_not_taken_for_checkpoints(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
 
     assert [path.name for path in checkpoints.numbered(tmp_path)] == ["student_epoch3.pt"]
+
+
+class TestUnfinished:
+    def test_it_is_further_than_the_epoch_before(self, tmp_path: Path) -> None:
+        saved(tmp_path, 1, 2)
+        checkpoints.save_unfinished(tmp_path, {**RUN, "epoch": 3, "pictures": 7})
+
+        newest = checkpoints.newest(tmp_path)
+
+        assert newest is not None and (newest["epoch"], newest["pictures"]) == (3, 7)
+
+    def test_the_epoch_that_is_done_is_further_and_takes_it_away(self, tmp_path: Path) -> None:
+        checkpoints.save_unfinished(tmp_path, {**RUN, "epoch": 3, "pictures": 7})
+        left_behind = (tmp_path / checkpoints.UNFINISHED).read_bytes()
+
+        checkpoints.save_epoch(tmp_path, {**RUN, "epoch": 3})
+
+        assert [path.name for path in tmp_path.iterdir()] == ["student_epoch3.pt"]
+        (tmp_path / checkpoints.UNFINISHED).write_bytes(left_behind)  # as after a kill between the two
+        newest = checkpoints.newest(tmp_path)
+        assert newest is not None and "pictures" not in newest
+
+    def test_a_torn_one_is_skipped(self, tmp_path: Path) -> None:
+        saved(tmp_path, 1)
+        (tmp_path / checkpoints.UNFINISHED).write_bytes(b"torn")
+
+        newest = checkpoints.newest(tmp_path)
+
+        assert newest is not None and newest["epoch"] == 1
+
+    def test_the_worker_does_not_take_it_for_a_student(self, tmp_path: Path) -> None:
+        checkpoints.save_unfinished(tmp_path, {**RUN, "epoch": 3, "pictures": 7})
+
+        assert checkpoints.numbered(tmp_path) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from training.config import Config, parse
+from training.config import RECIPES, Config, parse
 
 DATA = ["--data", "coco:c.json:i"]
 
@@ -20,6 +20,31 @@ def test_the_defaults_are_the_seed_recipe() -> None:
     assert (config.limit, config.train_fraction, config.epochs) == (12_000, 0.8, 15)
     assert (config.label_smoothing, config.clip, config.schedule, config.augment) == (0.0, 0.0, "constant", False)
     assert config.checkpoints == Path("checkpoints")
+
+
+def test_a_recipe_changes_the_defaults_and_a_flag_still_wins() -> None:
+    config = parse([*DATA, "--recipe", "beyond", "--temperature", "3", "--clip", "0"])
+
+    assert (config.recipe, config.init, config.random_captions, config.schedule) == (
+        "beyond",
+        "teacher",
+        True,
+        "cosine",
+    )
+    assert (config.lr, config.weight_decay, config.precision) == (1e-4, 0.05, "auto")
+    assert (config.temperature, config.clip) == (3.0, 0.0)
+    assert (config.epochs, config.batch_size) == (15, 16)
+
+
+def test_a_flag_that_says_the_default_wins_over_the_recipe_too() -> None:
+    assert parse([*DATA, "--recipe", "beyond", "--temperature", "1"]).temperature == 1.0
+    assert not parse([*DATA, "--recipe", "beyond", "--no-random-captions"]).random_captions
+
+
+def test_a_recipe_changes_only_what_there_is() -> None:
+    names = {item.name for item in dataclasses.fields(Config)}
+
+    assert all(changes.keys() <= names for changes in RECIPES.values())
 
 
 def test_every_setting_has_a_flag_with_help() -> None:
@@ -63,6 +88,14 @@ def test_a_configuration_is_plain_values_that_can_be_saved() -> None:
         ([*DATA, "--teacher", "none"], "use --alpha 1"),
         ([*DATA, "--alpha", "1.5"], "between 0 and 1"),
         ([*DATA, "--temperature", "0"], "above 0"),
+        ([*DATA, "--teacher", "none", "--alpha", "1", "--init", "teacher"], "use --init random"),
+        ([*DATA, "--student", "s.pt", "--student-text-layers", "3"], "brings its shape"),
+        ([*DATA, "--student", "s.pt", "--recipe", "beyond"], "use --init random"),
+        ([*DATA, "--pseudo-fraction", "2"], "between 0 and 1"),
+        ([*DATA, "--image-mse", "1", "--teacher-logits", "cache"], "with --teacher-logits online"),
+        ([*DATA, "--ema", "1"], "--ema must lie"),
+        ([*DATA, "--batch-size", "0"], "1 or more"),
+        ([*DATA, "--recipe", "magic"], "invalid choice"),
         ([*DATA, "--epochs", "many"], "invalid int"),
     ],
 )

@@ -128,6 +128,7 @@ class TestCollate:
         assert batch.pixels.shape == (2, 3, 32, 32)
         assert batch.owner.tolist() == [0, 0, 1, 1]
         assert len(batch.tokens) == 4
+        assert batch.numbers == (0, 1)
 
     def test_shorter_captions_are_padded_at_the_end(self, coco: tuple[Path, Path]) -> None:
         samples = [dataset(coco)[0], dataset(coco)[1]]

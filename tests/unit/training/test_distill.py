@@ -5,61 +5,20 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from tests.support.coco import write_coco
-from tests.support.models import tiny_config, tiny_model, tiny_tokenizer
-from training import distill
-from training.distill import rate
-
-
-class Run:
-    """A run in a folder of its own; `epochs` and other flags are given each time."""
-
-    def __init__(self, folder: Path) -> None:
-        captions, images = write_coco(folder, 10)
-        (folder / "shape.json").write_text(json.dumps(tiny_config(tiny_tokenizer()).to_dict()))
-        tiny_tokenizer().save_pretrained(folder / "tokenizer")
-        self.folder = folder
-        self._flags: dict[str, Any] = {
-            "data": f"coco:{captions}:{images}",
-            "student": folder / "shape.json",
-            "tokenizer": folder / "tokenizer",
-            "teacher": "none",
-            "alpha": 1,
-            "batch-size": 4,
-            "lr": 0.01,
-            "num-workers": 0,
-            "device": "cpu",
-            "beams": 1,
-            "max-length": 8,
-        }
-
-    def go(self, checkpoints: str = "run", **flags: Any) -> Path:
-        """Train; the folder of the checkpoints."""
-        folder = self.folder / checkpoints
-        given = self._flags | {name.replace("_", "-"): value for name, value in flags.items()}
-        arguments = [
-            word
-            for name, value in given.items()
-            for word in ([f"--{name}"] if value is True else [f"--{name}", str(value)] if value != [] else [])
-        ]
-        distill.main([*arguments, "--checkpoints", str(folder)])
-        return folder
+from tests.support.models import tiny_tokenizer
+from tests.support.training import Run, teacher_folder, weights
+from training.trainer import rate
 
 
 @pytest.fixture
 def run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Run:
     caplog.set_level(logging.INFO)
     return Run(tmp_path)
-
-
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    content: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["model"]
-    return content
 
 
 class TestEpochs:
@@ -145,7 +104,7 @@ class TestResume:
 
         run.go(epochs=3)
 
-        assert "Resuming after epoch 2" in caplog.text
+        assert "of epoch 2 in" in caplog.text
         assert (folder / "student_epoch2.pt").stat().st_mtime_ns == before
         assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
 
@@ -171,6 +130,15 @@ class TestResume:
 
         assert "Resuming" not in caplog.text
 
+    def test_a_run_of_an_earlier_version_is_not_gone_on_with(self, run: Run) -> None:
+        path = run.go(epochs=1) / "student_epoch1.pt"
+        content = torch.load(path, weights_only=True)
+        del content["steps"]
+        torch.save(content, path)
+
+        with pytest.raises(SystemExit, match="begun by an earlier version"):
+            run.go(epochs=2)
+
     def test_a_folder_of_another_student_is_refused(self, run: Run) -> None:
         run.go(epochs=1)
         shape = run.folder / "shape.json"
@@ -185,11 +153,7 @@ class TestResume:
 class TestTeacher:
     @pytest.fixture
     def teacher(self, tmp_path: Path) -> Path:
-        folder = tmp_path / "teacher"
-        model = tiny_model(seed=7)
-        model.save_pretrained(folder)
-        tiny_tokenizer().save_pretrained(folder)
-        return folder
+        return teacher_folder(tmp_path)
 
     def test_it_stays_as_it_is_while_the_student_comes_closer(self, run: Run, teacher: Path) -> None:
         before = {path.name: path.read_bytes() for path in teacher.iterdir()}
@@ -200,6 +164,25 @@ class TestTeacher:
         assert kl[-1] < 0.5 * kl[0]
         assert {path.name: path.read_bytes() for path in teacher.iterdir()} == before
 
+    def test_a_student_that_starts_from_it_agrees_with_it_from_the_start(self, run: Run, teacher: Path) -> None:
+        options = {"teacher": teacher, "alpha": 0, "epochs": 1, "lr": 1e-6}
+        kl = [
+            json.loads((run.go(init, init=init, **options) / "metrics.jsonl").read_text())["kl"]
+            for init in ("teacher", "random")
+        ]
+
+        assert kl[0] < 1e-4 < kl[1]
+
+    def test_the_recipe_beyond_the_seed_s_runs_with_its_captions(self, run: Run, teacher: Path) -> None:
+        pseudo_captions = run.folder / "pseudo.jsonl"
+        lines = [json.dumps({"picture": number, "caption": "a dog", "score": -1}) for number in range(100, 110)]
+        pseudo_captions.write_text("\n".join([json.dumps({"teacher": "tiny"}), *lines, ""]))
+
+        folder = run.go(recipe="beyond", teacher=teacher, alpha=0.5, pseudo_captions=pseudo_captions, epochs=1)
+
+        config = torch.load(folder / "student_epoch1.pt", weights_only=True)["config"]
+        assert (config["recipe"], config["temperature"], config["lr"]) == ("beyond", 2.0, 0.01)
+
     def test_its_parameters_ask_for_no_gradient(self, teacher: Path) -> None:
         from training.config import Config
         from training.models import load_teacher
@@ -207,7 +190,7 @@ class TestTeacher:
         loaded = load_teacher(Config(teacher=str(teacher)))
 
         assert loaded is not None
-        assert not any(parameter.requires_grad for parameter in loaded[0].parameters())
+        assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
 
     def test_one_that_sees_other_pictures_is_refused(self, run: Run, teacher: Path) -> None:
         with pytest.raises(SystemExit, match="teacher's image_size is 32, the student's 64"):

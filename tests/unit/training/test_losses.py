@@ -7,36 +7,35 @@ import math
 import pytest
 import torch
 
-from training.losses import distillation_loss
+from training.losses import Likeliest, distillation_loss, image_loss
 
-PAD = 0
-#: Two tokens; the student gives the right one 3/4, the teacher 1/2.
-STUDENT = torch.log(torch.tensor([[[0.25, 0.75]]]))
-TEACHER = torch.log(torch.tensor([[[0.5, 0.5]]]))
-TARGET = torch.tensor([[1]])
+#: A vocabulary of two; the student gives the right one 3/4, the teacher 1/2.
+STUDENT = torch.log(torch.tensor([[0.25, 0.75]]))
+TEACHER = torch.log(torch.tensor([[0.5, 0.5]]))
+TARGET = torch.tensor([1])
 
 
 class TestParts:
     def test_cross_entropy_is_minus_the_log_of_what_the_right_token_got(self) -> None:
-        loss = distillation_loss(STUDENT, TEACHER, TARGET, pad_id=PAD)
+        loss = distillation_loss(STUDENT, TEACHER, TARGET)
 
         assert loss.cross_entropy.item() == pytest.approx(-math.log(0.75))
 
     def test_kl_is_that_of_the_teacher_to_the_student(self) -> None:
-        loss = distillation_loss(STUDENT, TEACHER, TARGET, pad_id=PAD)
+        loss = distillation_loss(STUDENT, TEACHER, TARGET)
 
         by_hand = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
         assert loss.kl.item() == pytest.approx(by_hand)
 
     @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
     def test_alpha_weighs_cross_entropy_and_the_rest_goes_to_kl(self, alpha: float) -> None:
-        loss = distillation_loss(STUDENT, TEACHER, TARGET, pad_id=PAD, alpha=alpha)
+        loss = distillation_loss(STUDENT, TEACHER, TARGET, alpha=alpha)
 
         by_hand = alpha * loss.cross_entropy.item() + (1 - alpha) * loss.kl.item()
         assert loss.total.item() == pytest.approx(by_hand)
 
     def test_a_temperature_softens_both_sides_and_scales_by_its_square(self) -> None:
-        loss = distillation_loss(STUDENT, TEACHER, TARGET, pad_id=PAD, temperature=2.0)
+        loss = distillation_loss(STUDENT, TEACHER, TARGET, temperature=2.0)
 
         low, high = math.sqrt(0.25), math.sqrt(0.75)
         low, high = low / (low + high), high / (low + high)
@@ -44,44 +43,42 @@ class TestParts:
         assert loss.kl.item() == pytest.approx(by_hand)
 
     def test_equal_logits_have_no_kl(self) -> None:
-        logits = torch.randn(3, 5, 7)
+        logits = torch.randn(5, 7)
 
-        loss = distillation_loss(logits, logits.clone(), torch.randint(1, 7, (3, 5)), pad_id=PAD)
+        loss = distillation_loss(logits, logits.clone(), torch.randint(7, (5,)))
 
         assert loss.kl.item() == pytest.approx(0.0, abs=1e-6)
 
     def test_without_a_teacher_it_is_cross_entropy_alone(self) -> None:
-        loss = distillation_loss(STUDENT, None, TARGET, pad_id=PAD, alpha=1.0)
+        loss = distillation_loss(STUDENT, None, TARGET, alpha=1.0)
 
         assert loss.total.item() == loss.cross_entropy.item()
         assert loss.kl.item() == 0.0
 
+    @pytest.mark.parametrize("smoothing", [0.1, 1.0])
+    def test_smoothing_spreads_the_target_over_the_vocabulary(self, smoothing: float) -> None:
+        logits, targets = torch.randn(5, 7), torch.randint(7, (5,))
 
-class TestMean:
-    def test_it_is_taken_over_real_tokens_whatever_stands_at_padding(self) -> None:
-        short, padded = torch.randn(1, 2, 7), torch.randn(1, 4, 7)
-        teacher, teacher_padded = torch.randn(1, 2, 7), torch.randn(1, 4, 7)
-        padded[:, :2], teacher_padded[:, :2] = short, teacher
+        loss = distillation_loss(logits, None, targets, alpha=1.0, label_smoothing=smoothing)
 
-        expected = distillation_loss(short, teacher, torch.tensor([[3, 5]]), pad_id=PAD)
-        found = distillation_loss(padded, teacher_padded, torch.tensor([[3, 5, PAD, PAD]]), pad_id=PAD)
+        spread = torch.full((5, 7), smoothing / 7)
+        spread[torch.arange(5), targets] += 1 - smoothing
+        assert loss.total.item() == pytest.approx(-(spread * logits.log_softmax(-1)).sum().item(), rel=1e-5)
 
-        assert found.cross_entropy.item() == pytest.approx(expected.cross_entropy.item())
-        assert found.kl.item() == pytest.approx(expected.kl.item())
+    def test_they_are_sums_over_the_tokens(self) -> None:
+        logits, teacher, targets = torch.randn(5, 7), torch.randn(5, 7), torch.randint(7, (5,))
 
-    def test_a_long_caption_weighs_by_its_tokens(self) -> None:
-        sure, unsure = torch.tensor([0.0, 30.0]), torch.tensor([0.0, 0.0])
-        student = torch.stack([torch.stack([sure, sure, sure]), torch.stack([unsure, unsure, unsure])])
+        whole = distillation_loss(logits, teacher, targets)
+        halves = [distillation_loss(logits[part], teacher[part], targets[part]) for part in (slice(2), slice(2, 5))]
 
-        loss = distillation_loss(student, None, torch.tensor([[1, 1, 1], [1, PAD, PAD]]), pad_id=PAD, alpha=1.0)
-
-        assert loss.total.item() == pytest.approx(math.log(2) / 4, abs=1e-6)
+        for name in ("total", "cross_entropy", "kl"):
+            assert getattr(whole, name).item() == pytest.approx(sum(getattr(half, name).item() for half in halves))
 
     def test_half_precision_logits_are_compared_in_float32(self) -> None:
-        logits = torch.randn(2, 3, 50)
+        logits = torch.randn(6, 50)
 
-        exact = distillation_loss(logits.bfloat16().float(), None, torch.full((2, 3), 4), pad_id=PAD, alpha=1.0)
-        found = distillation_loss(logits.bfloat16(), None, torch.full((2, 3), 4), pad_id=PAD, alpha=1.0)
+        exact = distillation_loss(logits.bfloat16().float(), None, torch.full((6,), 4), alpha=1.0)
+        found = distillation_loss(logits.bfloat16(), None, torch.full((6,), 4), alpha=1.0)
 
         assert found.total.dtype is torch.float32
         assert found.total.item() == exact.total.item()
@@ -91,8 +88,46 @@ class TestGradient:
     def test_it_is_the_weighted_difference_to_the_caption_and_to_the_teacher(self) -> None:
         student = STUDENT.clone().requires_grad_()
 
-        distillation_loss(student, TEACHER, TARGET, pad_id=PAD, alpha=0.25).total.backward()
+        distillation_loss(student, TEACHER, TARGET, alpha=0.25).total.backward()
 
         # d/dlogit: alpha * (p - one-hot) + (1 - alpha) * (p - teacher), of the wrong token and of the right one.
         assert student.grad is not None
         assert student.grad.flatten().tolist() == pytest.approx([0.25 * 0.25 - 0.75 * 0.25, -0.25 * 0.25 + 0.75 * 0.25])
+
+
+class TestLikeliest:
+    @pytest.mark.parametrize("temperature", [1.0, 2.0])
+    def test_with_every_word_kept_it_is_the_whole_divergence(self, temperature: float) -> None:
+        student, teacher, targets = torch.randn(6, 9), torch.randn(6, 9), torch.randint(9, (6,))
+        soft = (teacher / temperature).log_softmax(-1)
+        likeliest = soft.topk(9)
+        kept = Likeliest(likeliest.indices, likeliest.values, torch.full((6,), -30.0))
+
+        found = distillation_loss(student, kept, targets, temperature=temperature)
+        expected = distillation_loss(student, teacher, targets, temperature=temperature)
+
+        assert found.kl.item() == pytest.approx(expected.kl.item(), rel=1e-4)
+        assert found.cross_entropy.item() == expected.cross_entropy.item()
+
+    def test_all_other_words_are_one_bucket(self) -> None:
+        student = torch.log(torch.tensor([[0.5, 0.2, 0.3]]))
+        kept = Likeliest(torch.tensor([[0]]), torch.log(torch.tensor([[0.6]])), torch.log(torch.tensor([0.4])))
+
+        loss = distillation_loss(student, kept, torch.tensor([0]))
+
+        assert loss.kl.item() == pytest.approx(0.6 * math.log(0.6 / 0.5) + 0.4 * math.log(0.4 / 0.5), abs=1e-6)
+
+    def test_a_student_that_leaves_nothing_for_the_bucket_has_a_loss_all_the_same(self) -> None:
+        student = torch.tensor([[60.0, 0.0, 0.0]], requires_grad=True)
+        kept = Likeliest(torch.tensor([[0]]), torch.log(torch.tensor([[0.6]])), torch.log(torch.tensor([0.4])))
+
+        distillation_loss(student, kept, torch.tensor([0]), alpha=0.0).total.backward()
+
+        assert student.grad is not None and student.grad.isfinite().all()
+
+
+def test_the_image_loss_is_a_mean_over_a_picture_s_states_and_a_sum_over_pictures() -> None:
+    student, teacher = torch.zeros(2, 3, 4), torch.ones(2, 3, 4)
+    teacher[1] = 3
+
+    assert image_loss(student, teacher).item() == pytest.approx(1 + 9)

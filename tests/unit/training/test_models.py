@@ -1,4 +1,4 @@
-"""The shapes a run can name, and logits that depend on the picture."""
+"""The shapes and the weights that a run can name."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.student.errors import StudentError
 from tests.support.models import tiny_config, tiny_model, tiny_tokenizer
 from training.config import Config
-from training.data import Batch
-from training.models import logits, make_student, make_tokenizer, student_config
+from training.models import make_student, make_tokenizer, student_config
 
 ALONE = {"teacher": "none", "alpha": 1.0}
 
@@ -61,33 +61,60 @@ class TestShapes:
 
         assert "zebra" in tokenizer.get_vocab()
 
-
-class TestLogits:
-    def test_they_move_with_the_picture(self) -> None:
-        model = tiny_model()
-        tokens = torch.tensor([[5, 8, 9, 10, 3]])
-
-        dark, light = (
-            logits(model, Batch(torch.full((1, 3, 32, 32), level), tokens, torch.tensor([0]))) for level in (-1.0, 1.0)
+    def test_flags_change_the_named_shape(self) -> None:
+        chosen = config(
+            student_vision_layers=12,
+            student_text_layers=3,
+            student_text_hidden=768,
+            student_text_heads=12,
+            student_text_ffn=3072,
         )
 
-        assert dark.shape == (1, 4, model.config.text_config.vocab_size)
-        assert (dark - light).abs().max() > 1e-4
+        shapes = student_config(chosen, tiny_tokenizer())
 
-    def test_a_caption_s_logits_do_not_depend_on_its_neighbours(self) -> None:
-        model = tiny_model()
-        pixels = torch.randn(2, 3, 32, 32)
-        both = Batch(pixels, torch.tensor([[5, 8, 9, 3, 0], [5, 9, 9, 10, 3]]), torch.tensor([0, 1]))
-        alone = Batch(pixels[:1], torch.tensor([[5, 8, 9, 3]]), torch.tensor([0]))
+        assert shapes.vision_config.num_hidden_layers == 12
+        text = shapes.text_config
+        assert (text.num_hidden_layers, text.hidden_size, text.num_attention_heads) == (3, 768, 12)
+        assert text.intermediate_size == 3072
 
-        assert torch.allclose(logits(model, both)[0, :3], logits(model, alone)[0], atol=1e-5)
+    def test_heads_that_do_not_divide_the_width_are_refused(self) -> None:
+        with pytest.raises(StudentError, match="512 wide cannot have 7"):
+            student_config(config(student_text_heads=7), tiny_tokenizer())
 
-    def test_each_caption_sees_its_owner_s_picture(self) -> None:
-        model = tiny_model()
-        pixels = torch.randn(2, 3, 32, 32)
-        tokens = torch.tensor([[5, 8, 9, 3]] * 3)
+    def test_a_file_that_is_nowhere_is_said(self) -> None:
+        with pytest.raises(StudentError, match="neither a name nor a readable BlipConfig"):
+            student_config(config(student="nobody"), tiny_tokenizer())
 
-        shared = logits(model, Batch(pixels, tokens, torch.tensor([1, 0, 1])))
-        apart = logits(model, Batch(pixels[[1, 0, 1]], tokens, torch.arange(3)))
 
-        assert torch.allclose(shared, apart, atol=1e-6)
+def test_image_states_of_another_width_are_not_compared(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    shapes = tiny_config(tokenizer).to_dict()
+    shapes["vision_config"] |= {"hidden_size": 16}
+    path = tmp_path / "shape.json"
+    path.write_text(json.dumps(shapes))
+
+    with pytest.raises(StudentError, match="32 wide, the student's 16"):
+        make_student(Config(student=str(path), image_mse=1.0), tokenizer, tiny_model())
+
+
+class TestWeightsOfAFile:
+    def test_they_are_where_the_student_starts(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CAPTIOND_TEXT_HEADS", "2")
+        monkeypatch.setenv("CAPTIOND_VISION_HEADS", "4")
+        model = tiny_model(seed=3)
+        torch.save(model.state_dict(), tmp_path / "student.pt")
+
+        student = make_student(config(student=str(tmp_path / "student.pt")), tiny_tokenizer())
+
+        found, expected = student.state_dict(), model.state_dict()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+    def test_a_file_that_brings_its_tokenizer_keeps_it(self, tmp_path: Path) -> None:
+        tokenizer = tiny_tokenizer()
+        path = tmp_path / "student.pt"
+        content = {"model": tiny_model().state_dict(), "model_config": tiny_config(tokenizer).to_dict()}
+        torch.save({**content, "tokenizer": tokenizer.backend_tokenizer.to_str()}, path)
+
+        found = make_tokenizer(config(student=str(path)), lambda: [])
+
+        assert found.get_vocab() == tokenizer.get_vocab()

@@ -1,0 +1,199 @@
+"""Steps of training on the demo's shapes: our loop, the same with remembered teacher's answers, and a plain loop.
+
+The plain loop is what one writes first: teacher and student called whole with labels, the caption's padding with them,
+each picture once for each of its captions, and KL of the two logits by hand. All learn from the same drawn pictures in
+the same batches by the same AdamW in float32. What is measured is the processor time of one thread, which other work
+on the machine does not lengthen. Beside the speeds stands how far the loss by remembered answers, of 64 words and a
+bucket for all others, is from the loss by the teacher's logits, where the teacher is a trained one, the bundled demo
+student, and the student has learnt nothing yet.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from transformers import BlipForConditionalGeneration
+
+from benchmarks import report, students
+from benchmarks.timing import Times, interleaved
+from common.student import Student
+from training import formats
+from training.checkpoints import State
+from training.config import Config
+from training.data import Batch, Collate, ImageCaptionDataset
+from training.distributed import Ranks
+from training.drawn import draw
+from training.forward import Forward, real_tokens
+from training.losses import distillation_loss
+from training.models import make_student
+from training.order import steps
+from training.stopping import Stop
+from training.tally import Tally
+from training.teacher import Online, Teacher, make_teacher
+from training.trainer import Trainer
+
+PICTURES, BATCH = 128, 32
+#: Captions of a picture in a step: what the demo student was made with, and the seed's.
+CAPTIONS = (2, 1)
+
+
+class Bench:
+    """Contenders that each train a copy of one student, a step at a time, over the same batches again and again."""
+
+    def __init__(self, folder: Path, captions: int) -> None:
+        captions_file, images = draw(folder, PICTURES)
+        self.pictures = pictures = formats.read([f"coco:{captions_file}:{images}"])
+        self.trained, self.tokenizer = students.demo()
+        tokenizer = self.tokenizer
+        self.config = Config(
+            student="demo",
+            batch_size=BATCH,
+            captions_per_image=captions,
+            num_workers=0,
+            teacher_logits="cache",
+            teacher_cache=folder / f"cache{captions}",
+        )
+        model = make_student(Config(student="demo-teacher", seed=1), tokenizer)
+        teacher = Student(model.eval().requires_grad_(False), tokenizer, "random", "random", False)
+        self.pad_id = tokenizer.pad_token_id
+        self.dataset = ImageCaptionDataset(
+            pictures, tokenizer, 128, captions_per_image=captions, keep_in_memory=True, seed=0
+        )
+        self.student = make_student(self.config, tokenizer)
+        self.online = Online(teacher, self.config)
+        self.cached = make_teacher(teacher, self.config, pictures, self.dataset.plain)
+        half = Student(copy.deepcopy(model), tokenizer, "random", "random", False)
+        self.online_bf16 = Online(half, Config(teacher_precision="bf16"))
+        self.teacher = model
+        self.plan = steps(len(pictures), batch_size=BATCH, seed=0, epoch=1)
+        for batch in itertools.islice(self.batches(), len(self.plan)):
+            self.cached.answer(batch)
+        self.cached.keep()
+
+    def batches(self) -> Iterator[Batch]:
+        """The same ones for ever, decoded once."""
+        collate = Collate(self.pad_id)
+        return itertools.cycle(
+            [collate([self.dataset[number] for number in step.micro_batches[0]]) for step in self.plan]
+        )
+
+    def ours(self, teacher: Teacher) -> Callable[[], object]:
+        """A step of the trainer itself."""
+        state = self._state()
+        trainer = Trainer(
+            self.config, Ranks(), self.dataset, Forward(state.student, self.pad_id), teacher, self.pad_id, Stop()
+        )
+        batches, plan = self.batches(), itertools.cycle(self.plan)
+
+        def run() -> None:
+            batch = next(batches)
+            trainer.step(state, next(plan), [batch], len(real_tokens(batch, self.pad_id)))
+
+        return run
+
+    def plain(self) -> Callable[[], object]:
+        """A step of the loop that one writes first."""
+        state, batches = self._state(), self.batches()
+
+        def run() -> None:
+            batch = next(batches)
+            pixels = batch.pixels[batch.owner]
+            mask = (batch.tokens != self.pad_id).long()
+            labels = batch.tokens.masked_fill(batch.tokens == self.pad_id, -100)
+            found = state.student(pixel_values=pixels, input_ids=batch.tokens, attention_mask=mask, labels=labels)
+            with torch.no_grad():
+                wanted = self.teacher(
+                    pixel_values=pixels, input_ids=batch.tokens, attention_mask=mask, labels=labels
+                ).logits
+            real = labels[:, 1:] != -100
+            kl = F.kl_div(
+                F.log_softmax(found.logits[:, :-1], dim=-1), F.softmax(wanted[:, :-1], dim=-1), reduction="none"
+            )
+            loss = 0.5 * found.loss + 0.5 * kl.sum(dim=-1)[real].mean()
+            state.optimizer.zero_grad()
+            loss.backward()
+            state.optimizer.step()
+
+        return run
+
+    def difference(self) -> float:
+        """How far the loss by remembered answers is from that by logits, as a part of it, over all batches."""
+        teacher = Student(self.trained, self.tokenizer, "demo", "demo", True)
+        sums = []
+        for each in (
+            Online(teacher, self.config),
+            make_teacher(teacher, self.config, self.pictures, self.dataset.plain),
+        ):
+            total = 0.0
+            for batch in itertools.islice(self.batches(), len(self.plan)):
+                with torch.no_grad():
+                    logits, _ = Forward(self.student, self.pad_id)(batch)
+                targets = batch.tokens[:, 1:].flatten()[real_tokens(batch, self.pad_id)]
+                total += float(distillation_loss(logits, each.answer(batch).words, targets).total)
+            sums.append(total)
+        return abs(sums[1] - sums[0]) / sums[0]
+
+    def _state(self) -> State:
+        student: BlipForConditionalGeneration = copy.deepcopy(self.student).train()
+        optimizer = torch.optim.AdamW(student.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay)
+        return State(student, optimizer, None, epoch=1, pictures=0, steps=0, tally=Tally())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    logging.basicConfig(level=logging.WARNING)
+    chosen = report.parser("benchmarks.training", __doc__).parse_args(arguments)
+    torch.set_num_threads(1)
+    repeats = 5 if chosen.quick else 25
+    ratios: dict[str, float] = {}
+    seconds: dict[str, dict[str, list[float]]] = {}
+    for captions in CAPTIONS:
+        with tempfile.TemporaryDirectory(prefix="captiond-training-") as folder:
+            bench = Bench(Path(folder), captions)
+            times = interleaved(
+                {
+                    "plain": bench.plain(),
+                    "online": bench.ours(bench.online),
+                    "online, teacher in bf16": bench.ours(bench.online_bf16),
+                    "cached": bench.ours(bench.cached),
+                },
+                repeats,
+                time.process_time,
+            )
+            found = summary(times) | {"cached_loss_difference": bench.difference()}
+        print(f"\n{captions} captions a picture, {BATCH} pictures a step, median of {repeats}\n")
+        print(report.table(HEADER, [row(times, name) for name in times.seconds]))
+        ratios |= found if captions == CAPTIONS[0] else {f"{key}_{captions}": value for key, value in found.items()}
+        seconds[f"{captions} captions"] = dict(times.seconds)
+    print()
+    for key, value in ratios.items():
+        print(f"{key:32} {value:.4g}")
+    report.write(chosen.json, ratios, seconds=seconds, batch=BATCH, repeats=repeats)
+
+
+HEADER = ("loop", "steps a processor second", "fastest", "slowest", "times the plain loop")
+
+
+def row(times: Times, name: str) -> list[object]:
+    shortest, longest = times.spread(name)
+    return [name, 1 / times.median(name), 1 / shortest, 1 / longest, times.ratio(name, "plain")]
+
+
+def summary(times: Times) -> dict[str, float]:
+    return {
+        "cached_vs_online": times.ratio("cached", "online"),
+        "online_vs_plain": times.ratio("online", "plain"),
+        "online_bf16_teacher_vs_plain": times.ratio("online, teacher in bf16", "plain"),
+        "cached_vs_plain": times.ratio("cached", "plain"),
+    }
+
+
+if __name__ == "__main__":
+    main()

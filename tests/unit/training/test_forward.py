@@ -1,0 +1,73 @@
+"""The pass that training runs is transformers' own pass, with each picture encoded once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.support.models import tiny_config, tiny_model, tiny_tokenizer
+from training.data import Batch
+from training.forward import Forward
+
+TOKENS = torch.tensor([[5, 8, 9, 3, 0, 0], [5, 9, 9, 10, 11, 3], [5, 8, 3, 0, 0, 0], [5, 10, 8, 9, 3, 0]])
+
+
+def batch(owner: list[int], pictures: int) -> Batch:
+    torch.manual_seed(1)
+    return Batch(torch.randn(pictures, 3, 32, 32), TOKENS[: len(owner)], torch.tensor(owner), tuple(range(pictures)))
+
+
+def by_transformers(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    """Logits of the real tokens, by a pass that knows of no owner."""
+    inputs = batch.tokens[:, :-1]
+    logits: torch.Tensor = model(batch.pixels[batch.owner], inputs, attention_mask=torch.ones_like(inputs)).logits
+    return logits[batch.tokens[:, 1:] != 0]
+
+
+@pytest.mark.parametrize(
+    ("owner", "pictures"),
+    [([0, 1, 2, 3], 4), ([0, 0, 1, 1], 2), ([0, 0, 0, 1], 2), ([1, 0, 1], 2)],
+    ids=["a caption each", "two each", "three and one", "in any order"],
+)
+class TestLogits:
+    def test_they_are_those_of_transformers(self, owner: list[int], pictures: int) -> None:
+        model, given = tiny_model(), batch(owner, pictures)
+
+        found, states = Forward(model, pad_id=0)(given)
+
+        assert torch.allclose(found, by_transformers(model, given), atol=1e-6)
+        assert torch.allclose(states, model.vision_model(given.pixels).last_hidden_state, atol=1e-6)
+
+    def test_so_are_the_gradients(self, owner: list[int], pictures: int) -> None:
+        ours, theirs, given = tiny_model(), tiny_model(), batch(owner, pictures)
+
+        Forward(ours, pad_id=0)(given)[0].square().sum().backward()
+        by_transformers(theirs, given).square().sum().backward()
+
+        for (name, one), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+            assert one.grad is not None and other.grad is not None, name
+            assert torch.allclose(one.grad, other.grad, atol=1e-5), name
+
+
+def test_logits_move_with_the_picture() -> None:
+    model = tiny_model()
+
+    dark, light = (
+        Forward(model, 0)(Batch(torch.full((1, 3, 32, 32), level), TOKENS[1:2], torch.tensor([0]), (0,)))[0]
+        for level in (-1.0, 1.0)
+    )
+
+    assert dark.shape == (5, model.config.text_config.vocab_size)
+    assert (dark - light).abs().max() > 1e-4
+
+
+def test_dropout_of_the_attention_is_for_training_only() -> None:
+    from common.student import build
+
+    config = tiny_config(tiny_tokenizer())
+    config.text_config.attention_probs_dropout_prob = 0.5
+    model, given = build(config), batch([0, 1, 2, 3], 4)
+    forward = Forward(model, 0)
+
+    assert not torch.equal(forward.train()(given)[0], forward(given)[0])
+    assert torch.equal(forward.eval()(given)[0], forward(given)[0])

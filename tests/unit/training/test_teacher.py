@@ -1,0 +1,209 @@
+"""A teacher that remembers says what it said, from the disk, whatever happened to the process that asked it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from common.student import Student, load_student
+from tests.support.coco import write_coco
+from tests.support.training import Run, teacher_folder, weights
+from training import formats
+from training.config import Config
+from training.data import Batch, Collate, ImageCaptionDataset
+from training.losses import Likeliest, distillation_loss
+from training.pictures import Picture
+from training.teacher import Online, Teacher, make_teacher
+from training.teacher_cache import WORDS, TeacherCache, key_of
+
+OF = {"teacher": "sha256:1"}
+
+
+def rows(cache: TeacherCache, tokens: int, seed: int = 0) -> NDArray[np.void]:
+    generator = torch.Generator().manual_seed(seed)
+    return cache.rows(torch.randn(tokens, 200, generator=generator), 1.0)
+
+
+def values(found: Likeliest) -> list[float]:
+    return [round(value, 4) for value in found.log_probabilities.flatten().tolist()]
+
+
+class TestFile:
+    def test_what_was_written_is_there_for_the_next_process(self, tmp_path: Path) -> None:
+        cache = TeacherCache(tmp_path, OF, 200)
+        for number in range(3):
+            cache.add(key_of("1/a.jpg", [number]), rows(cache, 2 + number, number))
+        before = values(cache.get([key_of("1/a.jpg", [2]), key_of("1/a.jpg", [0])], torch.device("cpu")))
+        cache.write()
+
+        again = TeacherCache(tmp_path, OF, 200)
+
+        found = again.get([key_of("1/a.jpg", [2]), key_of("1/a.jpg", [0])], torch.device("cpu"))
+        assert found.ids.shape == (4 + 2, WORDS)
+        assert values(found) == before
+        assert values(cache.get([key_of("1/a.jpg", [2]), key_of("1/a.jpg", [0])], torch.device("cpu"))) == before
+
+    def test_processes_add_up(self, tmp_path: Path) -> None:
+        for number in range(2):
+            cache = TeacherCache(tmp_path, OF, 200)
+            for caption in range(2):
+                cache.add(key_of("1/a.jpg", [number, caption]), rows(cache, 2))
+                cache.write()
+
+        assert len(TeacherCache(tmp_path, OF, 200)) == 4
+
+    @pytest.mark.parametrize(("suffix", "cut"), [(".words", 1), (".captions", 3), (".captions", 20)])
+    def test_a_torn_end_costs_what_was_torn(self, tmp_path: Path, suffix: str, cut: int) -> None:
+        cache = TeacherCache(tmp_path, OF, 200)
+        for number in range(3):
+            cache.add(key_of("1/a.jpg", [number]), rows(cache, 2, number))
+        cache.write()
+        (path,) = tmp_path.glob(f"*/*{suffix}")
+        path.write_bytes(path.read_bytes()[:-cut])
+
+        again = TeacherCache(tmp_path, OF, 200)
+
+        assert [key_of("1/a.jpg", [number]) in again for number in range(3)] == [True, True, False]
+        expected = values(cache.get([key_of("1/a.jpg", [1])], torch.device("cpu")))
+        assert values(again.get([key_of("1/a.jpg", [1])], torch.device("cpu"))) == expected
+
+    def test_another_teacher_finds_nothing(self, tmp_path: Path) -> None:
+        cache = TeacherCache(tmp_path, OF, 200)
+        cache.add(key_of("1/a.jpg", [1]), rows(cache, 2))
+        cache.write()
+
+        assert len(TeacherCache(tmp_path, {"teacher": "sha256:2"}, 200)) == 0
+
+    def test_a_large_vocabulary_keeps_its_numbers(self, tmp_path: Path) -> None:
+        cache = TeacherCache(tmp_path, OF, 70_000)
+        logits = torch.zeros(1, 70_000)
+        logits[0, 69_999] = 9.0
+
+        cache.add(b"k" * 16, cache.rows(logits, 1.0))
+
+        assert cache.get([b"k" * 16], torch.device("cpu")).ids[0, 0].item() == 69_999
+
+    def test_probabilities_add_up_to_one(self, tmp_path: Path) -> None:
+        cache = TeacherCache(tmp_path, OF, 200)
+        cache.add(b"k" * 16, rows(cache, 5))
+
+        found = cache.get([b"k" * 16], torch.device("cpu"))
+
+        total = found.log_probabilities.exp().sum(-1) + found.rest.exp()
+        assert total.tolist() == pytest.approx([1.0] * 5, abs=1e-6)
+
+
+@pytest.fixture
+def student(tmp_path: Path) -> Student:
+    return load_student(teacher_folder(tmp_path), processor="unused")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Picture]:
+    captions, images = write_coco(tmp_path, 6)
+    return formats.read([f"coco:{captions}:{images}"])
+
+
+def batch_of(pictures: list[Picture], student: Student, *, augment: bool = False) -> tuple[Batch, ImageCaptionDataset]:
+    data = ImageCaptionDataset(pictures, student.tokenizer, 32, captions_per_image=2, augment=augment)
+    return Collate(0)([data[index] for index in (3, 1, 4)]), data
+
+
+@pytest.fixture
+def make(tmp_path: Path, student: Student, pictures: list[Picture]) -> Callable[..., Teacher]:
+    def made(plain: Callable[[int], NDArray[np.float32]], **changes: object) -> Teacher:
+        given = {"teacher_cache": tmp_path / "cache", **changes}
+        config = Config(teacher_logits="cache", **given)  # type: ignore[arg-type]
+        return make_teacher(student, config, pictures, plain)
+
+    return made
+
+
+class TestRemembering:
+    def test_the_loss_is_that_of_the_teacher_asked_with_the_unlikely_words_as_one(
+        self, make: Callable[..., Teacher], student: Student, pictures: list[Picture]
+    ) -> None:
+        batch, data = batch_of(pictures, student)
+        online = Online(student, Config()).answer(batch).words
+        cached = make(data.plain).answer(batch).words
+
+        assert isinstance(online, torch.Tensor) and isinstance(cached, Likeliest)
+        logits, targets = torch.randn_like(online), torch.zeros(len(online), dtype=torch.long)
+        teachers, students = online.softmax(-1), logits.softmax(-1)
+        teachers, students = (
+            torch.cat([each.gather(1, cached.ids), 1 - each.gather(1, cached.ids).sum(1, keepdim=True)], dim=1)
+            for each in (teachers, students)
+        )
+        by_hand = (teachers * (teachers / students).log()).sum().item()
+        assert distillation_loss(logits, cached, targets).kl.item() == pytest.approx(by_hand, rel=1e-3)
+        assert by_hand <= distillation_loss(logits, online, targets).kl.item()
+
+    def test_it_is_asked_once(
+        self, make: Callable[..., Teacher], student: Student, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        batch, data = batch_of(pictures, student)
+        first = make(data.plain)
+        before = first.answer(batch).words
+        first.keep()
+        monkeypatch.setattr(Online, "answer", lambda self, batch: pytest.fail("asked again"))
+
+        for teacher in (first, make(data.plain)):
+            found = teacher.answer(batch).words
+            assert isinstance(found, Likeliest) and isinstance(before, Likeliest)
+            assert torch.equal(found.ids, before.ids) and torch.equal(found.rest, before.rest)
+
+    def test_only_what_is_missing_is_asked_for_and_comes_in_its_place(
+        self, make: Callable[..., Teacher], student: Student, pictures: list[Picture], tmp_path: Path
+    ) -> None:
+        batch, data = batch_of(pictures, student)
+        part = Collate(0)([data[1]])
+        teacher = make(data.plain)
+        teacher.answer(part)
+
+        found = teacher.answer(batch).words
+
+        expected = make(data.plain, teacher_cache=tmp_path / "other").answer(batch)
+        assert isinstance(found, Likeliest) and isinstance(expected.words, Likeliest)
+        assert torch.equal(found.ids[:, :8], expected.words.ids[:, :8])
+
+    def test_an_augmented_picture_is_answered_as_the_plain_one(
+        self, make: Callable[..., Teacher], student: Student, pictures: list[Picture]
+    ) -> None:
+        plain, _ = batch_of(pictures, student)
+        augmented, data = batch_of(pictures, student, augment=True)
+        assert not torch.equal(plain.pixels, augmented.pixels)
+
+        found = make(data.plain, augment=True).answer(augmented).words
+
+        expected = Online(student, Config()).answer(plain).words
+        assert isinstance(found, Likeliest) and isinstance(expected, torch.Tensor)
+        assert torch.equal(found.ids[:, :8], expected.topk(8).indices)
+
+    @pytest.mark.parametrize("change", [{"temperature": 2.0}, {"teacher_precision": "bf16"}])
+    def test_what_changes_its_answers_makes_it_another_teacher(
+        self, make: Callable[..., Teacher], student: Student, pictures: list[Picture], tmp_path: Path, change: object
+    ) -> None:
+        batch, data = batch_of(pictures, student)
+        for changes in ({}, change):
+            teacher = make(data.plain, **changes)  # type: ignore[arg-type]
+            teacher.answer(batch)
+            teacher.keep()
+
+        assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_run_that_remembers_learns_what_one_that_asks_learns(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    options = {"teacher": teacher_folder(tmp_path), "alpha": 0.5, "epochs": 2, "lr": 0.003}
+
+    online = run.go("online", **options)
+    cached = run.go("cached", teacher_logits="cache", teacher_cache=tmp_path / "cache", **options)
+
+    name = "text_decoder.cls.predictions.transform.dense.weight"
+    one, other = (weights(each / "student_epoch2.pt")[name] for each in (online, cached))
+    assert torch.allclose(one, other, atol=0.01)

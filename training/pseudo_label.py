@@ -1,0 +1,80 @@
+"""Captions a data set with the teacher, for `training.distill --pseudo-captions`.
+
+python -m training.pseudo_label --data coco:captions_train2017.json:train2017 --out pseudo.jsonl
+
+Started again, it goes on with the pictures that have no line yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+from pathlib import Path
+from typing import get_args
+
+import torch
+
+from common.engine import Engine, Precision, Search, choose
+from common.settings import Settings
+from common.student import load_student
+from common.student.errors import StudentError
+from training import formats, pseudo
+from training.captioning import captioned_by
+from training.config import Config
+from training.models import TEACHER_TEXT_HEADS
+from training.pictures import DataError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.pseudo_label",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--teacher", default=Config.teacher, help="hub id, folder or .pt")
+    parser.add_argument("--tokenizer", default="", help="folder or hub id, for a teacher in a .pt without one")
+    formats.add_flags(parser)
+    parser.add_argument("--out", type=Path, required=True, help="file of JSON lines: picture, caption, score")
+    parser.add_argument("--beams", type=int, default=Config.beams, help="beams of the search")
+    parser.add_argument("--max-length", type=int, default=Config.max_length, help="longest caption, in tokens")
+    parser.add_argument("--batch-size", type=int, default=Config.eval_batch_size, help="pictures captioned at once")
+    parser.add_argument(
+        "--precision", choices=("auto", *get_args(Precision)), default="auto", help="auto measures which one pays"
+    )
+    chosen = parser.parse_args(arguments)
+    try:
+        label(chosen)
+    except (StudentError, DataError) as error:
+        parser.exit(1, f"{error}\n")
+
+
+def label(chosen: argparse.Namespace) -> None:
+    """Caption what is not captioned yet, and say how far the captions agree with people's."""
+    pictures = formats.read(formats.sources(chosen.data, chosen.captions, chosen.images))
+    teacher = load_student(
+        chosen.teacher, processor=chosen.tokenizer or Settings().processor, text_heads=TEACHER_TEXT_HEADS
+    )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    head = {"teacher": teacher.version, "beams": chosen.beams, "max_length": chosen.max_length}
+    done = pseudo.resume(chosen.out, head)
+    precision = choose(device)[0] if chosen.precision == "auto" else chosen.precision
+    engine = Engine(teacher.model.to(device), teacher.tokenizer, precision)
+    search = Search(beams=chosen.beams, max_length=chosen.max_length)
+    missing = [picture for picture in pictures if picture.id not in done]
+    with chosen.out.open("a", encoding="utf-8") as file:
+        for picture, found in captioned_by(
+            lambda pixels: engine.caption(pixels, search), missing, teacher.image_size, chosen.batch_size
+        ):
+            file.write(pseudo.line(picture.id, found.text, found.score))
+            file.flush()
+    scores = sorted(pseudo.agreement(pseudo.read(chosen.out)[1], pictures).values())
+    print(f"{chosen.out} has the captions of {len(scores)} pictures.")
+    if len(scores) > 1:
+        cuts = ", ".join(f"{cut:.3f}" for cut in statistics.quantiles(scores, n=4))
+        print(f"CIDEr-D to people's: quartiles at {cuts}. --pseudo-min-cider leaves out those below a value.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""`python -m training.distill --smoke`: the whole path in seconds, on drawn pictures, with a random teacher.
+
+Label with a teacher, distil from it with its answers remembered, be stopped and go on, score, export, caption with
+what was exported. It is the quickest answer to whether training works on a machine.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from common.student import build, load_student, save_folder, small_config
+from training import export, formats, pseudo_label
+from training.captioning import caption_pictures
+from training.drawn import draw
+from training.tokenizer import train_tokenizer
+from training.validation import METRICS
+
+PICTURES = 24
+#: Side of the pictures in pixels, and the towers as (width, layers, heads).
+SIDE = 32
+TEACHER = ((32, 3, 4), (24, 3, 2))
+STUDENT_LAYERS = 2
+
+log = logging.getLogger("training")
+
+
+def check(distill: Callable[[list[str]], None]) -> None:
+    """Run it all in a folder that is gone afterwards; `distill` is the command's own main."""
+    with tempfile.TemporaryDirectory(prefix="captiond-smoke-") as name:
+        folder = Path(name)
+        captions, images = draw(folder, PICTURES, side=2 * SIDE)
+        data = ["--data", f"coco:{captions}:{images}"]
+        teacher = folder / "teacher"
+        shape = _teacher(captions, teacher)
+        pseudo_label.main(
+            [*data, "--teacher", str(teacher), "--out", str(folder / "pseudo.jsonl"), "--max-length", "8"]
+        )
+        run = [
+            *data, "--recipe", "beyond", "--teacher", str(teacher), "--student", str(shape),
+            "--pseudo-captions", str(folder / "pseudo.jsonl"), "--teacher-logits", "cache",
+            "--teacher-cache", str(folder / "cache"), "--batch-size", "8", "--micro-batch-size", "4",
+            "--ema", "0.5", "--num-workers", "0", "--beams", "2", "--max-length", "12", "--save-every-steps", "1",
+            "--checkpoints", str(folder / "run"),
+        ]  # fmt: skip
+        distill([*run, "--epochs", "1"])
+        distill([*run, "--epochs", "2"])
+        epochs = [json.loads(line)["epoch"] for line in (folder / "run" / METRICS).read_text().splitlines()]
+        assert epochs == [1, 2], epochs
+        export.main(["--checkpoint", str(folder / "run" / "student_epoch2.pt"), "--out", str(folder / "exported")])
+        student = load_student(folder / "exported", processor="unused")
+        said = caption_pictures(
+            student.model,
+            student.tokenizer,
+            formats.read([f"coco:{captions}:{images}"])[:1],
+            beams=2,
+            max_length=12,
+            batch_size=1,
+        )
+        assert len(said) == 1
+    log.info("Smoke test passed: labelled, trained, resumed, scored, exported and captioned.")
+
+
+def _teacher(captions: Path, folder: Path) -> Path:
+    """Save a small random teacher with its tokenizer; the file of its student's shape."""
+    texts = [annotation["caption"] for annotation in json.loads(captions.read_text())["annotations"]]
+    tokenizer = train_tokenizer(texts, 120)
+    torch.manual_seed(0)
+    vision, text = TEACHER
+    model = build(small_config(tokenizer, image_size=SIDE, vision=vision, text=text))
+    shape = model.config.to_dict()
+    for tower in ("vision_config", "text_config"):
+        shape[tower]["num_hidden_layers"] = STUDENT_LAYERS
+    save_folder(model, tokenizer, folder)
+    path = folder.with_name("student.json")
+    path.write_text(json.dumps(shape), encoding="utf-8")
+    return path

@@ -1,0 +1,187 @@
+"""One epoch of training: batches in order, gradients of a whole step over all processes, one update of the weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from training.checkpoints import State
+from training.config import Config
+from training.data import Batch, Collate, ImageCaptionDataset, Sample
+from training.distributed import Ranks, without_sync
+from training.forward import real_tokens
+from training.losses import Loss, distillation_loss, image_loss
+from training.order import Step, steps
+from training.stopping import Stop
+from training.teacher import Teacher
+
+#: Steps after which the progress shows new figures; reading them makes a GPU wait.
+SHOWN_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """What an epoch is trained with. `forward` is the student's pass, wrapped for this run's processes."""
+
+    config: Config
+    ranks: Ranks
+    dataset: ImageCaptionDataset
+    forward: torch.nn.Module
+    teacher: Teacher | None
+    pad_id: int
+    stop: Stop
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.dataset) / self.config.batch_size)
+
+    def epoch(self, state: State) -> Iterator[None]:
+        """Train on the rest of the state's epoch. Yields when the state is to be saved, and ends early if asked to."""
+        state.student.train()
+        plan = self._plan(state)
+        batches = iter(self._loader(state.epoch, plan))
+        shown = Progress(self, state, plan)
+        for step in plan:
+            of_step = [next(batches) for _ in step.micro_batches]
+            counted = 0 if step.idle else sum(len(real_tokens(batch, self.pad_id)) for batch in of_step)
+            tokens, stop = self.ranks.sum(torch.tensor([counted, int(self.stop.asked)])).tolist()
+            if stop:  # on any rank; all of them end before the same step
+                shown.close()
+                self._settle(state)
+                yield
+                return
+            self.step(state, step, of_step, tokens)
+            shown.update(step.pictures)
+            every = self.config.save_every_steps
+            if every and state.steps % every == 0 and state.pictures < len(self.dataset):
+                self._settle(state)
+                yield
+        shown.close()
+        self._settle(state)
+
+    def step(self, state: State, step: Step, batches: list[Batch], tokens: int) -> None:
+        """One update, by the mean over the `tokens` of the step on all ranks."""
+        config = self.config
+        for group in state.optimizer.param_groups:
+            group["lr"] = config.lr * rate(
+                state.steps, config.warmup_steps, self.steps_per_epoch * config.epochs, config.schedule
+            )
+        torch.manual_seed(config.seed + (state.steps + 1) * self.ranks.world + self.ranks.rank)  # of dropout, if any
+        state.optimizer.zero_grad(set_to_none=True)
+        for number, batch in enumerate(batches, start=1):
+            last = number == len(batches)
+            with nullcontext() if last else without_sync(self.forward):
+                loss, image = self._losses(batch.to(state.student.device))
+                mean = loss.total / tokens + config.image_mse * image / step.pictures
+                # DDP takes the mean of the ranks' gradients where their sum is wanted.
+                (mean * (0 if step.idle else self.ranks.world)).backward()
+            if not step.idle:
+                state.tally.add(loss, image, len(real_tokens(batch, self.pad_id)), len(batch.pixels))
+        if config.clip:
+            torch.nn.utils.clip_grad_norm_(state.student.parameters(), config.clip)
+        state.optimizer.step()
+        if state.average:
+            state.average.follow(state.student)
+        state.steps += 1
+        state.pictures += step.pictures
+
+    def _losses(self, batch: Batch) -> tuple[Loss, torch.Tensor]:
+        """The loss of a batch, summed over its tokens, and the difference of its image states, over its pictures."""
+        answer = self.teacher.answer(batch) if self.teacher else None
+        with self._autocast(batch.pixels.device):
+            logits, states = self.forward(batch)
+        loss = distillation_loss(
+            logits,
+            answer.words if answer else None,
+            batch.tokens[:, 1:].flatten()[real_tokens(batch, self.pad_id)],
+            alpha=self.config.alpha,
+            temperature=self.config.temperature,
+            label_smoothing=self.config.label_smoothing,
+        )
+        image = torch.zeros_like(loss.total)
+        if self.config.image_mse and answer and answer.states is not None:
+            image = image_loss(states, answer.states)
+        return loss, image
+
+    def _autocast(self, device: torch.device) -> AbstractContextManager[Any]:
+        """bfloat16 for the forward pass if asked for; the losses are computed in float32 either way."""
+        enabled = self.config.precision == "bf16" or (self.config.precision == "auto" and device.type == "cuda")
+        return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+    def _plan(self, state: State) -> list[Step]:
+        return steps(
+            len(self.dataset),
+            batch_size=self.config.batch_size,
+            micro_batch_size=self.config.micro_batch_size,
+            seed=self.config.seed,
+            epoch=state.epoch,
+            done=state.pictures,
+            rank=self.ranks.rank,
+            world=self.ranks.world,
+        )
+
+    def _loader(self, epoch: int, plan: list[Step]) -> DataLoader[Sample]:
+        """The plan's micro-batches, decoded ahead."""
+        self.dataset.set_epoch(epoch)
+        return DataLoader(
+            self.dataset,
+            batch_sampler=[rows for step in plan for rows in step.micro_batches],
+            num_workers=self.config.num_workers,
+            collate_fn=Collate(self.pad_id),
+        )
+
+    def _settle(self, state: State) -> None:
+        """Make the state whole: sums of all ranks, and the teacher's answers on disk."""
+        state.tally.settle(self.ranks)
+        if self.teacher:
+            self.teacher.keep()
+
+
+class Progress:
+    """The bar of an epoch, on the first rank."""
+
+    def __init__(self, trainer: Trainer, state: State, plan: list[Step]) -> None:
+        self._state, self._image_weight = state, trainer.config.image_mse
+        self._started, self._pictures, self._steps = time.monotonic(), 0, 0
+        self._bar = tqdm(
+            total=len(plan),
+            desc=f"epoch {state.epoch}/{trainer.config.epochs}",
+            unit="step",
+            mininterval=5,
+            disable=not trainer.ranks.first,
+        )
+
+    def update(self, pictures: int) -> None:
+        """One step of so many pictures is done."""
+        self._pictures += pictures
+        self._steps += 1
+        self._bar.update()
+        if self._steps % SHOWN_EVERY == 0 and not self._bar.disable:
+            means = self._state.tally.means(self._image_weight)
+            self._bar.set_postfix(
+                ce=f"{means['cross_entropy']:.3f}",
+                kl=f"{means['kl']:.3f}",
+                pictures_per_second=f"{self._pictures / (time.monotonic() - self._started):.1f}",
+                refresh=False,
+            )
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def rate(step: int, warmup_steps: int, all_steps: int, schedule: str) -> float:
+    """The learning rate at `step`, as a part of the highest: linear warm-up, then constant or half a cosine."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    if schedule == "constant":
+        return 1.0
+    done = (step - warmup_steps) / max(1, all_steps - warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
