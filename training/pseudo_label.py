@@ -59,8 +59,9 @@ def label(chosen: argparse.Namespace) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     head = {"teacher": teacher.version, "beams": chosen.beams, "max_length": chosen.max_length}
     done = pseudo.resume(chosen.out, head)
-    precision = choose(device)[0] if chosen.precision == "auto" else chosen.precision
-    engine = Engine(teacher.model.to(device), teacher.tokenizer, precision)
+    model = teacher.model.to(device)
+    precision = choose(model)[0] if chosen.precision == "auto" else chosen.precision
+    engine = Engine(model, teacher.tokenizer, precision)
     search = Search(beams=chosen.beams, max_length=chosen.max_length)
     missing = [picture for picture in pictures if picture.id not in done]
     with chosen.out.open("a", encoding="utf-8") as file:

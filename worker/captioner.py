@@ -67,11 +67,12 @@ class StudentCaptioner:
                 f"{settings.max_length}: there is no room for a caption. Shorten the one or raise the other."
             )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        model = student.model.to(device)
         precision, why = (settings.precision, "as CAPTIOND_PRECISION says")
         if precision == "auto":
-            precision, why = choose(device)
+            precision, why = choose(model)
         log.info("Computing on %s in %s: %s.", device, precision, why)
-        self._engine = Engine(student.model.to(device), student.tokenizer, precision)
+        self._engine = Engine(model, student.tokenizer, precision)
         self._image_size = student.image_size
         self._max_pixels = settings.max_pixels
         self._search = Search(

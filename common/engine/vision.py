@@ -18,7 +18,7 @@ class Tower:
 
     def __init__(self, tower: BlipVisionModel, make: Maker, attend: Attention) -> None:
         self._embeddings = tower.embeddings
-        self._layers = [_Layer(layer, make, attend) for layer in tower.encoder.layers]
+        self._layers = [Layer(layer, make, attend) for layer in tower.encoder.layers]
         self._norm = tower.post_layernorm
         self._length = tower.embeddings.num_positions
 
@@ -26,7 +26,7 @@ class Tower:
         """States [B, patches + 1, width] of `pixels` [B, 3, S, S]: the tower's `last_hidden_state`."""
         if pixels.is_cuda:
             return self._encode(pixels)
-        return torch.cat([self._encode(few) for few in pixels.split(max(1, ROWS // self._length))])
+        return torch.cat([self._encode(few) for few in pixels.split(together(self._length))])
 
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
         states: torch.Tensor = self._embeddings(pixels)
@@ -36,7 +36,14 @@ class Tower:
         return found
 
 
-class _Layer:
+def together(length: int) -> int:
+    """How many pictures of so many patches a CPU takes at once."""
+    return max(1, ROWS // length)
+
+
+class Layer:
+    """One layer of the tower: states [B, patches + 1, width] to such states."""
+
     def __init__(self, layer: BlipEncoderLayer, make: Maker, attend: Attention) -> None:
         self._attend = attend
         self._heads = layer.self_attn.num_heads

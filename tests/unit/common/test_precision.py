@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from common.engine.attention import fused, in_bf16
 from common.engine.int8 import CANDIDATES, available, int8, vocabulary
 from common.pixels import to_pixels
 from common.student import Student
+from tests.support.models import tiny_model
 from tests.support.pictures import drawing
 from tests.unit.common.test_engine import COLOURS
 
@@ -119,9 +122,9 @@ class TestChoice:
     def test_a_cpu_gets_what_pays(
         self, monkeypatch: pytest.MonkeyPatch, speeds: dict[Precision, float], chosen: Precision, words: str
     ) -> None:
-        monkeypatch.setattr(module, "measure", lambda: speeds)
+        monkeypatch.setattr(module, "measure", lambda tower: speeds)
 
-        precision, why = choose(torch.device("cpu"))
+        precision, why = choose(tiny_model())
 
         assert precision == chosen
         assert words in why
@@ -132,10 +135,12 @@ class TestChoice:
     ) -> None:
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
 
-        assert choose(torch.device("cuda"))[0] == chosen
+        on_gpu: Any = SimpleNamespace(device=torch.device("cuda"))
+
+        assert choose(on_gpu)[0] == chosen
 
     def test_it_is_measured_here(self) -> None:
-        speeds = module.measure()
+        speeds = module.measure(tiny_model().vision_model)
 
         assert speeds["fp32"] == 1.0
         assert all(speed > 0 for speed in speeds.values())
