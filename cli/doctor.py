@@ -5,34 +5,27 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shutil
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, cast
 
 from redis import Redis, RedisError
 
+from cli.durability import look_at_durability
+from cli.findings import Finding
 from cli.redis_server import running_url
 from common import exposure
 from common.jobs import Status
 from common.keyring import Keyring
-from common.ledger import Ledger, Outbox, Workers, connect
+from common.ledger import Ledger, Orphans, Outbox, Workers, connect
 from common.settings import PROJECT_ROOT, Settings
+from common.uploads import FOLDERS, UploadStore
 
 #: Less free disk than this is worth a word, in bytes.
 LOW_DISK = 2**30
 #: A job that has waited for this long is worth a word, in seconds.
 LONG_WAIT = 300.0
+#: A picture without a record may still be on its way to one for so long, in seconds.
+ON_ITS_WAY = 3600.0
 PACKAGES = ("captiond", "torch", "transformers", "celery", "redis", "flask", "pillow")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was looked at, whether it is well, and in words."""
-
-    subject: str
-    well: bool
-    words: str
 
 
 def doctor(settings: Settings) -> int:
@@ -82,27 +75,14 @@ def look_at_redis(settings: Settings) -> Iterator[Finding]:
         words = f"does not answer ({error}). Start the service with captiond serve, or set CAPTIOND_REDIS_URL."
         yield Finding("redis", False, words)
         return
-    yield from _durability(redis)
+    yield from look_at_durability(redis)
     yield from _queue(redis, settings)
-
-
-def _durability(redis: Redis) -> Iterator[Finding]:
-    try:
-        config = cast("dict[str, Any]", redis.config_get())
-    except RedisError:  # hosted services often forbid it
-        yield Finding("redis", True, "answers; it does not tell its configuration.")
-        return
-    durable = config.get("appendonly") == "yes"
-    advice = "" if durable else " Set `appendonly yes`, or a restart loses the jobs that wait."
-    yield Finding("redis", durable, f"answers; append-only file {config.get('appendonly')}.{advice}")
-    policy = config.get("maxmemory-policy", "noeviction")
-    keeps = policy == "noeviction"
-    advice = "" if keeps else " Set `maxmemory-policy noeviction`, or jobs vanish when memory is short."
-    yield Finding("eviction", keeps, f"{policy}.{advice}")
+    yield _orphans(redis, settings)
 
 
 def _queue(redis: Redis, settings: Settings) -> Iterator[Finding]:
-    ledger, now = Ledger(redis, settings), time.time()
+    ledger = Ledger(redis, settings)
+    now = ledger.now()
     workers = Workers(redis, settings).alive()
     heard = ", ".join(f"{worker.name} with {worker.model.name}" for worker in workers)
     words = heard or "none is heard. Start one with captiond serve or celery -A worker worker."
@@ -112,9 +92,31 @@ def _queue(redis: Redis, settings: Settings) -> Iterator[Finding]:
     oldest = ledger.oldest(Status.QUEUED)
     waited = now - oldest.created_at.timestamp() if oldest else 0.0
     stuck = waited > LONG_WAIT
-    words = f"the oldest has waited for {waited:.0f} s." if oldest else "none waits."
+    words = f"the oldest, {oldest.id}, has waited for {waited:.0f} s." if oldest else "none waits."
     advice = " Start more workers, or look at the worker's log." if stuck else ""
     yield Finding("waiting", not stuck, words + advice)
+    held, overdue = counts[Status.PROCESSING], ledger.overdue(settings.lease_seconds)
+    words = f"{held} are held by workers, {len(overdue)} of them longer than their lease"
+    if overdue:
+        words += f" (the oldest is {overdue[0]}). A living worker takes them back within a second: look at its log."
+    yield Finding("leases", not overdue, words.rstrip(".") + ".")
     webhooks = Outbox(redis, settings).standing()
     last = f"; the last to {webhooks.last}" if webhooks.last else ""
     yield Finding("webhooks", True, f"{webhooks.waiting} to be delivered, {webhooks.given_up} given up{last}.")
+
+
+def _orphans(redis: Redis, settings: Settings) -> Finding:
+    uploads, orphans = UploadStore(settings.uploads_location), Orphans(redis, settings)
+    kept = lost = 0
+    for folder in range(FOLDERS):
+        files = uploads.files(folder)
+        kept += len(files)
+        lost += len(orphans.among({job_id for job_id, _ in files}, ON_ITS_WAY))
+    if not lost:
+        return Finding("pictures", True, f"{kept} are kept, each with its record.")
+    # A few are what a killed web server leaves; most of them are a sign of the wrong Redis.
+    well = 2 * lost < kept
+    advice = "The sweeper deletes them when CAPTIOND_RETENTION is over."
+    if not well:
+        advice = "Is CAPTIOND_REDIS_URL the Redis they belong to? If so, it lost its records: restore them in time."
+    return Finding("pictures", well, f"{kept} are kept, {lost} of them without a record. {advice}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import urllib.error
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 from redis import Redis, RedisError
 
-from cli import redis_server
+from cli import leftovers, redis_server
 from cli.supervisor import Part, Supervisor
 from common import exposure
 from common.ledger import Workers, connect
@@ -33,18 +34,28 @@ def serve(settings: Settings) -> int:
     except Timeout:
         return _refuse(f"Another captiond serves from {data} already. Stop it, or choose another --data.")
     with lock:
-        if not port_is_free(settings.host, settings.port):
-            return _refuse(
-                f"Port {settings.port} of {settings.host} is in use. Stop what uses it, or choose another --port."
-            )
-        return _supervise(settings)
+        held = leftovers.hold(data / "parts.lock", _say)
+        if held is None:
+            return _refuse(f"Parts of an earlier captiond that was killed still use {data}. End them, then try again.")
+        try:
+            return _serve(settings, held)
+        finally:
+            os.close(held)
 
 
-def _supervise(settings: Settings) -> int:
+def _serve(settings: Settings, held: int) -> int:
+    if not port_is_free(settings.host, settings.port):
+        return _refuse(
+            f"Port {settings.port} of {settings.host} is in use. Stop what uses it, or choose another --port."
+        )
+    return _supervise(settings, held)
+
+
+def _supervise(settings: Settings, held: int) -> int:
     server = redis_server.choose(settings, free_port())
     settings = settings.model_copy(update={"data": settings.data.absolute(), "redis_url": server.url})
     redis = connect(server.url)
-    supervisor = Supervisor(settings.environment(), settings.data / "logs", say=_say)
+    supervisor = Supervisor(settings.environment(), settings.data / "logs", say=_say, inherited=[held])
     supervisor.stop_on_signals()
     try:
         if server.command:

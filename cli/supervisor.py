@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,10 +49,19 @@ class Part:
 class Supervisor:
     """Keeps its parts running until it is told to stop."""
 
-    def __init__(self, environment: dict[str, str], logs: Path, *, say: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        environment: dict[str, str],
+        logs: Path,
+        *,
+        say: Callable[[str], None] = print,
+        inherited: Sequence[int] = (),
+    ) -> None:
+        """`inherited` are descriptors that the parts keep open, such as that of a lock."""
         self._environment = environment
         self._logs = logs
         self._say = say
+        self._inherited = inherited
         self._parts: list[Part] = []
         self._stopping = threading.Event()
         self._signals = 0
@@ -130,6 +139,7 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            pass_fds=self._inherited,
             # A session of its own: the terminal's Ctrl-C reaches the supervisor only, which stops in order.
             start_new_session=True,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,

@@ -14,7 +14,7 @@ from celery import Celery
 from redis import RedisError
 
 from common.jobs import Output, Status
-from common.ledger import Batches, Claim, Ledger, Outbox, Worker, Workers, connect
+from common.ledger import Batches, Claim, Ledger, Orphans, Outbox, Worker, Workers, connect
 from common.outbound import Outbound
 from common.queue import ring
 from common.settings import Settings
@@ -22,7 +22,7 @@ from common.uploads import UploadStore
 from worker.batcher import Batcher
 from worker.captioner import Captioner, Pixels
 from worker.room import Room
-from worker.sweeper import sweep_once
+from worker.sweeper import sweep_once, tidy_once
 from worker.webhooks import SENDERS, Courier
 
 #: Seconds between two announcements that this worker is alive.
@@ -63,6 +63,7 @@ class Resident:
         )
         self.stopping = threading.Event()
         self._workers = Workers(redis, settings)
+        self._orphans = Orphans(redis, settings)
         self._name = f"{socket.gethostname()}-{os.getpid()}"
         self._held: set[Claim] = set()
         self._lock = threading.Lock()
@@ -127,8 +128,9 @@ class Resident:
         self.ledger.extend(self.held())
 
     def sweep(self) -> None:
-        """Take back the jobs of silent workers, ring for lost bells, delete what expired."""
+        """Take back the jobs of silent workers, ring for lost bells, delete what expired and what no record knows."""
         sweep_once(self.ledger, self.uploads, lambda job_ids: ring(self.celery, job_ids))
+        tidy_once(self._orphans, self.uploads)
 
     def deliver(self) -> None:
         """Deliver the webhooks that are due."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from common.ledger import Ledger
+from common.ledger import Ledger, Orphans
 from common.uploads import FOLDERS, UploadStore
 
 #: Seconds until a picture that could not be deleted is tried again; the others must not wait for it.
@@ -27,16 +27,16 @@ def sweep_once(ledger: Ledger, uploads: UploadStore, ring: Callable[[Sequence[st
             ledger.postpone_expiry(job_id, TRY_AGAIN)
         else:
             ledger.delete(job_id)
-    folder = ledger.next_folder(FOLDERS)
-    if folder is not None:
-        tidy(ledger, uploads, folder)
 
 
-def tidy(ledger: Ledger, uploads: UploadStore, folder: int) -> None:
-    """Delete the files of one folder that no record knows and that are older than any picture is kept."""
+def tidy_once(orphans: Orphans, uploads: UploadStore) -> None:
+    """Look into one folder, if it is time to: delete the pictures that no record knows and whose time is over."""
+    folder = orphans.next_folder(FOLDERS)
+    if folder is None:
+        return
     files = uploads.files(folder)
-    orphans = set(ledger.orphaned({job_id for job_id, _ in files}))
+    unknown = set(orphans.among({job_id for job_id, _ in files}))
     for job_id, path in files:
-        if job_id in orphans:
+        if job_id in unknown:
             log.info("No record knows of %s, and its time is over; deleting it.", path)
             uploads.discard(path)

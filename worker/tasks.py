@@ -92,7 +92,8 @@ def _write(resident: Resident, write: Callable[[], bool]) -> None:
     """
     while True:
         try:
-            write()
+            if not write():
+                log.info("A result came too late: its job was canceled, deleted or given to another worker.")
             return
         except RedisError:
             if resident.stopping.is_set():

@@ -55,6 +55,7 @@ from common.ledger.batches import Batches
 from common.ledger.connection import connect
 from common.ledger.endings import Endings
 from common.ledger.ledger import Ledger
+from common.ledger.orphans import Orphans
 from common.ledger.outbox import Delivery, Outbox
 from common.ledger.sweep import Swept
 from common.ledger.transitions import Claim
@@ -69,6 +70,7 @@ __all__ = [
     "Delivery",
     "Endings",
     "Ledger",
+    "Orphans",
     "Outbox",
     "Swept",
     "Viewer",

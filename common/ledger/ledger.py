@@ -16,7 +16,6 @@ from common.jobs import Failure, InputInfo, Job, ModelInfo, Output, Progress, St
 from common.ledger import keys, quotas, records
 from common.ledger.announcements import announce_job, leave_batch, withdraw
 from common.ledger.clock import clock_of
-from common.ledger.orphans import GRACE, next_folder, orphaned
 from common.ledger.sweep import RING_GRACE, Swept, sweep
 from common.ledger.transitions import Claim, Private, Step, change, done, held_by, owners, transaction
 from common.ledger.viewer import EVERYBODY, Viewer
@@ -164,6 +163,14 @@ class Ledger:
         """The oldest job in that state."""
         ids = cast("list[str]", self._redis.zrange(keys.in_status(status), 0, 0))
         return next(iter(self.read(ids)), None)
+
+    def overdue(self, seconds: float) -> list[str]:
+        """The jobs whose leases ended more than `seconds` ago, the longest first: no worker sweeps then."""
+        return cast("list[str]", self._redis.zrangebyscore(keys.LEASED, 0, self._clock() - seconds))
+
+    def now(self) -> float:
+        """The Unix time by the ledger's clock."""
+        return self._clock()
 
     def read(self, job_ids: Iterable[str]) -> list[Job]:
         """Those of the jobs that exist and may be seen, in the same order, without progress."""
@@ -313,16 +320,6 @@ class Ledger:
         Call it about once a second from every worker: one of them does it at a time.
         """
         return sweep(self._redis, self._clock(), self._settings)
-
-    def next_folder(self, folders: int) -> int | None:
-        """Which of so many folders of pictures to search for orphans now; None when it is not time yet."""
-        return next_folder(self._redis, folders)
-
-    def orphaned(self, job_ids: Iterable[str], age: float | None = None) -> list[str]:
-        """Those of the ids that have no record and are older than `age`, in seconds: unless told, than any picture is
-        kept."""
-        age = self._settings.retention + GRACE if age is None else age
-        return orphaned(self._redis, job_ids, self._clock() - age)
 
     # --- how ----------------------------------------------------------------------------------------------
 

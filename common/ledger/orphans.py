@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from redis import Redis
 
 from common.jobs import made_at
 from common.ledger import keys
+from common.ledger.clock import clock_of
+from common.settings import Settings
 
 #: Seconds between two looks into one of the upload store's folders; a round over all 256 takes four hours.
 LOOK_EVERY = 60
@@ -16,17 +18,25 @@ LOOK_EVERY = 60
 GRACE = 3600.0
 
 
-def next_folder(redis: Redis, folders: int) -> int | None:
-    """The folder to look into now; None when another was, by any worker, in the last minute."""
-    if not redis.set(keys.TIDYING, 1, nx=True, ex=LOOK_EVERY):
-        return None
-    return int(redis.incr(keys.TIDIED)) % folders
+class Orphans:
+    """Finds them, a folder at a time."""
 
+    def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float] | None = None) -> None:
+        self._redis = redis
+        self._age = settings.retention + GRACE
+        self._clock = clock or clock_of(redis)
 
-def orphaned(redis: Redis, job_ids: Iterable[str], made_before: float) -> list[str]:
-    """Those of the ids, made before that Unix time, that have no record."""
-    old = [job_id for job_id in job_ids if made_at(job_id) < made_before]
-    pipe = redis.pipeline(transaction=False)
-    for job_id in old:
-        pipe.exists(keys.job(job_id))
-    return [job_id for job_id, known in zip(old, pipe.execute(), strict=True) if not known]
+    def next_folder(self, folders: int) -> int | None:
+        """Which of so many folders to look into now; None when another was, by any worker, in the last minute."""
+        if not self._redis.set(keys.TIDYING, 1, nx=True, ex=LOOK_EVERY):
+            return None
+        return int(self._redis.incr(keys.TIDIED)) % folders
+
+    def among(self, job_ids: Iterable[str], age: float | None = None) -> list[str]:
+        """Those of the ids that have no record and are older than `age`, in seconds; unless told, than any is kept."""
+        made_before = self._clock() - (self._age if age is None else age)
+        old = [job_id for job_id in job_ids if made_at(job_id) < made_before]
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in old:
+            pipe.exists(keys.job(job_id))
+        return [job_id for job_id, known in zip(old, pipe.execute(), strict=True) if not known]

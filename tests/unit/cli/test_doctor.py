@@ -14,11 +14,15 @@ from redis import Redis
 
 from cli import doctor
 from common.jobs import InputInfo, ModelInfo, new_id
-from common.ledger import Ledger, Outbox, Worker, Workers
+from common.ledger import Claim, Ledger, Outbox, Worker, Workers
 from common.problems import EMPTY_UPLOAD
 from common.settings import Settings
+from common.uploads import UploadStore
+from tests.support.clock import Clock
 
-DURABLE = {"appendonly": "yes", "maxmemory-policy": "noeviction"}
+DURABLE = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
+INFO = {"redis_version": "7.0.15", "used_memory": 2_000_000, "maxmemory": 0, "aof_last_write_status": "ok"}
+PICTURE = InputInfo(filename="dog.jpg", sha256="d0", bytes=3, format="JPEG", width=4, height=5)
 
 
 @pytest.fixture
@@ -31,6 +35,7 @@ def redis(monkeypatch: pytest.MonkeyPatch) -> Iterator[Redis]:
     with fakeredis.FakeStrictRedis(decode_responses=True) as client:
         monkeypatch.setattr(doctor, "connect", lambda url: client)
         monkeypatch.setattr(client, "config_get", lambda: DURABLE)
+        monkeypatch.setattr(client, "info", lambda: INFO)
         yield client
 
 
@@ -47,8 +52,7 @@ def announce(redis: Redis, settings: Settings) -> None:
 
 
 def wait_since(redis: Redis, settings: Settings, seconds: float) -> None:
-    picture = InputInfo(filename="dog.jpg", sha256="d0", bytes=3, format="JPEG", width=4, height=5)
-    Ledger(redis, settings, lambda: time.time() - seconds).create(new_id(), input=picture)
+    Ledger(redis, settings, lambda: time.time() - seconds).create(new_id(), input=PICTURE)
 
 
 def test_all_well_exits_with_zero(redis: Redis, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,7 +95,7 @@ def test_a_redis_that_forgets_is_said(redis: Redis, settings: Settings, monkeypa
 
     assert found["redis"] == (
         False,
-        "answers; append-only file no. Set `appendonly yes`, or a restart loses the jobs that wait.",
+        "7.0.15 answers; append-only file no. Set `appendonly yes`, or a restart loses the jobs that wait.",
     )
     assert not found["eviction"][0] and "noeviction" in found["eviction"][1]
 
@@ -165,3 +169,75 @@ def test_webhooks_that_were_given_up_are_told_of(redis: Redis, settings: Setting
 
     words = "1 to be delivered, 1 given up; the last to receiver.example: it answered 404."
     assert findings(settings)["webhooks"] == (True, words)
+
+
+@pytest.mark.parametrize(
+    ("fsync", "well", "words"),
+    [
+        ("always", True, "not even in"),
+        ("everysec", True, "the last second"),
+        ("no", False, "half a minute"),
+    ],
+)
+def test_what_a_power_cut_would_cost_is_said(
+    redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch, fsync: str, well: bool, words: str
+) -> None:
+    monkeypatch.setattr(redis, "config_get", lambda: {**DURABLE, "appendfsync": fsync})
+
+    found = findings(settings)["redis"]
+
+    assert found[0] is well and words in found[1]
+
+
+def test_a_redis_that_cannot_write_is_said(redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = findings(settings)["writes"]
+    monkeypatch.setattr(redis, "info", lambda: {**INFO, "aof_last_write_status": "err"})
+    after = findings(settings)["writes"]
+
+    assert before[0] and not after[0]
+    assert "make room" in after[1]
+
+
+@pytest.mark.parametrize(("most", "well"), [(0, True), (10_000_000, True), (2_100_000, False)])
+def test_a_memory_that_runs_full_is_said(
+    redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch, most: int, well: bool
+) -> None:
+    monkeypatch.setattr(redis, "info", lambda: {**INFO, "maxmemory": most})
+
+    found = findings(settings)["memory"]
+
+    assert found[0] is well
+    assert ("raise `maxmemory`" in found[1]) is not well
+
+
+def test_a_job_held_past_its_lease_is_named(redis: Redis, settings: Settings) -> None:
+    clock = Clock(time.time() - 100)
+    ledger = Ledger(redis, settings, clock)
+    job = ledger.create(new_id(), input=PICTURE)
+    ledger.claim(job.id)
+    late = findings(settings)["leases"]
+    clock.advance(75)
+    ledger.extend([Claim(ledger.get(job.id), str(redis.hget(f"job:{job.id}", "_token")))])
+    held = findings(settings)["leases"]
+
+    assert not late[0] and job.id in late[1]
+    assert held == (True, "1 are held by workers, 0 of them longer than their lease.")
+
+
+def test_pictures_without_a_record_are_counted_and_many_of_them_mean_the_wrong_redis(
+    redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads, ledger = UploadStore(settings.uploads_location), Ledger(redis, settings)
+    ids = [new_id() for _ in range(4)]
+    for job_id in ids:
+        uploads.save(job_id, b"picture")
+    young = findings(settings)["pictures"]
+    monkeypatch.setattr(doctor, "ON_ITS_WAY", -1.0)
+    all_lost = findings(settings)["pictures"]
+    for job_id in ids[1:]:
+        ledger.create(job_id, input=PICTURE)
+    one_lost = findings(settings)["pictures"]
+
+    assert young == (True, "4 are kept, each with its record.")
+    assert not all_lost[0] and "Is CAPTIOND_REDIS_URL" in all_lost[1]
+    assert one_lost[0] and "1 of them without a record" in one_lost[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from cli import leftovers
 from cli.serve import address, free_port, serve, should_show
 from common.settings import Settings
 
@@ -33,6 +35,32 @@ def test_a_folder_is_served_once(tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert serve(Settings(data=tmp_path, port=free_port())) == 1
 
     assert "Another captiond serves" in capsys.readouterr().err
+
+
+def test_it_waits_for_the_parts_of_one_that_was_killed(tmp_path: Path) -> None:
+    """A child keeps the lock that it inherited, whoever took it."""
+    said: list[str] = []
+    lock = leftovers.hold(tmp_path / "parts.lock", said.append)
+    assert lock is not None
+    part = subprocess.Popen(["sleep", "600"], pass_fds=[lock])
+    os.close(lock)
+
+    assert leftovers.hold(tmp_path / "parts.lock", said.append, patience=0.2) is None
+    assert len(said) == 1 and "earlier captiond" in said[0]
+    part.kill()
+    part.wait()
+    again = leftovers.hold(tmp_path / "parts.lock", said.append)
+    assert again is not None
+    os.close(again)
+
+
+def test_parts_that_do_not_stop_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leftovers, "hold", lambda path, say: None)
+
+    assert serve(Settings(data=tmp_path, port=free_port())) == 1
+    assert "still use" in capsys.readouterr().err
 
 
 def test_a_redis_that_is_told_must_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

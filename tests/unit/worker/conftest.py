@@ -12,7 +12,7 @@ from celery import Celery
 from redis import Redis
 
 from common.jobs import InputInfo, Job, new_id
-from common.ledger import Ledger, Workers
+from common.ledger import Ledger, Orphans, Workers
 from common.queue import make_celery
 from common.settings import Settings
 from common.uploads import UploadStore
@@ -86,6 +86,7 @@ def resident(
     monkeypatch.setattr("worker.resident.connect", lambda url: redis)
     monkeypatch.setattr("worker.resident.Ledger", partial(Ledger, clock=clock))
     monkeypatch.setattr("worker.resident.Workers", partial(Workers, clock=clock))
+    monkeypatch.setattr("worker.resident.Orphans", partial(Orphans, clock=clock))
     monkeypatch.setattr("worker.resident.time", SimpleNamespace(monotonic=clock))
     worker = Resident(settings, captioner, celery, give_up=given_up.append)
     yield worker

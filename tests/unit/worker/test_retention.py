@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from common.jobs import Output, Timings
-from common.ledger import Batches, Ledger
+from common.ledger import Batches, Ledger, Orphans
 from common.ledger.orphans import GRACE
 from common.ledger.sweep import SWEEP_LIMIT
 from common.settings import Settings
@@ -20,7 +20,7 @@ from common.uploads import FOLDERS, UploadStore
 from tests.support.clock import Clock
 from tests.unit.worker.conftest import PICTURE
 from tests.unit.worker.fakes import MODEL
-from worker.sweeper import sweep_once, tidy
+from worker.sweeper import sweep_once, tidy_once
 
 TIMINGS = Timings(queue_seconds=0.0, model_seconds=0.1, batch_size=1)
 MakeId = Callable[[], str]
@@ -39,8 +39,20 @@ def id_now(clock: Clock) -> MakeId:
     return make
 
 
+def tidy_all(redis: Redis, orphans: Orphans, store: UploadStore) -> None:
+    """A look into each folder."""
+    for _ in range(FOLDERS):
+        redis.delete("tidying")  # its expiry follows the real clock
+        tidy_once(orphans, store)
+
+
 def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def orphans(redis: Redis, settings: Settings, clock: Clock) -> Orphans:
+    return Orphans(redis, settings, clock)
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -51,7 +63,7 @@ def store(request: pytest.FixtureRequest, settings: Settings) -> UploadStore:
 
 class TestOrphans:
     def test_a_picture_that_no_record_knows_is_deleted_when_its_time_is_over(
-        self, ledger: Ledger, store: UploadStore, clock: Clock, id_now: MakeId
+        self, ledger: Ledger, orphans: Orphans, redis: Redis, store: UploadStore, clock: Clock, id_now: MakeId
     ) -> None:
         orphan, known = id_now(), id_now()
         for job_id in (orphan, known):
@@ -59,18 +71,16 @@ class TestOrphans:
         ledger.create(known, input=PICTURE)
 
         clock.advance(1000 + GRACE - 1)
-        for folder in (0, 1):
-            tidy(ledger, store, folder)
+        tidy_all(redis, orphans, store)
         young = [store.load(orphan), store.load(known)]
         clock.advance(2)
-        for folder in (0, 1):
-            tidy(ledger, store, folder)
+        tidy_all(redis, orphans, store)
 
         assert young == [b"picture"] * 2
         assert (len(store.files(0)), len(store.files(1))) == (0, 1)
 
     def test_what_was_never_saved_to_its_end_goes_too(
-        self, ledger: Ledger, uploads: UploadStore, clock: Clock, id_now: MakeId, settings: Settings
+        self, orphans: Orphans, redis: Redis, uploads: UploadStore, clock: Clock, id_now: MakeId, settings: Settings
     ) -> None:
         job_id = id_now()
         uploads.save(job_id, b"picture")
@@ -78,15 +88,15 @@ class TestOrphans:
         os.rename(whole, whole.with_name(f".saving-{job_id}-k3jd_9"))
 
         clock.advance(1000 + GRACE + 1)
-        tidy(ledger, uploads, 0)
+        tidy_all(redis, orphans, uploads)
 
         assert files(settings.data) == []
 
-    def test_one_folder_is_searched_a_minute_and_each_in_its_turn(self, ledger: Ledger, redis: Redis) -> None:
+    def test_one_folder_is_searched_a_minute_and_each_in_its_turn(self, orphans: Orphans, redis: Redis) -> None:
         searched = []
         for _ in range(FOLDERS):
-            searched.append(ledger.next_folder(FOLDERS))
-            assert ledger.next_folder(FOLDERS) is None
+            searched.append(orphans.next_folder(FOLDERS))
+            assert orphans.next_folder(FOLDERS) is None
             assert 0 < redis.ttl("tidying") <= 60
             redis.delete("tidying")
 
@@ -95,6 +105,7 @@ class TestOrphans:
 
 def test_a_day_of_sweeps_leaves_nothing_and_none_of_them_does_much(
     ledger: Ledger,
+    orphans: Orphans,
     uploads: UploadStore,
     redis: Redis,
     settings: Settings,
@@ -119,6 +130,7 @@ def test_a_day_of_sweeps_leaves_nothing_and_none_of_them_does_much(
         redis.delete("sweeping", "tidying")  # their expiry follows the real clock
         before = len(deleted)
         sweep_once(ledger, uploads, lambda job_ids: None)
+        tidy_once(orphans, uploads)
         return len(deleted) - before
 
     for number in range(3000):

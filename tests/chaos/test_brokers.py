@@ -1,0 +1,96 @@
+"""The same with either broker: messages may be lost with it, jobs are not."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from cli.redis_server import find_server
+from cli.serve import free_port
+from tests.chaos.conftest import LEASE
+from tests.chaos.test_workers import wait_for_captions
+from tests.support import rabbitmq
+from tests.support.parts import Parts, kill
+from tests.support.service import wait_until
+
+
+class Broker(Protocol):
+    port: int
+
+    @property
+    def url(self) -> str: ...
+    def start(self) -> None: ...
+    def kill(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+class OtherRedis:
+    """A Redis beside the ledger's, which forgets all messages when it is killed."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        server = find_server() or "redis-server"
+        self._process = self._parts.start([server, "--port", str(self.port), "--save", "", "--dir", "/tmp"])
+
+    def kill(self) -> None:
+        kill(self._process)
+
+    def stop(self) -> None:
+        """`Parts` does."""
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Parts, Broker]]:
+    """The service's parts, with their messages on a broker that is started already."""
+    chosen: Broker
+    if request.param == "rabbitmq":
+        server = rabbitmq.find_server()
+        if server is None:
+            pytest.skip("rabbitmq-server is not installed.")
+        chosen = rabbitmq.RabbitMQ(tmp_path / "rabbitmq", server)
+        parts = Parts(tmp_path, lease_seconds=LEASE, broker_url=chosen.url)
+    else:
+        parts = Parts(tmp_path, lease_seconds=LEASE)
+        chosen = OtherRedis(parts)
+        parts.settings = parts.settings.model_copy(update={"broker_url": chosen.url})
+    chosen.start()
+    wait_until(lambda: listens(chosen.port))
+    yield parts, chosen
+    parts.stop()
+    chosen.stop()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_broker_that_is_killed(
+    broker: tuple[Parts, Broker], pictures: list[bytes], undisturbed: dict[str, str], request: pytest.FixtureRequest
+) -> None:
+    parts, chosen = broker
+    _, web, worker = parts.start_all()
+    account = parts.account()
+    account.send(pictures[:200])
+    wait_for_captions(account, 20)
+    kill(worker)
+    worker = parts.start_worker()
+    wait_for_captions(account, 20)
+    chosen.kill()
+    for picture in pictures[200:210]:
+        assert account.offer(picture)[0] == 202  # the ledger has them; the sweeper will ring
+    time.sleep(2)
+    chosen.start()
+
+    outcome = account.close(f"worker and broker killed, {request.node.callspec.id} as broker", undisturbed)
+    assert outcome.kept and outcome.succeeded == 210
+    assert (web.poll(), worker.poll()) == (None, None)

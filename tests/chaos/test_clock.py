@@ -1,0 +1,83 @@
+"""Clocks jump by an hour: no lease ends by it, no job fails for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.test_workers import wait_for_captions
+from tests.support.parts import Parts
+
+LIBRARIES = sorted(Path("/usr").glob("lib*/**/faketime/libfaketimeMT.so.1"))
+
+
+class Watch:
+    """The wall clock of the processes that are started with its environment; the monotonic one goes on undisturbed."""
+
+    def __init__(self, file: Path) -> None:
+        if not LIBRARIES:
+            pytest.skip("libfaketime is not installed, so no clock can be set.")
+        self._file = file
+        self.set(0)
+        self.environment = {
+            "LD_PRELOAD": str(LIBRARIES[0]),
+            "FAKETIME_TIMESTAMP_FILE": str(file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def set(self, seconds: int) -> None:
+        """So far from the true time."""
+        whole = self._file.with_suffix(".new")
+        whole.write_text(f"{seconds:+d}\n", encoding="utf-8")
+        os.replace(whole, self._file)
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Watch:
+    return Watch(tmp_path / "clock")
+
+
+def test_the_clock_of_one_worker_and_of_the_web_server_jumps(
+    parts: Parts, watch: Watch, pictures: list[bytes], undisturbed: dict[str, str]
+) -> None:
+    parts.start_redis()
+    parts.start_worker()
+    parts.environment.update(watch.environment)
+    parts.start_web()
+    parts.wait_working(parts.start_worker())
+    parts.wait_ready()
+    account = parts.account()
+    account.send(pictures[:400])
+    for first, seconds in ((400, 3600), (450, -3600), (500, 0)):
+        wait_for_captions(account, 60)
+        watch.set(seconds)
+        account.send(pictures[first : first + 50])
+
+    outcome = account.close("clock of a worker and the web server + 1 h, - 1 h", undisturbed)
+    assert outcome.kept and outcome.succeeded == 550
+    assert {job.attempts for job in account.jobs()} == {1}
+
+
+def test_the_clock_of_everything_jumps(
+    parts: Parts, watch: Watch, pictures: list[bytes], undisturbed: dict[str, str]
+) -> None:
+    """What is being captioned at a jump forward is tried again, and so is what a worker left before a jump back."""
+    parts.environment.update(watch.environment)
+    _, _, worker = parts.start_all()
+    account = parts.account()
+    account.send(pictures[:400])
+    for seconds in (3600, 0):
+        wait_for_captions(account, 40)
+        watch.set(seconds)
+    wait_for_captions(account, 40)
+    watch.set(3600)
+    wait_for_captions(account, 40)
+    worker.kill()
+    watch.set(0)
+    parts.start_worker()
+
+    outcome = account.close("clock of everything + 1 h, - 1 h, a worker killed", undisturbed)
+    assert outcome.kept and outcome.succeeded == 400

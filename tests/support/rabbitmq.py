@@ -1,0 +1,77 @@
+"""A RabbitMQ node of our own: private ports, a private folder, stopped by its own id."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from cli.serve import free_port
+from tests.support.parts import Process
+
+#: Debian's command refuses to run for anybody but root and rabbitmq, and then in the system's own folders.
+SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+
+
+def find_server() -> Path | None:
+    """The server's script, which runs for any user."""
+    found = shutil.which("rabbitmq-server")
+    return SERVER if SERVER.exists() else Path(found) if found else None
+
+
+class RabbitMQ:
+    """One node, whose messages and ports outlive a kill."""
+
+    def __init__(self, folder: Path, server: Path) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self._server = server
+        self.port = free_port()
+        self._environment = {
+            **os.environ,
+            "HOME": str(folder),
+            "ERL_EPMD_PORT": str(free_port()),
+            "RABBITMQ_NODENAME": f"captiond-{self.port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "none"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
+        }
+        # The node would start this as a daemon, which nobody stops.
+        self._names: Process = self._start(["epmd", "-port", self._environment["ERL_EPMD_PORT"]])
+        self.node: Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    def start(self) -> None:
+        self.node = self._start([str(self._server)])
+
+    def kill(self) -> None:
+        """At once, and with it the processes of its script."""
+        assert self.node is not None
+        os.killpg(self.node.pid, 9)
+        self.node.wait()
+
+    def stop(self) -> None:
+        if self.node is not None and self.node.poll() is None:
+            self.kill()
+        self._names.kill()
+        self._names.wait()
+
+    def _start(self, command: list[str]) -> Process:
+        with (self._folder / "output").open("ab") as log:
+            return subprocess.Popen(
+                command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
