@@ -20,6 +20,8 @@ from common.settings import PROJECT_ROOT, Settings
 
 #: Log lines of the worker and the web server that a person should see: what went wrong, and which model it is.
 SHOWN = (" WARNING ", " ERROR ", " CRITICAL ", " worker.weights: ", " worker.captioner: ", " worker.download: ")
+#: How far the worker steps back for others: captioning takes every core there is, and an answer should not wait for it.
+NICENESS = "10"
 
 
 def serve(settings: Settings) -> int:
@@ -87,7 +89,19 @@ def worker_part(redis: Redis, settings: Settings) -> Part:
         worker = alive.get(f"{socket.gethostname()}-{pid}")
         return f"captioning with {worker.model.name}" if worker else None
 
-    command = [sys.executable, "-m", "celery", "--workdir", str(PROJECT_ROOT), "-A", "worker", "worker"]
+    command = [
+        "nice",
+        "-n",
+        NICENESS,
+        sys.executable,
+        "-m",
+        "celery",
+        "--workdir",
+        str(PROJECT_ROOT),
+        "-A",
+        "worker",
+        "worker",
+    ]
     return Part("worker", command, ready, patience=45, shown=should_show)
 
 

@@ -19,7 +19,7 @@ def connect(url: str) -> Redis:
         decode_responses=True,
         socket_connect_timeout=CONNECT_SECONDS,
         socket_timeout=ANSWER_SECONDS,
-        health_check_interval=30,
+        # No health checks: a Redis whose disk is full still answers questions, but no PING.
         # One more try, at once: enough for a connection that a restarted Redis had closed.
         retry=Retry(ExponentialBackoff(cap=0.05, base=0.01), 1),
         retry_on_error=[ConnectionError, TimeoutError],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
 from pathlib import Path
 
@@ -35,6 +36,17 @@ def test_a_client_that_waits_gets_the_caption_at_once(service: Service) -> None:
     status, job = service.post_picture(numbered(5)[2], Prefer="wait=30")
 
     assert (status, job["status"]) == (201, "succeeded")
+
+
+def test_clients_who_keep_their_connections_keep_nobody_out(service: Service) -> None:
+    kept = [http.client.HTTPConnection("127.0.0.1", service.port, timeout=30) for _ in range(200)]
+    for client in kept:
+        client.request("GET", "/healthz")
+        assert client.getresponse().read()
+
+    assert service.get("/healthz")[0] == 200
+    for client in kept:
+        client.close()
 
 
 def test_a_killed_worker_is_replaced_and_its_jobs_are_captioned(tmp_path: Path) -> None:
