@@ -52,6 +52,9 @@ def make_celery(settings: Settings) -> Celery:
             "socket_timeout": 30.0,
             "health_check_interval": 10,
             "max_retries": 1,
+            # Between the two tries; two seconds unless told, for which a client would wait with its picture.
+            "interval_start": 0.05,
+            "interval_max": 0.05,
         },
     )
     return celery

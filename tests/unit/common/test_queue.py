@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import pytest
 from kombu.connection import Connection
@@ -24,10 +25,13 @@ def test_a_message_names_the_task_and_carries_some_ids_only() -> None:
     assert [message.payload[0] for message in messages] == [[ids[:RING_SIZE]], [ids[RING_SIZE:]]]
 
 
-def test_a_broker_that_is_away_is_logged_and_survived(caplog: pytest.LogCaptureFixture) -> None:
-    celery = make_celery(Settings(broker_url="redis://127.0.0.1:1/0"))
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "amqp://127.0.0.1:1//"])
+def test_a_broker_that_is_away_is_logged_and_survived_at_once(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    celery = make_celery(Settings(broker_url=url))
 
+    began = time.monotonic()
     with caplog.at_level(logging.WARNING):
         ring(celery, ["id-1"])
 
     assert "sweeper will ring" in caplog.text
+    assert time.monotonic() - began < 1.5  # a client waits for it
