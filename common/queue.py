@@ -19,6 +19,9 @@ RING_SIZE = 8
 #: Task threads per picture of a full batch: one batch is decoded while another is captioned.
 THREADS_PER_PICTURE = 2
 
+#: Seconds after which a broker that does not take a connection counts as away.
+BROKER_SECONDS = 2.0
+
 log = logging.getLogger(__name__)
 
 
@@ -43,12 +46,12 @@ def make_celery(settings: Settings) -> Celery:
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_connection_timeout=2.0,
+        broker_connection_timeout=BROKER_SECONDS,
         broker_transport_options={
             "visibility_timeout": 600,
             "unacked_restore_interval": 5,
             "socket_keepalive": True,
-            "socket_connect_timeout": 2.0,
+            "socket_connect_timeout": BROKER_SECONDS,
             "socket_timeout": 30.0,
             "health_check_interval": 10,
             "max_retries": 1,
@@ -60,8 +63,8 @@ def make_celery(settings: Settings) -> Celery:
     return celery
 
 
-def ring(celery: Celery, job_ids: Sequence[str]) -> None:
-    """Tell the workers that these jobs wait, `RING_SIZE` in one message.
+def ring(celery: Celery, job_ids: Sequence[str]) -> bool:
+    """Tell the workers that these jobs wait, `RING_SIZE` in one message; False when they could not be told.
 
     A broker that does not answer is only logged: the jobs are in the ledger, and the sweeper rings again.
     """
@@ -72,3 +75,15 @@ def ring(celery: Celery, job_ids: Sequence[str]) -> None:
                 celery.send_task(CAPTION_TASK, (few,), producer=producer, retry=False)
     except (OperationalError, OSError) as error:
         log.warning("The broker does not answer (%s); the sweeper will ring for the waiting jobs.", error)
+        return False
+    return True
+
+
+def answers(celery: Celery) -> bool:
+    """Whether the broker can be reached."""
+    try:
+        with celery.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
+    except (OperationalError, OSError):
+        return False
+    return True

@@ -16,7 +16,7 @@ from redis import RedisError
 from common.jobs import Output, Status
 from common.ledger import Batches, Claim, Ledger, Orphans, Outbox, Worker, Workers, connect
 from common.outbound import Outbound
-from common.queue import ring
+from common.queue import answers, ring
 from common.settings import Settings
 from common.uploads import UploadStore
 from worker.batcher import Batcher
@@ -119,7 +119,11 @@ class Resident:
         waiting = self.ledger.counts()[Status.QUEUED]
         if not waiting or self.held() or self.stopping.is_set():
             self._last_busy = time.monotonic()
-        elif time.monotonic() - self._last_busy > DEAF_AFTER:
+        elif time.monotonic() - self._last_busy <= DEAF_AFTER:
+            return
+        elif not answers(self.celery):  # a fresh process would hear nothing either
+            self._last_busy = time.monotonic()
+        else:
             log.error("%d jobs wait, but no bell has been heard for %.0f s; starting afresh.", waiting, DEAF_AFTER)
             self._give_up(1)
 

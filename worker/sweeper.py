@@ -14,11 +14,11 @@ TRY_AGAIN = 3600.0
 log = logging.getLogger(__name__)
 
 
-def sweep_once(ledger: Ledger, uploads: UploadStore, ring: Callable[[Sequence[str]], None]) -> None:
+def sweep_once(ledger: Ledger, uploads: UploadStore, ring: Callable[[Sequence[str]], bool]) -> None:
     """One sweep: ring for the jobs that need it, delete records and pictures whose time is over."""
     swept = ledger.sweep()
-    if swept.ring:
-        ring(swept.ring)
+    if swept.ring and not ring(swept.ring):
+        ledger.ring_soon(swept.ring)
     for job_id in swept.expired:
         try:
             uploads.delete(job_id)  # first, so that a crash never leaves a picture that no record knows of

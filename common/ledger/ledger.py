@@ -16,7 +16,7 @@ from common.jobs import Failure, InputInfo, Job, ModelInfo, Output, Progress, St
 from common.ledger import keys, quotas, records
 from common.ledger.announcements import announce_job, leave_batch, withdraw
 from common.ledger.clock import clock_of
-from common.ledger.sweep import RING_GRACE, Swept, sweep
+from common.ledger.sweep import RING_GRACE, Swept, forget_rings, sweep
 from common.ledger.transitions import Claim, Private, Step, change, done, held_by, owners, transaction
 from common.ledger.viewer import EVERYBODY, Viewer
 from common.ledger.workers import Workers
@@ -320,6 +320,12 @@ class Ledger:
         Call it about once a second from every worker: one of them does it at a time.
         """
         return sweep(self._redis, self._clock(), self._settings)
+
+    def ring_soon(self, job_ids: Iterable[str]) -> None:
+        """Have jobs that a sweep named rung for again soon, as the broker was away: in vain, so it does not count."""
+        now = self._clock()
+        for job_id in job_ids:
+            forget_rings(self._redis, job_id, now)
 
     # --- how ----------------------------------------------------------------------------------------------
 

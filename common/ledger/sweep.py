@@ -101,3 +101,12 @@ def _count_ring(redis: Redis, job_id: str, now: float) -> bool:
         return job, {"_ring_at": now + min(RING_GRACE * 2**rings, RING_CAP), "_rings": rings}
 
     return change(redis, job_id, step) is not None
+
+
+def forget_rings(redis: Redis, job_id: str, now: float) -> None:
+    """Ring for a waiting job as if for the first time."""
+
+    def step(job: Job, private: Mapping[str, str]) -> tuple[Job, Private] | None:
+        return (job, {"_ring_at": now + RING_GRACE, "_rings": 0}) if job.status is Status.QUEUED else None
+
+    change(redis, job_id, step)

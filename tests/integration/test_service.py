@@ -6,6 +6,7 @@ import http.client
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.pictures import drawing, encoded, numbered
@@ -47,6 +48,13 @@ def test_clients_who_keep_their_connections_keep_nobody_out(service: Service) ->
     assert service.get("/healthz")[0] == 200
     for client in kept:
         client.close()
+
+
+def test_the_worker_steps_back_for_those_who_answer(service: Service) -> None:
+    assert service.process is not None
+    worker, supervisor = psutil.Process(_pid_of_worker(service)), psutil.Process(service.process.pid)
+
+    assert worker.nice() > supervisor.nice()
 
 
 def test_a_killed_worker_is_replaced_and_its_jobs_are_captioned(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import fakeredis
 import pytest
@@ -57,6 +58,27 @@ class TestDeafness:
         resident.beat()
         patient = list(given_up)
         clock.advance(1)
+        resident.beat()
+
+        assert (patient, given_up) == ([], [1])
+
+    def test_a_worker_whose_broker_is_away_waits_for_it(
+        self,
+        resident: Resident,
+        wait_in: MakeJob,
+        clock: Clock,
+        given_up: list[int],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        wait_in()
+        broker = SimpleNamespace(here=False)
+        monkeypatch.setattr(module, "answers", lambda celery: broker.here)
+        clock.advance(DEAF_AFTER + 1)
+        resident.beat()
+        broker.here = True
+        resident.beat()
+        patient = list(given_up)
+        clock.advance(DEAF_AFTER + 1)
         resident.beat()
 
         assert (patient, given_up) == ([], [1])

@@ -129,7 +129,7 @@ def test_a_day_of_sweeps_leaves_nothing_and_none_of_them_does_much(
     def sweep() -> int:
         redis.delete("sweeping", "tidying")  # their expiry follows the real clock
         before = len(deleted)
-        sweep_once(ledger, uploads, lambda job_ids: None)
+        sweep_once(ledger, uploads, lambda job_ids: True)
         tidy_once(orphans, uploads)
         return len(deleted) - before
 

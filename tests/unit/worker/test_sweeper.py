@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from redis import Redis
@@ -20,13 +21,24 @@ Sweep = Callable[[], list[Sequence[str]]]
 
 
 @pytest.fixture
-def sweep(ledger: Ledger, uploads: UploadStore, redis: Redis) -> Sweep:
+def broker() -> SimpleNamespace:
+    """`here = False` takes it away."""
+    return SimpleNamespace(here=True)
+
+
+@pytest.fixture
+def sweep(ledger: Ledger, uploads: UploadStore, redis: Redis, broker: SimpleNamespace) -> Sweep:
     """One sweep; what was rung for in it."""
 
     def once() -> list[Sequence[str]]:
         redis.delete("sweeping")  # its expiry follows the real clock
         rung: list[Sequence[str]] = []
-        sweep_once(ledger, uploads, rung.append)
+
+        def ring(job_ids: Sequence[str]) -> bool:
+            rung.append(job_ids)
+            return bool(broker.here)
+
+        sweep_once(ledger, uploads, ring)
         return rung
 
     return once
@@ -44,6 +56,19 @@ class TestBells:
         clock.advance(9)
 
         assert sweep() == []
+
+    def test_a_bell_that_could_not_be_rung_is_tried_every_ten_seconds(
+        self, wait_in: Callable[..., Job], clock: Clock, sweep: Sweep, broker: SimpleNamespace
+    ) -> None:
+        wait_in()
+        broker.here = False
+        rung = []
+        for second in range(61):
+            if sweep():
+                rung.append(second)
+            clock.advance(1)
+
+        assert rung == [10, 20, 30, 40, 50, 60]
 
     def test_the_job_of_a_silent_worker_waits_and_is_rung_for(
         self, ledger: Ledger, wait_in: Callable[..., Job], clock: Clock, sweep: Sweep

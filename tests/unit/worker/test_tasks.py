@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -12,6 +13,7 @@ from redis import Redis
 from common import problems
 from common.jobs import Job, Status
 from common.ledger import Ledger
+from common.uploads import UploadStore
 from tests.support.clock import Clock
 from tests.support.pictures import drawing, encoded
 from tests.unit.worker.fakes import MODEL, PATIENCE, Bells, FakeCaptioner, eventually, in_time
@@ -201,6 +203,28 @@ class TestLostClaim:
 
         canceled = ledger.get(job.id)
         assert (canceled.status, canceled.output) == (Status.CANCELED, None)
+
+    def test_a_job_deleted_while_it_is_captioned_leaves_nothing(
+        self,
+        ledger: Ledger,
+        uploads: UploadStore,
+        redis: Redis,
+        captioner: FakeCaptioner,
+        wait_in: MakeJob,
+        answer: Answer,
+        tmp_path: Path,
+    ) -> None:
+        def delete() -> None:
+            uploads.delete(job.id)
+            ledger.delete(job.id)
+
+        job = wait_in()
+        captioner.at_caption = delete
+        answer(job)
+
+        assert captioner.calls == [1]
+        assert redis.keys() == [f"known:{job.id}"]
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
     def test_a_job_given_to_another_worker_meanwhile_is_left_to_it(
         self, ledger: Ledger, clock: Clock, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
