@@ -40,20 +40,16 @@ def serve(settings: Settings) -> int:
         if held is None:
             return _refuse(f"Parts of an earlier captiond that was killed still use {data}. End them, then try again.")
         try:
-            return _serve(settings, held)
+            return _supervise(settings, held)
         finally:
             os.close(held)
 
 
-def _serve(settings: Settings, held: int) -> int:
+def _supervise(settings: Settings, held: int) -> int:
     if not port_is_free(settings.host, settings.port):
         return _refuse(
             f"Port {settings.port} of {settings.host} is in use. Stop what uses it, or choose another --port."
         )
-    return _supervise(settings, held)
-
-
-def _supervise(settings: Settings, held: int) -> int:
     server = redis_server.choose(settings, free_port())
     settings = settings.model_copy(update={"data": settings.data.absolute(), "redis_url": server.url})
     redis = connect(server.url)
@@ -89,19 +85,8 @@ def worker_part(redis: Redis, settings: Settings) -> Part:
         worker = alive.get(f"{socket.gethostname()}-{pid}")
         return f"captioning with {worker.model.name}" if worker else None
 
-    command = [
-        "nice",
-        "-n",
-        NICENESS,
-        sys.executable,
-        "-m",
-        "celery",
-        "--workdir",
-        str(PROJECT_ROOT),
-        "-A",
-        "worker",
-        "worker",
-    ]
+    command = ["nice", "-n", NICENESS, sys.executable, "-m", "celery", "--workdir", str(PROJECT_ROOT)]
+    command += ["-A", "worker", "worker"]
     return Part("worker", command, ready, patience=45, shown=should_show)
 
 

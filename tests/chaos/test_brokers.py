@@ -80,17 +80,17 @@ def test_a_broker_that_is_killed(
     parts, chosen = broker
     _, web, worker = parts.start_all()
     account = parts.account()
-    account.send(pictures[:200])
+    account.send(pictures[:150])
     wait_for_captions(account, 20)
     kill(worker)
     worker = parts.start_worker()
     wait_for_captions(account, 20)
     chosen.kill()
-    for picture in pictures[200:210]:
+    for picture in pictures[150:160]:
         assert account.offer(picture)[0] == 202  # the ledger has them; the sweeper will ring
     time.sleep(2)
     chosen.start()
 
     outcome = account.close(f"worker and broker killed, {request.node.callspec.id} as broker", undisturbed)
-    assert outcome.kept and outcome.succeeded == 210
+    assert outcome.kept and outcome.succeeded == 160
     assert (web.poll(), worker.poll()) == (None, None)

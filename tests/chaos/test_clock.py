@@ -50,14 +50,14 @@ def test_the_clock_of_one_worker_and_of_the_web_server_jumps(
     parts.wait_working(parts.start_worker())
     parts.wait_ready()
     account = parts.account()
-    account.send(pictures[:400])
-    for first, seconds in ((400, 3600), (450, -3600), (500, 0)):
-        wait_for_captions(account, 60)
+    account.send(pictures[:150])
+    for first, seconds in ((150, 3600), (200, -3600), (250, 0)):
+        wait_for_captions(account, 40)
         watch.set(seconds)
         account.send(pictures[first : first + 50])
 
     outcome = account.close("clock of a worker and the web server + 1 h, - 1 h", undisturbed)
-    assert outcome.kept and outcome.succeeded == 550
+    assert outcome.kept and outcome.succeeded == 300
     assert {job.attempts for job in account.jobs()} == {1}
 
 
@@ -68,16 +68,16 @@ def test_the_clock_of_everything_jumps(
     parts.environment.update(watch.environment)
     _, _, worker = parts.start_all()
     account = parts.account()
-    account.send(pictures[:400])
+    account.send(pictures[:200])
     for seconds in (3600, 0):
-        wait_for_captions(account, 40)
+        wait_for_captions(account, 25)
         watch.set(seconds)
-    wait_for_captions(account, 40)
+    wait_for_captions(account, 25)
     watch.set(3600)
-    wait_for_captions(account, 40)
+    wait_for_captions(account, 25)
     worker.kill()
     watch.set(0)
     parts.start_worker()
 
     outcome = account.close("clock of everything + 1 h, - 1 h, a worker killed", undisturbed)
-    assert outcome.kept and outcome.succeeded == 400
+    assert outcome.kept and outcome.succeeded == 200

@@ -18,7 +18,7 @@ from tests.support.parts import Parts, kill
 from tests.support.service import wait_until
 
 #: Pictures sent one by one while Redis comes and goes.
-SINGLE = 300
+SINGLE = 200
 AWAY = {(503, "/problems/store-unavailable")}
 
 
@@ -26,7 +26,7 @@ AWAY = {(503, "/problems/store-unavailable")}
 def test_redis_that_is_killed_three_times(
     parts: Parts, pictures: list[bytes], undisturbed: dict[str, str], fsync: str
 ) -> None:
-    count = MANY if fsync == "everysec" else 800
+    count = MANY if fsync == "everysec" else 500
     redis, web, worker = parts.start_all(fsync)
     account, over = parts.account(), threading.Event()
     account.send(pictures[: count - SINGLE])
@@ -63,20 +63,20 @@ def disk(parts: Parts) -> Iterator[Path]:
 def test_redis_on_a_full_disk(parts: Parts, disk: Path, pictures: list[bytes], undisturbed: dict[str, str]) -> None:
     _, web, worker = parts.start_all()
     account = parts.account()
-    account.send(pictures[:300])
+    account.send(pictures[:150])
     wait_until(lambda: account.look()[Status.SUCCEEDED] > 20, account.look)
     filler = fill(disk)
     wait_until(lambda: not store_takes(parts), parts.log)
-    for picture in pictures[300:310]:
+    for picture in pictures[150:160]:
         account.offer(picture)
     assert account.look()[Status.QUEUED]
     time.sleep(2 * LEASE)
     filler.unlink()
     wait_until(lambda: store_takes(parts), parts.log)
-    account.send(pictures[300:320])
+    account.send(pictures[150:170])
 
     outcome = account.close("disk of Redis full", undisturbed)
-    assert outcome.kept and outcome.succeeded == len(account.accepted) == 320
+    assert outcome.kept and outcome.succeeded == len(account.accepted) == 170
     assert dict(account.refused) == {(503, "/problems/store-unavailable"): 10}
     assert (web.poll(), worker.poll()) == (None, None)
 
@@ -84,19 +84,19 @@ def test_redis_on_a_full_disk(parts: Parts, disk: Path, pictures: list[bytes], u
 def test_redis_without_memory(parts: Parts, pictures: list[bytes], undisturbed: dict[str, str]) -> None:
     _, web, worker = parts.start_all()
     account, redis = parts.account(), connect(parts.settings.redis_location)
-    account.send(pictures[:300])
+    account.send(pictures[:150])
     wait_until(lambda: account.look()[Status.SUCCEEDED] > 20, account.look)
     redis.config_set("maxmemory", "1mb")
-    for picture in pictures[300:310]:
+    for picture in pictures[150:160]:
         account.offer(picture)
     time.sleep(2 * LEASE)
     held = account.look()[Status.PROCESSING]
     redis.config_set("maxmemory", "0")
-    account.send(pictures[300:320])
+    account.send(pictures[150:170])
 
     outcome = account.close("memory of Redis full", undisturbed)
     assert held
-    assert outcome.kept and outcome.succeeded == len(account.accepted) == 320
+    assert outcome.kept and outcome.succeeded == len(account.accepted) == 170
     assert dict(account.refused) == {(503, "/problems/store-unavailable"): 10}
     assert (web.poll(), worker.poll()) == (None, None)
 

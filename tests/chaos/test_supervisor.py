@@ -18,7 +18,7 @@ def test_a_supervisor_that_is_killed(tmp_path: Path, pictures: list[bytes], undi
     store = service.data / "redis"
     settings = Settings(data=service.data, redis_url=f"unix://{store / 'redis.sock'}")
     account = Account(service, settings, store)
-    account.send(pictures[:400])
+    account.send(pictures[:200])
     parts: list[psutil.Process] = []
     try:
         for _ in range(2):
@@ -31,7 +31,7 @@ def test_a_supervisor_that_is_killed(tmp_path: Path, pictures: list[bytes], undi
             assert not [part for part in parts if part.is_running()]
 
         outcome = account.close("captiond serve SIGKILLed twice", undisturbed)
-        assert outcome.kept and outcome.succeeded == 400
+        assert outcome.kept and outcome.succeeded == 200
     finally:
         service.stop()
     assert len(parts) == 6

@@ -72,7 +72,7 @@ def test_a_worker_that_is_paused_past_its_lease(
 ) -> None:
     _, _, sleeper = parts.start_all()
     account = parts.account()
-    account.send(pictures[:500])
+    account.send(pictures[:250])
     wait_for_captions(account, 20)
     sleeper.send_signal(signal.SIGSTOP)
     assert account.look()[Status.PROCESSING]
@@ -82,21 +82,21 @@ def test_a_worker_that_is_paused_past_its_lease(
     wait_until(lambda: "A result came too late" in parts.log(), parts.log)
 
     outcome = account.close("worker paused past its lease", undisturbed)
-    assert outcome.kept and outcome.succeeded == 500
+    assert outcome.kept and outcome.succeeded == 250
 
 
 def test_a_rolling_restart_under_load(parts: Parts, pictures: list[bytes], undisturbed: dict[str, str]) -> None:
     _, _, old = parts.start_all()
     account = parts.account()
-    account.send(pictures[:500])
+    account.send(pictures[:250])
     for _ in range(3):
         new = parts.start_worker()
         parts.wait_working(new)
         old.terminate()
         assert old.wait(60) == 0
         old = new
-        account.send(pictures[500:600])
+        account.send(pictures[250:300])
 
     outcome = account.close("rolling restart of workers", undisturbed)
-    assert outcome.kept and outcome.succeeded == 800
+    assert outcome.kept and outcome.succeeded == 400
     assert {job.attempts for job in account.jobs() if not job.cached} == {1}
