@@ -32,6 +32,8 @@ EXTENSIONS_PER_LEASE = 3
 #: Seconds for which jobs may wait while this worker does nothing. Bells are rung again after ten, so a worker
 #: that still hears none has lost the broker without noticing; a fresh process is the cure.
 DEAF_AFTER = 60.0
+#: Seconds after which it begins to look whether the broker is there at all: as long as a bell may take.
+SILENT_AFTER = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -117,13 +119,12 @@ class Resident:
             )
         )
         waiting = self.ledger.counts()[Status.QUEUED]
+        silent = time.monotonic() - self._last_busy
         if not waiting or self.held() or self.stopping.is_set():
             self._last_busy = time.monotonic()
-        elif time.monotonic() - self._last_busy <= DEAF_AFTER:
-            return
-        elif not answers(self.celery):  # a fresh process would hear nothing either
+        elif silent > SILENT_AFTER and not answers(self.celery):  # a fresh process would hear nothing either
             self._last_busy = time.monotonic()
-        else:
+        elif silent > DEAF_AFTER:
             log.error("%d jobs wait, but no bell has been heard for %.0f s; starting afresh.", waiting, DEAF_AFTER)
             self._give_up(1)
 

@@ -18,7 +18,7 @@ from tests.support.pictures import drawing, encoded
 from tests.unit.worker.fakes import MODEL, PATIENCE, Bells, FakeCaptioner, eventually, in_time
 from worker import resident as module
 from worker.batcher import Closed
-from worker.resident import DEAF_AFTER, Resident
+from worker.resident import DEAF_AFTER, SILENT_AFTER, Resident
 
 MakeJob = Callable[..., Job]
 
@@ -73,12 +73,14 @@ class TestDeafness:
         wait_in()
         broker = SimpleNamespace(here=False)
         monkeypatch.setattr(module, "answers", lambda celery: broker.here)
-        clock.advance(DEAF_AFTER + 1)
-        resident.beat()
+        for _ in range(100):
+            clock.advance(1)
+            resident.beat()
         broker.here = True
+        clock.advance(DEAF_AFTER - SILENT_AFTER)
         resident.beat()
         patient = list(given_up)
-        clock.advance(DEAF_AFTER + 1)
+        clock.advance(SILENT_AFTER + 1)
         resident.beat()
 
         assert (patient, given_up) == ([], [1])
