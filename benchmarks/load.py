@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from PIL import Image
 
 from benchmarks import report
-from benchmarks.served import Served, Speaker
+from benchmarks.contenders import Contender, captiond
+from benchmarks.speaker import Speaker
 
 #: Offered load as a multiple of the capacity.
 OVERLOAD = 1.5
@@ -46,6 +48,10 @@ class Load:
     probes: list[float] = field(default_factory=list)
     memory: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
+    def status(self, percent: int) -> float:
+        """Milliseconds within which so many percent of the prober's questions were answered."""
+        return 1000 * statistics.quantiles(self.probes, n=100)[percent - 1]
+
 
 def main(arguments: list[str] | None = None) -> None:
     parser = report.parser("benchmarks.load", __doc__)
@@ -53,13 +59,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--clients", type=int, default=200, help="clients at once (200)")
     chosen = parser.parse_args(arguments)
     minutes = min(chosen.minutes, 1.0) if chosen.quick else chosen.minutes
-    with tempfile.TemporaryDirectory() as data, Served(Path(data), model="demo", max_open_jobs=MAX_OPEN) as service:
-        pictures = different()
-        capacity = measure(service, pictures, CAPACITY_QUICK if chosen.quick else CAPACITY_PICTURES)
-        print(f"Capacity: {capacity:.1f} pictures a second; offering {OVERLOAD * capacity:.1f}.", flush=True)
-        load = run(service, pictures, OVERLOAD * capacity, chosen.clients, 60 * minutes)
-        fate = settle(service, load.accepted)
+    with tempfile.TemporaryDirectory() as folder:
+        service = captiond("load", Path(folder), {"CAPTIOND_MODEL": "demo", "CAPTIOND_MAX_OPEN_JOBS": MAX_OPEN})
+        try:
+            service.wait_ready()
+            pictures = different()
+            capacity = measure(service, pictures, CAPACITY_QUICK if chosen.quick else CAPACITY_PICTURES)
+            print(f"Capacity: {capacity:.1f} pictures a second; offering {OVERLOAD * capacity:.1f}.", flush=True)
+            load = run(service, pictures, OVERLOAD * capacity, chosen.clients, 60 * minutes)
+            fate = settle(service, load.accepted)
+        finally:
+            service.stop()
     tell(load, fate, capacity, minutes, chosen.json)
+    report.plot(
+        chosen.plot, f"A job's status at {OVERLOAD} x capacity, ms", {"median": load.status(50), "p99": load.status(99)}
+    )
 
 
 def different() -> Iterator[bytes]:
@@ -73,9 +87,9 @@ def different() -> Iterator[bytes]:
         yield start + b"\xff\xfe" + (2 + len(comment)).to_bytes(2, "big") + comment + rest
 
 
-def measure(service: Served, pictures: Iterator[bytes], count: int) -> float:
+def measure(service: Contender, pictures: Iterator[bytes], count: int) -> float:
     """Pictures a second while there is always one waiting."""
-    speaker = Speaker(service.port)
+    speaker = Speaker(service.url)
     sent = [speaker.ask("POST", "/v1/jobs", next(pictures))[2]["id"] for _ in range(count)]
     settle(service, sent)
     ended = sorted(job["completed_at"] for job in listed(service) if job["id"] in set(sent))
@@ -83,13 +97,13 @@ def measure(service: Served, pictures: Iterator[bytes], count: int) -> float:
     return float((count - count // 4 - 1) / ((last - first) / np.timedelta64(1, "s")))
 
 
-def run(service: Served, pictures: Iterator[bytes], rate: float, clients: int, seconds: float) -> Load:
+def run(service: Contender, pictures: Iterator[bytes], rate: float, clients: int, seconds: float) -> Load:
     """Offer `rate` pictures a second for so many seconds."""
     load, over, lock = Load(), threading.Event(), threading.Lock()
     began = time.monotonic()
 
     def send(place: int) -> None:
-        speaker, due = Speaker(service.port), began + place / rate
+        speaker, due = Speaker(service.url), began + place / rate
         while not over.wait(max(0.0, due - time.monotonic())):
             with lock:
                 picture = next(pictures)
@@ -102,7 +116,7 @@ def run(service: Served, pictures: Iterator[bytes], rate: float, clients: int, s
             due = max(due + clients / rate, time.monotonic())
 
     def probe() -> None:
-        speaker, due = Speaker(service.port), time.monotonic() + 1.0
+        speaker, due = Speaker(service.url), time.monotonic() + 1.0
         while not over.wait(max(0.0, due - time.monotonic())):
             due += PROBE_EVERY
             if load.accepted:
@@ -111,7 +125,7 @@ def run(service: Served, pictures: Iterator[bytes], rate: float, clients: int, s
                 load.probes.append(time.perf_counter() - asked if status == 200 else float("inf"))
 
     def look() -> None:
-        parts = service.parts()
+        parts = parts_of(service)
         while not over.wait(LOOK_EVERY):
             for name, process in parts.items():
                 megabytes = process.memory_info().rss / 2**20
@@ -128,9 +142,17 @@ def run(service: Served, pictures: Iterator[bytes], rate: float, clients: int, s
     return load
 
 
-def settle(service: Served, accepted: list[str]) -> Counter[str]:
+def parts_of(service: Contender) -> dict[str, psutil.Process]:
+    """The processes of the web server, the worker and Redis."""
+    marks = {"web": "web", "celery": "worker"}
+    children = psutil.Process(service.processes[0].pid).children()
+    named = ((next((word for word in child.cmdline() if word in marks), ""), child) for child in children)
+    return {marks.get(mark, "redis"): child for mark, child in named}
+
+
+def settle(service: Contender, accepted: list[str]) -> Counter[str]:
     """Wait until nothing is open, and say in which state each accepted job is; one the service lost is `lost`."""
-    speaker = Speaker(service.port)
+    speaker = Speaker(service.url)
     for status in ("queued", "processing"):
         while speaker.ask("GET", f"/v1/jobs?limit=1&status={status}")[2]["jobs"]:
             time.sleep(0.5)
@@ -139,9 +161,9 @@ def settle(service: Served, accepted: list[str]) -> Counter[str]:
     return Counter(status if status in TERMINAL else "lost" for status in fate)
 
 
-def listed(service: Served) -> Iterator[dict[str, Any]]:
+def listed(service: Contender) -> Iterator[dict[str, Any]]:
     """Every job."""
-    speaker, cursor = Speaker(service.port), ""
+    speaker, cursor = Speaker(service.url), ""
     while cursor is not None:
         page = speaker.ask("GET", f"/v1/jobs?limit=200{cursor and f'&cursor={cursor}'}")[2]
         yield from page["jobs"]
@@ -155,8 +177,7 @@ def slope(samples: list[tuple[float, float]]) -> float:
 
 
 def tell(load: Load, fate: Counter[str], capacity: float, minutes: float, path: Path | None) -> None:
-    quantiles = statistics.quantiles(load.probes, n=100)
-    p50, p99 = 1000 * quantiles[49], 1000 * quantiles[98]
+    p50, p99 = load.status(50), load.status(99)
     slopes = {name: slope(samples) for name, samples in load.memory.items()}
     most = {name: max(megabytes for _, megabytes in samples) for name, samples in load.memory.items()}
     ratios = {"overload": sum(load.answers.values()) / (60 * minutes) / capacity, "lost": float(fate["lost"])}

@@ -120,9 +120,7 @@ class Resident:
         )
         waiting = self.ledger.counts()[Status.QUEUED]
         silent = time.monotonic() - self._last_busy
-        if not waiting or self.held() or self.stopping.is_set():
-            self._last_busy = time.monotonic()
-        elif silent > SILENT_AFTER and not answers(self.celery):  # a fresh process would hear nothing either
+        if not waiting or self.held() or self.stopping.is_set() or (silent > SILENT_AFTER and not answers(self.celery)):
             self._last_busy = time.monotonic()
         elif silent > DEAF_AFTER:
             log.error("%d jobs wait, but no bell has been heard for %.0f s; starting afresh.", waiting, DEAF_AFTER)
