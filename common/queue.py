@@ -46,6 +46,8 @@ def make_celery(settings: Settings) -> Celery:
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # A Redis whose disk or memory is full answers with an error, at which the worker would end itself.
+        broker_channel_error_retry=True,
         broker_connection_timeout=BROKER_SECONDS,
         broker_transport_options={
             "visibility_timeout": 600,
