@@ -13,7 +13,7 @@ from typing import Any, cast
 from redis import RedisError
 
 from common.jobs import Job, Status
-from common.ledger import Ledger, connect
+from common.ledger import Ledger, connect, keys
 from common.settings import Settings
 from tests.support.aof import results_written
 from tests.support.pictures import drawing, encoded
@@ -80,7 +80,7 @@ class Account:
         for first in range(0, len(pictures), BATCH):
             status, batch = self.client.send(_batch(self.client.url, pictures[first : first + BATCH]))
             assert status == 202, batch
-            self.accepted += cast("list[str]", self._redis.lrange(f"batch:{batch['id']}:jobs", 0, -1))
+            self.accepted += cast("list[str]", self._redis.lrange(keys.batch_jobs(batch["id"]), 0, -1))
 
     def offer(self, picture: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
         """Send one; it is accepted, or counted with the problem that refused it."""
@@ -113,7 +113,7 @@ class Account:
 
     def take_all(self) -> None:
         """Account for every job that the ledger knows: those, too, whose client never got an answer."""
-        self.accepted = cast("list[str]", self._redis.zrange("jobs:all", 0, -1))
+        self.accepted = cast("list[str]", self._redis.zrange(keys.all_jobs(), 0, -1))
 
     def close(self, run: str, undisturbed: Mapping[str, str]) -> Outcome:
         """Wait until nothing is open, and count. `undisturbed` are the captions of a run in which nothing happened."""
