@@ -26,8 +26,8 @@ BATCH = 500
 
 
 def different(count: int) -> list[bytes]:
-    """So many pictures, no two the same."""
-    return [encoded(drawing(f"rgb({n % 256}, {n // 256 * 20 % 256}, 90)", (160, 120))) for n in range(count)]
+    """So many pictures, no two the same; as PNG, as JPEG makes one of two colours that are near each other."""
+    return [encoded(drawing(f"rgb({n % 256}, {n // 256 * 20 % 256}, 90)", (160, 120)), "PNG") for n in range(count)]
 
 
 @dataclass(frozen=True)
