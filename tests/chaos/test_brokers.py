@@ -13,7 +13,7 @@ import pytest
 from cli.redis_server import find_server
 from cli.serve import free_port
 from tests.chaos.conftest import LEASE
-from tests.chaos.test_workers import wait_for_captions
+from tests.chaos.test_workers import tend, wait_for_captions
 from tests.support import rabbitmq
 from tests.support.parts import Parts, kill
 from tests.support.service import wait_until
@@ -91,6 +91,9 @@ def test_a_broker_that_is_killed(
     time.sleep(2)
     chosen.start()
 
+    # With RabbitMQ, Celery's consumer may stay deaf after an outage; the worker ends itself within a minute then.
+    tend(parts, account, worker)
+
     outcome = account.close(f"worker and broker killed, {request.node.callspec.id} as broker", undisturbed)
     assert outcome.kept and outcome.succeeded == 160
-    assert (web.poll(), worker.poll()) == (None, None)
+    assert web.poll() is None

@@ -11,7 +11,7 @@ import pytest
 from common.jobs import Status
 from tests.chaos.conftest import MANY
 from tests.support.account import Account
-from tests.support.parts import Parts, kill
+from tests.support.parts import Parts, Process, kill
 from tests.support.pictures import drawing, encoded
 from tests.support.service import wait_until
 
@@ -20,6 +20,18 @@ def wait_for_captions(account: Account, more: int) -> None:
     """Wait until so many more are there."""
     goal = account.look()[Status.SUCCEEDED] + more
     wait_until(lambda: account.look()[Status.SUCCEEDED] >= min(goal, len(account.accepted)), account.look)
+
+
+def tend(parts: Parts, account: Account, worker: Process, app: str = "worker") -> int:
+    """Start a worker that has ended again, as a supervisor does, until nothing is open; how often it ended."""
+    ends, deadline = 0, time.monotonic() + 300
+    while not account.settled():
+        assert time.monotonic() < deadline, account.look()
+        if worker.poll() is not None:
+            ends += 1
+            worker = parts.start_worker(app)
+        time.sleep(0.1)
+    return ends
 
 
 def test_a_worker_that_is_killed_twenty_times(parts: Parts, pictures: list[bytes], undisturbed: dict[str, str]) -> None:
@@ -49,15 +61,8 @@ def test_a_picture_that_ends_its_worker_fails_alone(
     poison = encoded(drawing("black", (8, 8)).point(lambda _: 0))
     account.send([*pictures[:20], poison, *pictures[20:40]])
     parts.environment["POISON"] = place
-    worker = parts.start_worker("tests.chaos.hooks.poisoned")
-    deaths = 0
-    deadline = time.monotonic() + 300
-    while not account.settled():
-        assert time.monotonic() < deadline, account.look()
-        if worker.poll() is not None:
-            deaths += 1
-            worker = parts.start_worker("tests.chaos.hooks.poisoned")
-        time.sleep(0.1)
+    app = "tests.chaos.hooks.poisoned"
+    deaths = tend(parts, account, parts.start_worker(app), app)
 
     outcome = account.close(f"a picture that ends the worker ({place})", undisturbed)
     assert outcome.kept and (outcome.succeeded, dict(outcome.failed)) == (40, {"worker-lost": 1})
