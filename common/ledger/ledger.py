@@ -14,10 +14,10 @@ from redis.client import Pipeline
 from common import problems
 from common.jobs import Failure, InputInfo, Job, ModelInfo, Output, Progress, Status, Timings, moment
 from common.ledger import keys, quotas, records
-from common.ledger.announcements import announce_job, leave_batch, withdraw
 from common.ledger.clock import clock_of
+from common.ledger.entry import enter, erase
 from common.ledger.sweep import RING_GRACE, Swept, forget_rings, sweep
-from common.ledger.transitions import Claim, Private, Step, change, done, held_by, owners, transaction
+from common.ledger.transitions import Claim, Private, Step, change, done, held_by
 from common.ledger.viewer import EVERYBODY, Viewer
 from common.ledger.workers import Workers
 from common.problems import Kind, Problem
@@ -88,41 +88,16 @@ class Ledger:
         elif error is not None:
             job = done(job, Status.FAILED, now, error=Failure.of(error))
         owner = self._viewer.owner
-        idempotency = keys.idempotency(idempotency_key, owner) if idempotency_key else None
-
-        fields: records.Fields = {**records.to_fields(job), "_ring_at": now + RING_GRACE}
-        if idempotency:
-            fields["_idempotency"] = idempotency
-        if webhook:
-            fields["_webhook"] = webhook
-        if owner:
-            fields["_owner"] = owner
-
-        def write(pipe: Pipeline) -> Job:
-            if idempotency and (earlier := self._earlier(cast("str | None", pipe.get(idempotency)), input)):
-                pipe.multi()
-                return earlier
-            pipe.multi()
-            pipe.hset(keys.job(job_id), mapping=fields)
-            for whose in (None, owner) if owner else (None,):
-                pipe.zadd(keys.in_status(job.status, whose), {job_id: 0})
-                pipe.zadd(keys.all_jobs(whose), {job_id: 0})
-            pipe.zadd(keys.EXPIRING, {job_id: job.expires_at.timestamp()})
-            pipe.set(keys.known(job_id), owner or "", ex=int(2 * self._settings.retention) + 1)
-            if batch:
-                pipe.lrem(keys.batch_jobs(batch), -1, job_id)  # redis-py sends all this again when no answer comes
-                pipe.rpush(keys.batch_jobs(batch), job_id)
-                pipe.expire(keys.batch_jobs(batch), int(self._settings.retention) + 1)
-                if webhook and not job.status.terminal:
-                    pipe.sadd(keys.batch_open(batch), job_id)
-            elif webhook and job.status.terminal:
-                announce_job(pipe, job, webhook)
-            if idempotency and input:
-                remembered = json.dumps({"id": job_id, "sha256": input.sha256})
-                pipe.set(idempotency, remembered, ex=int(self._settings.retention) + 1)
-            return job
-
-        return transaction(self._redis, write, *([idempotency] if idempotency else []))
+        return enter(
+            self._redis,
+            job,
+            ring_at=now + RING_GRACE,
+            retention=self._settings.retention,
+            owner=owner,
+            idempotency=keys.idempotency(idempotency_key, owner) if idempotency_key else None,
+            webhook=webhook,
+            earlier=lambda remembered: self._earlier(remembered, input),
+        )
 
     def remembered(self, idempotency_key: str, input: InputInfo) -> Job | None:
         """The job that `idempotency_key` made from the same picture; raises `idempotency-conflict`."""
@@ -207,34 +182,7 @@ class Ledger:
         """
         if not self._viewer.sees_all:
             self.get(job_id)
-        key = keys.job(job_id)
-
-        def erase(pipe: Pipeline) -> None:
-            fields = cast("dict[str, str]", pipe.hgetall(key))
-            job = records.from_fields(fields)
-            traces = [fields["_cache"]] if "_cache" in fields else []
-            idempotency = fields.get("_idempotency")
-            remembered = cast("str | None", pipe.get(idempotency)) if idempotency else None
-            if idempotency and remembered and json.loads(remembered)["id"] == job_id:
-                traces.append(idempotency)
-            webhook, leave = fields.get("_webhook"), None
-            if webhook and job and job.batch and not job.status.terminal:
-                leave = leave_batch(pipe, job.batch, job_id, webhook, self._clock())
-            pipe.multi()
-            if leave:
-                leave(pipe)
-            if webhook:
-                withdraw(pipe, job_id, webhook)
-            pipe.delete(key, *traces)
-            pipe.zrem(keys.LEASED, job_id)
-            pipe.zrem(keys.EXPIRING, job_id)
-            for owner in owners(fields):
-                for index in (keys.all_jobs(owner), *(keys.in_status(status, owner) for status in Status)):
-                    pipe.zrem(index, job_id)
-            if job and job.batch:
-                pipe.lrem(keys.batch_jobs(job.batch), 1, job_id)
-
-        transaction(self._redis, erase, key)
+        erase(self._redis, job_id, self._clock())
 
     # --- what a worker does -------------------------------------------------------------------------------
 
