@@ -39,13 +39,13 @@ def main(arguments: list[str] | None = None) -> None:
     ratios: dict[str, float] = {}
     seconds: dict[str, dict[str, list[float]]] = {}
     bars: dict[str, float] = {}
-    for name, (model, tokenizer) in {"mission": students.mission(), "demo": students.demo()}.items():
+    for name, (model, tokenizer) in {"deployed": students.deployed(), "demo": students.demo()}.items():
         times = measure(model, tokenizer, repeats)
         billions = students.operations(model.config, BEAMS, TOKENS)
         print(f"\n{name}: {billions:.3g} billion operations a picture, median of {repeats}\n")
         print(report.table(HEADER, [row(times, each, billions) for each in models(times)]))
         found = summary(times, billions)
-        ratios |= found if name == "mission" else {f"{name}_{key}": value for key, value in found.items()}
+        ratios |= found if name == "deployed" else {f"{name}_{key}": value for key, value in found.items()}
         seconds[name] = dict(times.seconds)
         bars |= {f"{name}, {each}": against(times, each, best(times, "generate")) for each in models(times)}
     print()

@@ -19,7 +19,7 @@ PLACES = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103, "
 WORDS = 30524
 
 
-def mission() -> tuple[BlipForConditionalGeneration, PreTrainedTokenizerFast]:
+def deployed() -> tuple[BlipForConditionalGeneration, PreTrainedTokenizerFast]:
     """The deployed student's shape with random weights: what it says is nonsense, what it costs is the same."""
     torch.manual_seed(0)
     words = {f"word{number}": number for number in range(WORDS) if number not in PLACES.values()}
