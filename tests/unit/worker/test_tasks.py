@@ -242,22 +242,31 @@ class TestLostClaim:
         assert (other_s.status, other_s.attempts) == (Status.PROCESSING, 2)
 
 
+@pytest.fixture
+def hold_and_die(ledger: Ledger, clock: Clock, redis: Redis) -> Answer:
+    """What another worker does that a job ends: it claims the job and is not heard of again."""
+
+    def lose(job: Job) -> None:
+        assert ledger.claim(job.id)
+        clock.advance(31)
+        redis.delete("sweeping")  # its expiry follows the real clock
+        ledger.sweep()
+
+    return lose
+
+
 class TestSuspects:
     def test_a_job_that_was_held_when_a_worker_was_lost_is_captioned_alone(
         self,
         resident: Resident,
         ledger: Ledger,
-        clock: Clock,
-        redis: Redis,
+        hold_and_die: Answer,
         captioner: FakeCaptioner,
         wait_in: MakeJob,
         answer: Answer,
     ) -> None:
         suspect, neighbour = wait_in(), wait_in()
-        assert ledger.claim(suspect.id)
-        clock.advance(31)
-        redis.delete("sweeping")
-        ledger.sweep()
+        hold_and_die(suspect)
         held: list[str] = []
         threads: list[threading.Thread] = []
 
@@ -286,17 +295,13 @@ class TestSuspects:
     def test_it_does_not_keep_its_message_s_other_jobs_waiting(
         self,
         ledger: Ledger,
-        clock: Clock,
-        redis: Redis,
+        hold_and_die: Answer,
         captioner: FakeCaptioner,
         wait_in: MakeJob,
         answer: Answer,
     ) -> None:
         suspect, *others = (wait_in() for _ in range(3))
-        assert ledger.claim(suspect.id)
-        clock.advance(31)
-        redis.delete("sweeping")
-        ledger.sweep()
+        hold_and_die(suspect)
         answer(suspect, *others)
 
         done = ledger.read([*(job.id for job in others), suspect.id])
