@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import queue
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+from benchmarks.speaker import Speaker
 
 #: Seconds a caption may take.
 TIMEOUT = 600
@@ -45,22 +46,20 @@ def send(url: str, bodies: Sequence[bytes], clients: int, *, kind: str = "image/
         waiting.put(body)
     latencies: list[float] = []
     errors: list[Exception] = []
-    place = urlsplit(url)
+    path = urlsplit(url).path
 
     def client() -> None:
-        connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=TIMEOUT)
         try:
-            while not errors:
-                body = waiting.get_nowait()
-                started = time.perf_counter()
-                _caption(connection, place.path, body, kind)
-                latencies.append(time.perf_counter() - started)
+            with closing(Speaker(url, TIMEOUT)) as speaker:
+                while not errors:
+                    body = waiting.get_nowait()
+                    started = time.perf_counter()
+                    _caption(speaker, path, body, kind)
+                    latencies.append(time.perf_counter() - started)
         except queue.Empty:
             pass
         except Exception as error:
             errors.append(error)
-        finally:
-            connection.close()
 
     threads = [threading.Thread(target=client) for _ in range(min(clients, len(bodies)))]
     started = time.perf_counter()
@@ -73,25 +72,21 @@ def send(url: str, bodies: Sequence[bytes], clients: int, *, kind: str = "image/
     return Load(latencies, time.perf_counter() - started)
 
 
-def _caption(connection: http.client.HTTPConnection, path: str, body: bytes, kind: str) -> None:
+def _caption(speaker: Speaker, path: str, body: bytes, kind: str) -> None:
     """Send a picture and wait for its caption, by asking again where the answer is a job that waits."""
     patient = {"Prefer": "wait=60"}
-    answer = _ask(connection, "POST", path, body, {"Content-Type": kind, **patient})
+    answer = _asked(speaker, "POST", path, body, {"Content-Type": kind, **patient})
     while answer.get("status") in ("queued", "processing"):
         time.sleep(PAUSE)
-        answer = _ask(connection, "GET", answer["urls"]["self"], None, patient)
+        answer = _asked(speaker, "GET", answer["urls"]["self"], None, patient)
     if answer.get("status", "succeeded") != "succeeded":
         raise RuntimeError(f"{path} ended with {answer}")
 
 
-def _ask(
-    connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
-) -> dict[str, Any]:
-    """The answer's JSON."""
-    connection.request(method, path, body, dict(headers))
-    response = connection.getresponse()
-    content = response.read()
-    if response.status >= 400:
-        raise RuntimeError(f"{path} answered {response.status}: {content[:200]!r}")
-    answer: dict[str, Any] = json.loads(content)
-    return answer
+def _asked(speaker: Speaker, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> dict[str, Any]:
+    """The answer's JSON; raises RuntimeError for a refusal, and where there is none."""
+    status, _, answer = speaker.ask(method, path, body, headers)
+    if not 0 < status < 400:
+        raise RuntimeError(f"{path} answered {status}: {answer}")
+    found: dict[str, Any] = answer
+    return found

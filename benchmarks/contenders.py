@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.clients import TIMEOUT, Load, send
+from cli.serve import free_port
 
 #: Seconds a server may take to load the model and answer.
 PATIENCE = 180.0
@@ -105,7 +105,7 @@ class Alone(Contender):
 
 def captiond(name: str, folder: Path, variables: Variables) -> Contender:
     """Our whole service, with its data and log in `folder`."""
-    port, log = _free_port(), folder / f"{name}.log"
+    port, log = free_port(), folder / f"{name}.log"
     command = ["-m", "cli.main", "serve", "--port", str(port), "--data", str(folder / name)]
     home = f"http://127.0.0.1:{port}"
     return Contender(name, f"{home}/v1/jobs", f"{home}/readyz", [_launch(command, log, variables)], log)
@@ -113,7 +113,7 @@ def captiond(name: str, folder: Path, variables: Variables) -> Contender:
 
 def peer(name: str, module: str, folder: Path, variables: Variables, *, redis: Path) -> Contender:
     """One of `benchmarks.peers`; the one that needs a broker takes a database of this Redis, named by its socket."""
-    port, log, place = _free_port(), folder / f"{name}.log", f"benchmarks.peers.{module}"
+    port, log, place = free_port(), folder / f"{name}.log", f"benchmarks.peers.{module}"
     variables = {**variables, "BENCHMARK_PORT": port}
     processes = []
     if module == "plain_celery":
@@ -135,12 +135,6 @@ def _launch(command: Sequence[str], log: Path, variables: Variables) -> subproce
     environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
     with log.open("ab") as file:
         return subprocess.Popen([sys.executable, *command], env=environment, stdout=file, stderr=subprocess.STDOUT)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _peak_kilobytes(pid: int) -> int:

@@ -196,9 +196,7 @@ class Ledger:
 
     def claim(self, job_id: str) -> Claim | None:
         """Take a waiting job, for `lease_seconds`; None when it is not waiting (any more)."""
-        token = secrets.token_hex(8)
-        lease_until = self._clock() + self._settings.lease_seconds
-
+        token, now = secrets.token_hex(8), self._clock()
         owner: str | None = None
 
         def step(job: Job, private: Mapping[str, str]) -> tuple[Job, Private] | None:
@@ -209,9 +207,12 @@ class Ledger:
             update = {
                 "status": Status.PROCESSING,
                 "attempts": job.attempts + 1,
-                "started_at": moment(self._clock()),
+                "started_at": moment(now),
             }
-            return job.model_copy(update=update), {"_token": token, "_lease_until": lease_until}
+            return job.model_copy(update=update), {
+                "_token": token,
+                "_lease_until": now + self._settings.lease_seconds,
+            }
 
         job = self._change(job_id, step)
         return Claim(job, token, owner) if job else None
