@@ -1,25 +1,39 @@
-"""Writes a file whole or not at all, whichever process dies meanwhile."""
+"""Writes a file whole or not at all, whichever process dies meanwhile, and whenever the power goes."""
 
 from __future__ import annotations
 
 import os
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
+
+#: What ends a name until its file is whole. A process that dies leaves such a file; the next write takes it over.
+SAVING = ".saving"
+#: Permissions, before the umask, of what others may read, and of what only its owner may.
+SHARED, PRIVATE = 0o666, 0o600
 
 
-def write_whole(path: Path, data: bytes, prefix: str = ".saving-") -> None:
-    """Write through a temporary file in the same folder, synced before it gets its name; only its owner may read it.
+@contextmanager
+def whole(path: Path, mode: int = SHARED) -> Iterator[BinaryIO]:
+    """A file to write to; it gets its name, in place of an earlier one, when all of it is on the disk.
 
-    `prefix` is what the temporary file's name begins with.
+    When the body raises, or the disk is full, nothing of it is left. One process at a time may write a file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=prefix)
+    temporary = path.with_name(path.name + SAVING)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+        with open(temporary, "wb", opener=partial(os.open, mode=mode)) as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the name as well: who is told that the file is kept may remove what it was made from
+    finally:
+        os.close(folder)

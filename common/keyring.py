@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from common.files import write_whole
+from common.files import PRIVATE, whole
 from common.settings import Settings
 
 #: What a key begins with, so that scanners of repositories and logs can tell that it is one.
@@ -109,7 +109,8 @@ def change(path: Path, step: Callable[[dict[str, Key]], None]) -> None:
     with FileLock(path.with_name(path.name + ".lock")):
         keys = read(path)
         step(keys)
-        write_whole(path, "".join(key.entry() + "\n" for key in keys.values()).encode())
+        with whole(path, PRIVATE) as file:
+            file.writelines(f"{key.entry()}\n".encode() for key in keys.values())
 
 
 class Keyring:

@@ -10,15 +10,14 @@ from pathlib import Path
 import fsspec
 
 from common import problems
-from common.files import write_whole
+from common.files import PRIVATE, SAVING, whole
 
 #: What the operating system says when there is no room: disk full, or quota used up.
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: Folders that the pictures are spread over, named by the last two characters of their ids.
 FOLDERS = 256
-#: What a file is called before it is whole, and the id in the name of any file here.
-SAVING = ".saving-"
-_ID_IN_NAME = re.compile(rf"(?:{re.escape(SAVING)})?([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})(?:-\w*)?")
+#: The id in the name of any file here, those that are not whole too.
+_ID_IN_NAME = re.compile(rf"([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})(?:{re.escape(SAVING)})?")
 
 
 class UploadStore:
@@ -33,7 +32,8 @@ class UploadStore:
         path = self._path(job_id)
         try:
             if self._local:
-                write_whole(Path(path), data, f"{SAVING}{job_id}-")
+                with whole(Path(path), PRIVATE) as file:
+                    file.write(data)
             else:
                 self._files.pipe_file(path, data)
         except OSError as error:

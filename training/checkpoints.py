@@ -6,7 +6,6 @@ Both are written whole or not at all. A run goes on from the one that is furthes
 from __future__ import annotations
 
 import logging
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
+from common.files import whole
 from common.student.errors import StudentError
 from common.student.tokens import wrap
 from training.average import Average
@@ -57,23 +57,8 @@ def path_of(folder: Path, epoch: int) -> Path:
 
 
 def save(path: Path, content: dict[str, Any]) -> Path:
-    """Write through a temporary file that is synced before it gets the checkpoint's name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".pt.part")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:  # a full disk above all: what is half written would keep it full
-        temporary.unlink(missing_ok=True)
-        raise
-    os.replace(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the name as well, before an older file that it replaces may go
-    finally:
-        os.close(folder)
+    with whole(path) as file:
+        torch.save(content, file)
     return path
 
 

@@ -17,15 +17,15 @@ import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from filelock import FileLock, Timeout
 from PIL import Image
 from tqdm import tqdm
 
+from common.files import whole
 from common.images import decode
 from common.problems import Problem
 from training import formats
@@ -158,20 +158,6 @@ def listed(folder: Path) -> set[str]:
     """The lines on unreadable pictures so far."""
     path = folder / UNREADABLE
     return set(path.read_text(encoding="utf-8").splitlines()) if path.exists() else set()
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that gets its name when all of it is on the disk."""
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

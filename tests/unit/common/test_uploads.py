@@ -79,7 +79,7 @@ def test_a_file_that_a_killed_process_never_finished_is_told_of_and_a_foreign_on
 
     ((found, path),) = store.files(int(job_id[-2:], 16))
     assert found == job_id
-    assert Path(path).name.startswith(".saving-")
+    assert Path(path).name == f"{job_id}.saving"
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])

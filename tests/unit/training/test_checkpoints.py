@@ -75,7 +75,7 @@ def test_a_write_that_fails_leaves_the_earlier_file(tmp_path: Path, monkeypatch:
 
 def test_other_files_are_not_taken_for_checkpoints(tmp_path: Path) -> None:
     saved(tmp_path, 3)
-    for name in ("student_epochX.pt", "student_epoch4.pt.part", "teacher_epoch9.pt"):
+    for name in ("student_epochX.pt", "student_epoch4.pt.saving", "teacher_epoch9.pt"):
         (tmp_path / name).write_bytes(b"")
 
     assert [path.name for path in checkpoints.numbered(tmp_path)] == ["student_epoch3.pt"]

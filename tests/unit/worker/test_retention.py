@@ -85,7 +85,7 @@ class TestOrphans:
         job_id = id_now()
         uploads.save(job_id, b"picture")
         (whole,) = files(settings.data)
-        os.rename(whole, whole.with_name(f".saving-{job_id}-k3jd_9"))
+        os.rename(whole, whole.with_name(f"{job_id}.saving"))
 
         clock.advance(1000 + GRACE + 1)
         tidy_all(redis, orphans, uploads)
