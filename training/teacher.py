@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -18,6 +19,8 @@ from training.forward import Forward
 from training.losses import Likeliest
 from training.pictures import Picture
 from training.teacher_cache import TeacherCache, key_of
+
+log = logging.getLogger("training")
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Remembering:
         self._teacher, self._cache, self._plain = teacher, cache, plain
         self._names = [f"{picture.id}/{picture.file_name}" for picture in pictures]
         self._temperature, self._pad_id = temperature, pad_id
+        self._asked, self._unlikely = 0, 0.0  # tokens since the last `keep`, and the mass of the words not kept of them
 
     def answer(self, batch: Batch) -> Answer:
         lengths = (batch.tokens != self._pad_id).sum(dim=1).tolist()
@@ -88,6 +92,14 @@ class Remembering:
 
     def keep(self) -> None:
         self._cache.write()
+        if self._asked:
+            log.info(
+                "Remembered the teacher's answers to %d tokens; the %d words kept of each hold %.0f%% of what it says.",
+                self._asked,
+                self._cache.words,
+                100 * (1 - self._unlikely / self._asked),
+            )
+            self._asked, self._unlikely = 0, 0.0
 
     def _ask(self, batch: Batch, missing: list[int], owners: list[int], keys: list[bytes]) -> None:
         """Ask for some captions of the batch, with those of their pictures that are needed."""
@@ -102,6 +114,8 @@ class Remembering:
         words = self._teacher.answer(asked).words
         assert isinstance(words, torch.Tensor)
         kept = self._cache.rows(words, self._temperature)
+        self._asked += len(kept)
+        self._unlikely += float(np.exp(kept["values"][:, -1], dtype=np.float64).sum())
         counts = (asked.tokens[:, 1:] != self._pad_id).sum(dim=1).cumsum(0).tolist()
         for key, first, end in zip(keys, [0, *counts], counts, strict=False):
             self._cache.add(key, kept[first:end].copy())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -156,6 +157,27 @@ class TestRemembering:
             found = teacher.answer(batch).words
             assert isinstance(found, Likeliest) and isinstance(before, Likeliest)
             assert torch.equal(found.ids, before.ids) and torch.equal(found.rest, before.rest)
+
+    def test_it_says_how_much_of_the_teacher_it_keeps(
+        self,
+        make: Callable[..., Teacher],
+        student: Student,
+        pictures: list[Picture],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        batch, data = batch_of(pictures, student)
+        online = Online(student, Config()).answer(batch).words
+        assert isinstance(online, torch.Tensor)
+        teacher = make(data.plain, temperature=2.0)
+
+        with caplog.at_level(logging.INFO, "training"):
+            teacher.answer(batch)
+            teacher.keep()
+            teacher.keep()
+
+        held = (online / 2).softmax(-1).topk(WORDS).values.sum(-1).mean().item()
+        (said,) = caplog.messages
+        assert f"to {len(online)} tokens; the {WORDS} words kept of each hold {100 * held:.0f}% of" in said
 
     def test_only_what_is_missing_is_asked_for_and_comes_in_its_place(
         self, make: Callable[..., Teacher], student: Student, pictures: list[Picture], tmp_path: Path
