@@ -85,7 +85,7 @@ class Config:
     pseudo_min_cider: float = _flag(0.0, "teacher's captions with a lower CIDEr-D to people's are left out")
     augment: bool = _flag(False, "random crop, flip and brightness")
 
-    alpha: float = _flag(0.5, "weight of cross-entropy; KL to the teacher gets the rest")
+    alpha: float = _flag(0.5, "weight of cross-entropy; KL to the teacher gets the rest, and at 1 is left out")
     temperature: float = _flag(1.0, "temperature of the KL term, which is scaled by its square")
     label_smoothing: float = _flag(0.0, "smoothing of the cross-entropy")
     image_mse: float = _flag(0.0, "weight of the squared difference between student's and teacher's image states")

@@ -79,9 +79,10 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
         keep_in_memory=config.num_workers == 0,
         seed=config.seed,
     )
-    if loaded:
+    teacher = None
+    if loaded and (config.alpha < 1 or config.image_mse):  # else it gave its layers or its words, and is not asked
         loaded.model.to(device)
-    teacher = make_teacher(loaded, config, train_pictures, dataset.plain) if loaded else None
+        teacher = make_teacher(loaded, config, train_pictures, dataset.plain)
 
     state = State(
         student=student,

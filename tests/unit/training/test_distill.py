@@ -12,6 +12,7 @@ import torch
 from tests.support.coco import write_coco
 from tests.support.models import tiny_tokenizer
 from tests.support.training import Run, teacher_folder, weights
+from training.teacher import Online
 from training.trainer import rate
 
 
@@ -172,6 +173,15 @@ class TestTeacher:
         ]
 
         assert kl[0] < 1e-4 < kl[1]
+
+    def test_it_is_not_asked_for_what_has_no_weight(
+        self, run: Run, teacher: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Online, "answer", lambda self, batch: pytest.fail("asked"))
+
+        folder = run.go(teacher=teacher, init="teacher", alpha=1, epochs=1)
+
+        assert json.loads((folder / "metrics.jsonl").read_text())["kl"] == 0
 
     def test_the_recipe_beyond_the_seed_s_runs_with_its_captions(self, run: Run, teacher: Path) -> None:
         pseudo_captions = run.folder / "pseudo.jsonl"
