@@ -26,6 +26,7 @@ from PIL import Image
 from benchmarks import report
 from benchmarks.contenders import Contender, captiond
 from benchmarks.speaker import Speaker
+from common.jobs import Status
 
 #: Offered load as a multiple of the capacity.
 OVERLOAD = 1.5
@@ -35,7 +36,7 @@ MAX_OPEN = 1000
 CAPACITY_PICTURES, CAPACITY_QUICK = 600, 200
 #: Seconds between two questions of the prober, and between two looks at the memory.
 PROBE_EVERY, LOOK_EVERY = 0.2, 1.0
-TERMINAL = ("succeeded", "failed", "canceled")
+TERMINAL = tuple(status.value for status in Status if status.terminal)
 
 
 @dataclass

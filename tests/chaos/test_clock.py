@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
+from common.files import whole
 from tests.chaos.test_workers import wait_for_captions
 from tests.support.parts import Parts
 
@@ -30,9 +30,8 @@ class Watch:
 
     def set(self, seconds: int) -> None:
         """So far from the true time."""
-        whole = self._file.with_suffix(".new")
-        whole.write_text(f"{seconds:+d}\n", encoding="utf-8")
-        os.replace(whole, self._file)
+        with whole(self._file) as file:
+            file.write(f"{seconds:+d}\n".encode())
 
 
 @pytest.fixture
