@@ -24,11 +24,15 @@ def caption_pictures(
     max_length: int,
     batch_size: int,
     precision: Precision = "fp32",
+    stopped: Callable[[], bool] = lambda: False,
 ) -> dict[int, str]:
-    """The best caption of each picture, by its id; one that cannot be decoded is named and has none."""
+    """The best caption of each picture, by its id; one that cannot be decoded is named and has none.
+
+    It ends early, with what it has, when `stopped` says so before a batch.
+    """
     engine, search = Engine(model, tokenizer, precision), Search(beams=beams, max_length=max_length)
     image_size = model.config.vision_config.image_size
-    found = captioned_by(lambda pixels: engine.caption(pixels, search), pictures, image_size, batch_size)
+    found = captioned_by(lambda pixels: engine.caption(pixels, search), pictures, image_size, batch_size, stopped)
     return {picture.id: best.text for picture, best in found}
 
 
@@ -37,11 +41,12 @@ def captioned_by(
     pictures: Sequence[Picture],
     image_size: int,
     batch_size: int,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[Picture, Caption]]:
     """Each picture that can be decoded, with what `caption` ranks first for it; that gets pixels [B, 3, S, S]."""
     loaded = readable(pictures)
     with tqdm(total=len(pictures), desc="captioning", unit="picture", mininterval=5) as progress:
-        while batch := list(islice(loaded, batch_size)):
+        while not stopped() and (batch := list(islice(loaded, batch_size))):
             ranked = caption(torch.from_numpy(np.stack([to_pixels(image, image_size) for _, image in batch])))
             for (picture, _), (best, *_) in zip(batch, ranked, strict=True):
                 yield picture, best

@@ -27,7 +27,7 @@ from training.distributed import Ranks, joined
 from training.forward import Forward
 from training.models import load_teacher, make_student, make_tokenizer
 from training.pictures import DataError, Picture, limited, split, warn_of_overlap
-from training.stopping import Stop, on_sigterm
+from training.stopping import Stop, on_signals
 from training.tally import Tally
 from training.teacher import make_teacher
 from training.trainer import Trainer
@@ -36,16 +36,19 @@ from training.validation import report, reported
 log = logging.getLogger("training")
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run what the command line says; exits with a sentence when a file or a model cannot be had."""
+def main(arguments: list[str] | None = None) -> bool:
+    """Run what the command line says; False when a signal ended it before its last epoch.
+
+    Exits with a sentence when a file or a model cannot be had.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = parse(arguments)
     if config.smoke:
-        smoke.check(main)
-        return
+        return smoke.check(main)
     try:
-        with joined() as ranks, on_sigterm() as stop:
+        with on_signals() as stop, joined() as ranks:
             run(config, ranks, stop)
+            return not stop.asked
     except (StudentError, DataError, OSError) as error:
         raise SystemExit(f"{error}") from error
 
@@ -112,20 +115,25 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
         log.info("All %d epochs are done already; give a larger --epochs to go on.", config.epochs)
     if saved and saved["finished"]:
         if not any(ranks.gather(reported(config.checkpoints, state.epoch))):  # it was stopped while it was scored
-            report(config, ranks, state, tokenizer, val_pictures)
+            report(config, ranks, state, tokenizer, val_pictures, stop)
         state.next_epoch()
 
+    stop.training = True
     while state.epoch <= config.epochs:
         started = time.monotonic()
         for _ in trainer.epoch(state):
-            if ranks.first:
+            if ranks.first and state.steps:
                 checkpoints.save_unfinished(config.checkpoints, checkpoints.content(state, config, tokenizer))
         if state.pictures == len(dataset) and ranks.first:
             checkpoints.save_epoch(config.checkpoints, checkpoints.content(state, config, tokenizer, finished=True))
         if any(ranks.gather(stop.asked)):
-            log.info("Asked to end after %d pictures of epoch %d; saved.", state.pictures, state.epoch)
+            kept = "saved" if state.steps else "there is nothing to save"
+            log.info("Asked to end after %d pictures of epoch %d; %s.", state.pictures, state.epoch, kept)
             return
-        report(config, ranks, state, tokenizer, val_pictures, seconds=round(time.monotonic() - started, 1))
+        seconds = round(time.monotonic() - started, 1)
+        if not report(config, ranks, state, tokenizer, val_pictures, stop, seconds=seconds):
+            log.info("Asked to end while epoch %d was scored; it is saved, and will be scored first.", state.epoch)
+            return
         state.next_epoch()
 
 

@@ -30,8 +30,8 @@ STUDENT_LAYERS = 2
 log = logging.getLogger("training")
 
 
-def check(distill: Callable[[list[str]], None]) -> None:
-    """Run it all in a folder that is gone afterwards; `distill` is the command's own main."""
+def check(distill: Callable[[list[str]], bool]) -> bool:
+    """Run it all in a folder that is gone afterwards; `distill` is the command's own main. False when it was stopped."""
     with tempfile.TemporaryDirectory(prefix="captiond-smoke-") as name:
         folder = Path(name)
         captions, images = draw(folder, PICTURES, side=2 * SIDE)
@@ -48,8 +48,8 @@ def check(distill: Callable[[list[str]], None]) -> None:
             "--ema", "0.5", "--num-workers", "0", "--beams", "2", "--max-length", "12", "--save-every-steps", "1",
             "--checkpoints", str(folder / "run"),
         ]  # fmt: skip
-        distill([*run, "--epochs", "1"])
-        distill([*run, "--epochs", "2"])
+        if not all(distill([*run, "--epochs", count]) for count in ("1", "2")):
+            return False
         epochs = [json.loads(line)["epoch"] for line in (folder / "run" / METRICS).read_text().splitlines()]
         assert epochs == [1, 2], epochs
         export.main(["--checkpoint", str(folder / "run" / "student_epoch2.pt"), "--out", str(folder / "exported")])
@@ -64,6 +64,7 @@ def check(distill: Callable[[list[str]], None]) -> None:
         )
         assert len(said) == 1
     log.info("Smoke test passed: labelled, trained, resumed, scored, exported and captioned.")
+    return True
 
 
 def _teacher(captions: Path, folder: Path) -> Path:

@@ -20,7 +20,7 @@ from training.distributed import Ranks, without_sync
 from training.forward import real_tokens
 from training.losses import Loss, distillation_loss, image_loss
 from training.order import Step, steps
-from training.stopping import Stop
+from training.stopping import Stop, blocked, ignore_all_but_parent
 from training.teacher import Teacher
 
 #: Steps after which the progress shows new figures; reading them makes a GPU wait.
@@ -47,7 +47,8 @@ class Trainer:
         """Train on the rest of the state's epoch. Yields when the state is to be saved, and ends early if asked to."""
         state.student.train()
         plan = self._plan(state)
-        batches = iter(self._loader(state.epoch, plan))
+        with blocked():  # the loader's processes begin here
+            batches = iter(self._loader(state.epoch, plan))
         shown = Progress(self, state, plan)
         for step in plan:
             of_step = [next(batches) for _ in step.micro_batches]
@@ -135,6 +136,7 @@ class Trainer:
             self.dataset,
             batch_sampler=[rows for step in plan for rows in step.micro_batches],
             num_workers=self.config.num_workers,
+            worker_init_fn=ignore_all_but_parent,
             collate_fn=Collate(self.pad_id),
         )
 

@@ -13,7 +13,8 @@ from training.checkpoints import State
 from training.config import Config
 from training.distributed import Ranks
 from training.metrics import conditions, score
-from training.pictures import Picture, limited
+from training.pictures import DataError, Picture, limited
+from training.stopping import Stop
 
 #: Validation captions printed after each epoch.
 SAMPLES = 10
@@ -28,10 +29,14 @@ def report(
     state: State,
     tokenizer: PreTrainedTokenizerFast,
     pictures: list[Picture],
+    stop: Stop,
     *,
     seconds: float | None = None,
-) -> None:
-    """Score what the epoch has made on the pictures, each captioned by one rank, beside the means of its losses."""
+) -> bool:
+    """Score what the epoch has made on the pictures, each captioned by one rank, beside the means of its losses.
+
+    False, and nothing is written, when a rank was asked to end meanwhile. Raises `DataError` when no picture can be read.
+    """
     chosen = limited(pictures, config.eval_limit, config.seed)
     mine = caption_pictures(
         state.best.eval(),
@@ -40,10 +45,16 @@ def report(
         beams=config.beams,
         max_length=config.max_length,
         batch_size=config.eval_batch_size,
+        stopped=lambda: stop.asked,
     )
-    found = {number: caption for share in ranks.gather(mine) for number, caption in share.items()}
+    shares = ranks.gather((mine, stop.asked))
+    if any(asked for _, asked in shares):
+        return False
+    found = {number: caption for share, _ in shares for number, caption in share.items()}
+    if not found:
+        raise DataError(f"None of the {len(chosen)} validation pictures can be read.")
     if not ranks.first:
-        return
+        return True
     captions = {picture.id: found[picture.id] for picture in chosen if picture.id in found}  # the readable ones
     for number, caption in enumerate(list(captions.values())[:SAMPLES], start=1):
         log.info("%d: %s", number, caption)
@@ -55,6 +66,7 @@ def report(
         file.write(json.dumps(entry) + "\n")
     numbers = (f"{name} {value:.4g}" for name, value in entry.items() if isinstance(value, float))
     log.info("Epoch %d: %s.", state.epoch, ", ".join(numbers))
+    return True
 
 
 def reported(folder: Path, epoch: int) -> bool:
