@@ -17,9 +17,11 @@ from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
 from common.files import whole
 from common.student.errors import StudentError
+from common.student.finite import not_finite
 from common.student.tokens import wrap
 from training.average import Average
 from training.config import Config
+from training.fingerprint import Fingerprint
 from training.tally import Tally
 
 log = logging.getLogger("training")
@@ -82,7 +84,10 @@ def numbered(folder: Path) -> list[Path]:
 
 
 def newest(folder: Path) -> dict[str, Any] | None:
-    """The furthest checkpoint that a run can go on from; a torn or foreign file is skipped with a warning."""
+    """The furthest checkpoint that a run can go on from.
+
+    A torn or foreign file is skipped with a warning, as are weights that are not finite and an epoch without a step.
+    """
     finished = next((content for path in numbered(folder) if (content := _read(path))), None)
     unfinished = _read(folder / UNFINISHED) if (folder / UNFINISHED).exists() else None
     if unfinished and (not finished or unfinished["epoch"] > finished["epoch"]):
@@ -96,14 +101,19 @@ def _read(path: Path) -> dict[str, Any] | None:
     except Exception as error:  # a torn zip raises anything from EOFError to UnpicklingError
         log.warning("%s cannot be read (%s); trying the one before it.", path, type(error).__name__)
         return None
-    if isinstance(content, dict) and "optimizer" in content:
+    if not isinstance(content, dict) or "optimizer" not in content:
+        log.warning("%s holds weights only, nothing to resume from; trying the one before it.", path)
+    elif content.get("finished") and content.get("steps") == 0:
+        log.warning("%s was saved after an epoch without a step; trying the one before it.", path)
+    elif not_finite(content["model"]) or not_finite(content.get("trained") or {}):
+        log.warning("%s holds weights that are not finite (NaN or infinite); trying the one before it.", path)
+    else:
         return content
-    log.warning("%s holds weights only, nothing to resume from; trying the one before it.", path)
     return None
 
 
 def content(
-    state: State, config: Config, tokenizer: PreTrainedTokenizerFast, *, finished: bool = False
+    state: State, config: Config, tokenizer: PreTrainedTokenizerFast, data: Fingerprint, *, finished: bool = False
 ) -> dict[str, Any]:
     """All that a run needs to go on, and that a worker needs to caption, in tensors and plain values."""
     return {
@@ -116,6 +126,7 @@ def content(
         "trained": state.student.state_dict() if state.average else None,
         "optimizer": state.optimizer.state_dict(),
         "config": config.as_dict(),
+        "data": data.as_dict(),
         "model_config": state.student.config.to_dict(),
         "tokenizer": tokenizer.backend_tokenizer.to_str(),
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,6 +114,16 @@ class Config:
     smoke: bool = _flag(False, "try the whole path in seconds, on pictures that are drawn for it, and end")
 
     def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"--{name.replace('_', '-')} must be a finite number, and not {value}.")
+        if not 0.0 < self.train_fraction < 1.0:
+            raise ValueError(
+                f"--train-fraction must lie between 0 and 1, so that there are pictures to train on and others to "
+                f"validate on; {self.train_fraction:g} does not."
+            )
+        if self.limit < 0 or self.eval_limit < 0:
+            raise ValueError("--limit and --eval-limit must be 0 or more.")
         if len(self.captions) != len(self.images) or len(self.val_captions) != len(self.val_images):
             raise ValueError("Give as many --images as --captions, and as many --val-images as --val-captions.")
         if self.teacher == "none" and self.alpha != 1.0:

@@ -11,12 +11,12 @@ validation pictures, and sample captions. A run that is started again goes on af
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 
 import torch
 
+from common import strict_json
 from common.student.errors import StudentError
 from training import checkpoints, formats, pseudo, smoke
 from training.average import Average
@@ -24,13 +24,14 @@ from training.checkpoints import State
 from training.config import Config, parse
 from training.data import ImageCaptionDataset
 from training.distributed import Ranks, joined
+from training.fingerprint import Fingerprint
 from training.forward import Forward
 from training.models import load_teacher, make_student, make_tokenizer
 from training.pictures import DataError, Picture, limited, split, warn_of_overlap
 from training.stopping import Stop, on_signals
 from training.tally import Tally
 from training.teacher import make_teacher
-from training.trainer import Trainer
+from training.trainer import Diverged, Trainer
 from training.validation import report, reported
 
 log = logging.getLogger("training")
@@ -45,12 +46,17 @@ def main(arguments: list[str] | None = None) -> bool:
     config = parse(arguments)
     if config.smoke:
         return smoke.check(main)
-    try:
-        with on_signals() as stop, joined() as ranks:
+    failure = None
+    with on_signals() as stop, joined() as ranks:
+        try:
             run(config, ranks, stop)
-            return not stop.asked
-    except (StudentError, DataError, OSError) as error:
-        raise SystemExit(f"{error}") from error
+        except (StudentError, DataError, Diverged, OSError) as error:
+            # Raised further only when the error, and with it what `run` had, is gone: a module that DDP has wrapped
+            # must not outlive the process group, or the process may never end.
+            failure = str(error)
+    if failure is not None:
+        raise SystemExit(failure)
+    return not stop.asked
 
 
 def run(config: Config, ranks: Ranks, stop: Stop) -> None:
@@ -58,11 +64,15 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
     if not ranks.first:
         log.setLevel(logging.WARNING)
     device = ranks.device(config.device)
-    log.info("%s", json.dumps(config.as_dict() | {"device": str(device), "processes": ranks.world}, indent=2))
+    log.info("%s", strict_json.dumps(config.as_dict() | {"device": str(device), "processes": ranks.world}, indent=2))
 
     train_pictures, val_pictures = pictures_of(config)
-    loaded = load_teacher(config)
+    pseudo_captions = pseudo.for_training(config.pseudo_captions, train_pictures, config.pseudo_min_cider)
+    data = Fingerprint.of(train_pictures, val_pictures, pseudo_captions)
     saved = checkpoints.newest(config.checkpoints) if config.resume == "auto" else None
+    if saved:
+        data = data.after(saved, config, val_pictures)
+    loaded = load_teacher(config)
     if saved:
         tokenizer = checkpoints.tokenizer_of(saved)
     elif loaded:
@@ -77,7 +87,7 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
         captions_per_image=config.captions_per_image,
         random_captions=config.random_captions,
         augment=config.augment,
-        pseudo=pseudo.for_training(config.pseudo_captions, train_pictures, config.pseudo_min_cider),
+        pseudo=pseudo_captions,
         pseudo_fraction=config.pseudo_fraction,
         keep_in_memory=config.num_workers == 0,
         seed=config.seed,
@@ -123,9 +133,10 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
         started = time.monotonic()
         for _ in trainer.epoch(state):
             if ranks.first and state.steps:
-                checkpoints.save_unfinished(config.checkpoints, checkpoints.content(state, config, tokenizer))
+                checkpoints.save_unfinished(config.checkpoints, checkpoints.content(state, config, tokenizer, data))
         if state.pictures == len(dataset) and ranks.first:
-            checkpoints.save_epoch(config.checkpoints, checkpoints.content(state, config, tokenizer, finished=True))
+            content = checkpoints.content(state, config, tokenizer, data, finished=True)
+            checkpoints.save_epoch(config.checkpoints, content)
         if any(ranks.gather(stop.asked)):
             kept = "saved" if state.steps else "there is nothing to save"
             log.info("Asked to end after %d pictures of epoch %d; %s.", state.pictures, state.epoch, kept)
@@ -138,13 +149,26 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
 
 
 def pictures_of(config: Config) -> tuple[list[Picture], list[Picture]]:
-    """Training and validation pictures: a seeded split, or the files named for each."""
-    pictures = limited(formats.read(config.train_sources), config.limit, config.seed)
-    if not config.val_sources:
-        return split(pictures, config.train_fraction, config.seed)
-    val_pictures = formats.read(config.val_sources)
-    warn_of_overlap(pictures, val_pictures)
-    return pictures, val_pictures
+    """Training and validation pictures: a seeded split, or the files named for each.
+
+    Raises `DataError` when there is nothing to train on, or nothing to validate on.
+    """
+    found = formats.read(config.train_sources)
+    pictures = limited(found, config.limit, config.seed)
+    if config.val_sources:
+        train, val = pictures, formats.read(config.val_sources)
+        of_val = f"there are {len(val)} in {' '.join(config.val_sources)}"
+    else:
+        train, val = split(pictures, config.train_fraction, config.seed)
+        of_val = f"--limit {config.limit} and --train-fraction {config.train_fraction:g} leave {len(val)}"
+    if not train or not val:
+        raise DataError(
+            f"There are {len(found)} pictures with captions in {' '.join(config.train_sources)}, of which {len(train)} "
+            f"are to be trained on; to validate on, {of_val}. There must be 1 or more of each."
+        )
+    if config.val_sources:
+        warn_of_overlap(train, val)
+    return train, val
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 
 from PIL import Image, ImageDraw
+
+from common import strict_json
 
 COLOURS = ("red", "green", "blue", "yellow", "white", "black")
 SHAPES = ("ball", "box")
@@ -27,7 +28,7 @@ def draw(folder: Path, count: int, *, side: int = 160, seed: int = 0) -> tuple[P
         for caption in (f"a {colour} {shape} {place}", f"there is a {colour} {shape} {place} of the picture"):
             listing["annotations"].append({"id": len(listing["annotations"]), "image_id": number, "caption": caption})
     captions = folder / "captions.json"
-    captions.write_text(json.dumps(listing), encoding="utf-8")
+    captions.write_text(strict_json.dumps(listing), encoding="utf-8")
     return captions, images
 
 

@@ -6,7 +6,6 @@ python -m training.evaluate --model models/demo --model mine.pt --data coco:capt
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, get_args
 
 import torch
 
+from common import strict_json
 from common.engine import Precision
 from common.settings import Settings
 from common.student import load_student
@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
             "confidence": CONFIDENCE,
         }
         content = about | {"models": {each.name: as_json(each, rows[0]) for each in rows}}
-        chosen.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        chosen.json.write_text(strict_json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def captions_of(

@@ -27,9 +27,9 @@ def main(arguments: list[str] | None = None) -> None:
             text_heads=settings.text_heads,
             vision_heads=settings.vision_heads,
         )
+        save_folder(student.model, student.tokenizer, chosen.out)
     except StudentError as error:
         parser.exit(1, f"{error}\n")
-    save_folder(student.model, student.tokenizer, chosen.out)
     megabytes = sum(path.stat().st_size for path in chosen.out.iterdir()) / 1e6
     print(f"Wrote {chosen.out}: {megabytes:.1f} MB.")
 

@@ -138,8 +138,8 @@ def warn_of_overlap(train: Sequence[Picture], val: Sequence[Picture]) -> list[Pi
 
     Only files of equal size are compared, so hardly any is read.
     """
-    marks = {mark: picture.id for picture in val for mark in _marks(picture)}
-    shared = {marks[mark] for picture in train for mark in _marks(picture) if mark in marks}
+    marks = {mark: picture.id for picture in val for mark in marks_of(picture)}
+    shared = {marks[mark] for picture in train for mark in marks_of(picture) if mark in marks}
     by_size: defaultdict[int, list[Picture]] = defaultdict(list)
     for picture in val:
         if picture.id not in shared:
@@ -159,7 +159,7 @@ def warn_of_overlap(train: Sequence[Picture], val: Sequence[Picture]) -> list[Pi
     return found
 
 
-def _marks(picture: Picture) -> Iterator[tuple[int | str, str]]:
+def marks_of(picture: Picture) -> Iterator[tuple[int | str, str]]:
     """What tells the picture from others: its id and its name, each with every caption."""
     name = PurePosixPath(picture.file_name).name
     return ((key, caption) for key in (picture.id, name) for caption in picture.captions)

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 from tqdm import tqdm
 
+from common import strict_json
 from common.files import whole
 from common.images import decode
 from common.problems import Problem
@@ -77,7 +78,7 @@ def claim(folder: Path, about: dict[str, Any]) -> None:
     path = folder / MANIFEST
     if not path.exists():
         with whole(path) as file:
-            file.write((json.dumps(about, indent=1) + "\n").encode())
+            file.write((strict_json.dumps(about, indent=1) + "\n").encode())
     elif json.loads(path.read_text(encoding="utf-8")) != about:
         raise DataError(f"{folder} holds shards of other data or settings ({path}). Name another --out, or remove it.")
 
@@ -148,7 +149,7 @@ def resized(data: bytes | str, *, side: int, quality: int) -> bytes | str:
 def add(tar: tarfile.TarFile, picture: Picture, jpeg: bytes) -> None:
     """The sample: its picture, and what is known of it, under one name. Nothing in it depends on the hour."""
     about = {"id": picture.id, "file_name": picture.file_name, "captions": picture.captions}
-    for ending, content in (("jpg", jpeg), ("json", json.dumps(about).encode())):
+    for ending, content in (("jpg", jpeg), ("json", strict_json.dumps(about).encode())):
         member = tarfile.TarInfo(f"{picture.id:012d}.{ending}")
         member.size = len(content)
         tar.addfile(member, io.BytesIO(content))

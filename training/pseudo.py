@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from common import strict_json
 from training.metrics.cider import cider_each
 from training.metrics.tokens import tokenize
 from training.pictures import DataError, Picture
@@ -30,7 +31,7 @@ def resume(path: Path, head: Mapping[str, Any]) -> set[int]:
     """
     if not path.exists() or not path.stat().st_size:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(head) + "\n", encoding="utf-8")
+        path.write_text(strict_json.dumps(head) + "\n", encoding="utf-8")
         return set()
     found, lines, whole = _parsed(path)
     if found != head:
@@ -43,7 +44,7 @@ def resume(path: Path, head: Mapping[str, Any]) -> set[int]:
 
 def line(picture: int, caption: str, score: float) -> str:
     """One picture's line."""
-    return json.dumps({"picture": picture, "caption": caption, "score": round(score, 4)}) + "\n"
+    return strict_json.dumps({"picture": picture, "caption": caption, "score": round(score, 4)}) + "\n"
 
 
 def agreement(captions: Mapping[int, str], pictures: Iterable[Picture]) -> dict[int, float]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from common import strict_json
 from common.student import build, load_student, save_folder, small_config
 from training import export, formats, pseudo_label
 from training.captioning import caption_pictures
@@ -31,7 +32,10 @@ log = logging.getLogger("training")
 
 
 def check(distill: Callable[[list[str]], bool]) -> bool:
-    """Run it all in a folder that is gone afterwards; `distill` is the command's own main. False when it was stopped."""
+    """Run it all in a folder that is gone afterwards; `distill` is the command's own main.
+
+    False when a signal ended it early.
+    """
     with tempfile.TemporaryDirectory(prefix="captiond-smoke-") as name:
         folder = Path(name)
         captions, images = draw(folder, PICTURES, side=2 * SIDE)
@@ -79,5 +83,5 @@ def _teacher(captions: Path, folder: Path) -> Path:
         shape[tower]["num_hidden_layers"] = STUDENT_LAYERS
     save_folder(model, tokenizer, folder)
     path = folder.with_name("student.json")
-    path.write_text(json.dumps(shape), encoding="utf-8")
+    path.write_text(strict_json.dumps(shape), encoding="utf-8")
     return path

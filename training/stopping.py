@@ -68,7 +68,7 @@ def blocked() -> Iterator[None]:
 
 
 def ignore_all_but_parent(worker: int) -> None:
-    """In a loader's process, which was started under `blocked`: go on whoever sends a signal, and end when the parent does.
+    """In a loader's process, started under `blocked`: go on whoever sends a signal, and end when the parent sends one.
 
     A signal to the process group of a run must not end the processes that load its data, as the run still needs them
     for its step. The parent must be able to end them all the same: multiprocessing waits for them at the exit.

@@ -27,6 +27,10 @@ class Tally:
         parts = torch.cat([parts, counts])
         self._added = parts if self._added is None else self._added + parts
 
+    def finite(self) -> bool:
+        """Whether every loss of this rank since the last `settle` was a finite number. It makes a GPU wait."""
+        return self._added is None or bool(self._added.isfinite().all())
+
     def settle(self, ranks: Ranks) -> None:
         """Make the sums those of all ranks; each must call it."""
         added = torch.zeros(len(_NAMES), dtype=torch.float64) if self._added is None else self._added

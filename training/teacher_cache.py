@@ -12,7 +12,6 @@ loses its power, costs what was not yet written and nothing else.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import uuid
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from common import strict_json
+from common.student.errors import StudentError
 from training.losses import LEAST, Likeliest
 
 #: Words kept of each token's distribution.
@@ -38,7 +39,7 @@ class TeacherCache:
     """The kept captions of one teacher. `of` is what they depend on: its weights, its tokenizer, the temperature …"""
 
     def __init__(self, folder: Path, of: Mapping[str, Any], vocabulary: int) -> None:
-        about = json.dumps(of, sort_keys=True, indent=1)
+        about = strict_json.dumps(of, sort_keys=True, indent=1)
         self._folder = folder / hashlib.sha256(about.encode()).hexdigest()[:16]
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / "about.json").write_text(about + "\n", encoding="utf-8")
@@ -93,7 +94,12 @@ class TeacherCache:
         return Likeliest(ids, values[:, :-1], values[:, -1])
 
     def rows(self, logits: torch.Tensor, temperature: float) -> NDArray[np.void]:
-        """Logits [tokens, V] as they are kept."""
+        """Logits [tokens, V] as they are kept. Raises `StudentError` for what would spoil every later run."""
+        if not bool(logits.isfinite().all()):
+            raise StudentError(
+                "The teacher's logits are not finite (NaN or infinite), so they are not remembered. Try "
+                "--teacher-precision fp32; otherwise its weights are damaged."
+            )
         soft = torch.log_softmax(logits.float() / temperature, dim=-1)
         likeliest = soft.topk(self.words, dim=-1)
         rest = (1 - likeliest.values.exp().sum(dim=-1)).clamp_min(LEAST).log()

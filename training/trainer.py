@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from common.student.finite import not_finite
 from training.checkpoints import State
 from training.config import Config
 from training.data import Batch, Collate, ImageCaptionDataset, Sample
@@ -23,8 +24,12 @@ from training.order import Step, steps
 from training.stopping import Stop, blocked, ignore_all_but_parent
 from training.teacher import Teacher
 
-#: Steps after which the progress shows new figures; reading them makes a GPU wait.
-SHOWN_EVERY = 10
+#: Steps after which the losses are read, for the progress and to see whether they are finite: it makes a GPU wait.
+READ_EVERY = 10
+
+
+class Diverged(Exception):
+    """A loss or weights that are no finite numbers; the message says what to do, in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,11 @@ class Trainer:
         return math.ceil(len(self.dataset) / self.config.batch_size)
 
     def epoch(self, state: State) -> Iterator[None]:
-        """Train on the rest of the state's epoch. Yields when the state is to be saved, and ends early if asked to."""
+        """Train on the rest of the state's epoch. Yields when the state is to be saved, and ends early if asked to.
+
+        Raises `Diverged`, on all ranks at the same step and before anything of it is saved, when the loss or the
+        weights are no finite numbers any more.
+        """
         state.student.train()
         plan = self._plan(state)
         with blocked():  # the loader's processes begin here
@@ -53,8 +62,13 @@ class Trainer:
         for step in plan:
             of_step = [next(batches) for _ in step.micro_batches]
             counted = 0 if step.idle else sum(len(real_tokens(batch, self.pad_id)) for batch in of_step)
-            tokens, stop = self.ranks.sum(torch.tensor([counted, int(self.stop.asked)])).tolist()
-            if stop:  # on any rank; all of them end before the same step
+            diverged = state.steps % READ_EVERY == 0 and not state.tally.finite()
+            told = torch.tensor([counted, int(self.stop.asked), int(diverged)])
+            tokens, stop, diverged = self.ranks.sum(told).tolist()
+            if diverged:  # on any rank; all of them end before the same step
+                shown.close()
+                raise self._diverged(state, "The loss is")
+            if stop:
                 shown.close()
                 self._settle(state)
                 yield
@@ -75,6 +89,7 @@ class Trainer:
             group["lr"] = config.lr * rate(
                 state.steps, config.warmup_steps, self.steps_per_epoch * config.epochs, config.schedule
             )
+            group["weight_decay"] = config.weight_decay  # a checkpoint brings that of the run before
         torch.manual_seed(config.seed + (state.steps + 1) * self.ranks.world + self.ranks.rank)  # of dropout, if any
         state.optimizer.zero_grad(set_to_none=True)
         for number, batch in enumerate(batches, start=1):
@@ -141,10 +156,21 @@ class Trainer:
         )
 
     def _settle(self, state: State) -> None:
-        """Make the state whole: sums of all ranks, and the teacher's answers on disk."""
+        """Make the state whole: sums of all ranks, and the teacher's answers on disk. Raises `Diverged`."""
         state.tally.settle(self.ranks)
+        if not all(map(math.isfinite, state.tally.sums)):
+            raise self._diverged(state, "The loss is")
+        if not_finite(state.student.state_dict()):
+            raise self._diverged(state, "The student's weights are")
         if self.teacher:
             self.teacher.keep()
+
+    def _diverged(self, state: State, what: str) -> Diverged:
+        return Diverged(
+            f"{what} not finite (NaN or infinite) after {state.steps} steps, in epoch {state.epoch}, so the training "
+            f"ends here. Nothing of it is saved; {self.config.checkpoints} has the last good checkpoint, if there was "
+            "one, and the same command goes on from it. Give a lower --lr, --clip 1 or --precision fp32 with it."
+        )
 
 
 class Progress:
@@ -166,7 +192,7 @@ class Progress:
         self._pictures += pictures
         self._steps += 1
         self._bar.update()
-        if self._steps % SHOWN_EVERY == 0 and not self._bar.disable:
+        if self._steps % READ_EVERY == 0 and not self._bar.disable:
             means = self._state.tally.means(self._image_weight)
             self._bar.set_postfix(
                 ce=f"{means['cross_entropy']:.3f}",

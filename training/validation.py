@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
+from common import strict_json
 from training.captioning import caption_pictures
 from training.checkpoints import State
 from training.config import Config
@@ -35,7 +35,7 @@ def report(
 ) -> bool:
     """Score what the epoch has made on the pictures, each captioned by one rank, beside the means of its losses.
 
-    False, and nothing is written, when a rank was asked to end meanwhile. Raises `DataError` when no picture can be read.
+    False, and nothing is written, when a rank was asked to end meanwhile. Raises `DataError` when none can be read.
     """
     chosen = limited(pictures, config.eval_limit, config.seed)
     mine = caption_pictures(
@@ -63,7 +63,7 @@ def report(
     entry |= {"seconds": seconds, **score(captions, {picture.id: picture.captions for picture in chosen})}
     entry["measured"] = conditions(len(captions), data, config.beams, config.max_length)
     with (config.checkpoints / METRICS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry) + "\n")
+        file.write(strict_json.dumps(entry) + "\n")
     numbers = (f"{name} {value:.4g}" for name, value in entry.items() if isinstance(value, float))
     log.info("Epoch %d: %s.", state.epoch, ", ".join(numbers))
     return True

@@ -37,7 +37,7 @@ def candidates(settings: Settings) -> Iterator[Path]:
     placed = [folder / DEPLOYED for folder in dict.fromkeys((Path.cwd(), PROJECT_ROOT))]
     yield from (path for path in placed if path.exists())
     checkpoints = sorted(Path("checkpoints").glob("student_epoch*.pt"), key=lambda path: path.stat().st_mtime)
-    yield from checkpoints[-1:]
+    yield from reversed(checkpoints)
     target = settings.data.absolute() / "models" / DEPLOYED
     log.info("No %s in the project's root: fetching it from %s ...", DEPLOYED, settings.model_url)
     try:

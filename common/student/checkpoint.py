@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerFast
 
 from common.student.errors import StudentError
+from common.student.finite import check_finite
 from common.student.shapes import HEAD, WORD_EMBEDDINGS, build, infer_config
 from common.student.tokens import wrap
 
@@ -33,9 +34,12 @@ def load_checkpoint(
     """The model of a `.pt`, float32 and in eval mode, and its tokenizer if it brings one.
 
     The head counts are used for a file that does not say its own. Raises `StudentError`: the file cannot be
-    read, is no BLIP captioner's, or its keys differ from the shapes it claims (they are listed).
+    read, is no BLIP captioner's, was saved before its first step of training, its keys differ from the shapes it
+    claims (they are listed), or its weights are not finite.
     """
     content = _read(path)
+    if content.get("steps") == 0:
+        raise StudentError(f"{path} was saved before the first step of its training, so it has learnt nothing yet.")
     state = clean_state(content)
     tokenizer = content.get("tokenizer")
     try:
@@ -60,6 +64,7 @@ def load_checkpoint(
             "head counts, set CAPTIOND_TEXT_HEADS and CAPTIOND_VISION_HEADS."
         ) from error
     load_exactly(model, state, str(path))
+    check_finite(model.state_dict(), str(path))
     return model.eval(), own
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
+from common import strict_json
 from common.pixels import MEAN, STD
 from common.student.errors import StudentError
+from common.student.finite import check_finite
 from common.student.processor import load_tokenizer
 
 # A bar for a fraction of a second, drawn into log files.
@@ -29,12 +30,17 @@ def load_folder(source: str | Path) -> tuple[BlipForConditionalGeneration, PreTr
     differing = [key for key in differing if not key.endswith("position_ids")]
     if differing:
         raise StudentError(f"{source} does not fit its own config.json. These weights differ: {', '.join(differing)}.")
+    check_finite(model.state_dict(), str(source))
     return model.eval(), load_tokenizer(source)
 
 
 def save_folder(model: BlipForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write float16 weights, config, tokenizer and picture settings; any BLIP loader reads the folder."""
+    """Write float16 weights, config, tokenizer and picture settings; any BLIP loader reads the folder.
+
+    Raises `StudentError` for weights that float16 cannot hold (above 65,504).
+    """
     model = model.half()
+    check_finite(model.state_dict(), "The student in float16")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     side = model.config.vision_config.image_size
@@ -51,4 +57,4 @@ def save_folder(model: BlipForConditionalGeneration, tokenizer: PreTrainedTokeni
         "image_std": [float(value) for value in STD.ravel()],
         "do_convert_rgb": True,
     }
-    (folder / "preprocessor_config.json").write_text(json.dumps(pictures, indent=2) + "\n", encoding="utf-8")
+    (folder / "preprocessor_config.json").write_text(strict_json.dumps(pictures, indent=2) + "\n", encoding="utf-8")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common import strict_json
 from training.metrics.measure import Array, Measure, mean
 from training.metrics.tokens import PUNCTUATION
 
@@ -97,7 +98,7 @@ def spice(folder: Path, hypotheses: Sequence[Words], references: Sequence[Sequen
     ]
     with tempfile.TemporaryDirectory() as scratch:
         asked, answered = Path(scratch, "asked.json"), Path(scratch, "answered.json")
-        asked.write_text(json.dumps(entries), encoding="utf-8")
+        asked.write_text(strict_json.dumps(entries), encoding="utf-8")
         command = ["-Xmx8G", "-jar", "spice-1.0.jar", str(asked), "-out", str(answered), "-subset", "-silent"]
         _java(command, folder / "spice", "")
         found = {each["image_id"]: each["scores"]["All"]["f"] for each in json.loads(answered.read_text("utf-8"))}

@@ -186,6 +186,23 @@ class TestCheckpoint:
         with pytest.raises(StudentError, match="describes no BLIP captioner"):
             load_student(tmp_path / "s.pt", processor="unused", **TINY_HEADS)
 
+    @pytest.mark.parametrize("number", [float("nan"), float("inf")])
+    def test_weights_that_are_not_finite_are_refused_by_name(
+        self, tmp_path: Path, processor: Path, number: float
+    ) -> None:
+        model = tiny_model()
+        model.vision_model.post_layernorm.weight.data[3] = number
+        torch.save(model.state_dict(), tmp_path / "s.pt")
+
+        with pytest.raises(StudentError, match=r"not finite numbers .*: vision_model\.post_layernorm\.weight\. Use"):
+            load_student(tmp_path / "s.pt", processor=processor, **TINY_HEADS)
+
+    def test_a_checkpoint_from_before_the_first_step_is_refused(self, tmp_path: Path, processor: Path) -> None:
+        torch.save({"model": tiny_model().state_dict(), "steps": 0}, tmp_path / "s.pt")
+
+        with pytest.raises(StudentError, match="has learnt nothing yet"):
+            load_student(tmp_path / "s.pt", processor=processor, **TINY_HEADS)
+
     def test_a_tokenizer_of_another_model_is_refused(self, tmp_path: Path) -> None:
         from training.tokenizer import train_tokenizer
 
@@ -231,6 +248,24 @@ class TestFolder:
         assert torch.allclose(logits(student.model), before, atol=2e-2)  # float16 on disk
         assert student.tokenizer.bos_token_id == tokenizer.bos_token_id
         assert next(student.model.parameters()).dtype is torch.float32
+
+    def test_weights_that_are_not_finite_are_refused(self, tmp_path: Path) -> None:
+        model = tiny_model()
+        model.vision_model.post_layernorm.weight.data[3] = float("nan")
+        model.save_pretrained(tmp_path)
+        tiny_tokenizer().save_pretrained(tmp_path)
+
+        with pytest.raises(StudentError, match="not finite numbers"):
+            load_student(tmp_path, processor="unused")
+
+    def test_weights_that_float16_cannot_hold_are_not_written(self, tmp_path: Path) -> None:
+        model = tiny_model()
+        model.vision_model.post_layernorm.weight.data[3] = 1e6
+
+        with pytest.raises(StudentError, match="in float16 holds weights that are not finite"):
+            save_folder(model, tiny_tokenizer(), tmp_path / "student")
+
+        assert not (tmp_path / "student").exists()
 
     def test_the_bundled_demo_loads_and_says_that_it_is_one(self) -> None:
         student = load_student("demo", processor="unused")

@@ -57,6 +57,26 @@ def test_bare_weights_are_nothing_to_resume_from(tmp_path: Path, caplog: pytest.
     assert "weights only" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ({"model": {"weight": torch.tensor([1.0, torch.nan])}}, "not finite"),
+        ({"trained": {"weight": torch.tensor([torch.inf])}}, "not finite"),
+        ({"finished": True, "steps": 0}, "an epoch without a step"),
+    ],
+)
+def test_what_a_run_cannot_go_on_from_is_skipped_with_a_warning(
+    tmp_path: Path, content: dict[str, Any], why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved(tmp_path, 1)
+    checkpoints.save(checkpoints.path_of(tmp_path, 2), {**RUN, "epoch": 2, **content})
+
+    newest = checkpoints.newest(tmp_path)
+
+    assert newest is not None and newest["epoch"] == 1
+    assert why in caplog.text
+
+
 def test_a_write_that_fails_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (path,) = saved(tmp_path, 1)
     before = path.read_bytes()

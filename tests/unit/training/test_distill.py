@@ -76,6 +76,41 @@ class TestData:
             f"3 pictures of coco:{captions}"
         )
 
+    @pytest.mark.parametrize(
+        ("fraction", "found"),
+        [
+            (
+                0.01,
+                "of which 0 are to be trained on; to validate on, --limit 12000 and --train-fraction 0.01 leave 10.",
+            ),
+            (
+                0.99,
+                "of which 10 are to be trained on; to validate on, --limit 12000 and --train-fraction 0.99 leave 0.",
+            ),
+        ],
+    )
+    def test_a_split_that_leaves_one_side_empty_is_refused(self, run: Run, fraction: float, found: str) -> None:
+        with pytest.raises(SystemExit) as refused:
+            run.go(train_fraction=fraction)
+
+        assert "There are 10 pictures with captions in coco:" in str(refused.value)
+        assert found in str(refused.value)
+        assert not (run.folder / "run").exists()
+
+    def test_validation_data_without_a_caption_is_refused(self, run: Run) -> None:
+        captions, images = write_coco(run.folder / "val", 3, captions=0)
+
+        with pytest.raises(SystemExit, match=rf"to validate on, there are 0 in coco:{captions}"):
+            run.go(val_data=f"coco:{captions}:{images}")
+
+    def test_validation_pictures_of_which_none_can_be_read_end_the_run(self, run: Run) -> None:
+        captions, images = write_coco(run.folder / "val", 3, first_id=500)
+        for path in images.iterdir():
+            path.write_bytes(b"torn")
+
+        with pytest.raises(SystemExit, match="None of the 3 validation pictures can be read"):
+            run.go(epochs=1, val_data=f"coco:{captions}:{images}")
+
     def test_a_torn_picture_costs_itself_only_and_a_resume_stays_exact(self, run: Run) -> None:
         for number in (102, 105, 107):
             (run.folder / "images" / f"{number:012d}.jpg").write_bytes(b"torn")

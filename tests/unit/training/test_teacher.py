@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from common.student import Student, load_student
+from common.student.errors import StudentError
 from tests.support.coco import write_coco
 from tests.support.training import Run, teacher_folder, weights
 from training import formats
@@ -35,6 +36,13 @@ def values(found: Likeliest) -> list[float]:
 
 
 class TestFile:
+    def test_an_answer_that_is_not_finite_is_not_kept(self, tmp_path: Path) -> None:
+        logits = torch.zeros(2, 200)
+        logits[1, 3] = torch.nan
+
+        with pytest.raises(StudentError, match="The teacher's logits are not finite"):
+            TeacherCache(tmp_path, {}, 200).rows(logits, 1.0)
+
     def test_what_was_written_is_there_for_the_next_process(self, tmp_path: Path) -> None:
         cache = TeacherCache(tmp_path, OF, 200)
         for number in range(3):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -124,6 +125,26 @@ class TestAuto:
         assert weights.load(settings).version == version(newer)
         os.utime(older, (3_000, 3_000))
         assert weights.load(settings).version == version(older)
+
+    @pytest.mark.parametrize(
+        ("spoil", "why"), [({"model": math.nan}, "not finite numbers"), ({"steps": 0}, "has learnt nothing yet")]
+    )
+    def test_a_checkpoint_that_is_not_fit_to_serve_is_said_and_the_one_before_it_is_taken(
+        self, settings: Settings, here: Path, spoil: dict[str, float], why: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        good = put(here / "checkpoints" / "student_epoch1.pt", 0)
+        bad = put(here / "checkpoints" / "student_epoch2.pt", 1)
+        state = torch.load(bad, weights_only=True)
+        if "model" in spoil:
+            state["text_decoder.cls.predictions.bias"][0] = spoil["model"]
+        torch.save({"steps": 5, **spoil, "model": state}, bad)
+        os.utime(good, (1_000, 1_000))
+
+        student = weights.load(settings)
+
+        assert student.version == version(good)
+        assert f"Not using {bad.relative_to(here)}." in caplog.text
+        assert why in caplog.text
 
     def test_what_was_downloaded_is_used(
         self, settings: Settings, arriving: Callable[[Callable[[Path], object]], None]
