@@ -18,6 +18,7 @@ import psutil
 
 from benchmarks.clients import TIMEOUT, Load, send
 from cli.serve import free_port
+from common import strict_json
 
 #: Seconds a server may take to load the model and answer.
 PATIENCE = 180.0
@@ -97,7 +98,7 @@ class Alone(Contender):
         return Load([seconds for seconds, count in taken for _ in range(count)], sum(seconds for seconds, _ in taken))
 
     def _seconds(self, pictures: Sequence[bytes]) -> float:
-        body = json.dumps({"images": [base64.b64encode(picture).decode() for picture in pictures]}).encode()
+        body = strict_json.dumps({"images": [base64.b64encode(picture).decode() for picture in pictures]}).encode()
         posted = urllib.request.Request(self.url, data=body, headers={"Content-Type": "application/json"})
         with urllib.request.urlopen(posted, timeout=TIMEOUT) as response:
             return float(json.load(response)["seconds"])
@@ -128,7 +129,7 @@ def peer(name: str, module: str, folder: Path, variables: Variables, *, redis: P
 
 
 def _as_json(picture: bytes) -> bytes:
-    return json.dumps({"image": base64.b64encode(picture).decode()}).encode()
+    return strict_json.dumps({"image": base64.b64encode(picture).decode()}).encode()
 
 
 def _launch(command: Sequence[str], log: Path, variables: Variables) -> subprocess.Popen[bytes]:

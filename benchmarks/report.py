@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from common import strict_json
 
 PACKAGES = ("torch", "transformers", "celery", "redis", "flask")
 
@@ -49,7 +50,7 @@ def write(path: Path | None, ratios: Mapping[str, float], **more: Any) -> None:
     """Write the figures, if a file was asked for."""
     if path:
         content = {"ratios": {name: round(value, 4) for name, value in ratios.items()}, "machine": machine(), **more}
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        path.write_text(strict_json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def plot(path: Path | None, title: str, bars: Mapping[str, float]) -> None:

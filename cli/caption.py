@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from common import problems
+from common import problems, strict_json
 from common.jobs import Output
 from common.problems import Problem
 from common.settings import Settings
@@ -32,7 +31,7 @@ def caption(settings: Settings, files: list[Path], *, as_json: bool) -> int:
             failed = True
             print(f"{file}: {result.detail}", file=sys.stderr)
         elif as_json:
-            print(json.dumps({"file": str(file), **result.model_dump(mode="json")}), flush=True)
+            print(strict_json.dumps({"file": str(file), **result.model_dump(mode="json")}), flush=True)
         else:
             print(f"{file}\t{result.caption}", flush=True)
     return int(failed)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
-from common import images
+from common import images, strict_json
 from common.problems import Problem
 
 #: Bytes of memory that this process may take in all: the picture's file and pixels, and some 10 MB of its own.
@@ -38,7 +38,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         answer, rest = _answer(request, data)
         signal.setitimer(signal.ITIMER_PROF, 0)
         del data
-        answers.write(json.dumps({**answer, "bytes": len(rest)}).encode() + b"\n" + rest)
+        answers.write(strict_json.dumps({**answer, "bytes": len(rest)}).encode() + b"\n" + rest)
         answers.flush()
 
 

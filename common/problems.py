@@ -91,6 +91,7 @@ STORE_UNAVAILABLE = Kind("store-unavailable", 503, "The job store does not answe
 STORAGE_FULL = Kind("storage-full", 507, "There is no room to keep the picture")
 NOT_READY = Kind("not-ready", 503, "The service is not ready to caption")
 WORKER_LOST = Kind("worker-lost", 500, "The worker stopped while captioning")
+CAPTION_FAILED = Kind("caption-failed", 500, "The model gave no usable caption")
 UPLOAD_LOST = Kind("upload-lost", 500, "The uploaded picture can no longer be read")
 INTERNAL = Kind("internal", 500, "Something went wrong on the server")
 

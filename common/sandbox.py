@@ -21,7 +21,7 @@ from typing import Any
 
 from PIL import Image
 
-from common import problems
+from common import problems, strict_json
 from common.images import Facts
 from common.settings import PROJECT_ROOT
 
@@ -127,7 +127,7 @@ def _exchange(process: subprocess.Popen[bytes], request: dict[str, Any], data: b
     watch.start()
     try:
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps({**request, "bytes": len(data)}).encode() + b"\n")
+            process.stdin.write(strict_json.dumps({**request, "bytes": len(data)}).encode() + b"\n")
             process.stdin.write(data)
             process.stdin.flush()
         if line := process.stdout.readline():

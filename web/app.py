@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery import Celery
 from flask import Flask
+from flask.json.provider import DefaultJSONProvider
 from redis import Redis
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from common import strict_json
 from common.ledger import connect
 from common.queue import make_celery
 from common.settings import Settings
 from web import access, batches, docs, errors, health, jobs, models, pages, rates, security, session
 from web.services import Services
+
+
+class Json(DefaultJSONProvider):
+    """Flask's JSON, in the order of the members, and without NaN and Infinity."""
+
+    sort_keys = False
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        return strict_json.dumps(obj, **{"default": self.default, "ensure_ascii": self.ensure_ascii, **kwargs})
 
 
 def create_app(settings: Settings | None = None, *, redis: Redis | None = None, celery: Celery | None = None) -> Flask:
@@ -21,8 +34,8 @@ def create_app(settings: Settings | None = None, *, redis: Redis | None = None, 
     """
     settings = settings or Settings()
     app = Flask(__name__)
+    app.json = Json(app)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes + jobs.FORM_OVERHEAD
-    app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["captiond"] = Services(
         settings, redis or connect(settings.redis_location), celery or make_celery(settings)
     )

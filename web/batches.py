@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.datastructures import FileStorage
 
-from common import problems
+from common import problems, strict_json
 from common.jobs import Job, Status, new_id
 from common.problems import Problem
 from common.queue import RING_SIZE, ring
@@ -101,4 +100,4 @@ def _lines(jobs: list[Job]) -> Iterator[str]:
             "score": job.output.score if job.output else None,
             "error": job.error.model_dump() if job.error else None,
         }
-        yield json.dumps(line) + "\n"
+        yield strict_json.dumps(line) + "\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 
 from flask import Flask, Response, render_template, request
@@ -10,7 +9,7 @@ from redis import RedisError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from common import problems
+from common import problems, strict_json
 from common.problems import CONTENT_TYPE, Kind, Problem
 from web.services import services
 
@@ -39,7 +38,7 @@ def answer(problem: Problem) -> Response:
         template = "sign_in.html" if problem.kind is problems.KEY_NEEDED else "error.html"
         response = Response(render_template(template, problem=problem), mimetype="text/html")
     else:
-        response = Response(json.dumps(problem.body()), content_type=CONTENT_TYPE)
+        response = Response(strict_json.dumps(problem.body()), content_type=CONTENT_TYPE)
     response.status_code = problem.status
     seconds = problem.extensions.get("retry_after", RETRY_AFTER.get(problem.kind))
     if seconds is not None:

@@ -7,7 +7,6 @@ far as its sender may send it, and a request that comes too slowly is dropped.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +19,7 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.utilities import Error
 
-from common import problems
+from common import problems, strict_json
 from common.keyring import Keyring
 from common.problems import CONTENT_TYPE, Kind, Problem
 from common.settings import Settings
@@ -186,7 +185,7 @@ class _Refusal(Error):  # type: ignore[misc]
         self._body = problem.body()
 
     def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
-        return f"{self.code} {self.reason}", [("Content-Type", CONTENT_TYPE)], json.dumps(self._body).encode()
+        return f"{self.code} {self.reason}", [("Content-Type", CONTENT_TYPE)], strict_json.dumps(self._body).encode()
 
 
 def _has_room(server: Any, room: int) -> bool:

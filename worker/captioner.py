@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -11,9 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.engine import Engine, Search, choose
+from common import problems
+from common.engine import Caption, Engine, Search, choose
 from common.jobs import Alternative, ModelInfo, Output
 from common.pixels import to_pixels
+from common.problems import Problem
 from common.sandbox import sandbox
 from common.settings import Settings
 from common.student import Student
@@ -49,8 +52,11 @@ class Captioner(Protocol):
         Raises the picture's problem, as `Sandbox.square` does.
         """
 
-    def caption(self, pictures: Sequence[Pixels]) -> list[Output]:
-        """The captions of prepared pictures, in one call of the model; called in the model thread only."""
+    def caption(self, pictures: Sequence[Pixels]) -> Sequence[Output | Problem]:
+        """The captions of prepared pictures, in one call of the model; called in the model thread only.
+
+        A picture for which the model gives no usable caption has a problem in the place of it.
+        """
 
 
 class StudentCaptioner:
@@ -88,14 +94,26 @@ class StudentCaptioner:
         """float32 [3, S, S]."""
         return to_pixels(sandbox().square(data, self._max_pixels, self._image_size), self._image_size)
 
-    def caption(self, pictures: Sequence[Pixels]) -> list[Output]:
+    def caption(self, pictures: Sequence[Pixels]) -> list[Output | Problem]:
         pixels = torch.from_numpy(np.stack(pictures))
         found = self._engine.caption(pixels, self._search, captions=1 + ALTERNATIVES, prompt=self._prompt)
-        return [
-            Output(
-                caption=best.text,
-                score=round(best.score, 4),
-                alternatives=tuple(Alternative(caption=other.text, score=round(other.score, 4)) for other in others),
-            )
-            for best, *others in found
-        ]
+        return [_output(ranked) for ranked in found]
+
+
+def _output(ranked: Sequence[Caption]) -> Output | Problem:
+    """The captions that the search ranked for a picture; a problem when the score of the best is not finite."""
+    best, *others = ranked
+    if not math.isfinite(best.score):
+        return problems.CAPTION_FAILED(
+            "The model's score for this picture is not a finite number, so its caption would mean nothing. If it "
+            "happens with other pictures, too, the model is damaged, or CAPTIOND_PRECISION does not suit it."
+        )
+    return Output(
+        caption=best.text,
+        score=round(best.score, 4),
+        alternatives=tuple(
+            Alternative(caption=other.text, score=round(other.score, 4))
+            for other in others
+            if math.isfinite(other.score)
+        ),
+    )

@@ -11,6 +11,8 @@ from pathlib import Path
 import gdown
 from filelock import FileLock
 
+from common import strict_json
+
 #: Seconds to wait for a connection, and between two bytes. A machine without a network must be ready soon.
 TIMEOUT = (5.0, 30.0)
 #: Further tries of a connection that breaks, each going on where the last one stopped.
@@ -62,7 +64,7 @@ def _fetch(url: str, path: Path, sizes: range, pause: float) -> Path:
             failed.write_text(str(error), encoding="utf-8")
             raise
         failed.unlink(missing_ok=True)
-        _record(path).write_text(json.dumps({"url": url, "sha256": digest}) + "\n", encoding="utf-8")
+        _record(path).write_text(strict_json.dumps({"url": url, "sha256": digest}) + "\n", encoding="utf-8")
         return path
 
 

@@ -16,6 +16,7 @@ from redis import RedisError
 from common.jobs import Output, Status
 from common.ledger import Batches, Claim, Ledger, Orphans, Outbox, Worker, Workers, connect
 from common.outbound import Outbound
+from common.problems import Problem
 from common.queue import answers, ring
 from common.settings import Settings
 from common.uploads import UploadStore
@@ -55,7 +56,7 @@ class Resident:
         self.celery = celery
         self.ledger = Ledger(redis, settings)
         self.uploads = UploadStore(settings.uploads_location)
-        self.batcher: Batcher[Pixels, Output] = Batcher(captioner.caption, settings.max_batch)
+        self.batcher: Batcher[Pixels, Output | Problem] = Batcher(captioner.caption, settings.max_batch)
         self.room = Room()
         self.courier = Courier(
             Outbox(redis, settings),

@@ -57,6 +57,9 @@ def _caption(resident: Resident, job_id: str) -> Iterator[None]:
                 future = resident.batcher.submit(pixels)
                 yield
                 done = future.result()
+                output = done.result
+                if isinstance(output, Problem):
+                    raise output
             except Closed:
                 resident.ledger.release(claim)
                 ring(resident.celery, [job_id])
@@ -67,7 +70,7 @@ def _caption(resident: Resident, job_id: str) -> Iterator[None]:
                 _write(resident, lambda: resident.ledger.fail(claim, problem))
             else:
                 model, timings = resident.captioner.model, _timings(claim, done)
-                _write(resident, lambda: resident.ledger.commit(claim, done.result, model=model, timings=timings))
+                _write(resident, lambda: resident.ledger.commit(claim, output, model=model, timings=timings))
     except RedisError as error:
         log.warning("Job %s: Redis does not answer (%s); the sweeper will ring for it again.", job_id, error)
 
@@ -79,7 +82,7 @@ def _problem(claim: Claim, error: Exception) -> Problem:
     return problems.INTERNAL("The picture could not be captioned. Try again; the server's log says more.")
 
 
-def _timings(claim: Claim, done: Done[Output]) -> Timings:
+def _timings(claim: Claim, done: Done[Output | Problem]) -> Timings:
     job = claim.job
     waited = (job.started_at - job.created_at).total_seconds() if job.started_at else 0.0
     return Timings(queue_seconds=round(waited, 3), model_seconds=round(done.seconds, 3), batch_size=done.batch_size)

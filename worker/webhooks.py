@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import threading
@@ -13,6 +12,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from common import strict_json
 from common.jobs import moment, rfc3339
 from common.ledger import Batches, Delivery, Ledger, Outbox
 from common.outbound import Answer, NotAllowed, Outbound, Unreachable
@@ -98,7 +98,7 @@ class Courier:
         else:
             data = self._ledger.get(delivery.id).body()
         event = {"type": delivery.type, "timestamp": rfc3339(moment(delivery.since)), "data": data}
-        return json.dumps(event, separators=(",", ":")).encode()
+        return strict_json.dumps(event, separators=(",", ":")).encode()
 
     def _heed(self, delivery: Delivery, answer: Answer) -> None:
         if 200 <= answer.status < 300:

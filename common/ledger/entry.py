@@ -9,6 +9,7 @@ from typing import cast
 from redis import Redis
 from redis.client import Pipeline
 
+from common import strict_json
 from common.jobs import Job, Status
 from common.ledger import keys, records
 from common.ledger.announcements import announce_job, leave_batch, withdraw
@@ -56,7 +57,7 @@ def enter(
         elif webhook and job.status.terminal:
             announce_job(pipe, job, webhook)
         if idempotency and job.input:
-            pipe.set(idempotency, json.dumps({"id": job.id, "sha256": job.input.sha256}), ex=kept)
+            pipe.set(idempotency, strict_json.dumps({"id": job.id, "sha256": job.input.sha256}), ex=kept)
         return job
 
     return transaction(redis, write, *([idempotency] if idempotency else []))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from common import strict_json
 from common.jobs import Job
 
 #: What redis-py takes as a hash's mapping.
@@ -16,10 +16,10 @@ Fields = dict[_Encodable, _Encodable]
 def to_fields(job: Job) -> Fields:
     """Every member that is set, as JSON. `progress` is left out: it is worked out anew at each look."""
     members = job.model_dump(mode="json", exclude={"progress"}, exclude_none=True)
-    return {name: json.dumps(value) for name, value in members.items()}
+    return {name: strict_json.dumps(value) for name, value in members.items()}
 
 
 def from_fields(fields: Mapping[str, str]) -> Job | None:
     """The job of a hash, or None when the hash does not exist."""
-    members: dict[str, Any] = {name: json.loads(value) for name, value in fields.items() if name[0] != "_"}
+    members: dict[str, Any] = {name: strict_json.loads(value) for name, value in fields.items() if name[0] != "_"}
     return Job.model_validate(members) if members else None

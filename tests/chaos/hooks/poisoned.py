@@ -10,6 +10,7 @@ import signal
 from collections.abc import Sequence
 
 from common.jobs import Output
+from common.problems import Problem
 from worker.captioner import Pixels, StudentCaptioner
 from worker.celery import app as app
 
@@ -27,7 +28,7 @@ def _prepare(self: StudentCaptioner, data: bytes) -> Pixels:
     return pixels
 
 
-def _caption(self: StudentCaptioner, pictures: Sequence[Pixels]) -> list[Output]:
+def _caption(self: StudentCaptioner, pictures: Sequence[Pixels]) -> list[Output | Problem]:
     _survive("caption", pictures)
     return caption(self, pictures)
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import fakeredis
 import pytest
+from flask import Flask
 from kombu.connection import Connection
 from PIL import Image
 from redis import ConnectionError as RedisConnectionError
+from redis import Redis
 
 from common.ledger import Ledger
 from common.settings import Settings
@@ -28,6 +30,26 @@ def send(client: Client, data: bytes | None = None, headers: dict[str, str] | No
     """Post a picture as a form does; the answer."""
     image = (io.BytesIO(encoded() if data is None else data), "ball.jpg")
     return client.post("/v1/jobs", data={"image": image}, headers=headers)
+
+
+class TestNotANumber:
+    def test_a_score_of_an_earlier_version_that_is_none_breaks_neither_list_nor_page(
+        self, client: Client, redis: Redis, caption: Caption
+    ) -> None:
+        job = send(client).json
+        caption(job["id"], "a red ball")
+        redis.hset(f"job:{job['id']}", "output", '{"caption": "a red ball", "score": NaN, "alternatives": []}')
+
+        one, several = client.get(f"/v1/jobs/{job['id']}"), client.get("/v1/jobs")
+
+        for answer in (one, several):
+            assert answer.status_code == 200
+            assert "NaN" not in answer.text
+        assert one.json["output"]["score"] is several.json["jobs"][0]["output"]["score"] is None
+        assert "a red ball" in client.get("/").text
+
+    def test_no_answer_of_the_api_has_one(self, app: Flask) -> None:
+        assert app.json.dumps({"score": float("nan"), "others": [float("inf")]}) == '{"score": null, "others": [null]}'
 
 
 class TestSending:

@@ -15,6 +15,7 @@ from kombu.connection import Connection
 
 from common.images import decode
 from common.jobs import ModelInfo, Output
+from common.problems import Problem
 from worker.captioner import Pixels
 
 #: Seconds after which a test gives a thread up; only a broken one needs them.
@@ -26,7 +27,7 @@ Result = TypeVar("Result")
 
 
 class FakeCaptioner:
-    """Says how wide a picture is; a test may do something first at either step."""
+    """Says how wide a picture is; a test may do something first at either step, or give a problem in place of it."""
 
     def __init__(self) -> None:
         self.model = MODEL
@@ -39,9 +40,11 @@ class FakeCaptioner:
         self.at_prepare()
         return np.full((3, 1, 1), image.width, dtype=np.float32)
 
-    def caption(self, pictures: Sequence[Pixels]) -> list[Output]:
+    def caption(self, pictures: Sequence[Pixels]) -> Sequence[Output | Problem]:
         self.calls.append(len(pictures))
-        self.at_caption()
+        problem = self.at_caption()
+        if isinstance(problem, Problem):
+            return [problem] * len(pictures)
         return [Output(caption=f"{pixels[0, 0, 0]:.0f} wide", score=-1.0) for pixels in pictures]
 
 

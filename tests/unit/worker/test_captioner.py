@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 import torch
 
 from benchmarks.reference import generate
+from common import problems
 from common.jobs import ModelInfo, Output
+from common.problems import Problem
 from common.settings import Settings
 from common.student import Student
 from common.student.errors import StudentError
 from tests.support.models import tiny_model, tiny_tokenizer
 from tests.support.pictures import drawing, encoded
-from worker.captioner import StudentCaptioner, use_processors
+from worker.captioner import Pixels, StudentCaptioner, use_processors
 
 COLOURS = ("red", "seagreen", "gold", "navy", "white")
 #: What numbers may differ by between one call and several: sums in another order, rounded to four places.
@@ -37,6 +39,12 @@ def student() -> Iterator[Student]:
 
 def captioner(student: Student, beams: int = 3) -> StudentCaptioner:
     return StudentCaptioner(student, Settings(beams=beams, max_length=8, precision="fp32"))
+
+
+def captions(resident: StudentCaptioner, pictures: Sequence[Pixels]) -> list[Output]:
+    """The captions of pictures that all have one."""
+    outputs = resident.caption(pictures)
+    return [output for output in outputs if isinstance(output, Output)]
 
 
 def texts(output: Output) -> list[str]:
@@ -84,7 +92,7 @@ class TestCaption:
         resident = captioner(student, beams)
         pixels = resident.prepare(encoded(drawing()))
 
-        (output,) = resident.caption([pixels])
+        (output,) = captions(resident, [pixels])
 
         tensor = torch.from_numpy(pixels)[None].to(next(student.model.parameters()).device)
         ((best, *_),) = generate(student.model, student.tokenizer, tensor, beams=beams, max_length=8)
@@ -95,9 +103,9 @@ class TestCaption:
         resident = captioner(student)
         pictures = [resident.prepare(encoded(drawing(colour))) for colour in COLOURS]
 
-        together = resident.caption(pictures)
+        together = captions(resident, pictures)
 
-        alone = [resident.caption([picture])[0] for picture in pictures]
+        alone = [captions(resident, [picture])[0] for picture in pictures]
         assert [texts(output) for output in together] == [texts(output) for output in alone]
         for batched, single in zip(together, alone, strict=True):
             assert scores(batched) == pytest.approx(scores(single), abs=NOISE)
@@ -109,10 +117,20 @@ class TestCaption:
     ) -> None:
         resident = captioner(student, beams)
 
-        (output,) = resident.caption([resident.prepare(encoded(drawing()))])
+        (output,) = captions(resident, [resident.prepare(encoded(drawing()))])
 
         assert len(output.alternatives) == others
         assert scores(output) == sorted(scores(output), reverse=True)
+
+    def test_a_score_that_is_not_finite_is_a_problem_of_that_picture_alone(self, student: Student) -> None:
+        resident = captioner(student)
+        good = resident.prepare(encoded(drawing()))
+
+        first, second = resident.caption([good, np.full_like(good, np.nan)])
+
+        assert [first] == captions(resident, [good])
+        assert isinstance(second, Problem) and second.kind is problems.CAPTION_FAILED
+        assert "not a finite number" in second.detail
 
     def test_it_says_which_model_it_is(self, student: Student) -> None:
         assert captioner(student).model == ModelInfo(name="tiny", version="sha256:1", demo=False)

@@ -175,6 +175,18 @@ class TestTrouble:
         assert "secret" not in failed.model_dump_json()
         assert "the secret of /etc" in caplog.text and job.id in caplog.text
 
+    def test_a_caption_that_means_nothing_fails_with_its_problem(
+        self, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
+    ) -> None:
+        captioner.at_caption = lambda: problems.CAPTION_FAILED("No.")
+        job = wait_in()
+
+        answer(job)
+
+        failed = ledger.get(job.id)
+        assert (failed.status, failed.output) == (Status.FAILED, None)
+        assert failed.error and (failed.error.type, failed.error.detail) == ("/problems/caption-failed", "No.")
+
     def test_the_job_after_a_failed_one_is_captioned(self, ledger: Ledger, wait_in: MakeJob, answer: Answer) -> None:
         bad, good = wait_in(b"no picture"), wait_in()
         answer(bad)
