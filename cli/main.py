@@ -7,10 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from common.keyring import Scope
-from common.settings import Settings
+from common.settings import Settings, SettingsError, variable
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -54,8 +52,9 @@ def main(arguments: list[str] | None = None) -> None:
     given = {name: chosen[name] for name in flags if chosen.get(name) is not None}
     try:
         settings = Settings(**given)
-    except ValidationError as error:
-        parser.error("; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()))
+    except SettingsError as error:
+        names = {name: f"--{name}" if name in given else variable(name) for name in error.wrong}
+        parser.exit(2, "".join(f"{names[name]}: {sentence}\n" for name, sentence in error.wrong.items()))
     sys.exit(_run(chosen, settings))
 
 

@@ -7,14 +7,13 @@ import socket
 import sys
 import urllib.error
 import urllib.request
-from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 from redis import Redis, RedisError
 
 from cli import leftovers, redis_server
 from cli.supervisor import Part, Supervisor
-from common import exposure
+from common import exposure, urls
 from common.ledger import Workers, connect
 from common.settings import PROJECT_ROOT, Settings
 
@@ -63,7 +62,7 @@ def _supervise(settings: Settings, held: int) -> int:
                 return 0
         elif not answers(redis):
             return _refuse(
-                f"No Redis answers at {_without_password(server.url)}. Start it, or unset CAPTIOND_REDIS_URL."
+                f"No Redis answers at {urls.without_secrets(server.url)}. Start it, or unset CAPTIOND_REDIS_URL."
             )
         supervisor.start(worker_part(redis, settings))
         supervisor.start(web_part(settings))
@@ -136,11 +135,6 @@ def address(settings: Settings) -> str:
     """Where a browser on this machine finds the page."""
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "") else settings.host
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _say(line: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any, get_args
 import torch
 
 from common.engine import Precision
-from common.settings import Settings
+from common.settings import Settings, from_environment
 from common.student import load_student
 from common.student.errors import StudentError
 from training import formats
@@ -47,7 +47,7 @@ class Row:
 
 def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    settings = Settings()
+    settings = from_environment()
     parser = argparse.ArgumentParser(
         prog="python -m training.evaluate", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )

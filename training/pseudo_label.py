@@ -16,7 +16,7 @@ from typing import get_args
 import torch
 
 from common.engine import Engine, Precision, Search, choose
-from common.settings import Settings
+from common.settings import from_environment
 from common.student import load_student
 from common.student.errors import StudentError
 from training import formats, pseudo
@@ -54,7 +54,7 @@ def label(chosen: argparse.Namespace) -> None:
     """Caption what is not captioned yet, and say how far the captions agree with people's."""
     pictures = formats.read(formats.sources(chosen.data, chosen.captions, chosen.images))
     teacher = load_student(
-        chosen.teacher, processor=chosen.tokenizer or Settings().processor, text_heads=TEACHER_TEXT_HEADS
+        chosen.teacher, processor=chosen.tokenizer or from_environment().processor, text_heads=TEACHER_TEXT_HEADS
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     head = {"teacher": teacher.version, "beams": chosen.beams, "max_length": chosen.max_length}

@@ -22,7 +22,7 @@ import torch
 from jinja2 import Environment, PackageLoader
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
-from common.settings import Settings
+from common.settings import from_environment
 from common.student import load_student
 from common.student.errors import StudentError
 from training import checkpoints
@@ -108,7 +108,7 @@ def samples(runs: Sequence[Run], count: int) -> list[Shown]:
             teacher = load_teacher(run.config)
             assert teacher is not None
             said[f"teacher {run.config.teacher}"] = captions_of(teacher.model, teacher.tokenizer, pictures, run.config)
-        settings = Settings()
+        settings = from_environment()
         student = load_student(
             run.checkpoint,
             processor=run.config.tokenizer or settings.processor,

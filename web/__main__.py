@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import sys
 
-from common import exposure
-from common.settings import Settings
+from common import exposure, logs
+from common.settings import from_environment
 from web import server
 from web.app import create_app
 
 if __name__ == "__main__":
-    settings = Settings()
+    settings = from_environment()
     if (why := exposure.refusal(settings)) is not None:
         sys.exit(why)
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.start(settings)
     app = create_app(settings)
     if settings.insecure and not app.extensions["captiond"].keyring.needed:
         logging.getLogger("web").warning("Without API keys, whoever reaches %s may use the service.", settings.host)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import sys
 
 from celery import signals
 
+from common import logs
 from common.queue import CAPTION_TASK, make_celery
-from common.settings import Settings
+from common.settings import from_environment
 from worker import tasks
 from worker.resident import Resident
 
 log = logging.getLogger(__name__)
 
-settings = Settings()
+settings = from_environment()
 app = make_celery(settings)
 _resident: Resident | None = None
 
@@ -28,9 +28,7 @@ def caption(job_ids: list[str]) -> None:
 
 @signals.setup_logging.connect
 def _log(**_: object) -> None:
-    logging.basicConfig(
-        level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.start(settings)
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # two lines for each task otherwise
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
 
