@@ -7,12 +7,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cli.output import output
 from common.keyring import Scope
 from common.settings import Settings, SettingsError, variable
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; the exit code is 0 when all went well, 1 when something did not, 2 for a wrong command."""
+    with output():
+        sys.exit(_main(arguments))
+
+
+def _main(arguments: list[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="captiond", description="A sentence for each photograph.")
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -55,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
     except SettingsError as error:
         names = {name: f"--{name}" if name in given else variable(name) for name in error.wrong}
         parser.exit(2, "".join(f"{names[name]}: {sentence}\n" for name, sentence in error.wrong.items()))
-    sys.exit(_run(chosen, settings))
+    return _run(chosen, settings)
 
 
 def _run(chosen: dict[str, Any], settings: Settings) -> int:
