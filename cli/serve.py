@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -13,8 +14,9 @@ from redis import Redis, RedisError
 
 from cli import leftovers, redis_server
 from cli.supervisor import Part, Supervisor
-from common import exposure, urls
+from common import exposure, listening, urls
 from common.ledger import Workers, connect
+from common.listening import ListenError
 from common.settings import PROJECT_ROOT, Settings
 
 #: Log lines of the worker and the web server that a person should see: what went wrong, and which model it is.
@@ -45,12 +47,12 @@ def serve(settings: Settings) -> int:
 
 
 def _supervise(settings: Settings, held: int) -> int:
-    if not port_is_free(settings.host, settings.port):
-        return _refuse(
-            f"Port {settings.port} of {settings.host} is in use. Stop what uses it, or choose another --port."
-        )
+    try:
+        port = usable_port(settings)
+    except ListenError as error:
+        return _refuse(str(error))
     server = redis_server.choose(settings, free_port())
-    settings = settings.model_copy(update={"data": settings.data.absolute(), "redis_url": server.url})
+    settings = settings.model_copy(update={"data": settings.data.absolute(), "port": port, "redis_url": server.url})
     redis = connect(server.url)
     supervisor = Supervisor(settings.environment(), settings.data / "logs", say=_say, inherited=[held])
     supervisor.stop_on_signals()
@@ -91,10 +93,11 @@ def worker_part(redis: Redis, settings: Settings) -> Part:
 
 def web_part(settings: Settings) -> Part:
     """The web server; ready when it answers."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever http_proxy says
 
     def ready(pid: int) -> str | None:
         try:
-            with urllib.request.urlopen(f"{address(settings)}/healthz", timeout=1):
+            with opener.open(f"{address(settings)}/healthz", timeout=1):
                 return address(settings)
         except (urllib.error.URLError, OSError):
             return None
@@ -114,15 +117,12 @@ def answers(redis: Redis) -> bool:
         return False
 
 
-def port_is_free(host: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+def usable_port(settings: Settings) -> int:
+    """The port that the web server can listen on, a free one for port 0; raises `ListenError`."""
+    sockets = listening.listen(settings.host, settings.port)
+    port = int(sockets[0].getsockname()[1])
+    listening.close(sockets)
+    return port
 
 
 def free_port() -> int:
@@ -138,7 +138,8 @@ def address(settings: Settings) -> str:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    with contextlib.suppress(OSError):  # the terminal or the pipe is gone: the service goes on without it
+        print(line, flush=True)
 
 
 def _refuse(sentence: str) -> int:

@@ -6,6 +6,7 @@ import logging
 import sys
 
 from common import exposure, logs
+from common.listening import ListenError
 from common.settings import from_environment
 from web import server
 from web.app import create_app
@@ -18,4 +19,8 @@ if __name__ == "__main__":
     app = create_app(settings)
     if settings.insecure and not app.extensions["captiond"].keyring.needed:
         logging.getLogger("web").warning("Without API keys, whoever reaches %s may use the service.", settings.host)
-    server.make(app, settings).run()
+    try:
+        serving = server.make(app, settings)
+    except ListenError as error:
+        sys.exit(str(error))
+    serving.run()

@@ -20,7 +20,7 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.utilities import Error
 
-from common import problems
+from common import listening, problems
 from common.keyring import Keyring
 from common.problems import CONTENT_TYPE, Kind, Problem
 from common.settings import Settings
@@ -47,13 +47,12 @@ BATCHES_AT_ONCE = 2
 
 
 def make(app: Flask, settings: Settings) -> Any:
-    """A server for `app`, whose `run()` serves until the process is told to stop."""
+    """A server for `app`, whose `run()` serves until the process is told to stop; raises `ListenError`."""
     sockets: dict[int, Any] = {}
     server = waitress.server.create_server(
         app,
         map=sockets,
-        host=settings.host,
-        port=settings.port,
+        sockets=listening.listen(settings.host, settings.port),
         threads=THREADS,
         max_request_header_size=LONGEST_HEADER,
         max_request_body_size=settings.max_batch_bytes + BATCH_OVERHEAD,
@@ -67,9 +66,9 @@ def make(app: Flask, settings: Settings) -> Any:
     )
     most = partial(longest_body, settings, app.extensions["captiond"].keyring)
     room = BATCHES_AT_ONCE * settings.max_batch_bytes
-    for listener in list(sockets.values()):
-        if isinstance(listener, waitress.server.BaseWSGIServer):
-            listener.channel_class = partial(_Channel, most=most, room=room)
+    listeners = [each for each in sockets.values() if isinstance(each, waitress.server.BaseWSGIServer)]
+    for listener in listeners:
+        listener.channel_class = partial(_Channel, most=most, has_room=partial(_has_room, listeners, room))
     return server
 
 
@@ -165,10 +164,10 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
 class _Channel(HTTPChannel):  # type: ignore[misc]
     """A connection."""
 
-    def __init__(self, server: Any, *args: Any, most: Callable[..., int], room: int, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, most: Callable[..., int], has_room: Callable[[], bool], **kwargs: Any) -> None:
         # waitress makes its requests with this, as it would with the class.
-        self.parser_class = partial(_Request, most=most, has_room=partial(_has_room, server, room))
-        super().__init__(server, *args, **kwargs)
+        self.parser_class = partial(_Request, most=most, has_room=has_room)
+        super().__init__(*args, **kwargs)
 
     def readable(self) -> bool:
         """Asked about once a second, whether something came or not."""
@@ -189,9 +188,9 @@ class _Refusal(Error):  # type: ignore[misc]
         return f"{self.code} {self.reason}", [("Content-Type", CONTENT_TYPE)], json.dumps(self._body).encode()
 
 
-def _has_room(server: Any, room: int) -> bool:
+def _has_room(listeners: list[Any], room: int) -> bool:
     """Whether the bodies of all requests that come in or are being answered take less than `room` bytes."""
-    channels = list(server.active_channels.values())
+    channels = [channel for listener in listeners for channel in list(listener.active_channels.values())]
     requests = [request for channel in channels for request in (channel.request, *channel.requests)]
     kept: int = sum(request.body.kept for request in requests if request is not None and request.body is not None)
     return kept < room
