@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cli.output import output
+from common import folders
+from common.folders import FolderError
 from common.keyring import Scope
 from common.settings import Settings, SettingsError, variable
 
@@ -72,6 +74,11 @@ def _run(chosen: dict[str, Any], settings: Settings) -> int:
 
             return serve(settings)
         case "caption":
+            try:
+                folders.check_temporary()
+            except FolderError as error:
+                print(error, file=sys.stderr)
+                return 1
             from cli.caption import caption
 
             return caption(settings, chosen["files"], as_json=chosen["json"])

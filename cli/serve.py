@@ -14,7 +14,8 @@ from redis import Redis, RedisError
 
 from cli import leftovers, redis_server
 from cli.supervisor import Part, Supervisor
-from common import exposure, listening, urls
+from common import exposure, folders, listening, urls
+from common.folders import FolderError
 from common.ledger import Workers, connect
 from common.listening import ListenError
 from common.settings import PROJECT_ROOT, Settings
@@ -27,15 +28,20 @@ NICENESS = "10"
 
 def serve(settings: Settings) -> int:
     """Run until Ctrl-C or SIGTERM; the exit code."""
-    if (why := exposure.refusal(settings)) is not None:
-        return _refuse(why)
     data = settings.data.absolute()
-    data.mkdir(parents=True, exist_ok=True)
     lock = FileLock(data / "serve.lock", timeout=0)
     try:
+        folders.check_data(settings)
+        if (why := exposure.refusal(settings)) is not None:
+            return _refuse(why)
+        data.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         return _refuse(f"Another captiond serves from {data} already. Stop it, or choose another --data.")
+    except FolderError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(str(folders.data_error(settings, error.strerror)))
     with lock:
         held = leftovers.hold(data / "parts.lock", _say)
         if held is None:

@@ -227,6 +227,12 @@ class Settings(BaseSettings):
         return self.uploads_url or f"file://{self.data.absolute() / 'uploads'}"
 
     @property
+    def told_temporary_folder(self) -> Path | None:
+        """The folder of temporary files that the person chose, by the system's own variable."""
+        told = os.environ.get("TMPDIR")
+        return Path(told).absolute() if told else None
+
+    @property
     def keys_file(self) -> Path:
         """The file of the API keys; keys are needed as soon as it exists."""
         return self.data / "keys"

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import re
 from pathlib import Path
 
 import fsspec
 
 from common import problems
-from common.files import PRIVATE, SAVING, whole
+from common.files import NO_ROOM, PRIVATE, SAVING, not_kept, whole
 
-#: What the operating system says when there is no room: disk full, or quota used up.
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: Folders that the pictures are spread over, named by the last two characters of their ids.
 FOLDERS = 256
 #: The id in the name of any file here, those that are not whole too.
@@ -39,9 +36,7 @@ class UploadStore:
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            raise problems.STORAGE_FULL(
-                "The server's disk is full. The picture was not kept; send it again when there is room."
-            ) from error
+            raise not_kept(error) from error
 
     def load(self, job_id: str) -> bytes:
         """The picture's bytes; raises `upload-lost` when they cannot be had."""

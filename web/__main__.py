@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 
-from common import exposure, logs
+from common import exposure, folders, logs
+from common.folders import FolderError
 from common.listening import ListenError
 from common.settings import from_environment
 from web import server
@@ -13,6 +14,10 @@ from web.app import create_app
 
 if __name__ == "__main__":
     settings = from_environment()
+    try:
+        folders.prepare(settings)
+    except FolderError as error:
+        sys.exit(str(error))
     if (why := exposure.refusal(settings)) is not None:
         sys.exit(why)
     logs.start(settings)

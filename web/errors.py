@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Reque
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from common import problems
+from common.files import NO_ROOM, not_kept
 from common.problems import CONTENT_TYPE, Kind, Problem
 from web.services import services
 
@@ -30,6 +31,7 @@ def handle(app: Flask) -> None:
     app.register_error_handler(Problem, answer)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(RedisError, _store)
+    app.register_error_handler(OSError, _system)
     app.register_error_handler(Exception, _unexpected)
 
 
@@ -84,6 +86,10 @@ def _store(error: RedisError) -> Response:
     return answer(
         problems.STORE_UNAVAILABLE("The job store does not answer at the moment. Nothing was kept; send it again.")
     )
+
+
+def _system(error: OSError) -> Response:
+    return answer(not_kept(error)) if error.errno in NO_ROOM else _unexpected(error)
 
 
 def _unexpected(error: Exception) -> Response:

@@ -21,6 +21,7 @@ from waitress.parser import HTTPRequestParser
 from waitress.utilities import Error
 
 from common import listening, problems
+from common.files import not_kept
 from common.keyring import Keyring
 from common.problems import CONTENT_TYPE, Kind, Problem
 from common.settings import Settings
@@ -95,7 +96,7 @@ class _Body(OverflowableBuffer):  # type: ignore[misc]
         self._has_room = has_room
         self._came = 0
         self._dropped = False
-        self.crowded = False
+        self.problem: Problem | None = None
 
     @property
     def kept(self) -> int:
@@ -108,17 +109,22 @@ class _Body(OverflowableBuffer):  # type: ignore[misc]
         if self._came > self._most:
             self._drop()
             return
-        self.crowded = before // STEP != self._came // STEP and not self._has_room()
+        if before // STEP != self._came // STEP and not self._has_room():
+            self._refuse(
+                problems.STORAGE_FULL("Too much is being sent at the moment. Nothing was kept; send it again later.")
+            )
+            return
         try:
-            if not self.crowded:
-                super().append(data)
-        except OSError:  # the disk is full
-            self.crowded = True
-        if self.crowded:
-            self._drop()
+            super().append(data)
+        except OSError as error:
+            self._refuse(not_kept(error))
 
     def __len__(self) -> int:
         return self._came
+
+    def _refuse(self, problem: Problem) -> None:
+        self.problem = problem
+        self._drop()
 
     def _drop(self) -> None:
         self._dropped = True
@@ -143,10 +149,8 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
 
     def received(self, data: bytes) -> int:
         taken: int = super().received(data)
-        if self.completed and self.body is not None and self.body.crowded:
-            self.error = _Refusal(
-                problems.STORAGE_FULL("Too much is being sent at the moment. Nothing was kept; send it again later.")
-            )
+        if self.completed and self.body is not None and self.body.problem:
+            self.error = _Refusal(self.body.problem)
         elif self.error is not None and not isinstance(self.error, _Refusal):
             code, reason = self.error.code, self.error.reason
             kind = problems.UPLOAD_TOO_LARGE if code == 413 else Kind(problems.BAD_REQUEST.slug, code, reason)

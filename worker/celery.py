@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from celery import signals
 
-from common import logs
+from common import folders, logs
+from common.folders import FolderError
 from common.queue import CAPTION_TASK, make_celery
 from common.settings import from_environment
-from worker import tasks
-from worker.resident import Resident
+
+if TYPE_CHECKING:
+    from worker.resident import Resident
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +25,8 @@ _resident: Resident | None = None
 @app.task(name=CAPTION_TASK)
 def caption(job_ids: list[str]) -> None:
     """Caption some jobs; the message carries their ids only."""
+    from worker import tasks
+
     assert _resident is not None, "worker_init loads the model before the pool takes tasks"
     tasks.caption_jobs(_resident, job_ids)
 
@@ -38,9 +43,16 @@ def _load(**_: object) -> None:
     """Make the student resident, or end with a sentence: a worker without a model would only fail jobs."""
     # Celery sets up logging only after this signal.
     _log()
+    try:
+        folders.prepare(settings)
+    except FolderError as error:
+        log.error("%s", error)
+        raise SystemExit(1) from error
+    # torch, which these import, needs the folder of temporary files.
     from common.student.errors import StudentError
     from worker import weights
     from worker.captioner import StudentCaptioner, use_processors
+    from worker.resident import Resident
 
     global _resident
     use_processors()

@@ -146,6 +146,19 @@ def test_a_disk_that_runs_full_is_said(redis: Redis, settings: Settings, monkeyp
     assert not well and "507" in words
 
 
+@pytest.mark.parametrize("below", ["", "a/b"])
+def test_a_data_folder_that_cannot_be_used_is_said(redis: Redis, settings: Settings, below: str) -> None:
+    file = settings.data / "file"
+    file.touch()
+
+    well, words = findings(settings.model_copy(update={"data": file / below, "uploads_url": "memory://pictures"}))[
+        "data"
+    ]
+
+    assert findings(settings)["data"][0]
+    assert not well and f"{file} is not a folder" in words
+
+
 def test_the_model_that_would_caption_is_named(
     redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

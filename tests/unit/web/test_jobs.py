@@ -113,6 +113,19 @@ class TestSending:
         assert stored() == []
         assert client.get("/v1/jobs").json["jobs"] == []
 
+    def test_a_full_disk_is_told_of_and_logged_wherever_it_is_met(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def full(*_: object, **__: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("web.jobs.submit", full)
+
+        answer = send(client)
+
+        assert (answer.status_code, answer.json["type"]) == (507, "/problems/storage-full")
+        assert "No space left on device" in caplog.text
+
     def test_a_job_store_whose_answer_is_lost_may_have_kept_the_job_and_its_picture_is_there(
         self,
         client: Client,

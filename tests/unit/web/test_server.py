@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import os
@@ -206,6 +207,38 @@ class TestLongBodies:
         assert most <= server.BATCHES_AT_ONCE * 8 * MB + 2 * MB
         assert statuses[0] in (400, 413), "the first one is taken (and is no form)"
         assert statuses.count(507) >= 2
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "words", "logged"),
+    [
+        (errno.ENOSPC, 507, "The server's disk is full.", "No space left on device"),
+        (errno.EDQUOT, 507, "The server's disk is full.", "Disk quota exceeded"),
+        (errno.EROFS, 500, "The server cannot write what was sent.", "Read-only file system"),
+    ],
+    ids=errno.errorcode.get,
+)
+def test_a_long_body_that_cannot_be_written_is_answered_with_the_reason_and_logged(
+    serve: Callable[[Settings], int],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    code: int,
+    status: int,
+    words: str,
+    logged: str,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with socket.create_connection(("127.0.0.1", serve(settings))) as client:
+        client.sendall(head("/v1/jobs", MB) + bytes(MB))
+        said, problem = answer_of(client)
+
+    assert (said, problem["status"]) == (status, status)
+    assert problem["detail"].startswith(words)
+    assert logged in caplog.text and logged not in problem["detail"]
 
 
 def test_what_waitress_refuses_by_itself_is_a_problem_too(serve: Callable[[Settings], int], settings: Settings) -> None:
