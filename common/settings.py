@@ -62,7 +62,8 @@ class Settings(BaseSettings):
     broker_url: str | None = Field(None, description="Celery's broker; unset, the Redis that holds the jobs.")
     uploads_url: str | None = Field(
         None,
-        description="Where pictures are kept, any fsspec URL (`s3://bucket/prefix`); unset, `DATA/uploads`.",
+        description="Where pictures are kept, any fsspec URL (`s3://bucket/prefix`); unset, `DATA/uploads`. "
+        "On a file share, a folder in it and not the mount point.",
     )
 
     model: str = Field(

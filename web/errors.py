@@ -19,6 +19,7 @@ RETRY_AFTER = {
     problems.QUEUE_FULL: 30,
     problems.FETCHING_BUSY: 5,
     problems.STORE_UNAVAILABLE: 2,
+    problems.UPLOADS_UNAVAILABLE: 5,
     problems.NOT_READY: 2,
 }
 

@@ -38,6 +38,7 @@ class Services:
         self.batches = Batches(redis, settings, self.ledger)
         self.workers = Workers(redis, settings)
         self.uploads = UploadStore(settings.uploads_location)
+        self.uploads.create()
         self.endings = Endings(redis)
         self.outbound = Outbound(settings.allow_local_urls)
         self.keyring = Keyring(settings)

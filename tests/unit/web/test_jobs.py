@@ -98,6 +98,17 @@ class TestSending:
         assert (answer.status_code, answer.json["type"]) == (503, "/problems/queue-full")
         assert int(answer.headers["Retry-After"]) > 0
 
+    def test_a_store_that_is_away_refuses_and_says_when_to_come_back(
+        self, client: Client, settings: Settings, ledger: Ledger
+    ) -> None:
+        (settings.data / "uploads").rmdir()
+
+        answer = send(client)
+
+        assert (answer.status_code, answer.json["type"]) == (503, "/problems/uploads-unavailable")
+        assert answer.headers["Retry-After"] == "5"
+        assert ledger.recent() == ([], None)
+
     def test_a_full_disk_keeps_nothing(
         self, client: Client, monkeypatch: pytest.MonkeyPatch, stored: Callable[[], list[Path]]
     ) -> None:
