@@ -74,24 +74,27 @@ def check(data: bytes, max_pixels: int) -> Facts:
         return Facts("JPEG" if image.format == "MPO" else str(image.format), *upright)
 
 
-def decode(data: bytes, max_pixels: int, enough: int | None = None) -> Image.Image:
+def decode(data: bytes, max_pixels: int, enough: int | None = None, *, keep_aspect: bool = True) -> Image.Image:
     """The picture as RGB, upright, first frame, transparency on white; raises as `check` does.
 
     One whose sides are many times `enough` is made smaller on the way, never below twice `enough`: a fraction of the
-    time and memory, and next to nothing lost when it is reduced to `enough`. A JPEG is not even decoded in full.
+    time and memory, and next to nothing lost when it is reduced to `enough`. A JPEG is not even decoded in full. Both
+    sides are divided by the same number; without `keep_aspect`, each by the largest that its own length allows.
     """
     with _opened(data, max_pixels) as image:
         across = down = 1
         if enough is not None:
             image.draft(None, (2 * enough, 2 * enough))
             across, down = (max(side // (2 * enough), 1) for side in image.size)
+            if keep_aspect:
+                across = down = min(across, down)
         image.load()
         return _turned(to_rgb(image, across, down), _orientation(image))
 
 
 def square(data: bytes, max_pixels: int, side: int) -> Image.Image:
     """As `decode`, squashed to `side` x `side` pixels as the model sees it."""
-    return decode(data, max_pixels, side).resize((side, side), Image.Resampling.BICUBIC)
+    return decode(data, max_pixels, side, keep_aspect=False).resize((side, side), Image.Resampling.BICUBIC)
 
 
 def thumbnail(data: bytes, max_pixels: int, side: int) -> bytes:

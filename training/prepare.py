@@ -34,6 +34,8 @@ from training.pictures import MAX_PIXELS, DataError, Picture
 #: What the shards are made of, and how: those made otherwise must not be mixed with them.
 MANIFEST = "prepared.json"
 UNREADABLE = "unreadable.txt"
+#: Raised when the same settings make other shards than before. Those of version 1 had no number, and were distorted.
+VERSION = 2
 #: Pictures read ahead for each process.
 AHEAD = 32
 
@@ -55,9 +57,10 @@ def main(arguments: list[str] | None = None) -> None:
         data = formats.sources(chosen.data, chosen.captions, chosen.images)
         pictures = formats.read(data)
         how = {"side": chosen.side, "quality": chosen.quality, "shard": chosen.shard}
+        about = {"version": VERSION, "data": list(data), "pictures": len(pictures), **how}
         chosen.out.mkdir(parents=True, exist_ok=True)
         with FileLock(chosen.out / "prepare.lock", blocking=False):
-            claim(chosen.out, {"data": list(data), "pictures": len(pictures), **how})
+            claim(chosen.out, about)
             prepare(pictures, chosen.out, **how, processes=chosen.processes)
     except DataError as error:
         parser.exit(1, f"{error}\n")
@@ -79,7 +82,10 @@ def claim(folder: Path, about: dict[str, Any]) -> None:
         with whole(path) as file:
             file.write((json.dumps(about, indent=1) + "\n").encode())
     elif json.loads(path.read_text(encoding="utf-8")) != about:
-        raise DataError(f"{folder} holds shards of other data or settings ({path}). Name another --out, or remove it.")
+        raise DataError(
+            f"{folder} holds shards of other data or settings, or of another version of this program ({path}). Name "
+            "another --out, or remove it."
+        )
 
 
 def prepare(pictures: Sequence[Picture], folder: Path, *, side: int, quality: int, shard: int, processes: int) -> None:

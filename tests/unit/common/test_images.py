@@ -109,9 +109,23 @@ class TestEnough:
 
         whole, part = (images.decode(data, 10**7, enough) for enough in (None, 150))
 
-        assert (whole.size, part.size) == ((1600, 1200), (320, 300))
+        assert (whole.size, part.size) == ((1600, 1200), (400, 300))
         expected, found = (squash(image, 150).astype(int) for image in (whole, part))
         assert np.abs(expected - found).mean() < 1.0
+
+    @pytest.mark.parametrize("size", [(4000, 3000), (1920, 1080), (1080, 1920), (6000, 500)])
+    @pytest.mark.parametrize("format", ["JPEG", "PNG"])
+    def test_a_picture_keeps_its_aspect_ratio(self, size: tuple[int, int], format: str) -> None:
+        width, height = images.decode(encoded(Image.new("RGB", size), format), 2 * 10**7, 240).size
+
+        assert min(width, height) >= 480
+        assert width / height == pytest.approx(size[0] / size[1], rel=0.01)
+
+    def test_a_picture_that_is_squashed_is_reduced_on_each_side_as_far_as_it_goes(self) -> None:
+        data = encoded(Image.new("RGB", (6000, 500)), "PNG")
+
+        assert images.decode(data, 10**7, 100, keep_aspect=False).size == (200, 250)
+        assert images.square(data, 10**7, 100).size == (100, 100)
 
     def test_a_thumbnail_fits_and_keeps_its_shape(self) -> None:
         for format in ("JPEG", "PNG"):
