@@ -86,6 +86,36 @@ def test_started_again_it_makes_only_what_is_missing_and_the_same(preparing: Pre
     assert (preparing.out / "000000.tar").stat().st_mtime_ns == kept
 
 
+def test_ids_may_be_text_and_survive(tmp_path: Path, coco: tuple[Path, Path]) -> None:
+    lines = tmp_path / "data.jsonl"
+    ids = ["a/b.c", "ünïque", "5", 6, "x" * 300]
+    lines.write_text(
+        "".join(
+            json.dumps({"image": f"images/{path.name}", "caption": "A ball.", "id": id}) + "\n"
+            for id, path in zip(ids, sorted(coco[1].iterdir()), strict=True)
+        )
+    )
+
+    prepare.main(["--data", f"jsonl:{lines}", "--out", str(tmp_path / "out"), "--processes", "1"])
+
+    pictures = formats.read([f"wds:{tmp_path / 'out' / '000000.tar'}"])
+    assert [picture.id for picture in pictures] == ids
+    assert [picture.load().size for picture in pictures] == [(320, 240)] * 5
+
+
+def test_pictures_none_of_which_can_be_read_are_refused(
+    preparing: Preparing, coco: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in coco[1].iterdir():
+        path.unlink()
+
+    with pytest.raises(SystemExit) as ended:
+        preparing.go()
+
+    assert ended.value.code == 1
+    assert "None of the 5 pictures can be read" in capsys.readouterr().err
+
+
 def test_what_cannot_be_read_is_listed_and_left_out(
     preparing: Preparing, coco: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
