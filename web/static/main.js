@@ -28,12 +28,9 @@ chooser.removeAttribute("required");
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  add(chooser.files);
+  addChosen();
 });
-chooser.addEventListener("change", () => {
-  add(chooser.files);
-  chooser.value = "";
-});
+chooser.addEventListener("change", addChosen);
 
 let dragDepth = 0;
 addEventListener("dragenter", (event) => {
@@ -54,6 +51,11 @@ addEventListener("drop", (event) => {
 });
 addEventListener("paste", (event) => add(event.clipboardData?.files ?? []));
 save.addEventListener("click", () => saveCaptions([...cards].map((card) => card.job).filter(Boolean)));
+
+function addChosen() {
+  add(chooser.files);
+  chooser.value = "";
+}
 
 /** @param {Iterable<File>} files */
 function add(files) {
@@ -158,4 +160,5 @@ async function resume() {
 }
 
 resume();
+addChosen(); // files chosen before this script had come fire no event any more
 watchModel();
