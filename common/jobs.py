@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
+from uuid import UUID
 
 import uuid_utils
 from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
@@ -36,6 +37,15 @@ def new_id() -> str:
 def made_at(any_id: str) -> float:
     """The Unix time at which `new_id` made this id."""
     return int(any_id.replace("-", "")[:12], 16) / 1000
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` is written as `new_id` writes an id."""
+    try:
+        parsed = UUID(text)
+    except ValueError:
+        return False
+    return parsed.version == 7 and str(parsed) == text
 
 
 class Status(StrEnum):

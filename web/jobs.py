@@ -8,7 +8,7 @@ from flask import Blueprint, Response, jsonify, request
 from werkzeug.datastructures import FileStorage
 
 from common import problems
-from common.jobs import Job, Status
+from common.jobs import Job, Status, is_id
 from common.sandbox import sandbox
 from web.fetching import fetched_image
 from web.preferences import say_applied, wait_for, wished_wait
@@ -58,10 +58,11 @@ def index() -> Response:
     if status is not None and status not in set(Status):
         raise problems.BAD_REQUEST(f"There is no status {status!r}; there are {', '.join(Status)}.")
     limit = whole_number("limit", PAGE, LONGEST_PAGE)
-    jobs, cursor = services().ledger.recent(
-        status=Status(status) if status else None, limit=limit, cursor=request.args.get("cursor")
-    )
-    return jsonify({"jobs": [job.body() for job in jobs], "next": cursor})
+    cursor = request.args.get("cursor")
+    if cursor is not None and not is_id(cursor):
+        raise problems.BAD_REQUEST("`cursor` takes the `next` of the page before. Leave it out for the first page.")
+    jobs, following = services().ledger.recent(status=Status(status) if status else None, limit=limit, cursor=cursor)
+    return jsonify({"jobs": [job.body() for job in jobs], "next": following})
 
 
 @blueprint.get("/<job_id>")

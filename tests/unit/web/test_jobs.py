@@ -285,6 +285,15 @@ class TestListing:
 
         assert (answer.status_code, answer.json["type"]) == (400, "/problems/bad-request")
 
+    @pytest.mark.parametrize("cursor", ["", "garbage", "null", "+", "019DDC1A-53F0-7C52-A5F0-2B8E6A9D1C33"])
+    def test_a_cursor_that_no_page_gave_is_refused(self, client: Client, cursor: str) -> None:
+        send(client)
+
+        answer = client.get("/v1/jobs", query_string={"cursor": cursor})
+
+        assert (answer.status_code, answer.json["type"]) == (400, "/problems/bad-request")
+        assert "`cursor` takes the `next` of the page before" in answer.json["detail"]
+
 
 class TestImage:
     def test_it_is_encoded_anew_upright_and_without_metadata(self, client: Client) -> None:
