@@ -10,7 +10,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from common.ledger import connect
 from common.queue import make_celery
 from common.settings import Settings
-from web import access, batches, docs, errors, health, jobs, models, pages, rates, security, session
+from web import access, batches, docs, errors, forms, health, jobs, models, pages, rates, security, session
 from web.services import Services
 
 
@@ -21,6 +21,7 @@ def create_app(settings: Settings | None = None, *, redis: Redis | None = None, 
     """
     settings = settings or Settings()
     app = Flask(__name__)
+    app.request_class = forms.FormRequest
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes + jobs.FORM_OVERHEAD
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["captiond"] = Services(

@@ -31,8 +31,9 @@ def _allow_more() -> None:
 def create() -> Response:
     """202 with the batch, whose jobs wait or have failed already."""
     here = services()
-    files = [file for file in request.files.getlist("images") if file.filename]
-    batch_id = submit_all(here, files, request.form.getlist("custom_id"), wished_webhook(here))
+    batch_id = submit_all(
+        here, request.files.getlist("images"), request.form.getlist("custom_id"), wished_webhook(here)
+    )
     response = jsonify(here.batches.get(batch_id).body())
     response.status_code = 202
     response.headers["Location"] = f"/v1/batches/{batch_id}"

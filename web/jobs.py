@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import chain, islice
 
 from flask import Blueprint, Response, jsonify, request
 from werkzeug.datastructures import FileStorage
@@ -11,6 +12,7 @@ from common import problems
 from common.jobs import Job, Status, is_id
 from common.sandbox import sandbox
 from web.fetching import fetched_image
+from web.forms import decoded, shown_name
 from web.preferences import say_applied, wait_for, wished_wait
 from web.services import services
 from web.submission import read, submit
@@ -24,6 +26,8 @@ PAGE, LONGEST_PAGE = 50, 200
 SIDE, LARGEST_SIDE = 1024, 2048
 #: Longest Idempotency-Key, in characters.
 KEY_LENGTH = 255
+#: Most of a form's other fields that are named to a client whose form has no picture.
+SHOWN_FIELDS = 5
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 
@@ -119,13 +123,16 @@ def job_response(job: Job, waited: int) -> Response:
 def the_image() -> FileStorage:
     """The one picture of a request: the form's `image`, or a body that is the picture itself."""
     if request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
-        return FileStorage(io.BytesIO(request.get_data(cache=False)), filename=request.headers.get("X-Filename"))
+        # WSGI hands headers on as Latin-1, whatever they are (PEP 3333).
+        filename = decoded(request.headers.get("X-Filename", "").encode("latin-1", "replace"))
+        return FileStorage(io.BytesIO(request.get_data(cache=False)), filename=filename)
     files = request.files.getlist("image")
-    if len(files) == 1 and files[0].filename:
+    if len(files) == 1:
         return files[0]
     if len(files) > 1:
         raise problems.BAD_REQUEST("This takes one picture. Send several to /v1/batches, each as `images`.")
-    sent = f" There is {', '.join(map(repr, request.files))}, but no `image`." if request.files else ""
+    others = ", ".join(shown_name(name) for name in islice(chain(request.files, request.form), SHOWN_FIELDS))
+    sent = f" There is {others}, but no `image`." if others else ""
     raise problems.MISSING_IMAGE(
         f"Send the picture as the multipart form field `image`, for example: curl -F image=@photo.jpg URL.{sent}"
     )
