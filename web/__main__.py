@@ -7,7 +7,7 @@ import sys
 
 from common import exposure
 from common.settings import Settings
-from web import server
+from web import server, shutdown
 from web.app import create_app
 
 if __name__ == "__main__":
@@ -16,6 +16,8 @@ if __name__ == "__main__":
         sys.exit(why)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     app = create_app(settings)
+    stopping = app.extensions["captiond"].stopping
+    shutdown.on_signals(stopping)
     if settings.insecure and not app.extensions["captiond"].keyring.needed:
         logging.getLogger("web").warning("Without API keys, whoever reaches %s may use the service.", settings.host)
-    server.make(app, settings).run()
+    shutdown.serve(server.make(app, settings), stopping)

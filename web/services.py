@@ -44,6 +44,8 @@ class Services:
         self.keyring = Keyring(settings)
         self.may_fetch = threading.BoundedSemaphore(FETCHING)
         self.may_wait = threading.BoundedSemaphore(WAITING)
+        #: Set when the server shuts down: nobody waits for a caption any longer.
+        self.stopping = threading.Event()
 
     def for_viewer(self, viewer: Viewer) -> Services:
         """The same connections, with the ledger and the batches as `viewer` sees them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 
 from celery import signals
@@ -38,8 +39,10 @@ def _log(**_: object) -> None:
 @signals.worker_init.connect
 def _load(**_: object) -> None:
     """Make the student resident, or end with a sentence: a worker without a model would only fail jobs."""
-    # Celery sets up logging only after this signal.
+    # Celery sets up logging, and what SIGTERM does, only after this. Loading takes long, and process 1 of a container
+    # is sent no signal for which it has no handler.
     _log()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from common.student.errors import StudentError
     from worker import weights
     from worker.captioner import StudentCaptioner, use_processors
