@@ -59,7 +59,8 @@ def wants_page() -> bool:
 
 def _http(error: HTTPException) -> WerkzeugResponse:
     if isinstance(error, NotFound):
-        return answer(problems.NOT_FOUND("Check the address. The page is at /, the API below /v1/."))
+        root = request.script_root
+        return answer(problems.NOT_FOUND(f"Check the address. The page is at {root}/, the API below {root}/v1/."))
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
         response = answer(problems.METHOD_NOT_ALLOWED(f"{request.method} is not possible here; {allowed} is."))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from itertools import chain, islice
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify, request, url_for
 from werkzeug.datastructures import FileStorage
 
 from common import problems
@@ -46,9 +46,9 @@ def create() -> Response:
     job = submit(here, file.filename, data, idempotency_key=key, webhook=webhook)
     seconds = wished_wait(request.headers.get("Prefer"))
     job = here.ledger.get(wait_for(here, job, seconds).id)
-    response = jsonify(job.body())
+    response = jsonify(job.body(request.script_root))
     response.status_code = 201 if job.status.terminal else 202
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Location"] = url_for("jobs.show", job_id=job.id)
     if not job.status.terminal:
         response.headers["Retry-After"] = "1"
     say_applied(response, seconds)
@@ -66,7 +66,7 @@ def index() -> Response:
     if cursor is not None and not is_id(cursor):
         raise problems.BAD_REQUEST("`cursor` takes the `next` of the page before. Leave it out for the first page.")
     jobs, following = services().ledger.recent(status=Status(status) if status else None, limit=limit, cursor=cursor)
-    return jsonify({"jobs": [job.body() for job in jobs], "next": following})
+    return jsonify({"jobs": [job.body(request.script_root) for job in jobs], "next": following})
 
 
 @blueprint.get("/<job_id>")
@@ -80,7 +80,7 @@ def show(job_id: str) -> Response:
 @blueprint.post("/<job_id>/cancel")
 def cancel(job_id: str) -> Response:
     """The job, canceled unless it was done."""
-    return jsonify(services().ledger.cancel(job_id).body())
+    return jsonify(services().ledger.cancel(job_id).body(request.script_root))
 
 
 @blueprint.delete("/<job_id>")
@@ -112,7 +112,7 @@ def image(job_id: str) -> Response:
 
 def job_response(job: Job, waited: int) -> Response:
     """A job as JSON with its ETag."""
-    response = jsonify(job.body())
+    response = jsonify(job.body(request.script_root))
     response.add_etag(weak=True)
     response.headers["Cache-Control"] = "no-cache"
     say_applied(response, waited)
@@ -130,7 +130,9 @@ def the_image() -> FileStorage:
     if len(files) == 1:
         return files[0]
     if len(files) > 1:
-        raise problems.BAD_REQUEST("This takes one picture. Send several to /v1/batches, each as `images`.")
+        raise problems.BAD_REQUEST(
+            f"This takes one picture. Send several to {request.script_root}/v1/batches, each as `images`."
+        )
     others = ", ".join(shown_name(name) for name in islice(chain(request.files, request.form), SHOWN_FIELDS))
     sent = f" There is {others}, but no `image`." if others else ""
     raise problems.MISSING_IMAGE(

@@ -68,10 +68,12 @@ class Ledger:
         custom_id: str | None = None,
         idempotency_key: str | None = None,
         webhook: str | None = None,
+        prefix: str = "",
     ) -> Job:
         """Record a job, in one transaction: waiting, or succeeded from the cache, or failed from the start.
 
-        `webhook` is the URL that is told when the job has ended, or when all of its `batch` have.
+        `webhook` is the URL that is told when the job has ended, or when all of its `batch` have; `prefix` is that of
+        the `urls` which it is told.
 
         Returns the earlier job instead, and records nothing, when `idempotency_key` made one from the same
         picture; raises `idempotency-conflict` when it made one from another picture.
@@ -100,6 +102,7 @@ class Ledger:
             owner=owner,
             idempotency=keys.idempotency(idempotency_key, owner) if idempotency_key else None,
             webhook=webhook,
+            prefix=prefix,
             earlier=lambda remembered: self._earlier(remembered, input),
         )
 
@@ -126,6 +129,10 @@ class Ledger:
             known = maker is not None and self._viewer.may_see(maker or None)
             raise missing(known, problems.JOB_NOT_FOUND, problems.JOB_GONE, "job")
         return job.model_copy(update={"progress": self._progress(job, rank)})
+
+    def prefix(self, job_id: str) -> str:
+        """The prefix of the `urls` that the job's webhook is told."""
+        return cast("str | None", self._redis.hget(keys.job(job_id), "_prefix")) or ""
 
     def recent(
         self, *, status: Status | None = None, limit: int = 50, cursor: str | None = None

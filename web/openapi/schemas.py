@@ -37,11 +37,11 @@ def schemas() -> dict[str, Schema]:
         [(Job, "serialization"), (Batch, "serialization")], ref_template="#/components/schemas/{model}"
     )
     shapes: dict[str, Schema] = made["$defs"]
-    _add(shapes["Job"], urls=closed("Paths, which hold behind any proxy.", self=PATH, cancel=PATH, image=maybe(PATH)))
+    _add(shapes["Job"], urls=closed("Paths from the root of the host.", self=PATH, cancel=PATH, image=maybe(PATH)))
     _add(
         shapes["Batch"],
         status={"type": "string", "enum": ["in_progress", "completed"]},
-        urls=closed("Paths, which hold behind any proxy.", self=PATH, results=PATH, cancel=PATH),
+        urls=closed("Paths from the root of the host.", self=PATH, results=PATH, cancel=PATH),
     )
     shapes["Problem"] = closed(
         "An RFC 9457 problem. `type` never changes its meaning; `detail` is for people and says what to do.",

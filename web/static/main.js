@@ -1,5 +1,6 @@
 // The page: what is chosen, dropped or pasted becomes cards; cards are uploaded and followed to their captions.
 import { announce } from "./announce.js";
+import { api } from "./api.js";
 import { Card } from "./card.js";
 import { follow } from "./follow.js";
 import { watchModel } from "./model.js";
@@ -149,7 +150,7 @@ function refresh() {
 /** Takes up again the jobs that were under way when the page was left. */
 async function resume() {
   for (const id of remembered()) {
-    const answer = await fetch(`/v1/jobs/${id}`).catch(() => null);
+    const answer = await fetch(api(`jobs/${encodeURIComponent(id)}`)).catch(() => null);
     if (!answer?.ok) continue;
     const job = await answer.json();
     const card = newCard({ name: job.input?.filename ?? "picture", job });

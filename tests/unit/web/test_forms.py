@@ -145,7 +145,8 @@ class TestRefusals:
     ) -> None:
         app.config["MAX_CONTENT_LENGTH"] = 2 * 10**6
 
-        answer = app.test_client().post("/v1/jobs", data=body, content_type=content_type)
+        client: Client = app.test_client()
+        answer = client.post("/v1/jobs", data=body, content_type=content_type)
 
         assert (answer.status_code, answer.json["type"]) == (400, "/problems/bad-request")
         assert "form" in answer.json["detail"]
