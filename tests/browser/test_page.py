@@ -70,7 +70,8 @@ def test_a_chosen_picture_shows_a_spinner_and_then_its_caption(page: Page) -> No
 def test_a_picture_that_is_chosen_before_the_scripts_have_come_is_captioned(page: Page, service: Service) -> None:
     held: list[Route] = []
     page.route("**/main.js*", lambda route: held.append(route))
-    page.goto(service.url, wait_until="commit")
+    with page.expect_request("**/main.js*"):
+        page.goto(service.url, wait_until="commit")
     choose(page, files(numbered(24)[3:4]))
     for route in held:
         route.continue_()
