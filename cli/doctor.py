@@ -18,7 +18,7 @@ from common.jobs import Status
 from common.keyring import Keyring
 from common.ledger import Ledger, Orphans, Outbox, Workers, connect
 from common.settings import PROJECT_ROOT, Settings
-from common.uploads import FOLDERS, UploadStore
+from common.uploads import FOLDERS, UploadStore, UploadsUnavailable
 
 #: Less free disk than this is worth a word, in bytes.
 LOW_DISK = 2**30
@@ -115,7 +115,10 @@ def _orphans(redis: Redis, settings: Settings) -> Finding:
     uploads, orphans = UploadStore(settings.uploads_location), Orphans(redis, settings)
     kept = lost = 0
     for folder in range(FOLDERS):
-        files = uploads.files(folder)
+        try:
+            files = uploads.files(folder)
+        except UploadsUnavailable as error:
+            return Finding("pictures", False, f"The store of the uploaded pictures does not answer: {error.__cause__}.")
         kept += len(files)
         lost += len(orphans.among({job_id for job_id, _ in files}, ON_ITS_WAY))
     if not lost:

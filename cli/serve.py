@@ -108,7 +108,7 @@ def web_part(settings: Settings) -> Part:
         except (urllib.error.URLError, OSError):
             return None
 
-    return Part("web", [sys.executable, "-m", "web"], ready, patience=10, shown=should_show)
+    return Part("web", [sys.executable, "-m", "web"], ready, patience=30, shown=should_show)
 
 
 def should_show(line: str) -> bool:

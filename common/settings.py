@@ -80,8 +80,8 @@ class Settings(BaseSettings):
     trusted_proxies: int = Field(
         0,
         ge=0,
-        description="Number of proxies in front of the web server, each of which adds to `X-Forwarded-For` and sets "
-        "`X-Forwarded-Proto`.",
+        description="Number of proxies in front of the web server, each of which adds to `X-Forwarded-For`, and which "
+        "set `X-Forwarded-Proto` and `X-Forwarded-Prefix`.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe level that is logged: DEBUG, INFO, WARNING or ERROR."
@@ -99,7 +99,8 @@ class Settings(BaseSettings):
     uploads_url: str | None = Field(
         None,
         repr=False,
-        description="Where pictures are kept, any fsspec URL (`s3://bucket/prefix`); unset, `DATA/uploads`.",
+        description="Where pictures are kept, any fsspec URL (`s3://bucket/prefix`); unset, `DATA/uploads`. "
+        "On a file share, a folder in it and not the mount point.",
     )
 
     model: str = Field(

@@ -12,7 +12,7 @@ from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
 from common.engine import Caption, Engine, Precision, Search
 from common.pixels import to_pixels
-from training.pictures import Picture, readable
+from training.pictures import Picture, PictureId, readable
 
 
 def caption_pictures(
@@ -24,7 +24,7 @@ def caption_pictures(
     max_length: int,
     batch_size: int,
     precision: Precision = "fp32",
-) -> dict[int, str]:
+) -> dict[PictureId, str]:
     """The best caption of each picture, by its id; one that cannot be decoded is named and has none."""
     engine, search = Engine(model, tokenizer, precision), Search(beams=beams, max_length=max_length)
     image_size = model.config.vision_config.image_size

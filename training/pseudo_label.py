@@ -70,7 +70,10 @@ def label(chosen: argparse.Namespace) -> None:
         ):
             file.write(pseudo.line(picture.id, found.text, found.score))
             file.flush()
-    scores = sorted(pseudo.agreement(pseudo.read(chosen.out)[1], pictures).values())
+    captions = pseudo.read(chosen.out)[1]
+    if not captions:
+        raise DataError(f"None of the {len(pictures)} pictures can be read.")
+    scores = sorted(pseudo.agreement(captions, pictures).values())
     print(f"{chosen.out} has the captions of {len(scores)} pictures.")
     if len(scores) > 1:
         cuts = ", ".join(f"{cut:.3f}" for cut in statistics.quantiles(scores, n=4))

@@ -9,7 +9,7 @@ from common import exposure, folders, logs
 from common.folders import FolderError
 from common.listening import ListenError
 from common.settings import from_environment
-from web import server
+from web import server, shutdown
 from web.app import create_app
 
 if __name__ == "__main__":
@@ -22,10 +22,12 @@ if __name__ == "__main__":
         sys.exit(why)
     logs.start(settings)
     app = create_app(settings)
+    stopping = app.extensions["captiond"].stopping
+    shutdown.on_signals(stopping)
     if settings.insecure and not app.extensions["captiond"].keyring.needed:
         logging.getLogger("web").warning("Without API keys, whoever reaches %s may use the service.", settings.host)
     try:
         serving = server.make(app, settings)
     except ListenError as error:
         sys.exit(str(error))
-    serving.run()
+    shutdown.serve(serving, stopping)

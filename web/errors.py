@@ -20,6 +20,7 @@ RETRY_AFTER = {
     problems.QUEUE_FULL: 30,
     problems.FETCHING_BUSY: 5,
     problems.STORE_UNAVAILABLE: 2,
+    problems.UPLOADS_UNAVAILABLE: 5,
     problems.NOT_READY: 2,
 }
 
@@ -60,7 +61,8 @@ def wants_page() -> bool:
 
 def _http(error: HTTPException) -> WerkzeugResponse:
     if isinstance(error, NotFound):
-        return answer(problems.NOT_FOUND("Check the address. The page is at /, the API below /v1/."))
+        root = request.script_root
+        return answer(problems.NOT_FOUND(f"Check the address. The page is at {root}/, the API below {root}/v1/."))
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
         response = answer(problems.METHOD_NOT_ALLOWED(f"{request.method} is not possible here; {allowed} is."))

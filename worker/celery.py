@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import sys
 from typing import TYPE_CHECKING
 
 from celery import signals
@@ -41,8 +43,10 @@ def _log(**_: object) -> None:
 @signals.worker_init.connect
 def _load(**_: object) -> None:
     """Make the student resident, or end with a sentence: a worker without a model would only fail jobs."""
-    # Celery sets up logging only after this signal.
+    # Celery sets up logging, and what SIGTERM does, only after this. Loading takes long, and process 1 of a container
+    # is sent no signal for which it has no handler.
     _log()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         folders.prepare(settings)
     except FolderError as error:

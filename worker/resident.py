@@ -18,7 +18,7 @@ from common.ledger import Batches, Claim, Ledger, Orphans, Outbox, Worker, Worke
 from common.outbound import Outbound
 from common.queue import answers, ring
 from common.settings import Settings
-from common.uploads import UploadStore
+from common.uploads import UploadStore, UploadsUnavailable
 from worker.batcher import Batcher
 from worker.captioner import Captioner, Pixels
 from worker.room import Room
@@ -160,6 +160,8 @@ class Resident:
                 if not away:  # one line for each outage
                     log.warning("Redis does not answer (%s); going on when it is back.", error)
                 away = True
+            except UploadsUnavailable:
+                pass  # the store has logged it
             except Exception:
                 log.exception("The %s stumbled; going on.", threading.current_thread().name)
             else:

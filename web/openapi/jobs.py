@@ -54,7 +54,7 @@ PATHS = {
             parameters=[
                 parameter("query", "status", "Only jobs in this state.", {**TEXT, "enum": [*Status]}),
                 parameter("query", "limit", "Most jobs on the page.", whole_number(LONGEST_PAGE, PAGE)),
-                parameter("query", "cursor", "The `next` of the page before.", TEXT),
+                parameter("query", "cursor", "The `next` of the page before.", {**TEXT, "format": "uuid"}),
             ],
         ),
     },

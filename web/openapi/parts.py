@@ -30,6 +30,7 @@ PICTURE = (
     problems.IMAGE_TOO_LARGE,
     problems.IMAGE_TOO_COSTLY,
     problems.UPLOAD_TOO_LARGE,
+    problems.TOO_MANY_IMAGES,
 )
 #: Problems of a request that adds to the queue.
 ADMISSION = (problems.QUEUE_FULL, problems.STORAGE_FULL, problems.QUOTA_USED_UP)

@@ -41,7 +41,9 @@ def test_pictures_are_kept_in_the_data_folder_unless_told(tmp_path: Path) -> Non
 def test_uploads_stand_in_the_data_folder_whatever_its_name(tmp_path: Path) -> None:
     data = tmp_path / "my photos %20 ü"
 
-    UploadStore(Settings(data=data).uploads_location).save("job", b"picture")
+    store = UploadStore(Settings(data=data).uploads_location)
+    store.create()
+    store.save("job", b"picture")
 
     assert [path.read_bytes() for path in data.rglob("job")] == [b"picture"]
 

@@ -98,6 +98,17 @@ class TestSending:
         assert (answer.status_code, answer.json["type"]) == (503, "/problems/queue-full")
         assert int(answer.headers["Retry-After"]) > 0
 
+    def test_a_store_that_is_away_refuses_and_says_when_to_come_back(
+        self, client: Client, settings: Settings, ledger: Ledger
+    ) -> None:
+        (settings.data / "uploads").rmdir()
+
+        answer = send(client)
+
+        assert (answer.status_code, answer.json["type"]) == (503, "/problems/uploads-unavailable")
+        assert answer.headers["Retry-After"] == "5"
+        assert ledger.recent() == ([], None)
+
     def test_a_full_disk_keeps_nothing(
         self, client: Client, monkeypatch: pytest.MonkeyPatch, stored: Callable[[], list[Path]]
     ) -> None:
@@ -286,6 +297,15 @@ class TestListing:
         answer = client.get(f"/v1/jobs?{query}")
 
         assert (answer.status_code, answer.json["type"]) == (400, "/problems/bad-request")
+
+    @pytest.mark.parametrize("cursor", ["", "garbage", "null", "+", "019DDC1A-53F0-7C52-A5F0-2B8E6A9D1C33"])
+    def test_a_cursor_that_no_page_gave_is_refused(self, client: Client, cursor: str) -> None:
+        send(client)
+
+        answer = client.get("/v1/jobs", query_string={"cursor": cursor})
+
+        assert (answer.status_code, answer.json["type"]) == (400, "/problems/bad-request")
+        assert "`cursor` takes the `next` of the page before" in answer.json["detail"]
 
 
 class TestImage:

@@ -272,3 +272,17 @@ def test_an_address_behind_a_proxy_comes_through_and_a_forged_one_does_not(
 
     assert second_time(once) == 200, "it comes from this machine, whatever it says"
     assert second_time(once.model_copy(update={"trusted_proxies": 1})) == 429
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [b"GET /healthz HTTP/1.0\r\n\r\n", b"GET /healthz HTTP/1.1\r\n\r\n", b"GET /healthz HTTP/1.1\r\nHost: web\r\n\r\n"],
+    ids=["HTTP/1.0 without a Host", "HTTP/1.1 without a Host", "a service's name"],
+)
+def test_a_health_probe_is_answered_whatever_host_it_names(
+    serve: Callable[[Settings], int], settings: Settings, request_line: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", serve(settings))) as client:
+        client.sendall(request_line)
+
+        assert answer_of(client) == (200, {"status": "ok"})
