@@ -76,6 +76,7 @@ PATHS = {
             {204: answer("Both are gone.")},
             *parts.CHANGE,
             *parts.JOB,
+            problems.UPLOADS_UNAVAILABLE,
             parameters=[JOB_ID],
         ),
     },
@@ -102,6 +103,7 @@ PATHS = {
             problems.BAD_REQUEST,
             problems.NOT_FOUND,
             problems.UPLOAD_LOST,
+            problems.UPLOADS_UNAVAILABLE,
             parameters=[
                 JOB_ID,
                 parameter("query", "size", "Pixels that it fits into.", whole_number(LARGEST_SIDE, SIDE)),
