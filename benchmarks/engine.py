@@ -20,7 +20,7 @@ from benchmarks import report, students
 from benchmarks.reference import generate
 from benchmarks.timing import Times, interleaved
 from common.engine import Engine, Precision, Search
-from common.images import decode
+from common.images import square
 from common.pixels import to_pixels
 from common.settings import Settings
 
@@ -92,7 +92,7 @@ def product() -> Callable[[], object]:
 def reading(side: int) -> Callable[[], object]:
     """The files of a full batch of photographs as the model takes them."""
     files = list(islice(students.photographs(), BATCH))
-    return lambda: [to_pixels(decode(file, Settings().max_pixels, side), side) for file in files]
+    return lambda: [to_pixels(square(file, Settings().max_pixels, side), side) for file in files]
 
 
 def models(times: Times) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import shutil
 from collections.abc import Iterator
@@ -12,12 +13,12 @@ from redis import Redis, RedisError
 from cli.durability import look_at_durability
 from cli.findings import Finding
 from cli.redis_server import running_url
-from common import exposure
+from common import exposure, folders
 from common.jobs import Status
 from common.keyring import Keyring
 from common.ledger import Ledger, Orphans, Outbox, Workers, connect
 from common.settings import PROJECT_ROOT, Settings
-from common.uploads import FOLDERS, UploadStore
+from common.uploads import FOLDERS, UploadStore, UploadsUnavailable
 
 #: Less free disk than this is worth a word, in bytes.
 LOW_DISK = 2**30
@@ -40,7 +41,12 @@ def look_around(settings: Settings) -> Iterator[Finding]:
     """This machine: versions, disk, model files."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     yield Finding("versions", True, f"Python {platform.python_version()}, {versions}")
-    folder = next(path for path in (settings.data.absolute(), *settings.data.absolute().parents) if path.exists())
+    why = folders.obstacle(settings.data)
+    words = str(folders.data_error(settings, why)) if why else f"{settings.data.absolute()} can be written."
+    yield Finding("data", why is None, words)
+    folder = next(
+        path for path in (settings.data.absolute(), *settings.data.absolute().parents) if os.path.exists(path)
+    )
     free = shutil.disk_usage(folder).free
     advice = "" if free > LOW_DISK else " Make room, or uploads will be refused with 507."
     yield Finding("disk", free > LOW_DISK, f"{free / 1e9:.1f} GB free in {folder}.{advice}")
@@ -109,7 +115,10 @@ def _orphans(redis: Redis, settings: Settings) -> Finding:
     uploads, orphans = UploadStore(settings.uploads_location), Orphans(redis, settings)
     kept = lost = 0
     for folder in range(FOLDERS):
-        files = uploads.files(folder)
+        try:
+            files = uploads.files(folder)
+        except UploadsUnavailable as error:
+            return Finding("pictures", False, f"The store of the uploaded pictures does not answer: {error.__cause__}.")
         kept += len(files)
         lost += len(orphans.among({job_id for job_id, _ in files}, ON_ITS_WAY))
     if not lost:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from common import keyring
+from common import folders, keyring
 from common.keyring import Key, KeyringError, Scope
 from common.settings import Settings
 
@@ -23,8 +23,10 @@ def add(settings: Settings, name: str, scopes: list[Scope]) -> int:
     try:
         secret, key = keyring.make(name, scopes or SCOPES)
         keyring.change(settings.keys_file, step)
-    except (KeyringError, OSError) as error:
+    except KeyringError as error:
         return _refuse(error)
+    except OSError as error:
+        return _refuse(folders.data_error(settings, folders.obstacle(settings.data) or error.strerror))
     print(secret)
     print(
         f"This is the only time the key is shown. Send it as `Authorization: Bearer {keyring.PREFIX}...`.\n"
@@ -43,8 +45,10 @@ def revoke(settings: Settings, name: str) -> int:
 
     try:
         keyring.change(settings.keys_file, step)
-    except (KeyringError, OSError) as error:
+    except KeyringError as error:
         return _refuse(error)
+    except OSError as error:
+        return _refuse(folders.data_error(settings, folders.obstacle(settings.data) or error.strerror))
     print(f"{name} is revoked.")
     return 0
 

@@ -7,14 +7,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
+from cli.output import output
+from common import folders
+from common.folders import FolderError
 from common.keyring import Scope
-from common.settings import Settings
+from common.settings import Settings, SettingsError, variable
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; the exit code is 0 when all went well, 1 when something did not, 2 for a wrong command."""
+    with output():
+        sys.exit(_main(arguments))
+
+
+def _main(arguments: list[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="captiond", description="A sentence for each photograph.")
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -54,9 +60,10 @@ def main(arguments: list[str] | None = None) -> None:
     given = {name: chosen[name] for name in flags if chosen.get(name) is not None}
     try:
         settings = Settings(**given)
-    except ValidationError as error:
-        parser.error("; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()))
-    sys.exit(_run(chosen, settings))
+    except SettingsError as error:
+        names = {name: f"--{name}" if name in given else variable(name) for name in error.wrong}
+        parser.exit(2, "".join(f"{names[name]}: {sentence}\n" for name, sentence in error.wrong.items()))
+    return _run(chosen, settings)
 
 
 def _run(chosen: dict[str, Any], settings: Settings) -> int:
@@ -67,6 +74,11 @@ def _run(chosen: dict[str, Any], settings: Settings) -> int:
 
             return serve(settings)
         case "caption":
+            try:
+                folders.check_temporary()
+            except FolderError as error:
+                print(error, file=sys.stderr)
+                return 1
             from cli.caption import caption
 
             return caption(settings, chosen["files"], as_json=chosen["json"])

@@ -58,7 +58,7 @@ def choose(settings: Settings, port: int) -> RedisServer:
 def running_url(settings: Settings) -> str:
     """Where the Redis of a service that runs is: as told, or the private one of its data folder."""
     socket = socket_path(settings.data.absolute() / "redis")
-    return f"unix://{socket}" if settings.redis_url is None and socket.exists() else settings.redis_location
+    return f"unix://{socket}" if not settings.redis_url and socket.exists() else settings.redis_location
 
 
 def find_server() -> str | None:

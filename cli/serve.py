@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
 import urllib.error
 import urllib.request
-from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 from redis import Redis, RedisError
 
 from cli import leftovers, redis_server
 from cli.supervisor import Part, Supervisor
-from common import exposure
+from common import exposure, folders, listening, urls
+from common.folders import FolderError
 from common.ledger import Workers, connect
+from common.listening import ListenError
 from common.settings import PROJECT_ROOT, Settings
 
 #: Log lines of the worker and the web server that a person should see: what went wrong, and which model it is.
@@ -26,15 +28,20 @@ NICENESS = "10"
 
 def serve(settings: Settings) -> int:
     """Run until Ctrl-C or SIGTERM; the exit code."""
-    if (why := exposure.refusal(settings)) is not None:
-        return _refuse(why)
     data = settings.data.absolute()
-    data.mkdir(parents=True, exist_ok=True)
     lock = FileLock(data / "serve.lock", timeout=0)
     try:
+        folders.check_data(settings)
+        if (why := exposure.refusal(settings)) is not None:
+            return _refuse(why)
+        data.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         return _refuse(f"Another captiond serves from {data} already. Stop it, or choose another --data.")
+    except FolderError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(str(folders.data_error(settings, error.strerror)))
     with lock:
         held = leftovers.hold(data / "parts.lock", _say)
         if held is None:
@@ -46,12 +53,12 @@ def serve(settings: Settings) -> int:
 
 
 def _supervise(settings: Settings, held: int) -> int:
-    if not port_is_free(settings.host, settings.port):
-        return _refuse(
-            f"Port {settings.port} of {settings.host} is in use. Stop what uses it, or choose another --port."
-        )
+    try:
+        port = usable_port(settings)
+    except ListenError as error:
+        return _refuse(str(error))
     server = redis_server.choose(settings, free_port())
-    settings = settings.model_copy(update={"data": settings.data.absolute(), "redis_url": server.url})
+    settings = settings.model_copy(update={"data": settings.data.absolute(), "port": port, "redis_url": server.url})
     redis = connect(server.url)
     supervisor = Supervisor(settings.environment(), settings.data / "logs", say=_say, inherited=[held])
     supervisor.stop_on_signals()
@@ -63,7 +70,7 @@ def _supervise(settings: Settings, held: int) -> int:
                 return 0
         elif not answers(redis):
             return _refuse(
-                f"No Redis answers at {_without_password(server.url)}. Start it, or unset CAPTIOND_REDIS_URL."
+                f"No Redis answers at {urls.without_secrets(server.url)}. Start it, or unset CAPTIOND_REDIS_URL."
             )
         supervisor.start(worker_part(redis, settings))
         supervisor.start(web_part(settings))
@@ -92,15 +99,16 @@ def worker_part(redis: Redis, settings: Settings) -> Part:
 
 def web_part(settings: Settings) -> Part:
     """The web server; ready when it answers."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever http_proxy says
 
     def ready(pid: int) -> str | None:
         try:
-            with urllib.request.urlopen(f"{address(settings)}/healthz", timeout=1):
+            with opener.open(f"{address(settings)}/healthz", timeout=1):
                 return address(settings)
         except (urllib.error.URLError, OSError):
             return None
 
-    return Part("web", [sys.executable, "-m", "web"], ready, patience=10, shown=should_show)
+    return Part("web", [sys.executable, "-m", "web"], ready, patience=30, shown=should_show)
 
 
 def should_show(line: str) -> bool:
@@ -115,15 +123,12 @@ def answers(redis: Redis) -> bool:
         return False
 
 
-def port_is_free(host: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+def usable_port(settings: Settings) -> int:
+    """The port that the web server can listen on, a free one for port 0; raises `ListenError`."""
+    sockets = listening.listen(settings.host, settings.port)
+    port = int(sockets[0].getsockname()[1])
+    listening.close(sockets)
+    return port
 
 
 def free_port() -> int:
@@ -138,13 +143,9 @@ def address(settings: Settings) -> str:
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
 def _say(line: str) -> None:
-    print(line, flush=True)
+    with contextlib.suppress(OSError):  # the terminal or the pipe is gone: the service goes on without it
+        print(line, flush=True)
 
 
 def _refuse(sentence: str) -> int:

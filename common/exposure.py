@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 
+from common import listening
 from common.keyring import Keyring, KeyringError
+from common.listening import ListenError
 from common.settings import Settings
 
 
@@ -13,7 +14,8 @@ def refusal(settings: Settings) -> str | None:
     """Why the web server must not start with these settings, in a sentence that says what to do; None if it may."""
     try:
         keyring = Keyring(settings)
-    except KeyringError as error:
+        listening.resolve(settings.host)
+    except (KeyringError, ListenError) as error:
         return str(error)
     if settings.insecure or keyring.needed or is_loopback(settings.host):
         return None
@@ -27,8 +29,7 @@ def refusal(settings: Settings) -> str | None:
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches `host`: an address, or a name all of whose addresses are such."""
     try:
-        found = socket.getaddrinfo(host, None) if host else []
-    except OSError:
+        found = listening.resolve(host)
+    except ListenError:
         return False
-    addresses = {str(address[0]).partition("%")[0] for *_, address in found}
-    return bool(addresses) and all(ipaddress.ip_address(address).is_loopback for address in addresses)
+    return all(ipaddress.ip_address(address[0].partition("%")[0]).is_loopback for _, address in found)

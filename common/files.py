@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +11,17 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from common import problems
+from common.problems import Problem
+
+#: What the operating system says when there is no room: disk full, or quota used up.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 #: What ends a name until its file is whole. A process that dies leaves such a file; the next write takes it over.
 SAVING = ".saving"
 #: Permissions, before the umask, of what others may read, and of what only its owner may.
 SHARED, PRIVATE = 0o666, 0o600
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -37,3 +46,12 @@ def whole(path: Path, mode: int = SHARED) -> Iterator[BinaryIO]:
         os.fsync(folder)  # the name as well: who is told that the file is kept may remove what it was made from
     finally:
         os.close(folder)
+
+
+def not_kept(error: OSError) -> Problem:
+    """The problem of a picture or request that could not be written to the disk; the log has the reason."""
+    if error.errno in NO_ROOM:
+        log.error("The disk is full, so what was sent is refused: %s", error)
+        return problems.STORAGE_FULL("The server's disk is full. Nothing was kept; send it again when there is room.")
+    log.error("What was sent cannot be written, and is refused: %s", error)
+    return problems.INTERNAL("The server cannot write what was sent. Nothing was kept; its log says why.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
+from uuid import UUID
 
 import uuid_utils
 from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
@@ -36,6 +37,15 @@ def new_id() -> str:
 def made_at(any_id: str) -> float:
     """The Unix time at which `new_id` made this id."""
     return int(any_id.replace("-", "")[:12], 16) / 1000
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` is written as `new_id` writes an id."""
+    try:
+        parsed = UUID(text)
+    except ValueError:
+        return False
+    return parsed.version == 7 and str(parsed) == text
 
 
 class Status(StrEnum):
@@ -142,9 +152,9 @@ class Job(_Record):
     expires_at: Moment
     timings: Timings | None = None
 
-    def body(self) -> dict[str, Any]:
-        """The API's JSON. `urls` are paths, so that they hold behind any proxy."""
-        path = f"/v1/jobs/{self.id}"
+    def body(self, prefix: str = "") -> dict[str, Any]:
+        """The API's JSON. `urls` are paths, below the `prefix` of the service's own path at its proxy."""
+        path = f"{prefix}/v1/jobs/{self.id}"
         urls = {"self": path, "cancel": f"{path}/cancel", "image": f"{path}/image" if self.input else None}
         return {**self.model_dump(mode="json"), "urls": urls}
 
@@ -168,9 +178,9 @@ class Batch(_Record):
     created_at: Moment
     expires_at: Moment
 
-    def body(self) -> dict[str, Any]:
-        """The API's JSON."""
-        path = f"/v1/batches/{self.id}"
+    def body(self, prefix: str = "") -> dict[str, Any]:
+        """The API's JSON; `prefix` as in a job's."""
+        path = f"{prefix}/v1/batches/{self.id}"
         counts = self.request_counts
         status = "in_progress" if counts.queued or counts.processing else "completed"
         urls = {"self": path, "results": f"{path}/results", "cancel": f"{path}/cancel"}

@@ -88,6 +88,7 @@ METHOD_NOT_ALLOWED = Kind("method-not-allowed", 405, "This address does not take
 QUEUE_FULL = Kind("queue-full", 503, "Too many pictures are waiting")
 FETCHING_BUSY = Kind("fetching-busy", 503, "Too many pictures are being fetched")
 STORE_UNAVAILABLE = Kind("store-unavailable", 503, "The job store does not answer")
+UPLOADS_UNAVAILABLE = Kind("uploads-unavailable", 503, "The store of uploaded pictures does not answer")
 STORAGE_FULL = Kind("storage-full", 507, "There is no room to keep the picture")
 NOT_READY = Kind("not-ready", 503, "The service is not ready to caption")
 WORKER_LOST = Kind("worker-lost", 500, "The worker stopped while captioning")

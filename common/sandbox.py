@@ -22,7 +22,7 @@ from typing import Any
 from PIL import Image
 
 from common import problems, strict_json
-from common.images import Facts
+from common.images import Facts, advice
 from common.settings import PROJECT_ROOT
 
 #: Fewest and most pictures that are decoded at once, in as many processes; between them, as many as processors.
@@ -137,8 +137,6 @@ def _exchange(process: subprocess.Popen[bytes], request: dict[str, Any], data: b
         watch.cancel()
     ended = process.wait()
     if ended == -signal.SIGPROF:
-        raise problems.IMAGE_TOO_COSTLY(
-            "The picture takes too long to decode. Save it again in a plain form, for example as JPEG, and send that."
-        )
+        raise problems.IMAGE_TOO_COSTLY(f"The picture takes too long to decode. {advice(data)}")
     log.error("A decoder ended with %d over a picture of %d bytes.", ended, len(data))
     raise problems.DAMAGED_IMAGE("The picture cannot be decoded: the decoder broke down over it. Save it again.")

@@ -3,29 +3,62 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from common import urls
 from common.signing import signing_key
 
 #: The checkout (or installation) that holds `models/demo` and a `student_epoch6.pt` placed by hand.
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
-class Settings(BaseSettings):
-    """The settings of one process, read from `CAPTIOND_*` environment variables.
+PREFIX = "CAPTIOND_"
+#: What checks a field's URL.
+URL_CHECKS = {
+    "redis_url": urls.check_redis,
+    "broker_url": urls.check_broker,
+    "uploads_url": urls.check_store,
+    "model_url": urls.check_web,
+}
 
-    Raises `pydantic.ValidationError`, which names the variable, when a value cannot be used.
+
+class SettingsError(Exception):
+    """Settings that cannot be used. The message has a line for each, with its variable and what is wrong.
+
+    No line shows a value: a secret with a slip in it is a secret still. `wrong` is what is wrong by field.
     """
 
+    def __init__(self, wrong: Mapping[str, str]) -> None:
+        super().__init__("\n".join(f"{variable(name)}: {sentence}" for name, sentence in wrong.items()))
+        self.wrong = wrong
+
+
+def variable(name: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + name.upper()
+
+
+class Settings(BaseSettings):
+    """The settings of one process, read from `CAPTIOND_*` environment variables; raises `SettingsError`."""
+
     model_config = SettingsConfigDict(
-        env_prefix="CAPTIOND_",
-        frozen=True,
-        extra="ignore",
-        hide_input_in_errors=True,  # a secret with a slip in it is a secret still
+        env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False
     )
 
     data: Path = Field(Path("data"), description="Folder for uploads, logs, fetched weights and the private Redis.")
@@ -47,8 +80,8 @@ class Settings(BaseSettings):
     trusted_proxies: int = Field(
         0,
         ge=0,
-        description="Number of proxies in front of the web server, each of which adds to `X-Forwarded-For` and sets "
-        "`X-Forwarded-Proto`.",
+        description="Number of proxies in front of the web server, each of which adds to `X-Forwarded-For`, and which "
+        "set `X-Forwarded-Proto` and `X-Forwarded-Prefix`.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe level that is logged: DEBUG, INFO, WARNING or ERROR."
@@ -56,13 +89,18 @@ class Settings(BaseSettings):
 
     redis_url: str | None = Field(
         None,
+        repr=False,
         description="Redis that holds the jobs, e.g. `redis://127.0.0.1:6379/0`. Unset, `captiond serve` starts a "
         "private one; a worker or web server started by hand uses `redis://127.0.0.1:6379/0`.",
     )
-    broker_url: str | None = Field(None, description="Celery's broker; unset, the Redis that holds the jobs.")
+    broker_url: str | None = Field(
+        None, repr=False, description="Celery's broker; unset, the Redis that holds the jobs."
+    )
     uploads_url: str | None = Field(
         None,
-        description="Where pictures are kept, any fsspec URL (`s3://bucket/prefix`); unset, `DATA/uploads`.",
+        repr=False,
+        description="Where pictures are kept, any fsspec URL (`s3://bucket/prefix`); unset, `DATA/uploads`. "
+        "On a file share, a folder in it and not the mount point.",
     )
 
     model: str = Field(
@@ -72,6 +110,7 @@ class Settings(BaseSettings):
     )
     model_url: str = Field(
         "https://drive.google.com/uc?id=1w7hY_dpYc-QJ_qUzBkz-2uBqxnfS0lko",
+        repr=False,
         description="Where `auto` downloads `student_epoch6.pt` from (Google Drive, by gdown).",
     )
     processor: str = Field(
@@ -130,6 +169,7 @@ class Settings(BaseSettings):
     fetch_urls: bool = Field(False, description="Whether a picture may be given by its URL, for the server to fetch.")
     webhook_secret: str | None = Field(
         None,
+        repr=False,
         description="What webhooks are signed with, `whsec_` and 24 to 64 bytes in base64; several with commas between "
         "them while you change it. Unset, the service makes one: `captiond webhook-secret` prints it.",
     )
@@ -138,6 +178,30 @@ class Settings(BaseSettings):
         description="Whether webhooks and pictures' URLs may be `http:`, on any port, and inside the server's own "
         "network; only for where nobody but you sends pictures.",
     )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_sentences(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return validate(given)
+        except ValidationError as error:
+            wrong = {str(item["loc"][0]): _sentence(item["msg"]) for item in error.errors()}
+        raise SettingsError(wrong)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_not_quoted(cls, value: Any) -> Any:
+        """Docker's env files and systemd keep quotes that a shell would take away."""
+        if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+            raise ValueError("The quotes around the value count as part of it here; leave them out.")
+        return value
+
+    @field_validator(*URL_CHECKS)
+    @classmethod
+    def _is_a_url(cls, url: str | None, field: ValidationInfo) -> str | None:
+        if url:
+            URL_CHECKS[str(field.field_name)](url)
+        return url
 
     @field_validator("webhook_secret")
     @classmethod
@@ -164,6 +228,12 @@ class Settings(BaseSettings):
         return self.uploads_url or f"file://{self.data.absolute() / 'uploads'}"
 
     @property
+    def told_temporary_folder(self) -> Path | None:
+        """The folder of temporary files that the person chose, by the system's own variable."""
+        told = os.environ.get("TMPDIR")
+        return Path(told).absolute() if told else None
+
+    @property
     def keys_file(self) -> Path:
         """The file of the API keys; keys are needed as soon as it exists."""
         return self.data / "keys"
@@ -174,7 +244,28 @@ class Settings(BaseSettings):
         lengths = f"length{self.min_length}-{self.max_length}-{self.length_penalty:g}"
         return f"{self.precision}-beams{self.beams}-{lengths}-{self.prompt}"
 
+    def secrets(self) -> set[str]:
+        """What no log line may show: passwords, what webhooks are signed with, what a download is allowed by."""
+        found = {urlsplit(self.model_url).query, *(self.webhook_secret or "").split(",")}
+        for url in (self.redis_url, self.broker_url, self.uploads_url, self.model_url):
+            found |= urls.secrets_in(url or "")
+        return found - {""}
+
     def environment(self) -> dict[str, str]:
         """The environment of a child process that shall have these settings."""
         own = {name: value for name, value in self.model_dump(mode="json").items() if value is not None}
-        return {**os.environ, **{f"CAPTIOND_{name.upper()}": str(value) for name, value in own.items()}}
+        return {**os.environ, **{variable(name): str(value) for name, value in own.items()}}
+
+
+def from_environment() -> Settings:
+    """The settings of a process that begins; ends it with a line for each setting that cannot be used."""
+    try:
+        return Settings()
+    except SettingsError as error:
+        sys.exit(str(error))
+
+
+def _sentence(message: str) -> str:
+    """pydantic's message as a sentence."""
+    sentence = message.removeprefix("Value error, ").replace("Input should", "It must", 1)
+    return sentence.removesuffix(".") + "."

@@ -5,14 +5,14 @@ from __future__ import annotations
 import struct
 
 
-def pixels(data: bytes) -> int:
-    """Width x height as RFC 9649 §2.5 to §2.7 place them; 0 for what is no WebP."""
+def size(data: bytes) -> tuple[int, int] | None:
+    """Width and height as RFC 9649 §2.5 to §2.7 place them; None for what is no WebP."""
     if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < 30:
-        return 0
+        return None
     if data[12:16] == b"VP8X":
-        return (1 + int.from_bytes(data[24:27], "little")) * (1 + int.from_bytes(data[27:30], "little"))
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
     if data[12:16] == b"VP8L":
         (bits,) = struct.unpack("<I", data[21:25])
-        return int((1 + (bits & 0x3FFF)) * (1 + (bits >> 14 & 0x3FFF)))
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     width, height = struct.unpack("<HH", data[26:30])
-    return int((width & 0x3FFF) * (height & 0x3FFF))
+    return width & 0x3FFF, height & 0x3FFF

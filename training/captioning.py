@@ -12,7 +12,7 @@ from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
 from common.engine import Caption, Engine, Precision, Search
 from common.pixels import to_pixels
-from training.pictures import Picture, readable
+from training.pictures import Picture, PictureId, readable
 
 
 def caption_pictures(
@@ -25,7 +25,7 @@ def caption_pictures(
     batch_size: int,
     precision: Precision = "fp32",
     stopped: Callable[[], bool] = lambda: False,
-) -> dict[int, str]:
+) -> dict[PictureId, str]:
     """The best caption of each picture, by its id; one that cannot be decoded is named and has none.
 
     It ends early, with what it has, when `stopped` says so before a batch.

@@ -151,12 +151,12 @@ class Config:
             raise ValueError("--alpha must lie between 0 and 1, and --temperature above 0.")
 
     @property
-    def train_sources(self) -> tuple[str, ...]:
-        """Every data set that is trained on, as `--data` names it."""
+    def train_sources(self) -> tuple[formats.Source, ...]:
+        """Every data set that is trained on."""
         return formats.sources(self.data, self.captions, self.images)
 
     @property
-    def val_sources(self) -> tuple[str, ...]:
+    def val_sources(self) -> tuple[formats.Source, ...]:
         """Every data set that is validated on; none for a part of the training's own."""
         return formats.sources(self.val_data, self.val_captions, self.val_images)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from training.metrics.cider import cider
 from training.metrics.tokens import tokenize
+from training.pictures import PictureId
+from training.readers import coco_captions
 from training.tokenizer import clean
 
 #: The most frequent captions and fragments that are tried, and the pictures they are tried on.
@@ -21,12 +22,12 @@ FRAGMENTS = range(4, 13)
 
 def best_constant(caption_files: Sequence[Path]) -> str:
     """Of the most frequent captions, and of the most frequent beginnings of captions, the one with the best
-    CIDEr-D on a sample of these files' own pictures.
+    CIDEr-D on a sample of these files' own pictures. Raises `DataError`.
     """
-    by_picture: dict[int, list[str]] = {}
+    by_picture: defaultdict[PictureId, list[str]] = defaultdict(list)
     for path in caption_files:
-        for annotation in json.loads(path.read_text(encoding="utf-8"))["annotations"]:
-            by_picture.setdefault(annotation["image_id"], []).append(annotation["caption"])
+        for picture, captions in coco_captions(path).items():
+            by_picture[picture] += captions
     groups = list(by_picture.values())
     counts: Counter[str] = Counter()
     for group in groups:

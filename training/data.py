@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
 from common.pixels import normalise, squash
-from training.pictures import DataError, Picture, UnreadablePicture
+from training.pictures import DataError, Picture, PictureId, UnreadablePicture
 from training.tokenizer import clean
 
 #: Longest caption in tokens, start and end included; BLIP trains with 40.
@@ -58,7 +58,7 @@ class ImageCaptionDataset(Dataset[Sample]):
         captions_per_image: int = 1,
         random_captions: bool = False,
         augment: bool = False,
-        pseudo: Mapping[int, str] | None = None,
+        pseudo: Mapping[PictureId, str] | None = None,
         pseudo_fraction: float = 0.0,
         keep_in_memory: bool = False,
         seed: int = 0,

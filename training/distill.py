@@ -157,17 +157,15 @@ def pictures_of(config: Config) -> tuple[list[Picture], list[Picture]]:
     pictures = limited(found, config.limit, config.seed)
     if config.val_sources:
         train, val = pictures, formats.read(config.val_sources)
-        of_val = f"there are {len(val)} in {' '.join(config.val_sources)}"
-    else:
-        train, val = split(pictures, config.train_fraction, config.seed)
-        of_val = f"--limit {config.limit} and --train-fraction {config.train_fraction:g} leave {len(val)}"
+        warn_of_overlap(train, val)
+        return train, val
+    train, val = split(pictures, config.train_fraction, config.seed)
     if not train or not val:
         raise DataError(
-            f"There are {len(found)} pictures with captions in {' '.join(config.train_sources)}, of which {len(train)} "
-            f"are to be trained on; to validate on, {of_val}. There must be 1 or more of each."
+            f"There are {len(found)} pictures with captions in {' '.join(map(str, config.train_sources))}, of which "
+            f"--limit {config.limit} and --train-fraction {config.train_fraction:g} leave {len(train)} to train on and "
+            f"{len(val)} to validate on. There must be 1 or more of each."
         )
-    if config.val_sources:
-        warn_of_overlap(train, val)
     return train, val
 
 

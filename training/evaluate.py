@@ -16,7 +16,7 @@ import torch
 
 from common import strict_json
 from common.engine import Precision
-from common.settings import Settings
+from common.settings import Settings, from_environment
 from common.student import load_student
 from common.student.errors import StudentError
 from training import formats
@@ -25,7 +25,7 @@ from training.constant import best_constant
 from training.metrics import TOKENIZER, conditions, java, measures
 from training.metrics.bootstrap import CONFIDENCE, Estimate, Resampled, resample
 from training.metrics.tokens import tokenize
-from training.pictures import DataError, Picture, limited, warn_of_overlap
+from training.pictures import DataError, Picture, PictureId, limited, warn_of_overlap
 
 #: In the table's order; those that need Java are left out of it when no model has them.
 COLUMNS = ("cider", "meteor", "spice", "bleu_4", "meteor_nltk", "rouge_l", "bleu_1", "bleu_2", "bleu_3")
@@ -41,13 +41,13 @@ class Row:
     """One model's result."""
 
     name: str
-    captions: Mapping[int, str]
+    captions: Mapping[PictureId, str]
     scores: Resampled
 
 
 def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    settings = Settings()
+    settings = from_environment()
     parser = argparse.ArgumentParser(
         prog="python -m training.evaluate", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -74,14 +74,14 @@ def main(arguments: list[str] | None = None) -> None:
         pictures = limited(formats.read(data), chosen.limit, SEED)
         if chosen.train_data:
             warn_of_overlap(formats.read(chosen.train_data), pictures)
+        constant = best_constant(chosen.constant) if chosen.constant else ""
         captions = {source: captions_of(source, pictures, settings, chosen) for source in chosen.model}
     except (StudentError, DataError) as error:
         parser.exit(1, f"{error}\n")
     scored = [picture for picture in pictures if all(picture.id in said for said in captions.values())]
     if not scored:
         parser.exit(1, "None of the pictures can be read.\n")
-    if chosen.constant:
-        constant = best_constant(chosen.constant)
+    if constant:
         captions[f'constant: "{constant}"'] = dict.fromkeys((picture.id for picture in scored), constant)
     rows = [row(name, said, scored, chosen.tokenizer, chosen.resamples) for name, said in captions.items()]
     print(table(rows))
@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> None:
     if chosen.json:
         about = {
             "pictures": len(scored),
-            "data": data,
+            "data": [str(source) for source in data],
             "beams": chosen.beams,
             "max_length": chosen.max_length,
             "precision": chosen.precision,
@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def captions_of(
     source: str, pictures: Sequence[Picture], settings: Settings, chosen: argparse.Namespace
-) -> dict[int, str]:
+) -> dict[PictureId, str]:
     """What one model says."""
     student = load_student(
         source, processor=settings.processor, text_heads=settings.text_heads, vision_heads=settings.vision_heads
@@ -124,7 +124,9 @@ def captions_of(
     )
 
 
-def row(name: str, captions: Mapping[int, str], pictures: Sequence[Picture], tokenizer: str, resamples: int) -> Row:
+def row(
+    name: str, captions: Mapping[PictureId, str], pictures: Sequence[Picture], tokenizer: str, resamples: int
+) -> Row:
     """A model's captions, scored."""
     texts = [captions[picture.id] for picture in pictures]
     words = in_words([*texts, *(text for picture in pictures for text in picture.captions)], tokenizer)

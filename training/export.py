@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from common.settings import Settings
+from common.settings import from_environment
 from common.student import load_student, save_folder
 from common.student.errors import StudentError
 
 
 def main(arguments: list[str] | None = None) -> None:
-    settings = Settings()
+    settings = from_environment()
     parser = argparse.ArgumentParser(prog="python -m training.export", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="a .pt of training.distill, or any student's")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")

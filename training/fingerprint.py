@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.config import Config
-from training.pictures import DataError, Picture, marks_of
+from training.pictures import DataError, Picture, PictureId, marks_of
 
 #: Settings from which the split follows, together with the data.
 OF_SPLIT = (
@@ -48,7 +48,9 @@ class Fingerprint:
     trained: NDArray[np.int64]
 
     @classmethod
-    def of(cls, train: Sequence[Picture], val: Sequence[Picture], pseudo_captions: Mapping[int, str]) -> Fingerprint:
+    def of(
+        cls, train: Sequence[Picture], val: Sequence[Picture], pseudo_captions: Mapping[PictureId, str]
+    ) -> Fingerprint:
         """The fingerprint of these training and validation pictures, with the teacher's captions by picture id."""
         return cls(
             order=_digest(picture.id for picture in train),

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerFast
 
-from common.settings import Settings
+from common.settings import from_environment
 from common.student import Student, build, load_student, load_tokenizer, seed_config, small_config
 from common.student.checkpoint import load_checkpoint
 from common.student.errors import StudentError
@@ -33,7 +33,7 @@ def load_teacher(config: Config) -> Student | None:
     """The frozen teacher with its tokenizer; None for a run by cross-entropy alone. Raises `StudentError`."""
     if config.teacher == "none":
         return None
-    processor = config.tokenizer or Settings().processor
+    processor = config.tokenizer or from_environment().processor
     loaded = load_student(config.teacher, processor=processor, text_heads=TEACHER_TEXT_HEADS)
     loaded.model.requires_grad_(False)
     return loaded
@@ -44,10 +44,10 @@ def make_tokenizer(config: Config, captions: Callable[[], Iterable[str]]) -> Pre
     if config.tokenizer:
         return load_tokenizer(config.tokenizer)
     if Path(config.student).suffix == ".pt":
-        return load_student(config.student, processor=Settings().processor).tokenizer
+        return load_student(config.student, processor=from_environment().processor).tokenizer
     if config.student in SMALL:
         return train_tokenizer(captions(), config.vocabulary)
-    return load_tokenizer(Settings().processor)
+    return load_tokenizer(from_environment().processor)
 
 
 def make_student(
@@ -59,7 +59,7 @@ def make_student(
     """
     torch.manual_seed(config.seed)
     if Path(config.student).suffix == ".pt":
-        settings = Settings()
+        settings = from_environment()
         student, _ = load_checkpoint(
             Path(config.student), text_heads=settings.text_heads, vision_heads=settings.vision_heads
         )

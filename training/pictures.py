@@ -25,6 +25,10 @@ NAMED = 3
 log = logging.getLogger(__name__)
 
 
+#: What numbers or names a picture in its data set.
+PictureId = int | str
+
+
 class DataError(Exception):
     """Captions or pictures that cannot be used; the message says why, in a sentence."""
 
@@ -37,7 +41,7 @@ class UnreadablePicture(Exception):
 class Picture:
     """One picture and what people wrote of it."""
 
-    id: int
+    id: PictureId
     file_name: str
     source: ImageSource
     captions: tuple[str, ...]
@@ -48,6 +52,15 @@ class Picture:
             return decode(self.source.read(self.file_name), MAX_PIXELS)
         except (DataError, Problem) as error:
             raise UnreadablePicture(f"{self.file_name} in {self.source.path} is left out: {error}") from error
+
+
+def checked_id(value: object) -> PictureId:
+    """An id that a file gives: a whole number or a text. Raises `ValueError` for anything else."""
+    if isinstance(value, float) and value.is_integer():  # as tables with gaps in their columns write whole numbers
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
+        raise ValueError(f"{value!r} is not an id: it must be a whole number or a text")
+    return value
 
 
 class ImageSource:
@@ -90,14 +103,15 @@ class ImageSource:
             return file.read(size)
 
     def _file(self, file_name: str) -> Path:
-        path = self.path / file_name
-        if not path.is_file():
-            raise self._lost(file_name)
-        return path
+        for name in (file_name, _with_slashes(file_name)):
+            if (path := self.path / name).is_file():
+                return path
+        raise self._lost(file_name)
 
     def _member(self, file_name: str) -> tuple[int, int]:
+        name = file_name if file_name in self._members else _with_slashes(file_name)
         # COCO's files name no folder, and its tars have one.
-        found = self._members.get(file_name) or self._members.get(self._whole.get(PurePosixPath(file_name).name, ""))
+        found = self._members.get(name) or self._members.get(self._whole.get(PurePosixPath(name).name, ""))
         if found is None:
             raise self._lost(file_name)
         return found
@@ -159,10 +173,15 @@ def warn_of_overlap(train: Sequence[Picture], val: Sequence[Picture]) -> list[Pi
     return found
 
 
-def marks_of(picture: Picture) -> Iterator[tuple[int | str, str]]:
+def marks_of(picture: Picture) -> Iterator[tuple[PictureId, str]]:
     """What tells the picture from others: its id and its name, each with every caption."""
     name = PurePosixPath(picture.file_name).name
     return ((key, caption) for key in (picture.id, name) for caption in picture.captions)
+
+
+def _with_slashes(file_name: str) -> str:
+    """The name as it is here, when the list of pictures was made on Windows."""
+    return file_name.replace("\\", "/")
 
 
 def _size(picture: Picture) -> int:

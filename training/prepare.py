@@ -9,6 +9,7 @@ cannot be read are left out, and listed in `unreadable.txt`.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import json
 import math
@@ -30,11 +31,13 @@ from common.files import whole
 from common.images import decode
 from common.problems import Problem
 from training import formats
-from training.pictures import MAX_PIXELS, DataError, Picture
+from training.pictures import MAX_PIXELS, DataError, Picture, PictureId
 
 #: What the shards are made of, and how: those made otherwise must not be mixed with them.
 MANIFEST = "prepared.json"
 UNREADABLE = "unreadable.txt"
+#: Raised when the same settings make other shards than before. Those of version 1 had no number, and were distorted.
+VERSION = 2
 #: Pictures read ahead for each process.
 AHEAD = 32
 
@@ -56,9 +59,10 @@ def main(arguments: list[str] | None = None) -> None:
         data = formats.sources(chosen.data, chosen.captions, chosen.images)
         pictures = formats.read(data)
         how = {"side": chosen.side, "quality": chosen.quality, "shard": chosen.shard}
+        about = {"version": VERSION, "data": [str(source) for source in data], "pictures": len(pictures), **how}
         chosen.out.mkdir(parents=True, exist_ok=True)
         with FileLock(chosen.out / "prepare.lock", blocking=False):
-            claim(chosen.out, {"data": list(data), "pictures": len(pictures), **how})
+            claim(chosen.out, about)
             prepare(pictures, chosen.out, **how, processes=chosen.processes)
     except DataError as error:
         parser.exit(1, f"{error}\n")
@@ -66,9 +70,11 @@ def main(arguments: list[str] | None = None) -> None:
         parser.exit(1, f"Another process writes to {chosen.out} at this moment.\n")
     except OSError as error:
         parser.exit(1, f"The shards cannot be written: {error}. Started again, this goes on after the last one.\n")
+    unreadable = listed(chosen.out)
+    if len(unreadable) == len(pictures):
+        parser.exit(1, f"None of the {len(pictures)} pictures can be read: {chosen.out / UNREADABLE} says why.\n")
     last = math.ceil(len(pictures) / chosen.shard) - 1
     print(f"Train with --data 'wds:{chosen.out}/{{{0:06d}..{last:06d}}}.tar'")
-    unreadable = listed(chosen.out)
     if unreadable:
         print(f"{len(unreadable)} of {len(pictures)} pictures cannot be read: {chosen.out / UNREADABLE}.")
 
@@ -80,7 +86,10 @@ def claim(folder: Path, about: dict[str, Any]) -> None:
         with whole(path) as file:
             file.write((strict_json.dumps(about, indent=1) + "\n").encode())
     elif json.loads(path.read_text(encoding="utf-8")) != about:
-        raise DataError(f"{folder} holds shards of other data or settings ({path}). Name another --out, or remove it.")
+        raise DataError(
+            f"{folder} holds shards of other data or settings, or of another version of this program ({path}). Name "
+            "another --out, or remove it."
+        )
 
 
 def prepare(pictures: Sequence[Picture], folder: Path, *, side: int, quality: int, shard: int, processes: int) -> None:
@@ -150,9 +159,16 @@ def add(tar: tarfile.TarFile, picture: Picture, jpeg: bytes) -> None:
     """The sample: its picture, and what is known of it, under one name. Nothing in it depends on the hour."""
     about = {"id": picture.id, "file_name": picture.file_name, "captions": picture.captions}
     for ending, content in (("jpg", jpeg), ("json", strict_json.dumps(about).encode())):
-        member = tarfile.TarInfo(f"{picture.id:012d}.{ending}")
+        member = tarfile.TarInfo(f"{sample_name(picture.id)}.{ending}")
         member.size = len(content)
         tar.addfile(member, io.BytesIO(content))
+
+
+def sample_name(picture: PictureId) -> str:
+    """The name of a sample's files. A text may hold what none of them may: dots, slashes, any length."""
+    if isinstance(picture, int):
+        return f"{picture:012d}"
+    return hashlib.sha256(picture.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def listed(folder: Path) -> set[str]:

@@ -15,16 +15,16 @@ from typing import Any
 from common import strict_json
 from training.metrics.cider import cider_each
 from training.metrics.tokens import tokenize
-from training.pictures import DataError, Picture
+from training.pictures import DataError, Picture, PictureId, checked_id
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[int, str]]:
+def read(path: Path) -> tuple[dict[str, Any], dict[PictureId, str]]:
     """Who made the captions, and each picture's; a torn last line is left out. Raises `DataError`."""
     head, lines, _ = _parsed(path)
-    return head, {int(line["picture"]): str(line["caption"]) for line in lines}
+    return head, {line["picture"]: str(line["caption"]) for line in lines}
 
 
-def resume(path: Path, head: Mapping[str, Any]) -> set[int]:
+def resume(path: Path, head: Mapping[str, Any]) -> set[PictureId]:
     """Make the file ready for more lines and give the pictures it has; starts it with `head` where there is none.
 
     Raises `DataError` when it was made by another teacher or search.
@@ -39,15 +39,15 @@ def resume(path: Path, head: Mapping[str, Any]) -> set[int]:
             f"The captions in {path} were made otherwise: {found}, and now {dict(head)}. Name another file."
         )
     os.truncate(path, whole)
-    return {int(line["picture"]) for line in lines}
+    return {line["picture"] for line in lines}
 
 
-def line(picture: int, caption: str, score: float) -> str:
+def line(picture: PictureId, caption: str, score: float) -> str:
     """One picture's line."""
     return strict_json.dumps({"picture": picture, "caption": caption, "score": round(score, 4)}) + "\n"
 
 
-def agreement(captions: Mapping[int, str], pictures: Iterable[Picture]) -> dict[int, float]:
+def agreement(captions: Mapping[PictureId, str], pictures: Iterable[Picture]) -> dict[PictureId, float]:
     """CIDEr-D of each captioned picture's caption to what people wrote of it."""
     chosen = [picture for picture in pictures if picture.id in captions]
     scores = cider_each(
@@ -57,12 +57,12 @@ def agreement(captions: Mapping[int, str], pictures: Iterable[Picture]) -> dict[
     return {picture.id: score for picture, score in zip(chosen, scores, strict=True)}
 
 
-def for_training(paths: Sequence[Path], pictures: Sequence[Picture], least_cider: float) -> dict[int, str]:
+def for_training(paths: Sequence[Path], pictures: Sequence[Picture], least_cider: float) -> dict[PictureId, str]:
     """The captions that several files have for these pictures, without those that agree less with people's.
 
     Raises `DataError`, also when there is none at all: they are of other pictures then.
     """
-    captions: dict[int, str] = {}
+    captions: dict[PictureId, str] = {}
     for path in paths:
         captions |= read(path)[1]
     wanted = {picture.id for picture in pictures}
@@ -86,6 +86,8 @@ def _parsed(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
         head, *lines = [json.loads(each) for each in content[:whole].splitlines()]
         if not all({"picture", "caption"} <= each.keys() for each in lines) or "teacher" not in head:
             raise KeyError
+        for each in lines:
+            each["picture"] = checked_id(each["picture"])
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise DataError(f"{path} holds no captions of training.pseudo_label.") from error
     return head, lines, whole

@@ -16,7 +16,7 @@ from typing import get_args
 import torch
 
 from common.engine import Engine, Precision, Search, choose
-from common.settings import Settings
+from common.settings import from_environment
 from common.student import load_student
 from common.student.errors import StudentError
 from training import formats, pseudo
@@ -54,7 +54,7 @@ def label(chosen: argparse.Namespace) -> None:
     """Caption what is not captioned yet, and say how far the captions agree with people's."""
     pictures = formats.read(formats.sources(chosen.data, chosen.captions, chosen.images))
     teacher = load_student(
-        chosen.teacher, processor=chosen.tokenizer or Settings().processor, text_heads=TEACHER_TEXT_HEADS
+        chosen.teacher, processor=chosen.tokenizer or from_environment().processor, text_heads=TEACHER_TEXT_HEADS
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     head = {"teacher": teacher.version, "beams": chosen.beams, "max_length": chosen.max_length}
@@ -70,7 +70,10 @@ def label(chosen: argparse.Namespace) -> None:
         ):
             file.write(pseudo.line(picture.id, found.text, found.score))
             file.flush()
-    scores = sorted(pseudo.agreement(pseudo.read(chosen.out)[1], pictures).values())
+    captions = pseudo.read(chosen.out)[1]
+    if not captions:
+        raise DataError(f"None of the {len(pictures)} pictures can be read.")
+    scores = sorted(pseudo.agreement(captions, pictures).values())
     print(f"{chosen.out} has the captions of {len(scores)} pictures.")
     if len(scores) > 1:
         cuts = ", ".join(f"{cut:.3f}" for cut in statistics.quantiles(scores, n=4))

@@ -22,7 +22,7 @@ import torch
 from jinja2 import Environment, PackageLoader
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
-from common.settings import Settings
+from common.settings import from_environment
 from common.student import load_student
 from common.student.errors import StudentError
 from training import checkpoints
@@ -30,7 +30,7 @@ from training.captioning import caption_pictures
 from training.config import CHECKPOINTS, Config
 from training.distill import pictures_of
 from training.models import load_teacher
-from training.pictures import DataError, Picture, limited, readable
+from training.pictures import DataError, Picture, PictureId, limited, readable
 
 #: Longest side, in pixels, of the pictures on the page.
 SIDE = 320
@@ -102,13 +102,13 @@ def samples(runs: Sequence[Run], count: int) -> list[Shown]:
     """Validation pictures of the first run, with the captions of people, of each teacher and of each student."""
     _, val_pictures = pictures_of(runs[0].config)
     pictures = limited(val_pictures, count, SEED)
-    said: dict[str, dict[int, str]] = {}
+    said: dict[str, dict[PictureId, str]] = {}
     for run in runs:
         if run.config.teacher != "none" and f"teacher {run.config.teacher}" not in said:
             teacher = load_teacher(run.config)
             assert teacher is not None
             said[f"teacher {run.config.teacher}"] = captions_of(teacher.model, teacher.tokenizer, pictures, run.config)
-        settings = Settings()
+        settings = from_environment()
         student = load_student(
             run.checkpoint,
             processor=run.config.tokenizer or settings.processor,
@@ -127,7 +127,7 @@ def captions_of(
     tokenizer: PreTrainedTokenizerFast,
     pictures: Sequence[Picture],
     config: Config,
-) -> dict[int, str]:
+) -> dict[PictureId, str]:
     """What a model says, searched for as the run does after each epoch."""
     return caption_pictures(
         model.to("cuda" if torch.cuda.is_available() else "cpu"),

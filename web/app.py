@@ -8,13 +8,12 @@ from celery import Celery
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 from redis import Redis
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from common import strict_json
 from common.ledger import connect
 from common.queue import make_celery
 from common.settings import Settings
-from web import access, batches, docs, errors, health, jobs, models, pages, rates, security, session
+from web import access, batches, docs, errors, forms, health, jobs, models, pages, proxies, rates, security, session
 from web.services import Services
 
 
@@ -35,6 +34,7 @@ def create_app(settings: Settings | None = None, *, redis: Redis | None = None, 
     settings = settings or Settings()
     app = Flask(__name__)
     app.json = Json(app)
+    app.request_class = forms.FormRequest
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes + jobs.FORM_OVERHEAD
     app.extensions["captiond"] = Services(
         settings, redis or connect(settings.redis_location), celery or make_celery(settings)
@@ -47,7 +47,5 @@ def create_app(settings: Settings | None = None, *, redis: Redis | None = None, 
     for part in (pages, session, jobs, batches, models, health, docs):
         app.register_blueprint(part.blueprint)
     if settings.trusted_proxies:
-        # Only the address and the scheme: a forged X-Forwarded-Host would pass for a name that we know.
-        hops = settings.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=0)  # type: ignore[method-assign]
+        proxies.trust(app, settings.trusted_proxies)
     return app

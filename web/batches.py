@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify, request, url_for
 from werkzeug.datastructures import FileStorage
 
 from common import problems, strict_json
@@ -30,18 +30,19 @@ def _allow_more() -> None:
 def create() -> Response:
     """202 with the batch, whose jobs wait or have failed already."""
     here = services()
-    files = [file for file in request.files.getlist("images") if file.filename]
-    batch_id = submit_all(here, files, request.form.getlist("custom_id"), wished_webhook(here))
-    response = jsonify(here.batches.get(batch_id).body())
+    batch_id = submit_all(
+        here, request.files.getlist("images"), request.form.getlist("custom_id"), wished_webhook(here)
+    )
+    response = jsonify(here.batches.get(batch_id).body(request.script_root))
     response.status_code = 202
-    response.headers["Location"] = f"/v1/batches/{batch_id}"
+    response.headers["Location"] = url_for("batches.show", batch_id=batch_id)
     response.headers["Retry-After"] = "1"
     return response
 
 
 @blueprint.get("/<batch_id>")
 def show(batch_id: str) -> Response:
-    return jsonify(services().batches.get(batch_id).body())
+    return jsonify(services().batches.get(batch_id).body(request.script_root))
 
 
 @blueprint.get("/<batch_id>/results")
@@ -55,7 +56,7 @@ def results(batch_id: str) -> Response:
 
 @blueprint.post("/<batch_id>/cancel")
 def cancel(batch_id: str) -> Response:
-    return jsonify(services().batches.cancel(batch_id).body())
+    return jsonify(services().batches.cancel(batch_id).body(request.script_root))
 
 
 def submit_all(here: Services, files: list[FileStorage], custom_ids: list[str], webhook: str | None = None) -> str:
@@ -71,7 +72,7 @@ def submit_all(here: Services, files: list[FileStorage], custom_ids: list[str], 
         )
     here.ledger.admit(len(files))
     batch_id = new_id()
-    here.batches.create(batch_id, webhook)
+    here.batches.create(batch_id, webhook, request.script_root)
     unheard: list[str] = []
     for file, custom_id in zip(files, custom_ids or [clean_name(file.filename) for file in files], strict=True):
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify, render_template
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, render_template, request
 
 from web.openapi import document
 
@@ -11,9 +13,14 @@ blueprint = Blueprint("docs", __name__)
 
 @blueprint.get("/openapi.json")
 def description() -> Response:
-    return jsonify(document())
+    return jsonify(_document())
 
 
 @blueprint.get("/docs")
 def page() -> str:
-    return render_template("docs.html", document=document())
+    return render_template("docs.html", document=_document())
+
+
+def _document() -> dict[str, Any]:
+    """The description, whose paths are below that of this request."""
+    return {**document(), "servers": [{"url": request.script_root or "/"}]}

@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Reque
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from common import problems, strict_json
+from common.files import NO_ROOM, not_kept
 from common.problems import CONTENT_TYPE, Kind, Problem
 from web.services import services
 
@@ -18,6 +19,7 @@ RETRY_AFTER = {
     problems.QUEUE_FULL: 30,
     problems.FETCHING_BUSY: 5,
     problems.STORE_UNAVAILABLE: 2,
+    problems.UPLOADS_UNAVAILABLE: 5,
     problems.NOT_READY: 2,
 }
 
@@ -29,6 +31,7 @@ def handle(app: Flask) -> None:
     app.register_error_handler(Problem, answer)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(RedisError, _store)
+    app.register_error_handler(OSError, _system)
     app.register_error_handler(Exception, _unexpected)
 
 
@@ -57,7 +60,8 @@ def wants_page() -> bool:
 
 def _http(error: HTTPException) -> WerkzeugResponse:
     if isinstance(error, NotFound):
-        return answer(problems.NOT_FOUND("Check the address. The page is at /, the API below /v1/."))
+        root = request.script_root
+        return answer(problems.NOT_FOUND(f"Check the address. The page is at {root}/, the API below {root}/v1/."))
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
         response = answer(problems.METHOD_NOT_ALLOWED(f"{request.method} is not possible here; {allowed} is."))
@@ -83,6 +87,10 @@ def _store(error: RedisError) -> Response:
     return answer(
         problems.STORE_UNAVAILABLE("The job store does not answer at the moment. Nothing was kept; send it again.")
     )
+
+
+def _system(error: OSError) -> Response:
+    return answer(not_kept(error)) if error.errno in NO_ROOM else _unexpected(error)
 
 
 def _unexpected(error: Exception) -> Response:

@@ -1,8 +1,11 @@
-"""`/healthz`: this process answers. `/readyz`: a picture sent now would be captioned."""
+"""`/healthz`: this process answers. `/readyz`: a picture sent now would be captioned.
+
+Both answer under any host name and without a key, as the probes of load balancers and container engines need it.
+"""
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, g, jsonify
 
 from common import problems
 from web.access import is_stranger
@@ -21,7 +24,7 @@ def alive() -> Response:
 def ready() -> Response:
     """503 until Redis answers and a worker with a loaded model was heard in the last seconds.
 
-    A stranger learns no more than that: a load balancer has no key.
+    Without a key where keys are needed, or under a host name that is not the service's, it says no more than that.
     """
     workers = services().workers.alive()
     if not workers:
@@ -29,6 +32,6 @@ def ready() -> Response:
             "No worker with a loaded model has been heard in the last seconds. It may still be loading; pictures "
             "are accepted and wait meanwhile."
         )
-    if is_stranger():
+    if is_stranger() or g.unknown_host:
         return jsonify({"status": "ready"})
     return jsonify({"status": "ready", "model": workers[0].model.model_dump(), "workers": len(workers)})

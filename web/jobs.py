@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+from itertools import chain, islice
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, jsonify, request, url_for
 from werkzeug.datastructures import FileStorage
 
 from common import problems
-from common.jobs import Job, Status
+from common.jobs import Job, Status, is_id
 from common.sandbox import sandbox
 from web.fetching import fetched_image
+from web.forms import decoded, shown_name
 from web.preferences import say_applied, wait_for, wished_wait
 from web.services import services
 from web.submission import read, submit
@@ -24,6 +26,8 @@ PAGE, LONGEST_PAGE = 50, 200
 SIDE, LARGEST_SIDE = 1024, 2048
 #: Longest Idempotency-Key, in characters.
 KEY_LENGTH = 255
+#: Most of a form's other fields that are named to a client whose form has no picture.
+SHOWN_FIELDS = 5
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 
@@ -42,9 +46,9 @@ def create() -> Response:
     job = submit(here, file.filename, data, idempotency_key=key, webhook=webhook)
     seconds = wished_wait(request.headers.get("Prefer"))
     job = here.ledger.get(wait_for(here, job, seconds).id)
-    response = jsonify(job.body())
+    response = jsonify(job.body(request.script_root))
     response.status_code = 201 if job.status.terminal else 202
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    response.headers["Location"] = url_for("jobs.show", job_id=job.id)
     if not job.status.terminal:
         response.headers["Retry-After"] = "1"
     say_applied(response, seconds)
@@ -58,10 +62,11 @@ def index() -> Response:
     if status is not None and status not in set(Status):
         raise problems.BAD_REQUEST(f"There is no status {status!r}; there are {', '.join(Status)}.")
     limit = whole_number("limit", PAGE, LONGEST_PAGE)
-    jobs, cursor = services().ledger.recent(
-        status=Status(status) if status else None, limit=limit, cursor=request.args.get("cursor")
-    )
-    return jsonify({"jobs": [job.body() for job in jobs], "next": cursor})
+    cursor = request.args.get("cursor")
+    if cursor is not None and not is_id(cursor):
+        raise problems.BAD_REQUEST("`cursor` takes the `next` of the page before. Leave it out for the first page.")
+    jobs, following = services().ledger.recent(status=Status(status) if status else None, limit=limit, cursor=cursor)
+    return jsonify({"jobs": [job.body(request.script_root) for job in jobs], "next": following})
 
 
 @blueprint.get("/<job_id>")
@@ -75,7 +80,7 @@ def show(job_id: str) -> Response:
 @blueprint.post("/<job_id>/cancel")
 def cancel(job_id: str) -> Response:
     """The job, canceled unless it was done."""
-    return jsonify(services().ledger.cancel(job_id).body())
+    return jsonify(services().ledger.cancel(job_id).body(request.script_root))
 
 
 @blueprint.delete("/<job_id>")
@@ -107,7 +112,7 @@ def image(job_id: str) -> Response:
 
 def job_response(job: Job, waited: int) -> Response:
     """A job as JSON with its ETag."""
-    response = jsonify(job.body())
+    response = jsonify(job.body(request.script_root))
     response.add_etag(weak=True)
     response.headers["Cache-Control"] = "no-cache"
     say_applied(response, waited)
@@ -118,13 +123,18 @@ def job_response(job: Job, waited: int) -> Response:
 def the_image() -> FileStorage:
     """The one picture of a request: the form's `image`, or a body that is the picture itself."""
     if request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
-        return FileStorage(io.BytesIO(request.get_data(cache=False)), filename=request.headers.get("X-Filename"))
+        # WSGI hands headers on as Latin-1, whatever they are (PEP 3333).
+        filename = decoded(request.headers.get("X-Filename", "").encode("latin-1", "replace"))
+        return FileStorage(io.BytesIO(request.get_data(cache=False)), filename=filename)
     files = request.files.getlist("image")
-    if len(files) == 1 and files[0].filename:
+    if len(files) == 1:
         return files[0]
     if len(files) > 1:
-        raise problems.BAD_REQUEST("This takes one picture. Send several to /v1/batches, each as `images`.")
-    sent = f" There is {', '.join(map(repr, request.files))}, but no `image`." if request.files else ""
+        raise problems.BAD_REQUEST(
+            f"This takes one picture. Send several to {request.script_root}/v1/batches, each as `images`."
+        )
+    others = ", ".join(shown_name(name) for name in islice(chain(request.files, request.form), SHOWN_FIELDS))
+    sent = f" There is {others}, but no `image`." if others else ""
     raise problems.MISSING_IMAGE(
         f"Send the picture as the multipart form field `image`, for example: curl -F image=@photo.jpg URL.{sent}"
     )

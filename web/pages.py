@@ -38,7 +38,7 @@ def index() -> str:
 def upload() -> WerkzeugResponse:
     """The form without scripts: to the job, or to the batch of several pictures."""
     here = services()
-    files = [file for file in request.files.getlist("images") if file.filename]
+    files = request.files.getlist("images")
     if not files:
         raise problems.MISSING_IMAGE("No picture was chosen. Go back, choose one or several, and send them again.")
     if len(files) > 1:

@@ -25,7 +25,7 @@ def wished_wait(header: str | None) -> int:
 
 
 def wait_for(services: Services, job: Job, seconds: int) -> Job:
-    """The job when it is done, or as it is after `seconds`, or right away when too many wait already."""
+    """The job when it is done, or as it is after `seconds`, at the server's shutdown, or when too many wait already."""
     if not seconds or job.status.terminal or not services.may_wait.acquire(blocking=False):
         return job
     try:
@@ -34,7 +34,7 @@ def wait_for(services: Services, job: Job, seconds: int) -> Job:
             while True:
                 job = services.ledger.get(job.id)
                 left = deadline - time.monotonic()
-                if job.status.terminal or left <= 0:
+                if job.status.terminal or left <= 0 or services.stopping.is_set():
                     return job
                 ended.wait(min(left, LOOK))
                 ended.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 
 from common import problems
 from common.keyring import Keyring
@@ -38,6 +38,9 @@ HEADERS = {
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
+#: Endpoints that answer under every host name: a health probe often sends none, or that of a container or a pod.
+HEALTH = frozenset({"health.alive", "health.ready"})
+
 
 def protect(app: Flask, settings: Settings, keyring: Keyring) -> None:
     """Add the headers to every answer of `app`, and refuse what other sites ask for."""
@@ -53,9 +56,11 @@ def protect(app: Flask, settings: Settings, keyring: Keyring) -> None:
     def refuse_unknown_names() -> None:
         """A page of another site can have its own name lead here, and is then of the same origin for its browser.
 
-        It cannot do so with an address, and with keys it gains nothing: it has none.
+        It cannot do so with an address, and with keys it gains nothing: it has none. Health checks answer such a
+        page as they answer a client without a key.
         """
-        if not keyring.needed and not is_address(request.host) and host_of(request.host) not in names:
+        g.unknown_host = not (keyring.needed or is_address(request.host) or host_of(request.host) in names)
+        if g.unknown_host and request.endpoint not in HEALTH:
             raise problems.UNKNOWN_HOST(
                 "Without API keys the service is called by its address or as localhost. Whoever runs it can give it "
                 "this name by CAPTIOND_HOSTS, or make keys."

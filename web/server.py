@@ -19,7 +19,8 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.utilities import Error
 
-from common import problems, strict_json
+from common import listening, problems, strict_json
+from common.files import not_kept
 from common.keyring import Keyring
 from common.problems import CONTENT_TYPE, Kind, Problem
 from common.settings import Settings
@@ -46,13 +47,12 @@ BATCHES_AT_ONCE = 2
 
 
 def make(app: Flask, settings: Settings) -> Any:
-    """A server for `app`, whose `run()` serves until the process is told to stop."""
+    """A server for `app`, whose `run()` serves until the process is told to stop; raises `ListenError`."""
     sockets: dict[int, Any] = {}
     server = waitress.server.create_server(
         app,
         map=sockets,
-        host=settings.host,
-        port=settings.port,
+        sockets=listening.listen(settings.host, settings.port),
         threads=THREADS,
         max_request_header_size=LONGEST_HEADER,
         max_request_body_size=settings.max_batch_bytes + BATCH_OVERHEAD,
@@ -66,9 +66,9 @@ def make(app: Flask, settings: Settings) -> Any:
     )
     most = partial(longest_body, settings, app.extensions["captiond"].keyring)
     room = BATCHES_AT_ONCE * settings.max_batch_bytes
-    for listener in list(sockets.values()):
-        if isinstance(listener, waitress.server.BaseWSGIServer):
-            listener.channel_class = partial(_Channel, most=most, room=room)
+    listeners = [each for each in sockets.values() if isinstance(each, waitress.server.BaseWSGIServer)]
+    for listener in listeners:
+        listener.channel_class = partial(_Channel, most=most, has_room=partial(_has_room, listeners, room))
     return server
 
 
@@ -95,7 +95,7 @@ class _Body(OverflowableBuffer):  # type: ignore[misc]
         self._has_room = has_room
         self._came = 0
         self._dropped = False
-        self.crowded = False
+        self.problem: Problem | None = None
 
     @property
     def kept(self) -> int:
@@ -108,17 +108,22 @@ class _Body(OverflowableBuffer):  # type: ignore[misc]
         if self._came > self._most:
             self._drop()
             return
-        self.crowded = before // STEP != self._came // STEP and not self._has_room()
+        if before // STEP != self._came // STEP and not self._has_room():
+            self._refuse(
+                problems.STORAGE_FULL("Too much is being sent at the moment. Nothing was kept; send it again later.")
+            )
+            return
         try:
-            if not self.crowded:
-                super().append(data)
-        except OSError:  # the disk is full
-            self.crowded = True
-        if self.crowded:
-            self._drop()
+            super().append(data)
+        except OSError as error:
+            self._refuse(not_kept(error))
 
     def __len__(self) -> int:
         return self._came
+
+    def _refuse(self, problem: Problem) -> None:
+        self.problem = problem
+        self._drop()
 
     def _drop(self) -> None:
         self._dropped = True
@@ -143,10 +148,8 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
 
     def received(self, data: bytes) -> int:
         taken: int = super().received(data)
-        if self.completed and self.body is not None and self.body.crowded:
-            self.error = _Refusal(
-                problems.STORAGE_FULL("Too much is being sent at the moment. Nothing was kept; send it again later.")
-            )
+        if self.completed and self.body is not None and self.body.problem:
+            self.error = _Refusal(self.body.problem)
         elif self.error is not None and not isinstance(self.error, _Refusal):
             code, reason = self.error.code, self.error.reason
             kind = problems.UPLOAD_TOO_LARGE if code == 413 else Kind(problems.BAD_REQUEST.slug, code, reason)
@@ -164,10 +167,10 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
 class _Channel(HTTPChannel):  # type: ignore[misc]
     """A connection."""
 
-    def __init__(self, server: Any, *args: Any, most: Callable[..., int], room: int, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, most: Callable[..., int], has_room: Callable[[], bool], **kwargs: Any) -> None:
         # waitress makes its requests with this, as it would with the class.
-        self.parser_class = partial(_Request, most=most, has_room=partial(_has_room, server, room))
-        super().__init__(server, *args, **kwargs)
+        self.parser_class = partial(_Request, most=most, has_room=has_room)
+        super().__init__(*args, **kwargs)
 
     def readable(self) -> bool:
         """Asked about once a second, whether something came or not."""
@@ -188,9 +191,9 @@ class _Refusal(Error):  # type: ignore[misc]
         return f"{self.code} {self.reason}", [("Content-Type", CONTENT_TYPE)], strict_json.dumps(self._body).encode()
 
 
-def _has_room(server: Any, room: int) -> bool:
+def _has_room(listeners: list[Any], room: int) -> bool:
     """Whether the bodies of all requests that come in or are being answered take less than `room` bytes."""
-    channels = list(server.active_channels.values())
+    channels = [channel for listener in listeners for channel in list(listener.active_channels.values())]
     requests = [request for channel in channels for request in (channel.request, *channel.requests)]
     kept: int = sum(request.body.kept for request in requests if request is not None and request.body is not None)
     return kept < room

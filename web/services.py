@@ -38,11 +38,14 @@ class Services:
         self.batches = Batches(redis, settings, self.ledger)
         self.workers = Workers(redis, settings)
         self.uploads = UploadStore(settings.uploads_location)
+        self.uploads.create()
         self.endings = Endings(redis)
         self.outbound = Outbound(settings.allow_local_urls)
         self.keyring = Keyring(settings)
         self.may_fetch = threading.BoundedSemaphore(FETCHING)
         self.may_wait = threading.BoundedSemaphore(WAITING)
+        #: Set when the server shuts down: nobody waits for a caption any longer.
+        self.stopping = threading.Event()
 
     def for_viewer(self, viewer: Viewer) -> Services:
         """The same connections, with the ledger and the batches as `viewer` sees them."""

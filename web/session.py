@@ -25,7 +25,7 @@ def sign_in() -> WerkzeugResponse:
         raise problems.KEY_NEEDED("This key is not known here. Copy it whole, from `captiond_` to its end.")
     response = redirect(url_for("pages.index"), 303)
     if g.needed:
-        response.set_cookie(COOKIE, secret, max_age=KEPT, secure=request.is_secure, httponly=True, samesite="Strict")
+        response.set_cookie(COOKIE, secret, max_age=KEPT, **_attributes())
     return response
 
 
@@ -33,9 +33,16 @@ def sign_in() -> WerkzeugResponse:
 def sign_out() -> WerkzeugResponse:
     """Without the cookie, and without what the browser kept of the pages."""
     response = redirect(url_for("pages.index"), 303)
-    response.delete_cookie(COOKIE, secure=request.is_secure, httponly=True, samesite="Strict")
-    response.headers["Clear-Site-Data"] = '"cache", "storage"'
+    response.delete_cookie(COOKIE, **_attributes())
+    # Below a prefix, what is stored for the host is also that of the other applications there.
+    response.headers["Clear-Site-Data"] = '"cache"' if request.script_root else '"cache", "storage"'
     return response
+
+
+def _attributes() -> dict[str, Any]:
+    """The cookie's attributes: it is for no script, for no other site, and for nothing beside this service's path."""
+    path = request.script_root or "/"
+    return {"path": path, "secure": request.is_secure, "httponly": True, "samesite": "Strict"}
 
 
 @blueprint.app_context_processor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from flask import request
 from redis.exceptions import ConnectionError, TimeoutError
 from werkzeug.datastructures import FileStorage
 
@@ -92,6 +93,7 @@ def keep(
             custom_id=custom_id,
             idempotency_key=idempotency_key,
             webhook=webhook,
+            prefix=request.script_root,
         )
     except (ConnectionError, TimeoutError):
         # The answer is lost, the record may have been written: its picture stays. The sweeper deletes an orphan.

@@ -11,9 +11,10 @@ import joblib
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import BlipForConditionalGeneration
 
 from common import problems
-from common.engine import Caption, Engine, Search, choose
+from common.engine import Caption, Engine, Precision, PrecisionError, Search, check, choose
 from common.jobs import Alternative, ModelInfo, Output
 from common.pixels import to_pixels
 from common.problems import Problem
@@ -62,7 +63,8 @@ class Captioner(Protocol):
 class StudentCaptioner:
     """Captions with a student, by beam search as the settings say.
 
-    Raises `StudentError` when the prompt leaves no room for a caption.
+    Raises `StudentError` when the prompt leaves no room for a caption, or the device cannot compute in the precision
+    that was chosen.
     """
 
     def __init__(self, student: Student, settings: Settings) -> None:
@@ -74,9 +76,7 @@ class StudentCaptioner:
             )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = student.model.to(device)
-        precision, why = (settings.precision, "as CAPTIOND_PRECISION says")
-        if precision == "auto":
-            precision, why = choose(model)
+        precision, why = _precision(model, settings)
         log.info("Computing on %s in %s: %s.", device, precision, why)
         self._engine = Engine(model, student.tokenizer, precision)
         self._image_size = student.image_size
@@ -117,3 +117,16 @@ def _output(ranked: Sequence[Caption]) -> Output | Problem:
             if math.isfinite(other.score)
         ),
     )
+
+
+def _precision(model: BlipForConditionalGeneration, settings: Settings) -> tuple[Precision, str]:
+    """The precision to compute in, and why."""
+    if settings.precision == "auto":
+        return choose(model)
+    try:
+        wrong = check(model, settings.precision)
+    except PrecisionError as error:
+        raise StudentError(str(error)) from error
+    if wrong is not None:
+        log.warning("%s.", wrong)
+    return settings.precision, "as CAPTIOND_PRECISION says"

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
+from typing import TYPE_CHECKING
 
 from celery import signals
 
+from common import folders, logs
+from common.folders import FolderError
 from common.queue import CAPTION_TASK, make_celery
-from common.settings import Settings
-from worker import tasks
-from worker.resident import Resident
+from common.settings import from_environment
+
+if TYPE_CHECKING:
+    from worker.resident import Resident
 
 log = logging.getLogger(__name__)
 
-settings = Settings()
+settings = from_environment()
 app = make_celery(settings)
 _resident: Resident | None = None
 
@@ -22,15 +27,15 @@ _resident: Resident | None = None
 @app.task(name=CAPTION_TASK)
 def caption(job_ids: list[str]) -> None:
     """Caption some jobs; the message carries their ids only."""
+    from worker import tasks
+
     assert _resident is not None, "worker_init loads the model before the pool takes tasks"
     tasks.caption_jobs(_resident, job_ids)
 
 
 @signals.setup_logging.connect
 def _log(**_: object) -> None:
-    logging.basicConfig(
-        level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.start(settings)
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # two lines for each task otherwise
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
 
@@ -38,11 +43,20 @@ def _log(**_: object) -> None:
 @signals.worker_init.connect
 def _load(**_: object) -> None:
     """Make the student resident, or end with a sentence: a worker without a model would only fail jobs."""
-    # Celery sets up logging only after this signal.
+    # Celery sets up logging, and what SIGTERM does, only after this. Loading takes long, and process 1 of a container
+    # is sent no signal for which it has no handler.
     _log()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        folders.prepare(settings)
+    except FolderError as error:
+        log.error("%s", error)
+        raise SystemExit(1) from error
+    # torch, which these import, needs the folder of temporary files.
     from common.student.errors import StudentError
     from worker import weights
     from worker.captioner import StudentCaptioner, use_processors
+    from worker.resident import Resident
 
     global _resident
     use_processors()

@@ -19,7 +19,7 @@ from common.outbound import Outbound
 from common.problems import Problem
 from common.queue import answers, ring
 from common.settings import Settings
-from common.uploads import UploadStore
+from common.uploads import UploadStore, UploadsUnavailable
 from worker.batcher import Batcher
 from worker.captioner import Captioner, Pixels
 from worker.room import Room
@@ -161,6 +161,8 @@ class Resident:
                 if not away:  # one line for each outage
                     log.warning("Redis does not answer (%s); going on when it is back.", error)
                 away = True
+            except UploadsUnavailable:
+                pass  # the store has logged it
             except Exception:
                 log.exception("The %s stumbled; going on.", threading.current_thread().name)
             else:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from common.ledger import Ledger, Orphans
-from common.uploads import FOLDERS, UploadStore
+from common.uploads import FOLDERS, UploadStore, UploadsUnavailable
 
 #: Seconds until a picture that could not be deleted is tried again; the others must not wait for it.
 TRY_AGAIN = 3600.0
@@ -22,8 +22,8 @@ def sweep_once(ledger: Ledger, uploads: UploadStore, ring: Callable[[Sequence[st
     for job_id in swept.expired:
         try:
             uploads.delete(job_id)  # first, so that a crash never leaves a picture that no record knows of
-        except OSError as error:
-            log.error("The picture of job %s cannot be deleted (%s); trying again in an hour.", job_id, error)
+        except UploadsUnavailable:
+            log.error("The picture of job %s cannot be deleted; trying again in an hour.", job_id)
             ledger.postpone_expiry(job_id, TRY_AGAIN)
         else:
             ledger.delete(job_id)

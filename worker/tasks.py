@@ -13,6 +13,7 @@ from common.jobs import Output, Timings
 from common.ledger import Claim
 from common.problems import Problem
 from common.queue import ring
+from common.uploads import UploadsUnavailable
 from worker.batcher import Closed, Done
 from worker.resident import Resident
 
@@ -51,7 +52,7 @@ def _caption(resident: Resident, job_id: str) -> Iterator[None]:
             return
         with resident.holding(claim):
             try:
-                pixels = resident.captioner.prepare(resident.uploads.load(claim.id))
+                pixels = resident.captioner.prepare(_load(resident, claim))
                 if resident.ledger.extend([claim]):
                     return  # canceled while it was loaded
                 future = resident.batcher.submit(pixels)
@@ -65,6 +66,8 @@ def _caption(resident: Resident, job_id: str) -> Iterator[None]:
                 ring(resident.celery, [job_id])
             except RedisError:
                 raise
+            except UploadsUnavailable:
+                resident.ledger.postpone(claim)
             except Exception as error:
                 problem = _problem(claim, error)
                 _write(resident, lambda: resident.ledger.fail(claim, problem))
@@ -73,6 +76,11 @@ def _caption(resident: Resident, job_id: str) -> Iterator[None]:
                 _write(resident, lambda: resident.ledger.commit(claim, output, model=model, timings=timings))
     except RedisError as error:
         log.warning("Job %s: Redis does not answer (%s); the sweeper will ring for it again.", job_id, error)
+
+
+def _load(resident: Resident, claim: Claim) -> bytes:
+    picture = claim.job.input
+    return resident.uploads.load(claim.id, picture.sha256 if picture else None)
 
 
 def _problem(claim: Claim, error: Exception) -> Problem:

@@ -94,9 +94,9 @@ class Courier:
         """What is told: the job or batch as the API shows it. Raises the `Problem` of one that is gone."""
         data: dict[str, Any]
         if delivery.type.startswith("batch."):
-            data = self._batches.get(delivery.id).body()
+            data = self._batches.get(delivery.id).body(self._batches.prefix(delivery.id))
         else:
-            data = self._ledger.get(delivery.id).body()
+            data = self._ledger.get(delivery.id).body(self._ledger.prefix(delivery.id))
         event = {"type": delivery.type, "timestamp": rfc3339(moment(delivery.since)), "data": data}
         return strict_json.dumps(event, separators=(",", ":")).encode()
 

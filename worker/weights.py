@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from common import urls
 from common.settings import PROJECT_ROOT, Settings
 from common.student import Student, load_student
 from common.student.errors import StudentError
@@ -39,7 +40,7 @@ def candidates(settings: Settings) -> Iterator[Path]:
     checkpoints = sorted(Path("checkpoints").glob("student_epoch*.pt"), key=lambda path: path.stat().st_mtime)
     yield from reversed(checkpoints)
     target = settings.data.absolute() / "models" / DEPLOYED
-    log.info("No %s in the project's root: fetching it from %s ...", DEPLOYED, settings.model_url)
+    log.info("No %s in the project's root: fetching it from %s ...", DEPLOYED, urls.without_secrets(settings.model_url))
     try:
         yield fetch(settings.model_url, target)
     except DownloadError as error:

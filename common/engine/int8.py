@@ -1,45 +1,67 @@
-"""Products in 8-bit integers on a CPU, by torch's own oneDNN kernels.
+"""Matrix products in 8-bit integers on a CPU, by torch's own oneDNN kernels.
 
-Weights are rounded once, with one scale for each output; inputs at each call, with one scale for each row, so that what
-one picture gives does not depend on the others in its batch. On a processor with VNNI that is several times as fast as
-float32, and it needs neither another library nor a converted model on disk.
+Weights are rounded once, with one scale per output; inputs are rounded at each call, with one scale per row, so that
+the result of one image does not depend on the others in its batch. On a processor with VNNI instructions this is
+several times as fast as float32, and it needs neither another library nor a converted model on disk.
+
+On x86 processors without VNNI, oneDNN multiplies unsigned by signed bytes with an instruction (`vpmaddubsw`) that adds
+two neighbouring products in 16 bits and saturates. There weights are rounded to 7 bits, with which no such sum can
+overflow. Which kind of processor this is, is found out by multiplying the largest numbers.
 """
 
 from __future__ import annotations
+
+from functools import cache
 
 import torch
 
 from common.engine.weights import Product
 
-#: Inputs are unsigned: their zero stands here, and half a step more makes the cut to an integer a rounding.
-ZERO, LARGEST = 128, 127.0
+#: Inputs are unsigned bytes: zero is stored as `ZERO`. Adding another half turns the truncation to an integer into
+#: rounding.
+ZERO, LARGEST_INPUT = 128, 127.0
+#: Largest absolute value of a rounded weight, where sums are exact and where a sum of two products is kept in 16 bits:
+#: 2 * 255 * 64 is less than 2 ** 15.
+LARGEST_WEIGHT, LARGEST_WEIGHT_16_BITS = 127, 64
 #: Words of the vocabulary that are looked at exactly: six times as many as a search with five beams keeps.
 CANDIDATES = 64
+#: Rows of the products that are tried: oneDNN chooses its kernel by them, too.
+TRIED_ROWS = (1, 8, 600)
+
+
+@cache
+def largest_weight() -> int | None:
+    """Largest absolute value of a rounded weight with which products are exact on this processor; None if there is
+    none, or no kernel.
+    """
+    if "onednn" not in torch.backends.quantized.supported_engines:
+        return None
+    return next((each for each in (LARGEST_WEIGHT, LARGEST_WEIGHT_16_BITS) if _is_exact(each)), None)
 
 
 def available() -> bool:
-    """Whether this build of torch has the kernels."""
-    return "onednn" in torch.backends.quantized.supported_engines
+    """Whether this build of torch multiplies 8-bit integers, and rightly, on this processor."""
+    return largest_weight() is not None
 
 
 def int8(*layers: torch.nn.Linear) -> Product:
-    """The product of the layers, side by side, over weights rounded to 8 bits."""
+    """The product of the layers, side by side, over rounded weights; only where this is `available`."""
+    levels = largest_weight()
+    assert levels is not None
     weight = torch.cat([layer.weight.data for layer in layers]).float()
     bias = torch.cat([layer.bias.data for layer in layers]).float()
-    scales = _scales(weight)
-    packed = torch.ops.onednn.qlinear_prepack((weight / scales).round().to(torch.int8), None)
-    scales = scales.flatten()
+    weight_scales = _scales(weight, levels)
+    packed = torch.ops.onednn.qlinear_prepack((weight / weight_scales).round().to(torch.int8), None)
+    weight_scales = weight_scales.flatten()
     zeros = torch.zeros(len(weight), dtype=torch.int32)
     middle = torch.tensor(ZERO + 0.5)
 
     def product(inputs: torch.Tensor) -> torch.Tensor:
         rows = inputs.reshape(-1, inputs.shape[-1])
-        steps = _scales(rows)
-        rounded = torch.addcdiv(middle, rows, steps).to(torch.uint8)
-        sums = torch.ops.onednn.qlinear_pointwise(
-            rounded, 1.0, ZERO, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], "none"
-        )
-        return torch.addcmul(bias, sums, steps).view(*inputs.shape[:-1], -1)
+        row_scales = _scales(rows, LARGEST_INPUT)
+        rounded = torch.addcdiv(middle, rows, row_scales).to(torch.uint8)
+        sums = _multiply(rounded, packed, weight_scales, zeros)
+        return torch.addcmul(bias, sums, row_scales).view(*inputs.shape[:-1], -1)
 
     return product
 
@@ -61,6 +83,31 @@ def vocabulary(head: torch.nn.Linear) -> Product:
     return product
 
 
-def _scales(rows: torch.Tensor) -> torch.Tensor:
-    """What one step of 8 bits is worth in each row, [rows, 1]."""
-    return (rows.abs().amax(dim=1, keepdim=True) / LARGEST).clamp_min(torch.finfo(torch.float32).tiny)
+def _scales(rows: torch.Tensor, largest: float) -> torch.Tensor:
+    """What one step of the rounding is worth in each row, [rows, 1]."""
+    return (rows.abs().amax(dim=1, keepdim=True) / largest).clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def _multiply(
+    inputs: torch.Tensor, packed: torch.Tensor, weight_scales: torch.Tensor, zeros: torch.Tensor
+) -> torch.Tensor:
+    """(inputs - ZERO) times the packed weights times their scales: uint8 [rows, inputs] to float32 [rows, outputs]."""
+    product: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
+        inputs, 1.0, ZERO, packed, weight_scales, zeros, None, 1.0, 0, torch.float32, "none", [], "none"
+    )
+    return product
+
+
+def _is_exact(largest: int) -> bool:
+    """Whether the largest inputs times weights of this size give what they should. All sums are exact in float32."""
+    length, outputs = 256, 64
+    weight = torch.full((outputs, length), largest, dtype=torch.int8)
+    weight[1::2] *= -1
+    packed = torch.ops.onednn.qlinear_prepack(weight, None)
+    scales, zeros = torch.ones(outputs), torch.zeros(outputs, dtype=torch.int32)
+    for rows in TRIED_ROWS:
+        inputs = torch.full((rows, length), 255, dtype=torch.uint8)
+        expected = (inputs.float() - ZERO) @ weight.float().T
+        if not torch.equal(_multiply(inputs, packed, scales, zeros), expected):
+            return False
+    return True

@@ -13,6 +13,7 @@ job:{id}              hash   the members of `jobs.Job`, each as JSON, and beside
                              _cache         the cache key its caption was stored under
                              _idempotency   the key of the Idempotency-Key's entry that names it
                              _webhook       URL that is told when it, or its whole batch, has ended
+                             _prefix        of the paths that it is told, where a proxy adds one
                              _owner         name of the API key that made it; not there without keys
 jobs:{status}         zset   ids in that state, all with score 0: UUIDv7 sorts by age as text
 jobs:all              zset   ids in every state, likewise
@@ -20,7 +21,8 @@ jobs:leased           zset   id -> end of its lease; an index of _lease_until
 jobs:expiring         zset   id -> Unix time at which record and picture are deleted
 jobs:{status}@{owner} zset   those of one owner, and their open jobs' number
 jobs:all@{owner}      zset   likewise
-batch:{id}            hash   created_at, expires_at, owner (empty without keys)             expires by itself
+batch:{id}            hash   created_at, expires_at, owner (empty without keys), with a
+                             webhook also prefix, as a job's _prefix                        expires by itself
 batch-jobs:{id}       list   its job ids in the order of submission                        expires by itself
 batch-open:{id}       set    of a batch with a webhook: its jobs that are open, and `sending`
                              while more may come; the webhook is due when it is empty       expires by itself

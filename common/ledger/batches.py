@@ -40,10 +40,11 @@ class Batches:
         seen._viewer, seen._ledger = viewer, self._ledger.for_viewer(viewer)
         return seen
 
-    def create(self, batch_id: str, webhook: str | None = None) -> None:
+    def create(self, batch_id: str, webhook: str | None = None, prefix: str = "") -> None:
         """Record a batch; its jobs are then made by `Ledger.create(..., batch=batch_id)`.
 
-        With a `webhook`, the URL that is told when none of them is open any more, call `seal` after the last.
+        With a `webhook`, the URL that is told when none of them is open any more, call `seal` after the last. `prefix`
+        is that of the `urls` which it is told.
         """
         now = self._clock()
         expires = now + self._settings.retention
@@ -54,6 +55,7 @@ class Batches:
         pipe.expire(keys.batch(batch_id), int(self._settings.retention) + 1)
         pipe.set(keys.known(batch_id), owner, ex=int(2 * self._settings.retention) + 1)
         if webhook:
+            pipe.hset(keys.batch(batch_id), "prefix", prefix)
             pipe.sadd(keys.batch_open(batch_id), SENDING)
             pipe.expire(keys.batch_open(batch_id), int(self._settings.retention) + 1)
         pipe.execute()
@@ -82,6 +84,10 @@ class Batches:
             created_at=moment(float(fields["created_at"])),
             expires_at=moment(float(fields["expires_at"])),
         )
+
+    def prefix(self, batch_id: str) -> str:
+        """The prefix of the `urls` that the batch's webhook is told."""
+        return cast("str | None", self._redis.hget(keys.batch(batch_id), "prefix")) or ""
 
     def jobs(self, batch_id: str) -> list[Job]:
         """The batch's jobs that are still kept, in the order of submission."""

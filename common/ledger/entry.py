@@ -28,12 +28,14 @@ def enter(
     owner: str | None,
     idempotency: str | None,
     webhook: str | None,
+    prefix: str,
     earlier: Earlier,
 ) -> Job:
     """Record `job`, in one transaction; or record nothing and return the `earlier` job of the same `idempotency`."""
     fields: records.Fields = {**records.to_fields(job), "_ring_at": ring_at}
     fields |= {"_idempotency": idempotency} if idempotency else {}
     fields |= {"_webhook": webhook} if webhook else {}
+    fields |= {"_prefix": prefix} if webhook and prefix else {}
     fields |= {"_owner": owner} if owner else {}
     kept = int(retention) + 1
 

@@ -23,6 +23,10 @@ from common.ledger.workers import Workers
 from common.problems import Kind, Problem
 from common.settings import Settings
 
+#: Seconds until a job that was postponed is tried again, at first and at most. The longest must be well below
+#: `worker.resident.DEAF_AFTER`: a worker for which jobs wait that long without a notification ends itself.
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+
 
 class Ledger:
     """Every job's record in Redis; see the package's docstring for the keys and the promise.
@@ -64,10 +68,12 @@ class Ledger:
         custom_id: str | None = None,
         idempotency_key: str | None = None,
         webhook: str | None = None,
+        prefix: str = "",
     ) -> Job:
         """Record a job, in one transaction: waiting, or succeeded from the cache, or failed from the start.
 
-        `webhook` is the URL that is told when the job has ended, or when all of its `batch` have.
+        `webhook` is the URL that is told when the job has ended, or when all of its `batch` have; `prefix` is that of
+        the `urls` which it is told.
 
         Returns the earlier job instead, and records nothing, when `idempotency_key` made one from the same
         picture; raises `idempotency-conflict` when it made one from another picture.
@@ -96,6 +102,7 @@ class Ledger:
             owner=owner,
             idempotency=keys.idempotency(idempotency_key, owner) if idempotency_key else None,
             webhook=webhook,
+            prefix=prefix,
             earlier=lambda remembered: self._earlier(remembered, input),
         )
 
@@ -122,6 +129,10 @@ class Ledger:
             known = maker is not None and self._viewer.may_see(maker or None)
             raise missing(known, problems.JOB_NOT_FOUND, problems.JOB_GONE, "job")
         return job.model_copy(update={"progress": self._progress(job, rank)})
+
+    def prefix(self, job_id: str) -> str:
+        """The prefix of the `urls` that the job's webhook is told."""
+        return cast("str | None", self._redis.hget(keys.job(job_id), "_prefix")) or ""
 
     def recent(
         self, *, status: Status | None = None, limit: int = 50, cursor: str | None = None
@@ -222,7 +233,7 @@ class Ledger:
         lease_until = self._clock() + self._settings.lease_seconds
 
         def extended(claim: Claim) -> Job | None:
-            return self._change(claim.id, held_by(claim, lambda job: (job, {"_lease_until": lease_until})))
+            return self._change(claim.id, held_by(claim, lambda job, _: (job, {"_lease_until": lease_until})))
 
         return [claim for claim in claims if extended(claim) is None]
 
@@ -232,7 +243,7 @@ class Ledger:
         version, how = model.version, self._settings.caption_key
         cache = keys.caption(picture.sha256, version, how, claim.owner) if picture else None
 
-        def step(job: Job) -> tuple[Job, Private]:
+        def step(job: Job, _: Mapping[str, str]) -> tuple[Job, Private]:
             captioned = done(job, Status.SUCCEEDED, self._clock(), output=output, model=model, timings=timings)
             return captioned, {"_cache": cache} if cache else {}
 
@@ -245,7 +256,7 @@ class Ledger:
     def fail(self, claim: Claim, problem: Problem) -> bool:
         """Write why there is no caption; False when the claim does not hold any more."""
 
-        def step(job: Job) -> tuple[Job, Private]:
+        def step(job: Job, _: Mapping[str, str]) -> tuple[Job, Private]:
             return done(job, Status.FAILED, self._clock(), error=Failure.of(problem)), {}
 
         return self._change(claim.id, held_by(claim, step)) is not None
@@ -253,9 +264,21 @@ class Ledger:
     def release(self, claim: Claim) -> bool:
         """Hand a job back untouched, as a worker that shuts down does: the attempt does not count."""
 
-        def step(job: Job) -> tuple[Job, Private]:
-            waiting = job.model_copy(update={"status": Status.QUEUED, "attempts": job.attempts - 1, "started_at": None})
-            return waiting, {"_ring_at": 0}
+        def step(job: Job, _: Mapping[str, str]) -> tuple[Job, Private]:
+            return _untried(job), {"_ring_at": 0}
+
+        return self._change(claim.id, held_by(claim, step)) is not None
+
+    def postpone(self, claim: Claim) -> bool:
+        """Hand a job back that cannot be worked on now, as its image cannot be had: the attempt does not count.
+
+        The sweeper notifies the workers of it again after `FIRST_PAUSE`, which doubles each time.
+        """
+        now = self._clock()
+
+        def step(job: Job, private: Mapping[str, str]) -> tuple[Job, Private]:
+            pause = min(FIRST_PAUSE * 2 ** int(private.get("_rings", 0)), LONGEST_PAUSE)
+            return _untried(job), {"_ring_at": now + pause}
 
         return self._change(claim.id, held_by(claim, step)) is not None
 
@@ -299,6 +322,11 @@ class Ledger:
         position = rank or 0
         rate = sum(worker.pictures_per_second or 0.0 for worker in self._workers.alive())
         return Progress(position=position, eta_seconds=round((position + 1) / rate, 1) if rate else None)
+
+
+def _untried(job: Job) -> Job:
+    """The job as it was before it was claimed."""
+    return job.model_copy(update={"status": Status.QUEUED, "attempts": job.attempts - 1, "started_at": None})
 
 
 def missing(known: bool, not_found: Kind, gone: Kind, what: str) -> Problem:

@@ -36,12 +36,12 @@ class Claim:
         return self.job.id
 
 
-def held_by(claim: Claim, step: Callable[[Job], tuple[Job, Private]]) -> Step:
+def held_by(claim: Claim, step: Step) -> Step:
     """`step`, but only while `claim` holds: the fence against a worker that was thought dead."""
 
     def fenced(job: Job, private: Mapping[str, str]) -> tuple[Job, Private] | None:
         holds = job.status is Status.PROCESSING and private.get("_token") == claim.token
-        return step(job) if holds else None
+        return step(job, private) if holds else None
 
     return fenced
 

@@ -67,6 +67,18 @@ def test_a_chosen_picture_shows_a_spinner_and_then_its_caption(page: Page) -> No
     expect(page.locator("#announcer")).to_contain_text("picture 0.jpg", timeout=PATIENCE)
 
 
+def test_a_picture_that_is_chosen_before_the_scripts_have_come_is_captioned(page: Page, service: Service) -> None:
+    held: list[Route] = []
+    page.route("**/main.js*", lambda route: held.append(route))
+    with page.expect_request("**/main.js*"):
+        page.goto(service.url, wait_until="commit")
+    choose(page, files(numbered(24)[3:4]))
+    for route in held:
+        route.continue_()
+
+    expect(page.locator("#cards .caption")).to_have_text(re.compile(r"\w+ \w+"), timeout=PATIENCE)
+
+
 def test_a_dropped_picture_is_captioned(page: Page) -> None:
     transfer = page.evaluate_handle(
         """(bytes) => {

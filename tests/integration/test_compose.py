@@ -19,6 +19,7 @@ from common.exposure import is_loopback, refusal
 from common.settings import PROJECT_ROOT, Settings
 from tests.support.pictures import encoded
 from tests.support.service import Client, wait_until
+from web import shutdown
 
 COMPOSE = yaml.safe_load((PROJECT_ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 
@@ -51,7 +52,7 @@ def client(tmp_path: Path) -> Iterator[Client]:
         for process in reversed(processes):
             process.terminate()
             process.wait(60)
-    assert [process.returncode for process in processes[:2]] == [0, 0], (tmp_path / "log").read_text()
+    assert [process.returncode for process in processes] == [0, 0, 0], (tmp_path / "log").read_text()
 
 
 def command_of(service: str) -> list[str]:
@@ -84,6 +85,7 @@ def test_worker_and_web_share_the_uploads_and_stop_before_they_are_killed() -> N
 
     assert worker["volumes"] == web["volumes"] == ["data:/data"]
     assert int(worker["stop_grace_period"].rstrip("s")) > 30
+    assert int(web["stop_grace_period"].rstrip("s")) > shutdown.GRACE
     assert web["ports"] == ["127.0.0.1:8080:8080"]
 
 

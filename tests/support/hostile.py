@@ -57,6 +57,12 @@ def odd() -> Iterator[Item]:
     for format in ("GIF", "WEBP", "AVIF", "PNG", "TIFF"):
         frames = [drawing(colour) for colour in ("red", "green", "blue")]
         yield Item(f"animated {format}", saved(frames[0], format, save_all=True, append_images=frames[1:]), (ACCEPTED,))
+    for format in ("GIF", "WEBP", "PNG"):
+        frames = [Image.new("RGBA", (64, 48), colour) for colour in ((0, 0, 0, 0), "red")]
+        data = saved(frames[0], format, save_all=True, append_images=frames[1:])
+        yield Item(f"animated {format} that begins with an empty frame", data, (ACCEPTED,))
+    yield Item("JPEG without its end marker", encoded()[:-2], (ACCEPTED,))
+    yield Item("float TIFF of NaN", encoded(Image.new("F", (64, 64), float("nan")), "TIFF"), ("damaged-image",))
     yield Item("broken EXIF", saved(drawing(), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff broken"), (ACCEPTED,))
 
 
@@ -65,10 +71,16 @@ def largest() -> Iterator[Item]:
     side = (SIDE, SIDE)
     yield Item("50 MP JPEG", encoded(Image.new("RGB", side)), (ACCEPTED,))
     yield Item("50 MP progressive JPEG", saved(Image.new("RGB", side), "JPEG", progressive=True), (ACCEPTED,))
+    for name, options in (("JPEG", {}), ("progressive JPEG", {"progressive": True})):
+        data = saved(Image.new("RGB", side), "JPEG", **options)[:-2]
+        yield Item(f"50 MP {name} without its end marker", data, (ACCEPTED, COSTLY))
     yield Item("50 MP progressive CMYK JPEG", saved(Image.new("CMYK", side), "JPEG", progressive=True), (LARGE,))
     yield Item("50 MP JPEG, 700 pixels wide", encoded(Image.new("RGB", (763, 65500))), (ACCEPTED,))
     yield Item("50 MP PNG, RGBA", saved(Image.new("RGBA", side), "PNG", compress_level=1), (ACCEPTED,))
     yield Item("50 MP PNG, 16 bits", saved(Image.new("I;16", side), "PNG", compress_level=1), (ACCEPTED,))
+    empty, full = Image.new("LA", side), Image.new("LA", side, (0, 255))
+    frames = saved(empty, "PNG", save_all=True, append_images=[full], compress_level=1)
+    yield Item("50 MP PNG that begins with an empty frame", frames, (ACCEPTED, COSTLY))
     yield Item("50 MP GIF", encoded(Image.new("P", side), "GIF"), (ACCEPTED,))
     yield Item("50 MP BMP, 1 bit", encoded(Image.new("1", side), "BMP"), (ACCEPTED,))
     for mode in ("RGB", "RGBA", "F"):
@@ -100,6 +112,12 @@ def claims() -> Iterator[Item]:
     canvas = bytearray(encoded(format="GIF"))
     canvas[6:10] = struct.pack("<HH", 65_000, 65_000)
     yield Item("GIF with a canvas of 4,225 MP", bytes(canvas), (LARGE,))
+    grown = bytearray(
+        saved(Image.new("RGBA", (64, 64)), "GIF", save_all=True, append_images=[Image.new("RGB", (64, 64))])
+    )
+    second = grown.index(b"\x2c\0\0\0\0", grown.index(b"\x2c\0\0\0\0") + 10)
+    grown[second + 5 : second + 9] = struct.pack("<HH", 65_000, 65_000)
+    yield Item("GIF with an empty frame and one of 4,225 MP", bytes(grown), (COSTLY, LARGE))
     yield Item("BMP that claims 50 MP", bmp(SIDE, SIDE, 24, b""), ("damaged-image",))
     hidden = saved(Image.new("RGB", (8000, 8000)), "AVIF", speed=10)
     place = hidden.index(b"ispe") + 8
@@ -140,6 +158,10 @@ def floods() -> Iterator[Item]:
     yield Item("GIF with a comment of 20 MB", gif[:pixels] + comment + gif[pixels:], (ACCEPTED, COSTLY))
     frames = gif[:-1] + gif[pixels:-1] * (ROOM // len(gif)) + b"\x3b"
     yield Item("GIF of 20 MB in frames", frames, (ACCEPTED,))
+    clear = saved(Image.new("RGBA", (320, 240)), "GIF")
+    place = clear.index(b"\x21\xf9")
+    frames = clear[:-1] + clear[place:-1] * (ROOM // len(clear)) + b"\x3b"
+    yield Item("GIF of 20 MB in empty frames", frames, (ACCEPTED,))
     runs = (b"\x01\x05" * 4000 + b"\0\0") * 2500
     yield Item("BMP in 10 million runs", bmp(4000, 2500, 8, runs), (COSTLY,))
     tags = [*GREY, *((40_000 + number, 1, 14 * 2**20, 8) for number in range(200))]

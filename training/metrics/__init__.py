@@ -18,10 +18,10 @@ Id = TypeVar("Id", bound=Hashable)
 TOKENIZER = "ptb-like"
 
 
-def conditions(pictures: int, data: Sequence[str], beams: int, max_length: int, tokenizer: str = TOKENIZER) -> str:
+def conditions(pictures: int, data: Sequence[object], beams: int, max_length: int, tokenizer: str = TOKENIZER) -> str:
     """What scores were measured on and how, without which they mean nothing."""
     return (
-        f"{pictures} pictures of {' '.join(data)}, beams {beams}, longest caption {max_length} tokens, "
+        f"{pictures} pictures of {' '.join(map(str, data))}, beams {beams}, longest caption {max_length} tokens, "
         f"tokenizer {tokenizer}"
     )
 

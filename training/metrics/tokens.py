@@ -3,21 +3,84 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from functools import cache
 
 #: coco-caption drops these after tokenizing (pycocoevalcap, tokenizer/ptbtokenizer.py). Its tokenizer makes of a
 #: double quote one of the first three.
 PUNCTUATION = frozenset(
     ['"', "''", "'", "``", "`", "-lrb-", "-rrb-", "-lcb-", "-rcb-", ".", "?", "!", ",", ":", "-", "--", "...", ";"]
 )
+#: What the Java tokenizer (Stanford CoreNLP 3.4.1) writes for these: ASCII's quotes, dashes, dollars and fractions. The
+#: control characters are what is left of Windows-1252's signs in a text that was decoded as Latin-1.
+_ASCII = {
+    **dict.fromkeys("\u2018\u201b\u2039\x91", "`"),
+    **dict.fromkeys("\u2019\u203a\x92", "'"),
+    **dict.fromkeys("\u201c\u201d\u00ab\u00bb\x93\x94", '"'),
+    **dict.fromkeys("\u2013\u2014\u2015\x96\x97", "--"),
+    "\u2026": "...",
+    **dict.fromkeys("\u20ac\u00a4\u20a0\x80", " $ "),
+    "\u00a3": " # ",
+    "\u00a2": " cents ",
+    **{sign: f" {part} " for sign, part in zip("¼½¾⅓⅔", ("1/4", "1/2", "3/4", "1/3", "2/3"), strict=True)},
+    "\u00ad": "",  # a soft hyphen
+}
+#: Hyphens that the Java tokenizer keeps inside a word and drops elsewhere.
+_HYPHENS = "\u2010\u2011"
+#: Signs that the Java tokenizer keeps, each a word of its own. It drops all others, and everything from U+10000 on, so
+#: most emoji. The ranges were found by giving it each character of Unicode.
+_SIGN = re.compile(
+    "[\u00a1-\u00f7\u037e\u0387\u0589\u05be-\u0603\u0606-\u060c\u061b\u061e-\u066a\u066d-\u06d4\u0700-\u070d"
+    "\u07f6-\u07f8\u0964-\u0965\u0e3f-\u0e4f\u1fbd\u2016-\u2023\u2030-\u203b\u203e-\u2042\u2044\u2070-\u208e\u20a4"
+    "\u2100-\u214f\u2155-\u215e\u2190-\u2bff\u3001-\u3002\u3012\u30fb\uff01-\uffe1\uffe5-\uffe6]"
+)
+#: Above this the Java tokenizer drops combining marks, an emoji's variation selector among them.
+_LAST_MARK = "\u1aaf"
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 _CLITIC = re.compile(r"(?<=\w)(n't|'s|'m|'re|'ve|'ll|'d)\b")
 _CANNOT = re.compile(r"\bcannot\b")
-# A word with inner hyphens, points, slashes or apostrophes, commas and colons between digits; or one mark.
-_TOKEN = re.compile(r"n't|'(?:s|m|re|ve|ll|d)\b|\w+(?:[-./']\w+|(?<=\d)[,:]\d+)*|[^\w\s]")
+_LETTERS = rf"[^\s!-/:-@\[-^`{{-~{_HYPHENS}]+"
+_TOKEN = re.compile(
+    "|".join(
+        (
+            r"n't|'(?:s|m|re|ve|ll|d)\b",
+            r"[<>]?[:;=][-'o*]?[()dp\\{@|\[\]](?![a-z])",  # a face, as in :-)
+            r"[#@][a-z]\w*",  # a tag, or a name at a social network
+            # A word with inner hyphens, points, slashes, apostrophes or at signs, commas and colons between digits.
+            rf"{_LETTERS}(?:[-./'@{_HYPHENS}]{_LETTERS}|(?<=\d)[,:]\d+)*",
+            r"[?!]+|\*+|#+|@+",  # "!" is dropped, "!!" is a word
+            r"[!-/:-@\[-^`{-~]",
+        )
+    )
+)
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 
 
 def tokenize(caption: str) -> list[str]:
     """Lower case, clitics split off, punctuation dropped, hyphenated words whole."""
-    spaced = _CLITIC.sub(r" \1", _CANNOT.sub("can not", caption.lower().replace("\u2019", "'")))
-    tokens = (_BRACKETS.get(token, token) for token in _TOKEN.findall(spaced))
+    ascii_signs = _BEYOND_ASCII.sub(lambda found: _replaced(found[0]), caption.lower())
+    spaced = _CLITIC.sub(r" \1", _CANNOT.sub("can not", ascii_signs))
+    tokens = (_escaped(token) for token in _TOKEN.findall(spaced))
     return [token for token in tokens if token not in PUNCTUATION]
+
+
+@cache
+def _replaced(character: str) -> str:
+    """A character beyond ASCII as the Java tokenizer takes it: part of a word, a sign of its own, or dropped."""
+    if character in _ASCII:
+        return _ASCII[character]
+    if character > "\uffff":
+        return " "
+    category = unicodedata.category(character)
+    if character in _HYPHENS or category == "Nd" or category[0] == "L" or "\u02b0" <= character <= "\u036f":
+        return character
+    if category[0] == "M" and character <= _LAST_MARK:
+        return character
+    return f" {character} " if _SIGN.match(character) else " "
+
+
+def _escaped(token: str) -> str:
+    """Brackets by the names that the Penn Treebank gives them; in a face only the round ones."""
+    if token in _BRACKETS:
+        return _BRACKETS[token]
+    return token.replace("(", "-lrb-").replace(")", "-rrb-")

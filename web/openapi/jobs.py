@@ -54,7 +54,7 @@ PATHS = {
             parameters=[
                 parameter("query", "status", "Only jobs in this state.", {**TEXT, "enum": [*Status]}),
                 parameter("query", "limit", "Most jobs on the page.", whole_number(LONGEST_PAGE, PAGE)),
-                parameter("query", "cursor", "The `next` of the page before.", TEXT),
+                parameter("query", "cursor", "The `next` of the page before.", {**TEXT, "format": "uuid"}),
             ],
         ),
     },
@@ -76,6 +76,7 @@ PATHS = {
             {204: answer("Both are gone.")},
             *parts.CHANGE,
             *parts.JOB,
+            problems.UPLOADS_UNAVAILABLE,
             parameters=[JOB_ID],
         ),
     },
@@ -102,6 +103,7 @@ PATHS = {
             problems.BAD_REQUEST,
             problems.NOT_FOUND,
             problems.UPLOAD_LOST,
+            problems.UPLOADS_UNAVAILABLE,
             parameters=[
                 JOB_ID,
                 parameter("query", "size", "Pixels that it fits into.", whole_number(LARGEST_SIDE, SIDE)),

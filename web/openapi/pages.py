@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from common import problems
 from web.openapi import parts
 from web.openapi.parts import BATCH_ID, FILE, JOB_ID, answer, form, header, operation
 from web.openapi.schemas import TEXT
@@ -46,7 +45,6 @@ PATHS = {
             *parts.CHANGE,
             *parts.PICTURE,
             *parts.ADMISSION,
-            problems.TOO_MANY_IMAGES,
             body=form("The pictures.", {"images": {"type": "array", "items": FILE, "minItems": 1}}, ["images"]),
             page=True,
         ),

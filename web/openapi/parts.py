@@ -30,9 +30,10 @@ PICTURE = (
     problems.IMAGE_TOO_LARGE,
     problems.IMAGE_TOO_COSTLY,
     problems.UPLOAD_TOO_LARGE,
+    problems.TOO_MANY_IMAGES,
 )
 #: Problems of a request that adds to the queue.
-ADMISSION = (problems.QUEUE_FULL, problems.STORAGE_FULL, problems.QUOTA_USED_UP)
+ADMISSION = (problems.QUEUE_FULL, problems.STORAGE_FULL, problems.UPLOADS_UNAVAILABLE, problems.QUOTA_USED_UP)
 
 #: Problems of a request that changes something.
 CHANGE = (*ALWAYS, problems.BAD_REQUEST, problems.FOREIGN_ORIGIN, problems.UPLOAD_TOO_LARGE)

@@ -37,11 +37,11 @@ def schemas() -> dict[str, Schema]:
         [(Job, "serialization"), (Batch, "serialization")], ref_template="#/components/schemas/{model}"
     )
     shapes: dict[str, Schema] = made["$defs"]
-    _add(shapes["Job"], urls=closed("Paths, which hold behind any proxy.", self=PATH, cancel=PATH, image=maybe(PATH)))
+    _add(shapes["Job"], urls=closed("Paths from the root of the host.", self=PATH, cancel=PATH, image=maybe(PATH)))
     _add(
         shapes["Batch"],
         status={"type": "string", "enum": ["in_progress", "completed"]},
-        urls=closed("Paths, which hold behind any proxy.", self=PATH, results=PATH, cancel=PATH),
+        urls=closed("Paths from the root of the host.", self=PATH, results=PATH, cancel=PATH),
     )
     shapes["Problem"] = closed(
         "An RFC 9457 problem. `type` never changes its meaning; `detail` is for people and says what to do.",
@@ -75,8 +75,11 @@ def schemas() -> dict[str, Schema]:
     )
     shapes["Alive"] = closed("The web server answers.", status={"const": "ok"})
     shapes["Ready"] = closed(
-        "A picture sent now would be captioned.", status={"const": "ready"}, model=ref("ModelInfo"), workers=COUNT
+        "A picture sent now would be captioned. By which model, and by how many workers, is told to those who could "
+        "send one: with a key where keys are needed, else under a host name of the service.",
+        status={"const": "ready"},
     )
+    shapes["Ready"]["properties"] |= {"model": ref("ModelInfo"), "workers": COUNT}
     events = [*(f"job.{status}" for status in Status if status.terminal), "batch.completed"]
     shapes["Event"] = closed(
         "What a webhook says: `data` is what the API answers at `data.urls.self`.",

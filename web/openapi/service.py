@@ -26,7 +26,8 @@ PATHS = {
             "isReady",
             "Whether a picture sent now would be captioned.",
             {200: answer("It would.", ref("Ready"))},
-            *parts.ALWAYS,
+            problems.INTERNAL,
+            problems.STORE_UNAVAILABLE,
             problems.NOT_READY,
         )
     },
@@ -36,6 +37,7 @@ PATHS = {
             "This description, for programs.",
             {200: answer("An OpenAPI 3.1 document.", {"type": "object", "required": ["openapi", "paths"]})},
             problems.INTERNAL,
+            problems.UNKNOWN_HOST,
         )
     },
     "/docs": {
@@ -44,6 +46,7 @@ PATHS = {
             "This description, for people.",
             {200: answer("A page.", TEXT, media="text/html")},
             problems.INTERNAL,
+            problems.UNKNOWN_HOST,
             page=True,
         )
     },

@@ -1,5 +1,6 @@
 // The page: what is chosen, dropped or pasted becomes cards; cards are uploaded and followed to their captions.
 import { announce } from "./announce.js";
+import { api } from "./api.js";
 import { Card } from "./card.js";
 import { follow } from "./follow.js";
 import { watchModel } from "./model.js";
@@ -28,12 +29,9 @@ chooser.removeAttribute("required");
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  add(chooser.files);
+  addChosen();
 });
-chooser.addEventListener("change", () => {
-  add(chooser.files);
-  chooser.value = "";
-});
+chooser.addEventListener("change", addChosen);
 
 let dragDepth = 0;
 addEventListener("dragenter", (event) => {
@@ -54,6 +52,11 @@ addEventListener("drop", (event) => {
 });
 addEventListener("paste", (event) => add(event.clipboardData?.files ?? []));
 save.addEventListener("click", () => saveCaptions([...cards].map((card) => card.job).filter(Boolean)));
+
+function addChosen() {
+  add(chooser.files);
+  chooser.value = "";
+}
 
 /** @param {Iterable<File>} files */
 function add(files) {
@@ -147,7 +150,7 @@ function refresh() {
 /** Takes up again the jobs that were under way when the page was left. */
 async function resume() {
   for (const id of remembered()) {
-    const answer = await fetch(`/v1/jobs/${id}`).catch(() => null);
+    const answer = await fetch(api(`jobs/${encodeURIComponent(id)}`)).catch(() => null);
     if (!answer?.ok) continue;
     const job = await answer.json();
     const card = newCard({ name: job.input?.filename ?? "picture", job });
@@ -158,4 +161,5 @@ async function resume() {
 }
 
 resume();
+addChosen(); // files chosen before this script had come fire no event any more
 watchModel();

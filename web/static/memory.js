@@ -1,6 +1,8 @@
 // Remembers this tab's jobs over a reload.
+import { api } from "./api.js";
 
-const KEY = "captiond-jobs";
+/** With the service's own URL: a proxy may serve another one on the same host. */
+const KEY = `captiond-jobs ${api("jobs")}`;
 /** More would make a page that nobody scrolls. */
 const MOST = 200;
 

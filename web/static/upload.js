@@ -1,4 +1,5 @@
 // Sends one picture. XMLHttpRequest, as fetch does not tell how far an upload is.
+import { api } from "./api.js";
 import { asProblem, UNREACHABLE } from "./problem.js";
 
 /**
@@ -11,7 +12,7 @@ export function upload(file, { onProgress, signal }) {
     const request = new XMLHttpRequest();
     const form = new FormData();
     form.append("image", file, file.name || "pasted.png");
-    request.open("POST", "/v1/jobs");
+    request.open("POST", api("jobs"));
     request.setRequestHeader("Accept", "application/json");
     request.upload.addEventListener("progress", (event) => {
       if (event.lengthComputable) onProgress(event.loaded / event.total);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,17 @@ def test_json_has_caption_and_score(
     line = json.loads(capsys.readouterr().out)
     assert line["file"] == str(pictures[0])
     assert isinstance(line["caption"], str) and line["score"] < 0
+
+
+def test_json_has_the_bytes_of_a_name_that_is_not_text_as_escapes(
+    settings: Settings, pictures: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    renamed = pictures[0].rename(os.fsdecode(os.fsencode(pictures[0].parent) + b"/na\xefve.jpg"))
+
+    caption(settings, [renamed], as_json=True)
+
+    said = capsys.readouterr().out
+    assert said.isascii() and json.loads(said)["file"] == str(renamed)
 
 
 def test_a_bad_file_fails_alone(settings: Settings, pictures: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

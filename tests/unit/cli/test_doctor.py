@@ -9,6 +9,7 @@ from pathlib import Path
 
 import fakeredis
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from redis import ConnectionError as RedisConnectionError
 from redis import Redis
 
@@ -146,6 +147,19 @@ def test_a_disk_that_runs_full_is_said(redis: Redis, settings: Settings, monkeyp
     assert not well and "507" in words
 
 
+@pytest.mark.parametrize("below", ["", "a/b"])
+def test_a_data_folder_that_cannot_be_used_is_said(redis: Redis, settings: Settings, below: str) -> None:
+    file = settings.data / "file"
+    file.touch()
+
+    well, words = findings(settings.model_copy(update={"data": file / below, "uploads_url": "memory://pictures"}))[
+        "data"
+    ]
+
+    assert findings(settings)["data"][0]
+    assert not well and f"{file} is not a folder" in words
+
+
 def test_the_model_that_would_caption_is_named(
     redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +242,7 @@ def test_pictures_without_a_record_are_counted_and_many_of_them_mean_the_wrong_r
     redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uploads, ledger = UploadStore(settings.uploads_location), Ledger(redis, settings)
+    uploads.create()
     ids = [new_id() for _ in range(4)]
     for job_id in ids:
         uploads.save(job_id, b"picture")
@@ -241,3 +256,16 @@ def test_pictures_without_a_record_are_counted_and_many_of_them_mean_the_wrong_r
     assert young == (True, "4 are kept, each with its record.")
     assert not all_lost[0] and "Is CAPTIOND_REDIS_URL" in all_lost[1]
     assert one_lost[0] and "1 of them without a record" in one_lost[1]
+
+
+def test_a_store_of_pictures_that_does_not_answer_is_told(
+    redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(LocalFileSystem, "ls", refuse)
+
+    well, words = findings(settings)["pictures"]
+    assert not well
+    assert words.startswith("The store of the uploaded pictures does not answer: [Errno 13] Permission denied")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
 from cli import leftovers
-from cli.serve import address, free_port, serve, should_show
+from cli import serve as serving
+from cli.serve import address, free_port, serve, should_show, usable_port, web_part
 from common.settings import Settings
 
 
@@ -28,6 +32,45 @@ def taken_port() -> Iterator[int]:
 def test_a_port_in_use_is_named(tmp_path: Path, taken_port: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert serve(Settings(data=tmp_path, port=taken_port)) == 1
     assert f"Port {taken_port} of 127.0.0.1 is in use" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "words"), [("192.0.2.7", "not an address of this machine"), ("nowhere.invalid", "no IP address")]
+)
+@pytest.mark.parametrize("alone", [False, True], ids=["serve", "web"])
+def test_a_host_that_is_not_this_machine_is_named(tmp_path: Path, host: str, words: str, alone: bool) -> None:
+    environment = Settings(data=tmp_path, host=host, port=free_port(), insecure=True).environment()
+    command = ["web"] if alone else ["cli.main", "serve"]
+
+    ended = subprocess.run(
+        [sys.executable, "-m", *command], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == 1
+    said = ended.stderr.splitlines()[-1]
+    assert said.startswith(host) and words in said and "Traceback" not in ended.stderr
+
+
+def test_port_0_is_a_free_one() -> None:
+    assert usable_port(Settings(port=0)) > 0
+
+
+def test_the_web_server_is_asked_directly_whatever_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with HTTPServer(("127.0.0.1", 0), Healthy) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+
+        assert web_part(Settings(host="::", port=server.server_port)).ready(0)
+
+
+class Healthy(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: pytest shows what is printed."""
 
 
 def test_a_folder_is_served_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,3 +145,13 @@ def test_a_person_sees_warnings_and_the_model_but_not_the_chatter() -> None:
     assert should_show("2026-01-01 WARNING worker.weights: The bundled demo model captions")
     assert should_show("2026-01-01 INFO worker.weights: Captioning with demo")
     assert not should_show("2026-01-01 INFO celery.worker: Task received")
+
+
+def test_a_service_whose_terminal_is_gone_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+
+    serving._say("web ready")

@@ -10,7 +10,7 @@ from common.exposure import is_loopback, refusal
 from common.settings import Settings
 from tests.support.keys import add_key
 
-OUTSIDE = ["0.0.0.0", "::", "", "192.0.2.7", "nowhere.invalid"]
+OUTSIDE = ["0.0.0.0", "::", "", "192.0.2.7"]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
@@ -34,6 +34,13 @@ def test_with_a_key_or_when_told_they_may(tmp_path: Path, host: str) -> None:
     settings = Settings(data=tmp_path, host=host)
     add_key(settings, "alice")
     assert refusal(settings) is None
+
+
+def test_a_host_that_is_no_address_is_refused_whatever_it_is_told(tmp_path: Path) -> None:
+    said = refusal(Settings(data=tmp_path, host="nowhere.invalid", insecure=True))
+
+    assert not is_loopback("nowhere.invalid")
+    assert said is not None and said.startswith("nowhere.invalid is no IP address")
 
 
 def test_keys_that_cannot_be_read_are_not_taken_for_none(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import struct
 import zlib
 
 import numpy as np
@@ -28,6 +30,11 @@ def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes
     return buffer.getvalue()
 
 
+def colour(image: Image.Image, x: int, y: int) -> tuple[int, int, int]:
+    red, green, blue = np.asarray(image.convert("RGB"))[y, x].tolist()
+    return red, green, blue
+
+
 def refusal(data: bytes) -> Kind:
     with pytest.raises(Problem) as refused:
         images.check(data, LIMIT)
@@ -45,7 +52,7 @@ def test_every_accepted_format_is_read(format: str) -> None:
     assert images.decode(data, LIMIT).size == (40, 20)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I", "F"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "LAB", "I", "F"])
 def test_every_mode_becomes_rgb(mode: str) -> None:
     picture = images.decode(encoded(drawn(mode), "TIFF"), LIMIT)
 
@@ -65,11 +72,68 @@ def test_transparency_is_laid_on_white() -> None:
     assert images.decode(encoded(clear), LIMIT).getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_an_animation_gives_its_first_frame() -> None:
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
-    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+class TestAnimations:
+    """The first frame that is not empty stands for all of them."""
 
-    assert images.decode(data, LIMIT).getpixel((0, 0)) == (255, 0, 0)
+    CLEAR = (0, 0, 0, 0)
+
+    @staticmethod
+    def animation(format: str, *colours: str | tuple[int, ...]) -> bytes:
+        """Each frame in a single colour, but for a corner that keeps equal frames apart."""
+        frames = [Image.new("RGBA", (40, 20), colour) for colour in colours]
+        for number, frame in enumerate(frames):
+            frame.putpixel((39, 19), (0, 0, number, 0 if colours[number] == TestAnimations.CLEAR else 255))
+        lossless = {"lossless": True, "exact": True} if format == "WEBP" else {}
+        return encoded(frames[0], format, save_all=True, append_images=frames[1:], disposal=2, **lossless)
+
+    @staticmethod
+    def seen(data: bytes) -> tuple[int, int, int]:
+        """The colour of the picture, which all its uses must agree on."""
+        assert images.check(data, LIMIT).width == 40
+        with Image.open(io.BytesIO(images.thumbnail(data, LIMIT, 20))) as small:
+            thumbnail = colour(small, 5, 5)
+        picture = colour(images.decode(data, LIMIT), 5, 5)
+        assert colour(images.square(data, LIMIT, 8), 2, 2) == picture
+        assert np.abs(np.subtract(thumbnail, picture)).max() < 3
+        return picture
+
+    @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
+    def test_the_first_frame_is_taken(self, format: str) -> None:
+        assert self.seen(self.animation(format, "red", "blue")) == (255, 0, 0)
+
+    @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "AVIF"])
+    @pytest.mark.parametrize("empty", [1, 3])
+    def test_empty_frames_are_skipped(self, format: str, empty: int) -> None:
+        found = self.seen(self.animation(format, *[self.CLEAR] * empty, "red", "blue"))
+
+        assert np.abs(np.subtract(found, (255, 0, 0))).max() < 5
+
+    @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
+    def test_one_of_empty_frames_is_white(self, format: str) -> None:
+        assert self.seen(self.animation(format, *[self.CLEAR] * 3)) == (255, 255, 255)
+
+    def test_only_so_many_are_looked_at(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(images, "FRAMES", 3)
+
+        assert self.seen(self.animation("PNG", self.CLEAR, self.CLEAR, "red")) == (255, 0, 0)
+        assert self.seen(self.animation("PNG", self.CLEAR, self.CLEAR, self.CLEAR, "red")) == (255, 255, 255)
+
+    @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
+    def test_one_that_is_cut_off_after_its_empty_frame_is_no_error_of_the_server(self, format: str) -> None:
+        data = self.animation(format, self.CLEAR, "red", "blue")
+
+        for tenth in range(1, 10):
+            with contextlib.suppress(Problem):
+                images.decode(data[: len(data) * tenth // 10], LIMIT)
+
+    def test_a_frame_that_is_larger_than_the_first_is_refused(self) -> None:
+        data = bytearray(self.animation("GIF", self.CLEAR, "red"))
+        second = data.index(b"\x2c", data.index(b"\x2c") + 10)
+        data[second + 5 : second + 9] = struct.pack("<HH", 1100, 1000)
+
+        with pytest.raises(Problem, match="1100 x 1000 pixels") as refused:
+            images.check(bytes(data), LIMIT)
+        assert refused.value.kind is problems.IMAGE_TOO_LARGE
 
 
 class TestEnough:
@@ -109,9 +173,23 @@ class TestEnough:
 
         whole, part = (images.decode(data, 10**7, enough) for enough in (None, 150))
 
-        assert (whole.size, part.size) == ((1600, 1200), (320, 300))
+        assert (whole.size, part.size) == ((1600, 1200), (400, 300))
         expected, found = (squash(image, 150).astype(int) for image in (whole, part))
         assert np.abs(expected - found).mean() < 1.0
+
+    @pytest.mark.parametrize("size", [(4000, 3000), (1920, 1080), (1080, 1920), (6000, 500)])
+    @pytest.mark.parametrize("format", ["JPEG", "PNG"])
+    def test_a_picture_keeps_its_aspect_ratio(self, size: tuple[int, int], format: str) -> None:
+        width, height = images.decode(encoded(Image.new("RGB", size), format), 2 * 10**7, 240).size
+
+        assert min(width, height) >= 480
+        assert width / height == pytest.approx(size[0] / size[1], rel=0.01)
+
+    def test_a_picture_that_is_squashed_is_reduced_on_each_side_as_far_as_it_goes(self) -> None:
+        data = encoded(Image.new("RGB", (6000, 500)), "PNG")
+
+        assert images.decode(data, 10**7, 100, keep_aspect=False).size == (200, 250)
+        assert images.square(data, 10**7, 100).size == (100, 100)
 
     def test_a_thumbnail_fits_and_keeps_its_shape(self) -> None:
         for format in ("JPEG", "PNG"):
@@ -125,14 +203,46 @@ class TestEnough:
             assert small.getpixel((50, 50)) == (128, 128, 128)
 
 
-def test_a_picture_taken_sideways_is_turned_upright() -> None:
-    sideways = drawn()
-    exif = sideways.getexif()
-    exif[images.ORIENTATION] = 6
-    data = encoded(sideways, "JPEG", exif=exif)
+#: How a camera that was held in each orientation stores what is upright.
+STORED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 
-    assert images.check(data, LIMIT) == images.Facts("JPEG", 20, 40)
-    assert images.decode(data, LIMIT).size == (20, 40)
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    ("format", "options"),
+    [
+        ("JPEG", {"quality": 95, "subsampling": 0}),
+        ("PNG", {}),
+        ("WEBP", {"lossless": True}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_adobe_deflate"}),
+        ("AVIF", {"quality": 100}),
+    ],
+)
+def test_a_picture_taken_sideways_is_turned_upright(format: str, options: dict[str, object], orientation: int) -> None:
+    upright = Image.new("RGB", (64, 32), "blue")
+    upright.paste("red", (0, 0, 32, 16))
+    turn = STORED.get(orientation)
+    exif = Image.Exif()
+    exif[images.ORIENTATION] = orientation
+    data = encoded(upright.transpose(turn) if turn is not None else upright, format, exif=exif, **options)
+
+    assert images.check(data, LIMIT) == images.Facts(format, 64, 32)
+    whole, part, square = images.decode(data, LIMIT), images.decode(data, LIMIT, 8), images.square(data, LIMIT, 32)
+    with Image.open(io.BytesIO(images.thumbnail(data, LIMIT, 32))) as opened:
+        thumbnail = opened.convert("RGB")
+    assert (whole.size, thumbnail.size, square.size) == ((64, 32), (32, 16), (32, 32))
+    for picture in (whole, part, square, thumbnail):
+        at = [colour(picture, picture.width * x // 4, picture.height * y // 4) for x, y in ((1, 1), (3, 1), (1, 3))]
+        assert np.abs(np.subtract(at, [(255, 0, 0), (0, 0, 255), (0, 0, 255)])).max() < 16
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
@@ -161,6 +271,53 @@ def test_a_truncated_picture_is_refused_as_damaged(format: str) -> None:
 @pytest.mark.parametrize("side", [1_001, 10_000, 30_000])
 def test_a_decompression_bomb_is_refused_by_its_header(side: int) -> None:
     assert refusal(png(side, side, zlib.compress(bytes(1000)))) is problems.IMAGE_TOO_LARGE
+
+
+class TestMostPixels:
+    """The setting is the only limit, and a refusal names the picture's size and what helps."""
+
+    @pytest.mark.parametrize(("format", "mode"), [("JPEG", "L"), ("PNG", "1")])
+    def test_a_picture_of_100_megapixels_is_read_where_so_many_are_allowed(self, format: str, mode: str) -> None:
+        data = encoded(Image.new(mode, (10_000, 10_000)), format)
+
+        assert images.check(data, 100_000_000).width == 10_000
+        assert images.square(data, 100_000_000, 8).size == (8, 8)
+        with pytest.raises(
+            Problem, match="10000 x 10000 pixels are more than the 99 megapixels that are accepted here"
+        ):
+            images.check(data, 99_000_000)
+
+    @pytest.mark.parametrize("side", [10_000, 14_000, 30_000])
+    def test_its_size_is_named_however_large_it_is(self, side: int) -> None:
+        with pytest.raises(Problem, match=f"^{side} x {side} pixels are more than the 50 megapixels that are accepted"):
+            images.check(png(side, side, zlib.compress(bytes(1000))), 50_000_000)
+
+    @pytest.mark.parametrize(
+        ("format", "options", "limit", "words"),
+        [
+            ("JPEG", {}, 9_999, "here. Make the picture smaller, and send it again."),
+            ("PNG", {}, 9_999, "here. Make the picture smaller, and send it again."),
+            ("PNG", {}, 10_000, "Make the picture smaller, or save it as JPEG, and send it again."),
+            ("WEBP", {}, 10_000, "Make the picture smaller, or save it as JPEG, and send it again."),
+            ("JPEG", {}, 10_000, "Make the picture smaller, and send it again."),
+            ("JPEG", {"progressive": True}, 10_000, "or save it as a baseline (not progressive) JPEG, and send"),
+        ],
+    )
+    def test_the_advice_is_one_that_helps(
+        self, format: str, options: dict[str, object], limit: int, words: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = encoded(Image.new("RGB", (100, 100)), format, **options)
+        if limit == 10_000:
+            monkeypatch.setattr(images, "MEMORY", 10_000)
+
+        with pytest.raises(Problem) as refused:
+            images.check(data, limit)
+        assert refused.value.kind is problems.IMAGE_TOO_LARGE
+        assert words in refused.value.detail
+
+    def test_a_jpeg_that_takes_too_much_is_not_to_be_saved_as_jpeg(self) -> None:
+        assert "JPEG" not in images.advice(encoded(drawn(), "JPEG"))
+        assert "JPEG" in images.advice(encoded(drawn(), "PNG"))
 
 
 class TestMemory:
@@ -197,18 +354,36 @@ class TestMemory:
             images.check(data, 10**9)
         assert refused.value.kind is problems.IMAGE_TOO_LARGE
 
-    def test_a_jpeg_of_one_scan_is_decoded_row_by_row(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(images, "MEMORY", 10**6)
+    @pytest.mark.parametrize(("size", "bytes_per_pixel"), [((4096, 4096), 1), ((4095, 4100), 4)])
+    def test_a_jpeg_of_one_scan_is_decoded_row_by_row_unless_it_is_narrow(
+        self, size: tuple[int, int], bytes_per_pixel: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data = encoded(Image.new("RGB", size), "JPEG")
+        monkeypatch.setattr(images, "MEMORY", bytes_per_pixel * size[0] * size[1])
+        assert images.check(data, 10**9).width == size[0]
+        monkeypatch.setattr(images, "MEMORY", bytes_per_pixel * size[0] * size[1] - 10)
 
-        assert images.check(encoded(Image.new("RGB", (1000, 1000)), "JPEG"), 10**9).width == 1000
+        with pytest.raises(Problem, match="Make the picture smaller, and send") as refused:
+            images.check(data, 10**9)
+        assert refused.value.kind is problems.IMAGE_TOO_LARGE
+
+    @pytest.mark.parametrize(("mode", "bytes_per_pixel"), [("1", 1), ("L", 1), ("P", 1), ("I;16", 2), ("RGB", 4)])
+    def test_a_png_counts_pillow_s_copy(self, mode: str, bytes_per_pixel: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        data = encoded(Image.new(mode, (100, 100)))
+        monkeypatch.setattr(images, "MEMORY", bytes_per_pixel * 10**4)
+        assert images.check(data, 10**9).width == 100
+        monkeypatch.setattr(images, "MEMORY", bytes_per_pixel * 10**4 - 10)
+
+        assert refusal(data) is problems.IMAGE_TOO_LARGE
 
     @pytest.mark.parametrize("options", [{"lossless": True}, {}, {"lossless": True, "exact": True}])
     def test_a_webp_s_size_is_read_from_each_kind_of_header(self, options: dict[str, object]) -> None:
-        assert webp.pixels(encoded(drawn(size=(40, 20)), "WEBP", **options)) == 800
-        assert webp.pixels(encoded(drawn("RGBA", (40, 20)), "WEBP", **options)) == 800
         animated = encoded(drawn(), "WEBP", save_all=True, append_images=[drawn().rotate(90)])
-        assert webp.pixels(animated) == 800
+
+        assert webp.size(encoded(drawn(size=(40, 20)), "WEBP", **options)) == (40, 20)
+        assert webp.size(encoded(drawn("RGBA", (40, 20)), "WEBP", **options)) == (40, 20)
+        assert webp.size(animated) == (40, 20)
 
     @pytest.mark.parametrize("data", [b"", b"RIFF\0\0\0\0WEBP", b"RIFF\0\0\0\0WEBPVP8 ", bytes(40)])
     def test_what_is_no_webp_has_no_such_header(self, data: bytes) -> None:
-        assert webp.pixels(data) == 0
+        assert webp.size(data) is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from common.jobs import Alternative, InputInfo, Job, ModelInfo, Output, Status, Timings, made_at, moment, new_id
+from common.jobs import Alternative, InputInfo, Job, ModelInfo, Output, Status, Timings, is_id, made_at, moment, new_id
 
 
 def test_a_finished_job_reads_as_documented() -> None:
@@ -64,3 +64,11 @@ def test_an_id_knows_when_it_was_made() -> None:
     before = time.time()
 
     assert before - 0.001 <= made_at(new_id()) <= time.time()
+
+
+def test_an_id_is_told_from_other_text() -> None:
+    made = new_id()
+
+    assert is_id(made)
+    assert [text for text in ("", "garbage", made.upper(), f"{{{made}}}", made[:-1], f" {made}") if is_id(text)] == []
+    assert not is_id("c9bf9e57-1685-4c89-bafb-ff5af830be8a"), "a random UUID, whose order says nothing"

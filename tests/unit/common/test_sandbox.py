@@ -106,6 +106,18 @@ def test_a_picture_that_takes_too_much_memory_is_refused(sandbox: Sandbox) -> No
     assert refused(sandbox, one_strip) is problems.IMAGE_TOO_COSTLY
 
 
+def test_the_advice_is_one_that_helps(sandbox: Sandbox) -> None:
+    with pytest.raises(Problem, match=r"takes too long to decode\. Make the picture smaller, or save it as JPEG"):
+        sandbox.check(SLOW, LIMIT)
+
+
+def test_a_picture_of_100_megapixels_is_read_where_so_many_are_allowed(sandbox: Sandbox) -> None:
+    data = encoded(Image.new("L", (10_000, 10_000)))
+
+    assert sandbox.check(data, 100_000_000).height == 10_000
+    assert sandbox.square(data, 100_000_000, 8).size == (8, 8)
+
+
 def test_a_decoder_that_was_killed_while_it_was_idle_is_started_again(sandbox: Sandbox) -> None:
     sandbox.check(encoded(), LIMIT)
     killed = sandbox._idle.queue[0]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
-from common.settings import Settings
+from common.settings import Settings, SettingsError, from_environment
 from common.uploads import UploadStore
 
 
@@ -20,7 +19,7 @@ def test_a_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_value_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAPTIOND_BEAMS", "many")
 
-    with pytest.raises(ValidationError, match="beams"):
+    with pytest.raises(SettingsError, match="CAPTIOND_BEAMS: It must be a valid integer"):
         Settings()
 
 
@@ -36,13 +35,15 @@ def test_the_broker_can_be_another_server() -> None:
 
 def test_pictures_are_kept_in_the_data_folder_unless_told(tmp_path: Path) -> None:
     assert Settings(data=tmp_path).uploads_location == (tmp_path / "uploads").as_uri()
-    assert Settings(uploads_url="s3://bucket").uploads_location == "s3://bucket"
+    assert Settings(uploads_url="memory://bucket").uploads_location == "memory://bucket"
 
 
 def test_uploads_stand_in_the_data_folder_whatever_its_name(tmp_path: Path) -> None:
     data = tmp_path / "my photos %20 ü"
 
-    UploadStore(Settings(data=data).uploads_location).save("job", b"picture")
+    store = UploadStore(Settings(data=data).uploads_location)
+    store.create()
+    store.save("job", b"picture")
 
     assert [path.read_bytes() for path in data.rglob("job")] == [b"picture"]
 
@@ -57,6 +58,51 @@ def test_webhook_secrets_may_be_none_or_several(monkeypatch: pytest.MonkeyPatch,
 def test_a_webhook_secret_with_a_slip_in_it_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAPTIOND_WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,hunter2")
 
-    with pytest.raises(ValidationError, match="random bytes in base64") as refused:
+    with pytest.raises(SettingsError, match=r"CAPTIOND_WEBHOOK_SECRET: .* random bytes in base64") as refused:
         Settings()
     assert "hunter2" not in str(refused.value) and "MfKQ9" not in str(refused.value)
+
+
+def test_every_wrong_setting_has_a_line_when_the_process_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPTIOND_BEAMS", "0")
+    monkeypatch.setenv("CAPTIOND_RETENTION", "inf")
+    monkeypatch.setenv("CAPTIOND_REDIS_URL", "redis://:secret#7@host/0")
+
+    with pytest.raises(SystemExit) as ended:
+        from_environment()
+
+    lines = str(ended.value.code).splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "CAPTIOND_REDIS_URL",
+        "CAPTIOND_BEAMS",
+        "CAPTIOND_RETENTION",
+    ]
+    assert all(line.endswith(".") for line in lines) and "secret" not in str(ended.value.code)
+
+
+@pytest.mark.parametrize("name", ["redis_url", "broker_url", "uploads_url", "model", "data"])
+def test_quotes_that_no_shell_took_away_are_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"CAPTIOND_{name.upper()}", "'redis://:secret@host/0'")
+
+    with pytest.raises(SettingsError, match=f"CAPTIOND_{name.upper()}: The quotes") as refused:
+        Settings()
+    assert "secret" not in str(refused.value)
+
+
+def test_no_secret_stands_in_what_is_shown_of_the_settings() -> None:
+    settings = Settings(
+        redis_url="redis://:secret1@host/0",
+        broker_url="amqp://captiond:secret2@host//",
+        uploads_url="ftp://captiond:secret3@host/pictures",
+        model_url="https://host/student.pt?token=secret4",
+        webhook_secret="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    )
+
+    assert "secret" not in repr(settings).replace("webhook_secret", "") and "whsec_" not in repr(settings)
+    assert settings.secrets() == {
+        "secret1",
+        "secret2",
+        "secret3",
+        "token=secret4",
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    }

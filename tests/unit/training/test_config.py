@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from training.config import RECIPES, Config, parse
+from training.formats import CocoFiles
 
 DATA = ["--data", "coco:c.json:i"]
 
@@ -64,7 +65,7 @@ def test_data_may_be_named_again_and_again_and_in_coco_s_own_words() -> None:
         [*DATA, "--data", "jsonl:a", "wds:b", "--captions", "d.json", "--images", "e", "--val-data", "wds:f"]
     )
 
-    assert config.train_sources == ("coco:c.json:i", "jsonl:a", "wds:b", "coco:d.json:e")
+    assert config.train_sources == ("coco:c.json:i", "jsonl:a", "wds:b", CocoFiles(Path("d.json"), Path("e")))
     assert config.val_sources == ("wds:f",)
     assert parse(DATA).val_sources == ()
 

@@ -120,6 +120,23 @@ class TestConstant:
     def test_it_is_what_most_pictures_have_in_common(self, coco: list[str], captions: str) -> None:
         assert "ball lies on field" in best_constant([Path(captions)])
 
+    def test_a_null_caption_is_left_out(self, coco: list[str], captions: str) -> None:
+        listing = json.loads(Path(captions).read_text())
+        listing["annotations"][0]["caption"] = None
+        Path(captions).write_text(json.dumps(listing))
+
+        assert "ball lies on field" in best_constant([Path(captions)])
+
+    def test_a_file_of_another_kind_is_refused_before_anything_is_captioned(
+        self, coco: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "other.json").write_text("[]")
+
+        with pytest.raises(SystemExit):
+            evaluate.main([*coco, "--model", "nowhere.pt", "--constant", str(tmp_path / "other.json")])
+
+        assert "other.json is not in COCO's layout" in capsys.readouterr().err
+
 
 class TestExport:
     def test_the_folder_is_the_checkpoint_at_half_precision(self, tmp_path: Path) -> None:

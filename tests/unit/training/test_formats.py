@@ -1,191 +1,20 @@
-"""Every format gives the same pictures with the same captions, and says what is wrong with a file that gives none."""
+"""Data sets are named by one flag or by two, read one after the other, and refused when they hold nothing to learn."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import tarfile
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.coco import packed, write_coco
-from training import formats
-from training.pictures import DataError, Picture
-
-
-@pytest.fixture
-def coco(tmp_path: Path) -> tuple[Path, Path]:
-    return write_coco(tmp_path)
-
-
-def contents(pictures: list[Picture]) -> list[tuple[bytes, tuple[str, ...]]]:
-    return [(picture.source.read(picture.file_name), picture.captions) for picture in pictures]
-
-
-class TestCoco:
-    def test_each_picture_comes_with_its_captions(self, coco: tuple[Path, Path]) -> None:
-        pictures = formats.read([f"coco:{coco[0]}:{coco[1]}"])
-
-        assert [picture.id for picture in pictures] == list(range(100, 108))
-        assert pictures[0].captions == ("A red ball lies on field a.", "A red ball lies on field b.")
-
-    def test_a_tar_serves_as_well(self, coco: tuple[Path, Path]) -> None:
-        folder, tar = (formats.read([f"coco:{coco[0]}:{place}"]) for place in (coco[1], packed(coco[1])))
-
-        assert contents(folder) == contents(tar)
-
-    def test_a_picture_without_a_caption_is_left_out(self, coco: tuple[Path, Path]) -> None:
-        listing = json.loads(coco[0].read_text())
-        listing["annotations"] = listing["annotations"][2:]
-        coco[0].write_text(json.dumps(listing))
-
-        assert len(formats.read([f"coco:{coco[0]}:{coco[1]}"])) == 7
-
-    def test_a_missing_caption_file_is_named(self, coco: tuple[Path, Path]) -> None:
-        with pytest.raises(DataError, match=r"no caption file .*nowhere\.json"):
-            formats.read([f"coco:{coco[0].with_name('nowhere.json')}:{coco[1]}"])
-
-    @pytest.mark.parametrize(
-        ("content", "words"),
-        [
-            ("{", "no JSON file"),
-            ("[]", "COCO's layout"),
-            ('{"images": []}', "COCO's layout"),
-            ('{"images": [{}], "annotations": [{}]}', "COCO's layout"),
-        ],
-    )
-    def test_another_kind_of_file_is_refused(self, coco: tuple[Path, Path], content: str, words: str) -> None:
-        coco[0].write_text(content)
-
-        with pytest.raises(DataError, match=words):
-            formats.read([f"coco:{coco[0]}:{coco[1]}"])
-
-
-class TestKarpathy:
-    @pytest.fixture
-    def split(self, coco: tuple[Path, Path]) -> str:
-        """The same pictures, two of each part, in Karpathy's form; the file, and where the pictures are."""
-        images = [
-            {
-                "imgid": number,
-                "cocoid": 100 + number,
-                "filepath": coco[1].name,
-                "filename": f"{100 + number:012d}.jpg",
-                "split": ("train", "restval", "val", "test")[number % 4],
-                "sentences": [{"raw": f" Ball {number}. "}],
-            }
-            for number in range(8)
-        ]
-        path = coco[0].with_name("dataset_coco.json")
-        path.write_text(json.dumps({"dataset": "coco", "images": images}))
-        return f"{path}:{coco[1].parent}"
-
-    @pytest.mark.parametrize(
-        ("part", "ids"), [("train", [100, 101, 104, 105]), ("val", [102, 106]), ("test", [103, 107])]
-    )
-    def test_a_part_is_what_the_file_says_and_restval_is_trained_on(
-        self, split: str, part: str, ids: list[int]
-    ) -> None:
-        pictures = formats.read([f"karpathy:{part}:{split}"])
-
-        assert [picture.id for picture in pictures] == ids
-        assert pictures[0].captions == (f"Ball {ids[0] - 100}.",)
-        assert all(picture.load().width == 320 for picture in pictures)
-
-    def test_pictures_without_a_folder_or_a_coco_id_are_read(self, split: str, coco: tuple[Path, Path]) -> None:
-        path = Path(split.split(":")[0])
-        listing = json.loads(path.read_text())
-        for entry in listing["images"]:
-            del entry["filepath"], entry["cocoid"]
-        path.write_text(json.dumps(listing))
-
-        pictures = formats.read([f"karpathy:val:{path}:{packed(coco[1])}"])
-
-        assert [picture.id for picture in pictures] == [2, 6]
-        assert pictures[0].load().width == 320
-
-    def test_another_kind_of_file_is_refused(self, coco: tuple[Path, Path]) -> None:
-        with pytest.raises(DataError, match="Karpathy's split"):
-            formats.read([f"karpathy:val:{coco[0]}:{coco[1]}"])
-
-
-class TestJsonLines:
-    def test_paths_are_relative_to_the_file(self, coco: tuple[Path, Path]) -> None:
-        expected = formats.read([f"coco:{coco[0]}:{coco[1]}"])
-        path = coco[0].with_name("data.jsonl")
-        path.write_text(
-            "\n".join(
-                json.dumps({"image": f"{coco[1].name}/{picture.file_name}", "captions": picture.captions})
-                for picture in expected
-            )
-            + "\n\n"
-        )
-
-        pictures = formats.read([f"jsonl:{path}"])
-
-        assert contents(pictures) == contents(expected)
-        assert [each.id for each in pictures] == [each.id for each in formats.read([f"jsonl:{path}"])]
-
-    def test_an_id_may_be_given(self, tmp_path: Path) -> None:
-        (tmp_path / "data.jsonl").write_text('{"image": "a.jpg", "captions": ["A ball."], "id": 9}')
-
-        assert formats.read([f"jsonl:{tmp_path / 'data.jsonl'}"])[0].id == 9
-
-    @pytest.mark.parametrize("line", ["{", "[]", '{"image": "a.jpg"}', '{"image": "a.jpg", "captions": "A ball."}'])
-    def test_a_line_of_another_kind_is_named(self, tmp_path: Path, line: str) -> None:
-        path = tmp_path / "data.jsonl"
-        path.write_text('{"image": "a.jpg", "captions": ["A ball."]}\n' + line)
-
-        with pytest.raises(DataError, match=r"Line 2 of .*data\.jsonl"):
-            formats.read([f"jsonl:{path}"])
-
-    def test_a_file_that_is_nowhere_is_said(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r"no file .*nowhere\.jsonl"):
-            formats.read([f"jsonl:{tmp_path / 'nowhere.jsonl'}"])
-
-
-class TestShards:
-    @pytest.fixture
-    def folder(self, coco: tuple[Path, Path]) -> Path:
-        """Samples as other tools write them: by .json with `caption`, by .txt with a line for each caption."""
-        folder = coco[0].with_name("samples")
-        folder.mkdir()
-        for number, path in enumerate(sorted(coco[1].iterdir())[:4]):
-            (folder / f"{number:04d}.jpg").write_bytes(path.read_bytes())
-            if number % 2:
-                (folder / f"{number:04d}.txt").write_text(f"Ball {number}.\nA ball.\n")
-            else:
-                (folder / f"{number:04d}.json").write_text(json.dumps({"caption": f"Ball {number}.", "url": "x"}))
-        return folder
-
-    def shards(self, folder: Path) -> str:
-        for first in (0, 2):
-            with tarfile.open(folder.with_name(f"shard-{first // 2 + 9:02d}.tar"), "w") as tar:
-                for path in sorted(folder.glob(f"000[{first}{first + 1}].*")):
-                    tar.add(path, arcname=path.name)
-        return f"wds:{folder.with_name('shard-{09..10}.tar')}"
-
-    def test_a_sample_is_the_files_of_one_name(self, folder: Path) -> None:
-        pictures = formats.read([self.shards(folder)])
-
-        assert [picture.captions for picture in pictures] == [
-            ("Ball 0.",),
-            ("Ball 1.", "A ball."),
-            ("Ball 2.",),
-            ("Ball 3.", "A ball."),
-        ]
-        assert [picture.source.path.name for picture in pictures] == ["shard-09.tar"] * 2 + ["shard-10.tar"] * 2
-        assert len({picture.id for picture in pictures}) == 4
-
-    def test_a_folder_of_such_files_serves_as_well(self, folder: Path) -> None:
-        assert contents(formats.read([f"wds:{folder}"])) == contents(formats.read([self.shards(folder)]))
-
-    def test_captions_that_cannot_be_read_are_said(self, folder: Path) -> None:
-        (folder / "0000.json").write_text("{")
-
-        with pytest.raises(DataError, match="captions of 0000 in"):
-            formats.read([f"wds:{folder}"])
+from benchmarks import parity
+from tests.support.coco import write_coco
+from training import distill, evaluate, formats, prepare, pseudo_label
+from training.formats import CocoFiles
+from training.pictures import DataError
 
 
 class TestSeveral:
@@ -207,9 +36,132 @@ class TestSeveral:
         with pytest.raises(DataError, match="coco:J:D, karpathy:PART:J:D, jsonl:FILE or wds:SHARDS"):
             formats.read([name])
 
+    def test_a_text_and_a_number_that_are_written_alike_are_the_same_id(self, tmp_path: Path) -> None:
+        path = tmp_path / "data.jsonl"
+        path.write_text(
+            '{"image": "a.jpg", "id": 5, "caption": "A ball."}\n{"image": "b.jpg", "id": "5", "caption": "A box."}'
+        )
+
+        with pytest.raises(DataError, match=r"'5'.* a\.jpg and b\.jpg"):
+            formats.read([f"jsonl:{path}"])
+
+    def test_pictures_without_any_caption_are_refused_with_their_number(self, tmp_path: Path) -> None:
+        path = tmp_path / "data.jsonl"
+        path.write_text('{"image": "a.jpg", "captions": []}\n{"image": "b.jpg", "captions": null}')
+
+        with pytest.raises(DataError, match=r"data\.jsonl: 2 pictures, and none has a caption"):
+            formats.read([f"jsonl:{path}"])
+
+    def test_a_range_of_shards_that_counts_backwards_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="names no shard, as 000002 is less than 000005"):
+            formats.read([f"wds:{tmp_path}/{{000005..000002}}.tar"])
+
     def test_none_at_all_is_an_error(self) -> None:
         with pytest.raises(DataError, match="--data is needed"):
             formats.read([])
+
+
+class TestCommands:
+    @pytest.mark.parametrize(
+        ("command", "flags"),
+        [
+            (distill.main, ["--teacher", "none", "--alpha", "1", "--student", "demo", "--device", "cpu"]),
+            (evaluate.main, ["--model", "demo"]),
+            (parity.main, []),
+            (prepare.main, ["--out", "out"]),
+            (pseudo_label.main, ["--out", "pseudo.jsonl"]),
+        ],
+    )
+    def test_each_refuses_data_without_a_picture_and_says_what_it_found(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        command: Callable[[list[str]], object],
+        flags: list[str],
+    ) -> None:
+        captions, images = write_coco(tmp_path, 4)
+        captions.write_text(re.sub(r'"image_id": (\d+)', r'"image_id": "\1"', captions.read_text()))
+        monkeypatch.chdir(tmp_path)
+
+        with pytest.raises(SystemExit) as ended:
+            command([*flags, "--captions", str(captions), "--images", str(images)])
+
+        assert ended.value.code != 0
+        said = capsys.readouterr().err + str(ended.value.code)
+        assert "4 images and 8 captions, and no id in common: ids are text in `annotations` and numbers" in said
+        assert {path.name for path in tmp_path.iterdir()} == {"captions.json", "images"}
+
+
+class TestColons:
+    """Paths with colons in them, as of a run's time or of a Windows drive."""
+
+    @pytest.mark.parametrize(
+        ("captions", "images"),
+        [
+            ("run 12:30/a.json", "img"),
+            ("a.json", "run 12:30/img"),
+            ("run 12:30/a.json", "run 12:30/img"),
+            ("C:\\data\\a.json", "D:\\data\\img"),
+        ],
+    )
+    def test_the_colon_is_taken_that_leaves_paths_which_are_there(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, captions: str, images: str
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        written = write_coco(tmp_path, 2)
+        for path, name in zip(written, (captions, images), strict=True):
+            Path(name).parent.mkdir(exist_ok=True)
+            path.rename(name)
+        listing = json.loads(Path(captions).read_text())
+        entries = [
+            {"imgid": entry["id"], "filename": entry["file_name"], "split": "val", "sentences": [{"raw": "A ball."}]}
+            for entry in listing["images"]
+        ]
+        split = Path(captions).with_suffix(".split")
+        split.write_text(json.dumps({"images": entries}))
+
+        for source in (f"coco:{captions}:{images}", f"karpathy:val:{split}:{images}"):
+            pictures = formats.read([source])
+
+            assert [picture.id for picture in pictures] == [100, 101]
+            assert pictures[0].load().width == 320
+
+    @pytest.mark.parametrize("kind", ["jsonl", "wds"])
+    def test_one_path_alone_may_hold_colons(self, tmp_path: Path, kind: str) -> None:
+        folder = tmp_path / "run 12:30"
+        folder.mkdir()
+        (folder / "a.jpg").touch()
+        (folder / "a.json").write_text('{"image": "a.jpg", "caption": "A ball."}\n')
+        where = folder if kind == "wds" else folder / "a.json"
+
+        assert [picture.file_name for picture in formats.read([f"{kind}:{where}"])] == ["a.jpg"]
+
+    def test_two_flags_are_never_joined_and_split_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        for captions, images, first_id in (("a", "b:c", 1), ("a:b", "c", 100)):
+            listing, folder = write_coco(tmp_path / "made", 1, first_id=first_id)
+            listing.rename(captions)
+            folder.rename(images)
+
+        with pytest.raises(
+            DataError, match=r"split in several ways.*: a with b:c; a:b with c\. .*--captions and --images"
+        ):
+            formats.read(["coco:a:b:c"])
+        for captions, images, found in (("a", "b:c", 1), ("a:b", "c", 100)):
+            assert formats.read(formats.sources([], [Path(captions)], [Path(images)]))[0].id == found
+
+    @pytest.mark.parametrize(
+        ("source", "sentence"),
+        [
+            ("coco:C:\\a.json:D:\\img", r"no caption file C:\\a\.json\."),
+            ("coco:j:/data/img", r"no caption file j\."),
+            ("coco:run 12:30/a.json:img", r"several ways.*: run 12 with 30/a\.json:img; run 12:30/a\.json with img"),
+        ],
+    )
+    def test_paths_that_are_nowhere_are_named(self, source: str, sentence: str) -> None:
+        with pytest.raises(DataError, match=sentence):
+            formats.read([source])
 
 
 class TestFlags:
@@ -225,7 +177,7 @@ class TestFlags:
             "jsonl:a",
             "wds:b",
             "wds:c",
-            "coco:d.json:e",
+            CocoFiles(Path("d.json"), Path("e")),
         )
 
     def test_captions_without_images_are_refused(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import subprocess
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,16 +122,32 @@ class TestPrograms:
         assert found[0] == ["a", "man", "'s", "dog", "riding", "a", "skate-board", "red"]
         assert found == [tokenize(caption) for caption in CAPTIONS]
 
+    @pytest.mark.parametrize(
+        ("first", "last"),
+        [
+            (0xA0, 0x36F),  # Latin, its signs and its accents
+            (0x2000, 0x2BFF),  # punctuation, currencies, fractions, arrows, mathematics, dingbats
+            (0x3000, 0x303F),  # Chinese and Japanese punctuation
+            (0xFE00, 0xFE6F),  # variation selectors
+            (0xFF00, 0xFFEF),  # full width
+            (0x1F000, 0x1FAFF),  # emoji
+        ],
+    )
+    def test_the_tokenizer_takes_every_sign_as_ours_does(self, first: int, last: int) -> None:
+        signs = [sign for sign in map(chr, range(first, last + 1)) if unicodedata.category(sign)[0] not in "CZ"]
+        captions = [caption for sign in signs for caption in (f"a {sign} b", f"{sign}fox", f"fox{sign}")]
+
+        assert java.tokenize(folder(), captions) == [tokenize(caption) for caption in captions]
+
     def test_spice_is_left_out_with_a_word_where_its_models_are_not(
-        self, anew: None, caplog: pytest.LogCaptureFixture
+        self, anew: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        if (folder() / "spice" / "lib" / java.SPICE_MODELS[1]).exists():
-            pytest.skip("SPICE's models are installed here")
+        monkeypatch.setattr(java, "SPICE_MODELS", ("none.jar",))
 
         found = java.measures(*random_captions(3))
 
         assert [measure.names for measure in found] == [("meteor",)]
-        assert "SPICE is left out: stanford-corenlp-3.6.0.jar" in caplog.text
+        assert "SPICE is left out: none.jar" in caplog.text
 
 
 class TestLeftOut:

@@ -40,7 +40,7 @@ class TestParts:
         low, high = math.sqrt(0.25), math.sqrt(0.75)
         low, high = low / (low + high), high / (low + high)
         by_hand = 4 * (0.5 * math.log(0.5 / low) + 0.5 * math.log(0.5 / high))
-        assert loss.kl.item() == pytest.approx(by_hand)
+        assert loss.kl.item() == pytest.approx(by_hand, rel=1e-5)  # of terms that nearly cancel, in float32
 
     def test_equal_logits_have_no_kl(self) -> None:
         logits = torch.randn(5, 7)

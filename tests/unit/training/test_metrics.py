@@ -1,5 +1,7 @@
 """The metrics against published values and against cases worked out by hand."""
 
+# ruff: noqa: RUF001 (some captions have signs that look like others)
+
 from __future__ import annotations
 
 import sys
@@ -145,3 +147,30 @@ class TestTokens:
     )
     def test_words_are_cut_as_the_penn_treebank_s(self, caption: str, words: list[str]) -> None:
         assert tokenize(caption) == words
+
+    @pytest.mark.parametrize(
+        ("caption", "words"),
+        [
+            ("a “quoted” ‘word’ of «two» ‹kinds›", "a quoted word of two kinds"),
+            ("„low“ quotes", "„ low quotes"),
+            ("a dog’s bone isn’t red", "a dog 's bone is n't red"),
+            ("a dog – running", "a dog running"),
+            ("cat—dog―cow, 1990–95", "cat dog cow 1990 95"),
+            ("a non‑breaking hyphen ‑ ‐", "a non‑breaking hyphen"),
+            ("soft\u00adhyphen", "softhyphen"),
+            ("wow… cat…", "wow cat"),
+            ("wow!! what?! yes!", "wow !! what ?! yes"),
+            ("a dog 🐶 runs 🏖️ 👨‍👩‍👧 👍🏽 🇺🇸", "a dog runs"),
+            ("❤️ love ☀️ 1️⃣", "❤ love ☀ 1"),
+            ("★ brand™ → 20°c • 5×4", "★ brand ™ → 20 ° c • 5 × 4"),
+            ("£5, €6 or 7¢", "# 5 $ 6 or 7 cents"),
+            ("1½ cups, 20m²", "1 1/2 cups 20m ²"),
+            ("a smile :-) or :( #dog @cat", "a smile :--rrb- or :-lrb- #dog @cat"),
+            ("zero\u200bwidth \ufeffdog\u00a0cat", "zero width dog cat"),
+            ("cafe\u0301 café", "cafe\u0301 café"),
+            ("（a）。「b」", "（ a ） 。 b"),
+            ("𝐛𝐨𝐥𝐝 text", "text"),
+        ],
+    )
+    def test_signs_beyond_ascii_are_dropped_kept_or_rewritten_as_java_does(self, caption: str, words: str) -> None:
+        assert tokenize(caption) == words.split()

@@ -14,6 +14,7 @@ from training.pictures import (
     ImageSource,
     Picture,
     UnreadablePicture,
+    checked_id,
     limited,
     readable,
     split,
@@ -44,11 +45,28 @@ class TestSource:
             ImageSource(coco[0])
 
     @pytest.mark.parametrize("pack", [False, True])
+    def test_a_list_made_on_windows_may_part_folders_by_backslashes(self, coco: tuple[Path, Path], pack: bool) -> None:
+        source = ImageSource(packed(coco[1]) if pack else coco[1].parent)
+
+        assert source.read("images\\000000000100.jpg") == (coco[1] / "000000000100.jpg").read_bytes()
+
+    @pytest.mark.parametrize("pack", [False, True])
     def test_a_picture_that_is_missing_is_named(self, coco: tuple[Path, Path], pack: bool) -> None:
         source = ImageSource(packed(coco[1]) if pack else coco[1])
 
         with pytest.raises(DataError, match=r"no picture lost\.jpg"):
             source.read("lost.jpg")
+
+
+class TestIds:
+    @pytest.mark.parametrize(("value", "id"), [(5, 5), ("5", "5"), (5.0, 5), ("a/b", "a/b")])
+    def test_whole_numbers_and_texts_are_ids(self, value: object, id: object) -> None:
+        assert repr(checked_id(value)) == repr(id)
+
+    @pytest.mark.parametrize("value", [None, True, 1.5, "", [], {}, float("nan")])
+    def test_anything_else_is_refused(self, value: object) -> None:
+        with pytest.raises(ValueError, match="is not an id: it must be a whole number or a text"):
+            checked_id(value)
 
 
 class TestReading:

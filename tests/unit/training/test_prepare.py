@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 from tests.support.coco import read_coco, write_coco
 from training import formats, prepare
@@ -56,6 +58,22 @@ def test_a_small_picture_keeps_its_size(preparing: Preparing) -> None:
     assert formats.read([f"wds:{preparing.out / '000000.tar'}"])[0].load().size == (320, 240)
 
 
+@pytest.mark.parametrize(
+    ("size", "reduced"), [((4000, 3000), (640, 480)), ((1920, 1080), (853, 480)), ((1080, 1920), (480, 853))]
+)
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_a_picture_is_reduced_to_the_shorter_side_and_keeps_its_aspect_ratio(
+    size: tuple[int, int], reduced: tuple[int, int], format: str
+) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, format)
+
+    jpeg = prepare.resized(file.getvalue(), side=480, quality=90)
+
+    assert isinstance(jpeg, bytes)
+    assert Image.open(io.BytesIO(jpeg)).size == reduced
+
+
 def test_started_again_it_makes_only_what_is_missing_and_the_same(preparing: Preparing) -> None:
     preparing.go()
     made = preparing.shards()
@@ -66,6 +84,36 @@ def test_started_again_it_makes_only_what_is_missing_and_the_same(preparing: Pre
 
     assert preparing.shards() == made
     assert (preparing.out / "000000.tar").stat().st_mtime_ns == kept
+
+
+def test_ids_may_be_text_and_survive(tmp_path: Path, coco: tuple[Path, Path]) -> None:
+    lines = tmp_path / "data.jsonl"
+    ids = ["a/b.c", "ünïque", "5", 6, "x" * 300]
+    lines.write_text(
+        "".join(
+            json.dumps({"image": f"images/{path.name}", "caption": "A ball.", "id": id}) + "\n"
+            for id, path in zip(ids, sorted(coco[1].iterdir()), strict=True)
+        )
+    )
+
+    prepare.main(["--data", f"jsonl:{lines}", "--out", str(tmp_path / "out"), "--processes", "1"])
+
+    pictures = formats.read([f"wds:{tmp_path / 'out' / '000000.tar'}"])
+    assert [picture.id for picture in pictures] == ids
+    assert [picture.load().size for picture in pictures] == [(320, 240)] * 5
+
+
+def test_pictures_none_of_which_can_be_read_are_refused(
+    preparing: Preparing, coco: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in coco[1].iterdir():
+        path.unlink()
+
+    with pytest.raises(SystemExit) as ended:
+        preparing.go()
+
+    assert ended.value.code == 1
+    assert "None of the 5 pictures can be read" in capsys.readouterr().err
 
 
 def test_what_cannot_be_read_is_listed_and_left_out(
@@ -107,6 +155,19 @@ def test_shards_of_other_settings_are_not_mixed(preparing: Preparing, capsys: py
 
     assert "holds shards of other data or settings" in capsys.readouterr().err
     assert json.loads((preparing.out / "prepared.json").read_text())["side"] == 60
+
+
+def test_shards_of_an_earlier_version_are_not_mixed(preparing: Preparing, capsys: pytest.CaptureFixture[str]) -> None:
+    preparing.go()
+    manifest = preparing.out / "prepared.json"
+    about = json.loads(manifest.read_text())
+    del about["version"]
+    manifest.write_text(json.dumps(about))
+
+    with pytest.raises(SystemExit):
+        preparing.go()
+
+    assert "another version of this program" in capsys.readouterr().err
 
 
 def test_two_at_once_do_not_write_to_one_folder(preparing: Preparing, capsys: pytest.CaptureFixture[str]) -> None:

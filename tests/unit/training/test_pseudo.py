@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.coco import write_coco
+from tests.support.coco import read_coco, write_coco
 from tests.support.models import tiny_model, tiny_tokenizer
 from training import formats, pseudo, pseudo_label
 from training.data import ImageCaptionDataset
@@ -48,6 +48,35 @@ class TestCommand:
         assert sorted(captions) == list(range(100, 106))
         assert "captions of 6 pictures" in capsys.readouterr().out
 
+    def test_ids_may_be_text(self, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        listing = json.loads((tmp_path / "captions.json").read_text())
+        for kind, name in (("images", "id"), ("annotations", "image_id")):
+            for entry in listing[kind]:
+                entry[name] = f"n{entry[name]}"
+        (tmp_path / "captions.json").write_text(json.dumps(listing))
+
+        for _ in range(2):  # the second time, each of them has its caption
+            pseudo_label.main(arguments)
+
+        found = pseudo.for_training(
+            [tmp_path / "pseudo.jsonl"], read_coco(tmp_path / "captions.json", tmp_path / "images"), 0
+        )
+        assert sorted(found) == [f"n{number}" for number in range(100, 106)]
+        assert len((tmp_path / "pseudo.jsonl").read_text().splitlines()) == 7
+        assert "captions of 6 pictures" in capsys.readouterr().out
+
+    def test_pictures_none_of_which_can_be_read_are_refused(
+        self, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for path in (tmp_path / "images").iterdir():
+            path.unlink()
+
+        with pytest.raises(SystemExit) as ended:
+            pseudo_label.main(arguments)
+
+        assert ended.value.code == 1
+        assert "None of the 6 pictures can be read" in capsys.readouterr().err
+
     def test_it_goes_on_after_a_kill_in_the_middle_of_a_line(self, arguments: list[str], tmp_path: Path) -> None:
         out = tmp_path / "pseudo.jsonl"
         pseudo_label.main(arguments)
@@ -77,7 +106,17 @@ class TestFile:
 
         assert pseudo.read(path)[1] == {1: "a dog"}
 
-    @pytest.mark.parametrize("content", ["", "[]\n", "{}\n", "nonsense\n", json.dumps(HEAD) + '\n{"picture": 1}\n'])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "",
+            "[]\n",
+            "{}\n",
+            "nonsense\n",
+            json.dumps(HEAD) + '\n{"picture": 1}\n',
+            json.dumps(HEAD) + '\n{"picture": null, "caption": "a dog"}\n',
+        ],
+    )
     def test_another_kind_of_file_is_refused(self, tmp_path: Path, content: str) -> None:
         path = tmp_path / "p.jsonl"
         path.write_text(content)

@@ -17,6 +17,7 @@ import pytest
 from tests.support.training import Run
 from training import stopping, validation
 from training.captioning import caption_pictures
+from training.pictures import PictureId
 from training.stopping import blocked, ignore_all_but_parent, on_signals
 
 #: Seconds after which a process is given up; only a broken one needs them.
@@ -144,7 +145,7 @@ class TestScoring:
     ) -> None:
         caplog.set_level("INFO")
 
-        def signalled(*arguments: Any, **options: Any) -> dict[int, str]:
+        def signalled(*arguments: Any, **options: Any) -> dict[PictureId, str]:
             signal.raise_signal(signal.SIGTERM)
             return caption_pictures(*arguments, **options)
 

@@ -51,9 +51,9 @@ def test_each_kind_has_its_own_problem(
     [
         ({}, "multipart form field `image`"),
         ({"picture": (io.BytesIO(b"x"), "a.jpg")}, "There is 'picture', but no `image`"),
-        ({"image": "a word"}, "multipart form field `image`"),
+        ({"picture": "a word"}, "There is 'picture', but no `image`"),
     ],
-    ids=["nothing", "another field", "no file"],
+    ids=["nothing", "another field", "a text under another field"],
 )
 def test_a_form_without_a_picture_is_told_how(client: Client, form: dict[str, object], words: str) -> None:
     answer = client.post("/v1/jobs", data=form, content_type="multipart/form-data")

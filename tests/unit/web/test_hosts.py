@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from redis import Redis
 
+from common.jobs import ModelInfo
 from common.settings import Settings
 from tests.support.keys import add_key
-from tests.unit.web.conftest import Client
+from tests.unit.web.conftest import MODEL, Client
 from web import create_app
 
 
@@ -26,12 +29,31 @@ def test_addresses_and_localhost_are_its_own(client: Client, host: str) -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "[::1", "x@y", ""]
 )
-@pytest.mark.parametrize("path", ["/v1/jobs", "/", "/healthz", "/static/main.js", "/nowhere"])
+@pytest.mark.parametrize("path", ["/v1/jobs", "/", "/static/main.js", "/nowhere", "/openapi.json"])
 def test_other_names_are_refused_everywhere(client: Client, host: str, path: str) -> None:
     answer = client.get(path, headers={"Host": host})
 
     assert (answer.status_code, answer.json["type"]) == (421, "/problems/unknown-host")
     assert "CAPTIOND_HOSTS" in answer.json["detail"]
+
+
+@pytest.mark.parametrize("host", ["web", "web:8080", "captions.example", "web_1", "[::1", "x@y", ""])
+def test_a_health_probe_is_answered_under_any_name(
+    client: Client, announce: Callable[[ModelInfo], None], host: str
+) -> None:
+    announce(MODEL)
+
+    alive = client.get("/healthz", headers={"Host": host})
+    ready = client.get("/readyz", headers={"Host": host})
+
+    assert (alive.status_code, alive.json) == (200, {"status": "ok"})
+    assert (ready.status_code, ready.json) == (200, {"status": "ready"}), "which model is not for every name"
+
+
+def test_a_health_probe_of_a_service_that_is_not_ready_hears_so_under_any_name(client: Client) -> None:
+    answer = client.get("/readyz", headers={"Host": "web:8080"})
+
+    assert (answer.status_code, answer.json["type"]) == (503, "/problems/not-ready")
 
 
 def test_a_rebound_name_changes_nothing_either(client: Client) -> None:

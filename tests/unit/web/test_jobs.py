@@ -120,6 +120,17 @@ class TestSending:
         assert (answer.status_code, answer.json["type"]) == (503, "/problems/queue-full")
         assert int(answer.headers["Retry-After"]) > 0
 
+    def test_a_store_that_is_away_refuses_and_says_when_to_come_back(
+        self, client: Client, settings: Settings, ledger: Ledger
+    ) -> None:
+        (settings.data / "uploads").rmdir()
+
+        answer = send(client)
+
+        assert (answer.status_code, answer.json["type"]) == (503, "/problems/uploads-unavailable")
+        assert answer.headers["Retry-After"] == "5"
+        assert ledger.recent() == ([], None)
+
     def test_a_full_disk_keeps_nothing(
         self, client: Client, monkeypatch: pytest.MonkeyPatch, stored: Callable[[], list[Path]]
     ) -> None:
@@ -134,6 +145,19 @@ class TestSending:
         assert (answer.status_code, answer.json["type"]) == (507, "/problems/storage-full")
         assert stored() == []
         assert client.get("/v1/jobs").json["jobs"] == []
+
+    def test_a_full_disk_is_told_of_and_logged_wherever_it_is_met(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def full(*_: object, **__: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("web.jobs.submit", full)
+
+        answer = send(client)
+
+        assert (answer.status_code, answer.json["type"]) == (507, "/problems/storage-full")
+        assert "No space left on device" in caplog.text
 
     def test_a_job_store_whose_answer_is_lost_may_have_kept_the_job_and_its_picture_is_there(
         self,
@@ -295,6 +319,15 @@ class TestListing:
         answer = client.get(f"/v1/jobs?{query}")
 
         assert (answer.status_code, answer.json["type"]) == (400, "/problems/bad-request")
+
+    @pytest.mark.parametrize("cursor", ["", "garbage", "null", "+", "019DDC1A-53F0-7C52-A5F0-2B8E6A9D1C33"])
+    def test_a_cursor_that_no_page_gave_is_refused(self, client: Client, cursor: str) -> None:
+        send(client)
+
+        answer = client.get("/v1/jobs", query_string={"cursor": cursor})
+
+        assert (answer.status_code, answer.json["type"]) == (400, "/problems/bad-request")
+        assert "`cursor` takes the `next` of the page before" in answer.json["detail"]
 
 
 class TestImage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import os
@@ -45,11 +46,11 @@ def serve(redis: Redis) -> Iterator[Callable[[Settings], int]]:
         thread = threading.Thread(target=made.run, daemon=True)
         thread.start()
         running.append((made, thread))
-        return int(made.effective_port)
+        return int(made.adj.sockets[0].getsockname()[1])
 
     yield start
     for made, thread in running:
-        made.asyncore.close_all(made._map)
+        made.asyncore.close_all(getattr(made, "map", None) or made._map)  # the name depends on the number of sockets
         thread.join(10)
         made.task_dispatcher.shutdown(timeout=5)
 
@@ -186,12 +187,13 @@ class TestLongBodies:
 
         assert (status, batch["request_counts"]["queued"]) == (202, 2)
 
-    def test_all_together_may_not_fill_the_disk(
+    def test_all_together_may_not_fill_the_disk_whichever_address_they_come_to(
         self, serve: Callable[[Settings], int], settings: Settings, temporary: Callable[[], int]
     ) -> None:
-        port, waiting = serve(settings), []
-        for _ in range(5):  # of 8 MB each, begun and held
-            client = socket.create_connection(("127.0.0.1", port))
+        port, waiting = serve(settings.model_copy(update={"host": "::"})), []
+        addresses = ["127.0.0.1", "::1"] if socket.has_dualstack_ipv6() else ["127.0.0.1"]
+        for number in range(5):  # of 8 MB each, begun and held
+            client = socket.create_connection((addresses[number % len(addresses)], port))
             client.settimeout(60)
             client.sendall(head("/v1/batches", 8 * MB, "multipart/form-data; boundary=x") + bytes(7 * MB))
             waiting.append(client)
@@ -205,6 +207,38 @@ class TestLongBodies:
         assert most <= server.BATCHES_AT_ONCE * 8 * MB + 2 * MB
         assert statuses[0] in (400, 413), "the first one is taken (and is no form)"
         assert statuses.count(507) >= 2
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "words", "logged"),
+    [
+        (errno.ENOSPC, 507, "The server's disk is full.", "No space left on device"),
+        (errno.EDQUOT, 507, "The server's disk is full.", "Disk quota exceeded"),
+        (errno.EROFS, 500, "The server cannot write what was sent.", "Read-only file system"),
+    ],
+    ids=errno.errorcode.get,
+)
+def test_a_long_body_that_cannot_be_written_is_answered_with_the_reason_and_logged(
+    serve: Callable[[Settings], int],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    code: int,
+    status: int,
+    words: str,
+    logged: str,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with socket.create_connection(("127.0.0.1", serve(settings))) as client:
+        client.sendall(head("/v1/jobs", MB) + bytes(MB))
+        said, problem = answer_of(client)
+
+    assert (said, problem["status"]) == (status, status)
+    assert problem["detail"].startswith(words)
+    assert logged in caplog.text and logged not in problem["detail"]
 
 
 def test_what_waitress_refuses_by_itself_is_a_problem_too(serve: Callable[[Settings], int], settings: Settings) -> None:
@@ -238,3 +272,17 @@ def test_an_address_behind_a_proxy_comes_through_and_a_forged_one_does_not(
 
     assert second_time(once) == 200, "it comes from this machine, whatever it says"
     assert second_time(once.model_copy(update={"trusted_proxies": 1})) == 429
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [b"GET /healthz HTTP/1.0\r\n\r\n", b"GET /healthz HTTP/1.1\r\n\r\n", b"GET /healthz HTTP/1.1\r\nHost: web\r\n\r\n"],
+    ids=["HTTP/1.0 without a Host", "HTTP/1.1 without a Host", "a service's name"],
+)
+def test_a_health_probe_is_answered_whatever_host_it_names(
+    serve: Callable[[Settings], int], settings: Settings, request_line: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", serve(settings))) as client:
+        client.sendall(request_line)
+
+        assert answer_of(client) == (200, {"status": "ok"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -44,7 +45,9 @@ def workers(redis: Redis, settings: Settings, clock: Clock) -> Workers:
 
 @pytest.fixture
 def uploads(settings: Settings) -> UploadStore:
-    return UploadStore(settings.uploads_location)
+    store = UploadStore(settings.uploads_location)
+    store.create()
+    return store
 
 
 @pytest.fixture
@@ -99,9 +102,11 @@ def wait_in(ledger: Ledger, uploads: UploadStore) -> Callable[..., Job]:
 
     def make(data: bytes | None = encoded()) -> Job:
         job_id = new_id()
-        if data is not None:
-            uploads.save(job_id, data)
-        return ledger.create(job_id, input=PICTURE)
+        uploads.save(job_id, data or b"")
+        if data is None:
+            uploads.delete(job_id)
+        sha256 = hashlib.sha256(data or b"").hexdigest()
+        return ledger.create(job_id, input=PICTURE.model_copy(update={"sha256": sha256}))
 
     return make
 

@@ -58,7 +58,9 @@ def orphans(redis: Redis, settings: Settings, clock: Clock) -> Orphans:
 @pytest.fixture(params=["file", "memory"])
 def store(request: pytest.FixtureRequest, settings: Settings) -> UploadStore:
     """A folder, and a store that is none."""
-    return UploadStore(settings.uploads_location if request.param == "file" else f"memory://{settings.data}")
+    store = UploadStore(settings.uploads_location if request.param == "file" else f"memory://{settings.data}")
+    store.create()
+    return store
 
 
 class TestOrphans:

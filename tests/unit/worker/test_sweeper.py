@@ -13,7 +13,7 @@ from common import problems
 from common.jobs import Job, Status
 from common.ledger import Ledger
 from common.problems import Problem
-from common.uploads import UploadStore
+from common.uploads import UploadStore, UploadsUnavailable
 from tests.support.clock import Clock
 from worker.sweeper import TRY_AGAIN, sweep_once
 
@@ -146,7 +146,7 @@ class TestExpiry:
 
         def refuse(job_id: str) -> None:
             if job_id == stuck.id:
-                raise PermissionError(13, "Permission denied")
+                raise UploadsUnavailable
             delete(job_id)
 
         monkeypatch.setattr(uploads, "delete", refuse)

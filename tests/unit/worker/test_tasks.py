@@ -13,6 +13,7 @@ from redis import Redis
 from common import problems
 from common.jobs import Job, Status
 from common.ledger import Ledger
+from common.settings import Settings
 from common.uploads import UploadStore
 from tests.support.clock import Clock
 from tests.support.pictures import drawing, encoded
@@ -193,6 +194,49 @@ class TestTrouble:
         answer(good)
 
         assert ledger.get(good.id).status is Status.SUCCEEDED
+
+
+class TestStoreAway:
+    def test_a_job_whose_picture_cannot_be_had_waits_for_it_without_losing_an_attempt(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        redis: Redis,
+        settings: Settings,
+        captioner: FakeCaptioner,
+        wait_in: MakeJob,
+        answer: Answer,
+    ) -> None:
+        job = wait_in()
+        store = settings.data / "uploads"
+        store.rename(settings.data / "elsewhere")
+        pauses = []
+        for _ in range(7):
+            answer(job)
+            waiting = ledger.get(job.id)
+            assert (waiting.status, waiting.attempts, waiting.error) == (Status.QUEUED, 0, None)
+            pauses.append(0)
+            while not ledger.sweep().ring:
+                clock.advance(1)
+                redis.delete("sweeping")  # its expiry follows the real clock
+                pauses[-1] += 1
+        (settings.data / "elsewhere").rename(store)
+        answer(job)
+
+        done = ledger.get(job.id)
+        assert (done.status, done.attempts) == (Status.SUCCEEDED, 1)
+        assert pauses == [1, 2, 4, 8, 16, 30, 30]
+        assert captioner.calls == [1]
+
+    def test_half_a_picture_is_not_captioned(
+        self, ledger: Ledger, uploads: UploadStore, settings: Settings, wait_in: MakeJob, answer: Answer
+    ) -> None:
+        data = encoded(drawing(), "PNG")
+        job = wait_in(data)
+        uploads.save(job.id, data[: len(data) // 2])
+        answer(job)
+
+        assert ledger.get(job.id).status is Status.QUEUED
 
 
 class TestLostClaim:

@@ -91,6 +91,14 @@ class TestAnswers:
         announce(MODEL)
         holds(client.get(path))
 
+    @pytest.mark.parametrize("path", ["/v1/jobs", "/healthz", "/readyz", "/openapi.json", "/docs"])
+    def test_of_the_service_under_a_host_name_that_it_was_not_told(
+        self, client: Client, announce: Callable[..., None], path: str
+    ) -> None:
+        announce(MODEL)
+
+        holds(client.get(path, headers={"Host": "web:8080"}))
+
     def test_of_a_job(self, client: Client, caption: Callable[[str, str], None], job: str) -> None:
         def look() -> Client:
             holds(client.get(f"/jobs/{job}"))

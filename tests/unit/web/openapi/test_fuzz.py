@@ -47,8 +47,6 @@ def known(app: Flask, announce: Callable[..., None], monkeypatch: pytest.MonkeyP
     return {"job_id": job, "batch_id": batch}
 
 
-# A form that is refused halfway leaves its temporary file to the garbage collector.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @schema.parametrize()
 @settings(
     max_examples=EXAMPLES,
