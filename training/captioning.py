@@ -11,7 +11,8 @@ from tqdm import tqdm
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
 from common.engine import Caption, Engine, Precision, Search
-from common.pixels import to_pixels
+from common.pixels import Preprocessing
+from common.student import preprocessing_of
 from training.pictures import Picture, readable
 
 
@@ -27,22 +28,22 @@ def caption_pictures(
 ) -> dict[int, str]:
     """The best caption of each picture, by its id; one that cannot be decoded is named and has none."""
     engine, search = Engine(model, tokenizer, precision), Search(beams=beams, max_length=max_length)
-    image_size = model.config.vision_config.image_size
-    found = captioned_by(lambda pixels: engine.caption(pixels, search), pictures, image_size, batch_size)
+    preprocessing = preprocessing_of(model.config)
+    found = captioned_by(lambda pixels: engine.caption(pixels, search), pictures, preprocessing, batch_size)
     return {picture.id: best.text for picture, best in found}
 
 
 def captioned_by(
     caption: Callable[[torch.Tensor], list[list[Caption]]],
     pictures: Sequence[Picture],
-    image_size: int,
+    preprocessing: Preprocessing,
     batch_size: int,
 ) -> Iterator[tuple[Picture, Caption]]:
     """Each picture that can be decoded, with what `caption` ranks first for it; that gets pixels [B, 3, S, S]."""
     loaded = readable(pictures)
     with tqdm(total=len(pictures), desc="captioning", unit="picture", mininterval=5) as progress:
         while batch := list(islice(loaded, batch_size)):
-            ranked = caption(torch.from_numpy(np.stack([to_pixels(image, image_size) for _, image in batch])))
+            ranked = caption(torch.from_numpy(np.stack([preprocessing.pixels(image) for _, image in batch])))
             for (picture, _), (best, *_) in zip(batch, ranked, strict=True):
                 yield picture, best
             progress.update(len(batch))

@@ -70,8 +70,8 @@ class Trainer:
     def step(self, state: State, step: Step, batches: list[Batch], tokens: int) -> None:
         """One update, by the mean over the `tokens` of the step on all ranks."""
         config = self.config
-        for group in state.optimizer.param_groups:
-            group["lr"] = config.lr * rate(
+        for group, highest in zip(state.optimizer.param_groups, (config.lr, config.stem_lr), strict=False):
+            group["lr"] = highest * rate(
                 state.steps, config.warmup_steps, self.steps_per_epoch * config.epochs, config.schedule
             )
         torch.manual_seed(config.seed + (state.steps + 1) * self.ranks.world + self.ranks.rank)  # of dropout, if any

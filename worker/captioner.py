@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from common.engine import Engine, Search, choose
 from common.jobs import Alternative, ModelInfo, Output
-from common.pixels import to_pixels
 from common.sandbox import sandbox
 from common.settings import Settings
 from common.student import Student
@@ -73,7 +72,7 @@ class StudentCaptioner:
             precision, why = choose(model)
         log.info("Computing on %s in %s: %s.", device, precision, why)
         self._engine = Engine(model, student.tokenizer, precision)
-        self._image_size = student.image_size
+        self._preprocessing = student.preprocessing
         self._max_pixels = settings.max_pixels
         self._search = Search(
             beams=settings.beams,
@@ -86,7 +85,8 @@ class StudentCaptioner:
 
     def prepare(self, data: bytes) -> Pixels:
         """float32 [3, S, S]."""
-        return to_pixels(sandbox().square(data, self._max_pixels, self._image_size), self._image_size)
+        square = sandbox().square(data, self._max_pixels, self._preprocessing.size)
+        return self._preprocessing.pixels(square)
 
     def caption(self, pictures: Sequence[Pixels]) -> list[Output]:
         pixels = torch.from_numpy(np.stack(pictures))

@@ -10,7 +10,6 @@ from transformers import BlipForConditionalGeneration
 
 from benchmarks.reference import generate
 from common.engine import Caption, Engine, Search
-from common.pixels import to_pixels
 from common.student import Student, build, small_config
 from tests.support.models import tiny_model, tiny_tokenizer
 from tests.support.pictures import drawing
@@ -23,7 +22,7 @@ NOISE = 1e-4
 @pytest.fixture(scope="module")
 def pictures(demo: Student) -> torch.Tensor:
     drawn = [drawing(colour, size) for colour in COLOURS for size in ((320, 240), (200, 400))]
-    return torch.from_numpy(np.stack([to_pixels(image, demo.image_size) for image in drawn]))
+    return torch.from_numpy(np.stack([demo.preprocessing.pixels(image) for image in drawn]))
 
 
 def assert_same(found: list[list[Caption]], expected: list[list[Caption]]) -> None:

@@ -13,7 +13,6 @@ from common.engine import Engine, Precision, Search, choose
 from common.engine import precision as module
 from common.engine.attention import fused, in_bf16
 from common.engine.int8 import CANDIDATES, available, int8, vocabulary
-from common.pixels import to_pixels
 from common.student import Student
 from tests.support.models import tiny_model
 from tests.support.pictures import drawing
@@ -24,7 +23,7 @@ needs_int8 = pytest.mark.skipif(not available(), reason="this build of torch has
 
 @pytest.fixture(scope="module")
 def pictures(demo: Student) -> torch.Tensor:
-    return torch.stack([torch.from_numpy(to_pixels(drawing(colour), demo.image_size)) for colour in COLOURS])
+    return torch.stack([torch.from_numpy(demo.preprocessing.pixels(drawing(colour))) for colour in COLOURS])
 
 
 @needs_int8

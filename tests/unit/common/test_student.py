@@ -205,7 +205,7 @@ class TestCheckpoint:
 
         student = load_student(tmp_path / "student_epoch6.pt", processor=tmp_path / "processor")
 
-        assert (student.image_size, student.model.config.text_config.num_hidden_layers) == (384, 6)
+        assert (student.preprocessing.size, student.model.config.text_config.num_hidden_layers) == (384, 6)
         assert next(student.model.parameters()).dtype is torch.float32
         assert student.version.startswith("sha256:")
 
