@@ -91,7 +91,9 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
 
     state = State(
         student=student,
-        optimizer=torch.optim.AdamW(parameter_groups(student), lr=config.lr, weight_decay=config.weight_decay),
+        optimizer=torch.optim.AdamW(
+            parameter_groups(student), lr=config.lr, weight_decay=config.weight_decay, fused=True
+        ),
         average=Average(student, config.ema) if config.ema else None,
         epoch=1,
         pictures=0,
