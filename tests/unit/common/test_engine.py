@@ -11,7 +11,7 @@ from transformers import BlipForConditionalGeneration
 from benchmarks.reference import generate
 from common.engine import Caption, Engine, Search
 from common.student import Student, build, small_config
-from tests.support.models import tiny_model, tiny_tokenizer
+from tests.support.models import tiny_hybrid, tiny_model, tiny_tokenizer
 from tests.support.pictures import drawing
 
 COLOURS = ("red", "seagreen", "gold", "navy", "white", "black", "orchid")
@@ -73,6 +73,16 @@ class TestSameAsTransformers:
 
         expected = generate(model, tokenizer, pixels, beams=beams, max_length=max_length, captions=beams)
         found = Engine(model, tokenizer).caption(pixels, Search(beams=beams, max_length=max_length), captions=beams)
+
+        assert_same(found, expected)
+
+    @pytest.mark.parametrize("beams", [1, 3])
+    def test_with_a_hybrid(self, beams: int) -> None:
+        model, tokenizer = tiny_hybrid(), tiny_tokenizer()
+        pixels = torch.randn(3, 3, 64, 64)
+
+        expected = generate(model, tokenizer, pixels, beams=beams, max_length=10, captions=beams)
+        found = Engine(model, tokenizer).caption(pixels, Search(beams=beams, max_length=10), captions=beams)
 
         assert_same(found, expected)
 
