@@ -58,7 +58,7 @@ class Config:
         "seed", "seed, demo, vit, demo-teacher, a BlipConfig as FILE.json, or weights to start from as FILE.pt"
     )
     stem: str = _flag(
-        "", "published weights that the stem of student demo starts from", choices=("", "efficientnet-lite2")
+        "none", "published weights that the stem of student demo starts from", choices=("none", "efficientnet-lite2")
     )
     stem_lr: float = _flag(0.0, "learning rate of the stem's last blocks; 0 leaves the stem as it is")
     feature_cache: Path = _flag(Path("feature_cache"), "folder of what the stem's untrained blocks make of each view")

@@ -49,7 +49,8 @@ class FeatureCache:
     def __getitem__(self, view: str) -> NDArray[np.float16]:
         """The features of a view, by its name; raises `KeyError` for one that is not there."""
         part, row = self._places[key_of(view)]
-        return self._parts[part][row]
+        features: NDArray[np.float16] = self._parts[part][row]
+        return features
 
     def read(self) -> None:
         """Read what all processes have written, up to where a file was torn."""

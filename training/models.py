@@ -92,7 +92,7 @@ def make_student(
             )
     if teacher is not None and config.init == "teacher":
         start_from(teacher, student)
-    if config.stem:
+    if config.stem != "none":
         start_from_published(student, config.stem)
     elif patches_of(student) and config.init == "random" and Path(config.student).suffix != ".pt":
         raise StudentError(

@@ -57,32 +57,27 @@ class Convolution(nn.Conv2d):
     def __init__(
         self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, *, groups: int = 1, relu: bool
     ) -> None:
-        super().__init__(inputs, outputs, kernel, stride, kernel // 2 if stride == 1 else 0, groups=groups)
+        super().__init__(inputs, outputs, kernel, stride, groups=groups)
+        self.weight.data = self.weight.data.contiguous(memory_format=torch.channels_last)
         self.relu = relu
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
-        states = self.padded(states)
+        weight, padding = self.weight, [0, 0]
+        for side, axis in ((2, 0), (3, 1)):
+            kernel, stride = self.kernel_size[axis], self.stride[axis]
+            length = states.shape[side]
+            missing = max(0, (math.ceil(length / stride) - 1) * stride + kernel - length)
+            if missing % 2:  # the odd zero goes right or below: one more on the other side, and a weight of 0 for it
+                weight = F.pad(weight, (1, 0) if axis else (0, 0, 1, 0))
+            padding[axis] = (missing + 1) // 2
         if not torch.is_grad_enabled() and fuses(states):  # several times as fast as one after the other
             activation = ("hardtanh", [0.0, 6.0], "") if self.relu else ("none", [], "")
             joined: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
-                states, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups, *activation
+                states, weight, self.bias, padding, self.stride, self.dilation, self.groups, *activation
             )
             return joined
-        found = super().forward(states)
+        found = F.conv2d(states, weight, self.bias, self.stride, padding, self.dilation, self.groups)
         return F.relu6(found) if self.relu else found
-
-    def padded(self, states: torch.Tensor) -> torch.Tensor:
-        """The input with zeros around it, as far as they are not the convolution's own: an odd number of them, of which
-        the last goes right and below.
-        """
-        if self.stride[0] == 1:
-            return states
-        missing = [
-            (math.ceil(side / self.stride[0]) - 1) * self.stride[0] + self.kernel_size[0] - side
-            for side in states.shape[-2:]
-        ]
-        height, width = (max(0, each) for each in missing)
-        return F.pad(states, (width // 2, width - width // 2, height // 2, height - height // 2))
 
 
 def fuses(states: torch.Tensor) -> bool:
@@ -116,14 +111,16 @@ class Stem(nn.Module):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.first = Convolution(3, FIRST, 3, 2, relu=True)
-        blocks, width = [], FIRST
+        blocks: list[Block] = []
+        width = FIRST
         for stage in STEMS[name]:
+            if stage.stride > 1:
+                self.last_stride = len(blocks)  # so many blocks stand before it
             for stride in (stage.stride, *[1] * (stage.blocks - 1)):
                 blocks.append(Block(width, stage.width, stage.kernel, stride, stage.expansion))
                 width = stage.width
         self.blocks = nn.ModuleList(blocks)
         self.last = Convolution(width, LAST, relu=True)
-        self.to(memory_format=torch.channels_last)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.rest(self.begin(pixels, 0), 0)
@@ -134,11 +131,6 @@ class Stem(nn.Module):
         for block in self.blocks[:blocks]:
             found = block(found)
         return found
-
-    @property
-    def last_stride(self) -> int:
-        """How many blocks stand before the last one with a stride."""
-        return max(number for number, block in enumerate(self.blocks) if block.filter.stride[0] > 1)
 
     def rest(self, states: torch.Tensor, blocks: int) -> torch.Tensor:
         """What the blocks after the first `blocks` and the last convolution make of the output of those."""
