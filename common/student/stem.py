@@ -154,8 +154,9 @@ class HybridPatches(nn.Conv2d):
         self.begun = 0
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        pixels = pictures.shape[1] == self.stem.first.in_channels
-        return super().forward(self.stem(pictures) if pixels else self.stem.rest(pictures, self.begun))
+        stem, states = self.stem, pictures.to(self.stem.first.weight.dtype)
+        features = stem(states) if states.shape[1] == stem.first.in_channels else stem.rest(states, self.begun)
+        return super().forward(features.to(self.weight.dtype))
 
 
 def name_of(widths: list[int]) -> str:

@@ -86,6 +86,15 @@ class TestSameAsTransformers:
 
         assert_same(found, expected)
 
+    def test_a_hybrid_s_stem_is_rounded_no_further_than_to_bf16(self) -> None:
+        model, tokenizer, pixels = tiny_hybrid(), tiny_tokenizer(), torch.randn(2, 3, 64, 64)
+        states = model.vision_model(pixels).last_hidden_state
+
+        engine = Engine(model, tokenizer, "int8")
+
+        assert model.vision_model.embeddings.patch_embedding.stem.first.weight.dtype in (torch.float32, torch.bfloat16)
+        assert torch.allclose(engine._tower.encode(pixels), states, atol=0.1)
+
     @pytest.mark.parametrize("penalty", [0.0, 0.6, 2.0])
     def test_with_another_length_penalty(self, demo: Student, pictures: torch.Tensor, penalty: float) -> None:
         found = Engine(demo.model, demo.tokenizer).caption(pictures, Search(length_penalty=penalty), captions=5)
