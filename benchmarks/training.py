@@ -67,7 +67,7 @@ class Bench:
         self.dataset = ImageCaptionDataset(
             pictures,
             tokenizer,
-            preprocessing_of(model.config),
+            preprocessing_of(self.trained.config),
             captions_per_image=captions,
             keep_in_memory=True,
             seed=0,
