@@ -66,4 +66,4 @@ def multiplications(stem: str, side: int) -> int:
     """Of a stem, for a picture."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         Stem(stem)(torch.empty(1, 3, side, side))
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
