@@ -43,6 +43,14 @@ class FeatureCache:
         self._places: dict[bytes, tuple[int, int]] = {}  # key to part and row
         self.read()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the rows, which a loader's process maps for itself."""
+        return self.__dict__ | {"_parts": [], "_places": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.read()
+
     def __contains__(self, view: str) -> bool:
         return key_of(view) in self._places
 

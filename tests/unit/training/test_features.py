@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,14 @@ def test_what_one_process_writes_another_reads(tmp_path: Path) -> None:
 
     assert [float(found[name].mean()) for name in "abc"] == [1, 2, 3]
     assert "d" not in found
+
+
+def test_a_loader_s_process_gets_the_folder_and_not_the_rows(tmp_path: Path) -> None:
+    cache(tmp_path).write({str(number): features(number) for number in range(100)})
+    sent = pickle.dumps(cache(tmp_path))
+
+    assert len(sent) < 1000
+    assert float(pickle.loads(sent)["7"].mean()) == 7
 
 
 def test_another_stem_has_another_folder(tmp_path: Path) -> None:
