@@ -21,8 +21,9 @@ from benchmarks.reference import generate
 from benchmarks.timing import Times, interleaved
 from common.engine import Engine, Precision, Search
 from common.images import square
-from common.pixels import to_pixels
+from common.pixels import Preprocessing
 from common.settings import Settings
+from common.student import preprocessing_of
 
 BEAMS, TOKENS = 5, 12
 BATCH = 8
@@ -65,7 +66,10 @@ def measure(model: BlipForConditionalGeneration, tokenizer: PreTrainedTokenizerF
     pixels = torch.randn(BATCH, 3, side, side)
     length = 1 + TOKENS
     search = Search(beams=BEAMS, max_length=length, min_length=length)
-    contenders: dict[str, Callable[[], object]] = {"product": product(), "reading": reading(side)}
+    contenders: dict[str, Callable[[], object]] = {
+        "product": product(),
+        "reading": reading(preprocessing_of(model.config)),
+    }
     engines = {each: Engine(copy.deepcopy(model), tokenizer, each) for each in PRECISIONS}
     for batch in (1, BATCH):
         some = pixels[:batch]
@@ -89,10 +93,10 @@ def product() -> Callable[[], object]:
     return run
 
 
-def reading(side: int) -> Callable[[], object]:
+def reading(preprocessing: Preprocessing) -> Callable[[], object]:
     """The files of a full batch of photographs as the model takes them."""
-    files = list(islice(students.photographs(), BATCH))
-    return lambda: [to_pixels(square(file, Settings().max_pixels, side), side) for file in files]
+    files, max_pixels = list(islice(students.photographs(), BATCH)), Settings().max_pixels
+    return lambda: [preprocessing.pixels(square(file, max_pixels, preprocessing.size)) for file in files]
 
 
 def models(times: Times) -> list[str]:

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     student = load_student(chosen.model, processor=settings.processor)
 
     def best(caption: Callable[[torch.Tensor], list[list[Caption]]]) -> dict[PictureId, Caption]:
-        return {picture.id: found for picture, found in captioned_by(caption, pictures, student.image_size, BATCH)}
+        return {picture.id: found for picture, found in captioned_by(caption, pictures, student.preprocessing, BATCH)}
 
     model, tokenizer, search = student.model, student.tokenizer, Search()
     expected = best(partial(generate, model, tokenizer, beams=search.beams, max_length=search.max_length))

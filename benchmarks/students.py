@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from PIL import Image
 from tokenizers import Tokenizer, models
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerFast
 
 from common.student import build, load_student, seed_config
+from common.student.stem import LAST, Stem
 from common.student.tokens import SPECIAL, wrap
 
 #: Where BERT's vocabulary has them, and BLIP's two come after it.
@@ -49,10 +51,19 @@ def operations(config: BlipConfig, beams: int, tokens: int) -> float:
     vision, text = config.vision_config, config.text_config
     length = (vision.image_size // vision.patch_size) ** 2 + 1
     wide, inner = vision.hidden_size, vision.intermediate_size
-    patches = (length - 1) * 3 * vision.patch_size**2 * wide
+    stem = getattr(vision, "stem", None)
+    patches = (length - 1) * (LAST if stem else 3 * vision.patch_size**2) * wide
+    patches += multiplications(stem, vision.image_size) if stem else 0
     layer = length * wide * (4 * wide + 2 * inner) + 2 * length**2 * wide
     pictures = text.num_hidden_layers * length * wide * 2 * text.hidden_size
     word = text.hidden_size * (6 * text.hidden_size + 2 * text.intermediate_size) + 2 * length * text.hidden_size
     step = text.num_hidden_layers * word + text.hidden_size * (text.hidden_size + text.vocab_size)
     total = patches + vision.num_hidden_layers * layer + pictures + (1 + beams * (tokens - 1)) * step
     return float(2 * total / 1e9)
+
+
+def multiplications(stem: str, side: int) -> int:
+    """Of a stem, for a picture."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        Stem(stem)(torch.empty(1, 3, side, side))
+    return int(counter.get_total_flops()) // 2

@@ -24,7 +24,7 @@ from transformers import BlipForConditionalGeneration
 
 from benchmarks import report, students
 from benchmarks.timing import Times, interleaved
-from common.student import Student
+from common.student import Student, preprocessing_of
 from training import formats
 from training.checkpoints import State
 from training.config import Config
@@ -54,7 +54,7 @@ class Bench:
         self.trained, self.tokenizer = students.demo()
         tokenizer = self.tokenizer
         self.config = Config(
-            student="demo",
+            student="vit",
             batch_size=BATCH,
             captions_per_image=captions,
             num_workers=0,
@@ -65,7 +65,12 @@ class Bench:
         teacher = Student(model.eval().requires_grad_(False), tokenizer, "random", "random", False)
         self.pad_id = tokenizer.pad_token_id
         self.dataset = ImageCaptionDataset(
-            pictures, tokenizer, 128, captions_per_image=captions, keep_in_memory=True, seed=0
+            pictures,
+            tokenizer,
+            preprocessing_of(self.trained.config),
+            captions_per_image=captions,
+            keep_in_memory=True,
+            seed=0,
         )
         self.student = make_student(self.config, tokenizer)
         self.online = Online(teacher, self.config)

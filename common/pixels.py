@@ -1,27 +1,38 @@
-"""A picture as the numbers a BLIP sees; equal to BLIP's processor, without torch or torchvision."""
+"""A picture as the numbers a student sees; equal to BLIP's processor, without torch or torchvision."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-#: CLIP's mean and standard deviation of red, green and blue, as in BLIP's processor.
-MEAN = np.array([0.48145466, 0.4578275, 0.40821073], dtype=np.float32).reshape(3, 1, 1)
-STD = np.array([0.26862954, 0.26130258, 0.27577711], dtype=np.float32).reshape(3, 1, 1)
+#: CLIP's mean and standard deviation of red, green and blue from 0 to 1, as in BLIP's processor.
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def to_pixels(image: Image.Image, size: int) -> NDArray[np.float32]:
-    """Squash an RGB picture to `size` x `size`, bicubic; float32 [3, size, size], normalised."""
-    return normalise(squash(image, size))
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a model takes its pictures: side in pixels, and mean and standard deviation of each colour from 0 to 1."""
+
+    size: int
+    mean: tuple[float, ...] = CLIP_MEAN
+    std: tuple[float, ...] = CLIP_STD
+
+    def pixels(self, image: Image.Image) -> NDArray[np.float32]:
+        """An RGB picture squashed to the side, bicubic; float32 [3, size, size], normalised."""
+        return self.normalise(squash(image, self.size))
+
+    def normalise(self, levels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Grey levels 0..255, [3, H, W], to the mean and deviation."""
+        mean, std = (np.array(value, dtype=np.float32).reshape(3, 1, 1) for value in (self.mean, self.std))
+        normalised: NDArray[np.float32] = (levels.astype(np.float32) / np.float32(255) - mean) / std
+        return normalised
 
 
 def squash(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """Squash an RGB picture to `size` x `size`, bicubic; uint8 [3, size, size]."""
     resized = image.resize((size, size), Image.Resampling.BICUBIC)
     return np.asarray(resized, dtype=np.uint8).transpose(2, 0, 1)
-
-
-def normalise(levels: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    """Grey levels 0..255, [3, H, W], to CLIP's mean and deviation."""
-    return (levels.astype(np.float32) / np.float32(255) - MEAN) / STD

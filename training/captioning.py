@@ -11,7 +11,8 @@ from tqdm import tqdm
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
 from common.engine import Caption, Engine, Precision, Search
-from common.pixels import to_pixels
+from common.pixels import Preprocessing
+from common.student import preprocessing_of
 from training.pictures import Picture, PictureId, readable
 
 
@@ -31,15 +32,15 @@ def caption_pictures(
     It ends early, with what it has, when `stopped` says so before a batch.
     """
     engine, search = Engine(model, tokenizer, precision), Search(beams=beams, max_length=max_length)
-    image_size = model.config.vision_config.image_size
-    found = captioned_by(lambda pixels: engine.caption(pixels, search), pictures, image_size, batch_size, stopped)
+    preprocessing = preprocessing_of(model.config)
+    found = captioned_by(lambda pixels: engine.caption(pixels, search), pictures, preprocessing, batch_size, stopped)
     return {picture.id: best.text for picture, best in found}
 
 
 def captioned_by(
     caption: Callable[[torch.Tensor], list[list[Caption]]],
     pictures: Sequence[Picture],
-    image_size: int,
+    preprocessing: Preprocessing,
     batch_size: int,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[Picture, Caption]]:
@@ -47,7 +48,7 @@ def captioned_by(
     loaded = readable(pictures)
     with tqdm(total=len(pictures), desc="captioning", unit="picture", mininterval=5) as progress:
         while not stopped() and (batch := list(islice(loaded, batch_size))):
-            ranked = caption(torch.from_numpy(np.stack([to_pixels(image, image_size) for _, image in batch])))
+            ranked = caption(torch.from_numpy(np.stack([preprocessing.pixels(image) for _, image in batch])))
             for (picture, _), (best, *_) in zip(batch, ranked, strict=True):
                 yield picture, best
             progress.update(len(batch))

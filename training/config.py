@@ -56,8 +56,14 @@ class Config:
 
     teacher: str = _flag("Salesforce/blip-image-captioning-base", "hub id, folder or .pt; none trains by CE alone")
     student: str = _flag(
-        "seed", "seed, demo, demo-teacher, a BlipConfig as FILE.json, or weights to start from as FILE.pt"
+        "seed", "seed, demo, vit, demo-teacher, a BlipConfig as FILE.json, or weights to start from as FILE.pt"
     )
+    stem: str = _flag(
+        "none", "published weights that the stem of student demo starts from", choices=("none", "efficientnet-lite2")
+    )
+    stem_lr: float = _flag(0.0, "learning rate of the stem's last blocks; 0 leaves the stem as it is")
+    feature_cache: Path = _flag(Path("feature_cache"), "folder of what the stem's untrained blocks make of each view")
+    dropout: float = _flag(0.0, "part of the text decoder's states that is dropped in training")
     student_vision_layers: int = _flag(0, "layers of the student's vision tower; 0 for its own, here and below")
     student_text_layers: int = _flag(0, "layers of its text decoder")
     student_text_hidden: int = _flag(0, "width of its text decoder")
@@ -84,7 +90,10 @@ class Config:
     pseudo_captions: tuple[Path, ...] = _flag((), "teacher's captions, from training.pseudo_label", nargs="+")
     pseudo_fraction: float = _flag(0.5, "part of the captions that is the teacher's, where there is one")
     pseudo_min_cider: float = _flag(0.0, "teacher's captions with a lower CIDEr-D to people's are left out")
-    augment: bool = _flag(False, "random crop, flip and brightness")
+    augment: bool = _flag(False, "random crop, flip and colours")
+    views: int = _flag(
+        0, "ways in which --augment shows a picture, the first of them plain; 0 for a new one each epoch"
+    )
 
     alpha: float = _flag(0.5, "weight of cross-entropy; KL to the teacher gets the rest, and at 1 is left out")
     temperature: float = _flag(1.0, "temperature of the KL term, which is scaled by its square")
@@ -141,6 +150,10 @@ class Config:
             )
         if self.image_mse and (self.teacher == "none" or self.teacher_logits == "cache"):
             raise ValueError("--image-mse needs a teacher that sees each picture: use it with --teacher-logits online.")
+        if self.views < 0 or (self.views and not self.augment):
+            raise ValueError("--views counts what --augment shows: give it with --augment, and 1 or more.")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError("--dropout must lie between 0 and 1, and below 1.")
         if not 0.0 <= self.ema < 1.0:
             raise ValueError("--ema must lie between 0 and 1, and below 1.")
         if self.batch_size < 1 or self.micro_batch_size < 0 or self.save_every_steps < 0:

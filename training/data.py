@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,28 +13,27 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
-from common.pixels import normalise, squash
+from common.pixels import Preprocessing, squash
+from training.augment import augmented, may_be_mirrored
 from training.pictures import DataError, Picture, PictureId, UnreadablePicture
 from training.tokenizer import clean
 
 #: Longest caption in tokens, start and end included; BLIP trains with 40.
 MAX_TOKENS = 40
-#: Augmented pictures are squashed to 9/8 of the side and cropped back to it.
-CROP_MARGIN = 9 / 8
-#: Brightness is scaled by at most this much either way.
-BRIGHTNESS = 0.2
 #: Decoded pictures are kept in memory when the whole set is smaller than this, in bytes.
 MEMORY = 2 * 2**30
 #: So many pictures in a row that cannot be read are no accident.
 MOST_UNREADABLE = 100
-_SIDES = re.compile(r"\b(left|right)\b")
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture, float32 [3, S, S], the token ids of the captions chosen for it, and its number in the data set."""
+    """One picture, the token ids of the captions chosen for it, and its number in the data set.
+
+    `pixels` are float32 [3, S, S], or what the frozen part of a stem makes of them, [channels, h, w].
+    """
 
     pixels: NDArray[np.float32]
     captions: list[list[int]]
@@ -53,28 +51,30 @@ class ImageCaptionDataset(Dataset[Sample]):
         self,
         pictures: Sequence[Picture],
         tokenizer: PreTrainedTokenizerFast,
-        image_size: int,
+        preprocessing: Preprocessing,
         *,
         captions_per_image: int = 1,
         random_captions: bool = False,
         augment: bool = False,
+        views: int = 0,
         pseudo: Mapping[PictureId, str] | None = None,
         pseudo_fraction: float = 0.0,
         keep_in_memory: bool = False,
         seed: int = 0,
     ) -> None:
         self.pictures = pictures
-        self._size = image_size
+        self._preprocessing = preprocessing
         self._captions_per_image = captions_per_image
         self._random_captions = random_captions
         self._augment = augment
+        self._views = views
+        self._features: Callable[[str], NDArray[np.float16]] | None = None
         self._seed = seed
         self._epoch = 0
-        self._side = round(image_size * CROP_MARGIN) if augment else image_size
-        fits = len(pictures) * 3 * self._side**2 < MEMORY
-        self._decoded: dict[int, NDArray[np.uint8]] | None = {} if keep_in_memory and fits else None
+        fits = len(pictures) * 3 * preprocessing.size**2 < MEMORY
+        self._decoded: dict[int, NDArray[np.uint8]] | None = {} if keep_in_memory and fits and not augment else None
         self._tokens = [[encode(tokenizer, text) for text in picture.captions] for picture in pictures]
-        self._pseudo = {number: (text, encode(tokenizer, text)) for number, text in (pseudo or {}).items()}
+        self._pseudo = {number: encode(tokenizer, text) for number, text in (pseudo or {}).items()}
         self._pseudo_fraction = pseudo_fraction
         # Shared with the loader's processes of all epochs, so that each unreadable picture is named once.
         self._named = torch.zeros(len(pictures), dtype=torch.bool).share_memory_()
@@ -83,35 +83,43 @@ class ImageCaptionDataset(Dataset[Sample]):
         """The epoch that decides captions and augmentation."""
         self._epoch = epoch
 
+    def use_features(self, features: Callable[[str], NDArray[np.float16]]) -> None:
+        """Give what `features` has of a view, by its name, in the place of pixels; `KeyError` is an unreadable one."""
+        self._features = features
+
     def __len__(self) -> int:
         return len(self.pictures)
 
     def __getitem__(self, index: int) -> Sample:
         draw = random.Random(f"{self._seed}-{self._epoch}-{index}")
-        index, levels = self._readable(index)
+        index, pixels = self._readable(index)
         picture, tokens = self.pictures[index], self._tokens[index]
         count = min(self._captions_per_image, len(tokens))
         numbers = draw.sample(range(len(tokens)), count) if self._random_captions else range(count)
-        chosen = [(picture.captions[number], tokens[number]) for number in numbers]
+        captions = [tokens[number] for number in numbers]
         if picture.id in self._pseudo:
             teachers = self._pseudo[picture.id]
-            chosen = [teachers if draw.random() < self._pseudo_fraction else each for each in chosen]
-        captions = [each for _, each in chosen]
-        if self._augment:
-            sided = any(_SIDES.search(text.lower()) for text, _ in chosen)
-            return Sample(self._augmented(levels, draw, flip=not sided), captions, index)
-        return Sample(normalise(levels), captions, index)
+            captions = [teachers if draw.random() < self._pseudo_fraction else each for each in captions]
+        return Sample(pixels, captions, index)
 
     def plain(self, index: int) -> NDArray[np.float32]:
         """A picture's pixels, float32 [3, S, S], as the worker makes them: not augmented."""
-        return normalise(squash(self.pictures[index].load(), self._size) if self._augment else self._levels(index))
+        return self._preprocessing.normalise(self._levels(index))
 
-    def _readable(self, index: int) -> tuple[int, NDArray[np.uint8]]:
-        """The picture, or the first after it that can be read; its index, uint8 [3, S, S]. Raises `DataError`."""
+    def view_name(self, index: int, view: int) -> str:
+        """What a view of a picture is called, whatever the data set that it is in."""
+        return f"view {view} of {self.pictures[index].id}/{self.pictures[index].file_name}"
+
+    def view(self, index: int, view: int) -> NDArray[np.float32]:
+        """The pixels of a view of a picture, float32 [3, S, S]; the first is the picture as it is."""
+        return self._augmented(index, self.view_name(index, view)) if view else self.plain(index)
+
+    def _readable(self, index: int) -> tuple[int, NDArray[np.float32]]:
+        """The picture, or the first after it that can be read; its index, and its pixels. Raises `DataError`."""
         for tried in range(min(MOST_UNREADABLE, len(self))):
             place = (index + tried) % len(self)
             try:
-                return place, self._levels(place)
+                return place, self._pixels(place)
             except UnreadablePicture as error:
                 if not self._named[place]:
                     self._named[place] = True
@@ -121,22 +129,31 @@ class ImageCaptionDataset(Dataset[Sample]):
             f"{self.pictures[index].source.path} on. Check that captions and pictures belong together."
         )
 
+    def _pixels(self, index: int) -> NDArray[np.float32]:
+        """What this epoch shows of a picture."""
+        if self._augment and not self._views:
+            return self._augmented(index, f"{self._seed}-{self._epoch}-{index}")
+        view = (self._epoch + index) % self._views if self._augment else 0
+        if self._features is None:
+            return self.view(index, view)
+        try:
+            return self._features(self.view_name(index, view)).astype(np.float32)
+        except KeyError as error:  # it was named when the features were computed
+            raise UnreadablePicture(f"{self.pictures[index].file_name} is left out.") from error
+
+    def _augmented(self, index: int, seed: str) -> NDArray[np.float32]:
+        picture = self.pictures[index]
+        mirror = may_be_mirrored(picture.captions)
+        view = augmented(picture.load(), self._preprocessing.size, random.Random(seed), mirror=mirror)
+        return self._preprocessing.normalise(np.asarray(view, dtype=np.uint8).transpose(2, 0, 1))
+
     def _levels(self, index: int) -> NDArray[np.uint8]:
         if self._decoded is not None and index in self._decoded:
             return self._decoded[index]
-        levels = squash(self.pictures[index].load(), self._side)
+        levels = squash(self.pictures[index].load(), self._preprocessing.size)
         if self._decoded is not None:
             self._decoded[index] = levels
         return levels
-
-    def _augmented(self, levels: NDArray[np.uint8], draw: random.Random, *, flip: bool) -> NDArray[np.float32]:
-        margin = self._side - self._size
-        top, left = draw.randint(0, margin), draw.randint(0, margin)
-        crop = levels[:, top : top + self._size, left : left + self._size]
-        if flip and draw.random() < 0.5:
-            crop = crop[:, :, ::-1]
-        brightness = np.float32(1 + draw.uniform(-BRIGHTNESS, BRIGHTNESS))
-        return normalise(np.clip(crop.astype(np.float32) * brightness, 0, 255))
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, caption: str) -> list[int]:
@@ -147,7 +164,8 @@ def encode(tokenizer: PreTrainedTokenizerFast, caption: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Batch:
-    """`pixels` float32 [B, 3, S, S]; `tokens` int64 [N, L], padded; `owner` int64 [N]: whose caption it is.
+    """`pixels` float32 [B, 3, S, S] or a stem's features of them [B, channels, h, w]; `tokens` int64 [N, L], padded;
+    `owner` int64 [N]: whose caption it is.
 
     `numbers` are the B pictures' in the data set.
     """

@@ -17,6 +17,7 @@ import time
 import torch
 
 from common import strict_json
+from common.student import preprocessing_of
 from common.student.errors import StudentError
 from training import checkpoints, formats, pseudo, smoke
 from training.average import Average
@@ -28,6 +29,7 @@ from training.fingerprint import Fingerprint
 from training.forward import Forward
 from training.models import load_teacher, make_student, make_tokenizer
 from training.pictures import DataError, Picture, limited, split, warn_of_overlap
+from training.stem import parameter_groups, patches_of, remember
 from training.stopping import Stop, on_signals
 from training.tally import Tally
 from training.teacher import make_teacher
@@ -83,10 +85,11 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
     dataset = ImageCaptionDataset(
         train_pictures,
         tokenizer,
-        student.config.vision_config.image_size,
+        preprocessing_of(student.config),
         captions_per_image=config.captions_per_image,
         random_captions=config.random_captions,
         augment=config.augment,
+        views=config.views,
         pseudo=pseudo_captions,
         pseudo_fraction=config.pseudo_fraction,
         keep_in_memory=config.num_workers == 0,
@@ -96,10 +99,14 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
     if loaded and (config.alpha < 1 or config.image_mse):  # else it gave its layers or its words, and is not asked
         loaded.model.to(device)
         teacher = make_teacher(loaded, config, train_pictures, dataset.plain)
+    elif patches_of(student) and (config.views or not config.augment):
+        remember(student, dataset, config, ranks, stop)
 
     state = State(
         student=student,
-        optimizer=torch.optim.AdamW(student.parameters(), lr=config.lr, weight_decay=config.weight_decay),
+        optimizer=torch.optim.AdamW(
+            parameter_groups(student), lr=config.lr, weight_decay=config.weight_decay, fused=True
+        ),
         average=Average(student, config.ema) if config.ema else None,
         epoch=1,
         pictures=0,

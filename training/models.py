@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
 from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerFast
 
 from common.settings import from_environment
-from common.student import Student, build, load_student, load_tokenizer, seed_config, small_config
+from common.student import (
+    Student,
+    build,
+    load_student,
+    load_tokenizer,
+    preprocessing_of,
+    seed_config,
+    small_config,
+)
 from common.student.checkpoint import load_checkpoint
 from common.student.errors import StudentError
+from common.student.stem import PATCH
 from training.config import Config
 from training.initial import start_from
+from training.stem import freeze, patches_of, start_from_published
 from training.tokenizer import train_tokenizer
 
 #: Attention heads of BLIP base's text decoder, for a teacher in a `.pt` that cannot tell.
 TEACHER_TEXT_HEADS = 12
-#: Side in pixels of the small students' pictures: what two processor cores can train on in hours.
-DEMO_IMAGE_SIZE = 128
+#: Side in pixels of the small models' pictures.
+SMALL_IMAGE_SIZE = 288
 
-#: The small models: (width, layers, heads) of the vision and of the text tower.
-SMALL = {
-    "demo": ((256, 6, 4), (256, 4, 4)),
-    "demo-teacher": ((320, 8, 5), (320, 6, 5)),
+#: The small models: (width, layers, heads) of the vision and of the text tower, and the stem.
+SMALL: Mapping[str, tuple[tuple[int, int, int], tuple[int, int, int], str | None]] = {
+    "demo": ((256, 1, 4), (256, 3, 4), "efficientnet-lite2"),
+    "vit": ((256, 6, 4), (256, 4, 4), None),
+    "demo-teacher": ((320, 8, 5), (320, 6, 5), None),
 }
 
 
@@ -64,7 +75,12 @@ def make_student(
             Path(config.student), text_heads=settings.text_heads, vision_heads=settings.vision_heads
         )
     else:
-        student = build(student_config(config, tokenizer))
+        shapes = student_config(config, tokenizer)
+        if teacher is not None and not hasattr(shapes.vision_config, "stem"):  # it sees the very pixels that this sees
+            preprocessing = preprocessing_of(teacher.config)
+            shapes.vision_config.image_mean = list(preprocessing.mean)
+            shapes.vision_config.image_std = list(preprocessing.std)
+        student = build(shapes)
     if teacher is not None:
         check_teacher(teacher, student)
     if teacher is not None and config.image_mse:
@@ -76,6 +92,13 @@ def make_student(
             )
     if teacher is not None and config.init == "teacher":
         start_from(teacher, student)
+    if config.stem != "none":
+        start_from_published(student, config.stem)
+    elif patches_of(student) and config.init == "random" and Path(config.student).suffix != ".pt":
+        raise StudentError(
+            f"The stem of --student {config.student} learns from published weights: give it --stem efficientnet-lite2."
+        )
+    freeze(student, trained=config.stem_lr > 0)
     head = student.text_decoder.cls.predictions
     if head.bias is not head.decoder.bias:  # of an untied file; nothing reads it, and DDP waits for every gradient
         head.bias.requires_grad_(False)
@@ -91,6 +114,10 @@ def check_teacher(teacher: BlipForConditionalGeneration, student: BlipForConditi
                 f"The teacher's {name} is {of_teacher}, the student's {of_student}: its logits cannot be compared. "
                 "Use --image-size and a --student with the teacher's vocabulary."
             )
+    if preprocessing_of(teacher.config) != preprocessing_of(student.config):
+        raise StudentError(
+            "The teacher's pictures are normalised otherwise than the student's, so they cannot be shared."
+        )
 
 
 def student_config(config: Config, tokenizer: PreTrainedTokenizerFast) -> BlipConfig:
@@ -98,8 +125,10 @@ def student_config(config: Config, tokenizer: PreTrainedTokenizerFast) -> BlipCo
     if config.student == "seed":
         shapes = seed_config()
     elif config.student in SMALL:
-        vision, text = SMALL[config.student]
-        shapes = small_config(tokenizer, image_size=DEMO_IMAGE_SIZE, vision=vision, text=text)
+        vision, text, stem = SMALL[config.student]
+        shapes = small_config(
+            tokenizer, image_size=SMALL_IMAGE_SIZE, vision=vision, text=text, patch_size=PATCH, stem=stem
+        )
     else:
         try:
             shapes = BlipConfig.from_dict(json.loads(Path(config.student).read_text(encoding="utf-8")))
@@ -115,6 +144,7 @@ def student_config(config: Config, tokenizer: PreTrainedTokenizerFast) -> BlipCo
     }.items():
         if value:
             setattr(getattr(shapes, tower), name, value)
+    shapes.text_config.hidden_dropout_prob = config.dropout or shapes.text_config.hidden_dropout_prob
     if shapes.text_config.hidden_size % shapes.text_config.num_attention_heads:
         raise StudentError(
             f"A text decoder {shapes.text_config.hidden_size} wide cannot have "

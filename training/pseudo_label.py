@@ -66,7 +66,7 @@ def label(chosen: argparse.Namespace) -> None:
     missing = [picture for picture in pictures if picture.id not in done]
     with chosen.out.open("a", encoding="utf-8") as file:
         for picture, found in captioned_by(
-            lambda pixels: engine.caption(pixels, search), missing, teacher.image_size, chosen.batch_size
+            lambda pixels: engine.caption(pixels, search), missing, teacher.preprocessing, chosen.batch_size
         ):
             file.write(pseudo.line(picture.id, found.text, found.score))
             file.flush()

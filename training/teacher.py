@@ -133,7 +133,7 @@ def make_teacher(
     of = {
         "teacher": f"{config.teacher} {student.version}" if student.version.startswith("hub:") else student.version,
         "tokenizer": hashlib.sha256(words.encode()).hexdigest(),
-        "image_size": student.image_size,
+        "preprocessing": str(student.preprocessing),
         "temperature": config.temperature,
         "arithmetic": str(student.model.dtype),
     }

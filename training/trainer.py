@@ -85,8 +85,8 @@ class Trainer:
     def step(self, state: State, step: Step, batches: list[Batch], tokens: int) -> None:
         """One update, by the mean over the `tokens` of the step on all ranks."""
         config = self.config
-        for group in state.optimizer.param_groups:
-            group["lr"] = config.lr * rate(
+        for group, highest in zip(state.optimizer.param_groups, (config.lr, config.stem_lr), strict=False):
+            group["lr"] = highest * rate(
                 state.steps, config.warmup_steps, self.steps_per_epoch * config.epochs, config.schedule
             )
             group["weight_decay"] = config.weight_decay  # a checkpoint brings that of the run before

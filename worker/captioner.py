@@ -16,7 +16,6 @@ from transformers import BlipForConditionalGeneration
 from common import problems
 from common.engine import Caption, Engine, Precision, PrecisionError, Search, check, choose
 from common.jobs import Alternative, ModelInfo, Output
-from common.pixels import to_pixels
 from common.problems import Problem
 from common.sandbox import sandbox
 from common.settings import Settings
@@ -79,7 +78,7 @@ class StudentCaptioner:
         precision, why = _precision(model, settings)
         log.info("Computing on %s in %s: %s.", device, precision, why)
         self._engine = Engine(model, student.tokenizer, precision)
-        self._image_size = student.image_size
+        self._preprocessing = student.preprocessing
         self._max_pixels = settings.max_pixels
         self._search = Search(
             beams=settings.beams,
@@ -92,7 +91,8 @@ class StudentCaptioner:
 
     def prepare(self, data: bytes) -> Pixels:
         """float32 [3, S, S]."""
-        return to_pixels(sandbox().square(data, self._max_pixels, self._image_size), self._image_size)
+        square = sandbox().square(data, self._max_pixels, self._preprocessing.size)
+        return self._preprocessing.pixels(square)
 
     def caption(self, pictures: Sequence[Pixels]) -> list[Output | Problem]:
         pixels = torch.from_numpy(np.stack(pictures))

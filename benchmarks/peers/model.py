@@ -10,7 +10,6 @@ import torch
 
 from benchmarks.reference import generate
 from common.images import decode
-from common.pixels import to_pixels
 from common.settings import Settings
 from common.student import load_student
 
@@ -25,7 +24,7 @@ class Generate:
     def __call__(self, pictures: Sequence[bytes]) -> list[str]:
         settings, student = self._settings, self._student
         images = (decode(picture, settings.max_pixels) for picture in pictures)
-        pixels = torch.from_numpy(np.stack([to_pixels(image, student.image_size) for image in images]))
+        pixels = torch.from_numpy(np.stack([student.preprocessing.pixels(image) for image in images]))
         found = generate(
             student.model,
             student.tokenizer,

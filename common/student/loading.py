@@ -8,11 +8,13 @@ from pathlib import Path
 
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
+from common.pixels import Preprocessing
 from common.settings import PROJECT_ROOT
 from common.student.checkpoint import load_checkpoint
 from common.student.errors import StudentError
 from common.student.folder import load_folder
 from common.student.processor import load_tokenizer
+from common.student.shapes import preprocessing_of
 
 #: The bundled student, in Hugging Face form.
 DEMO = PROJECT_ROOT / "models" / "demo"
@@ -29,9 +31,9 @@ class Student:
     demo: bool
 
     @property
-    def image_size(self) -> int:
-        """Side in pixels of the pictures it takes."""
-        return int(self.model.config.vision_config.image_size)
+    def preprocessing(self) -> Preprocessing:
+        """How it takes its pictures."""
+        return preprocessing_of(self.model.config)
 
 
 def load_student(source: str | Path, *, processor: str | Path, text_heads: int = 8, vision_heads: int = 12) -> Student:

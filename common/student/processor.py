@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
 
 from common.student.errors import StudentError
 
@@ -13,13 +13,13 @@ DECODER_TOKEN = "[DEC]"
 ENCODER_TOKEN = "[ENC]"
 
 
-def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a local folder or a hub id, with [DEC] as its start token.
+def load_tokenizer(source: str | Path, config: PreTrainedConfig | None = None) -> PreTrainedTokenizerFast:
+    """The tokenizer of a local folder or a hub id, with [DEC] as its start token; `config` is its model's, if known.
 
     Raises `StudentError` with what to do when it cannot be had.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source), use_fast=True)
+        tokenizer = AutoTokenizer.from_pretrained(str(source), use_fast=True, config=config)
     except Exception as error:  # the hub's client raises OSError, ValueError, or its transport's own errors
         raise StudentError(
             f"The tokenizer of {source} cannot be had: it is no local folder, and the Hugging Face hub does not "

@@ -1,4 +1,8 @@
-"""What shapes a student has: the mission's, the demo's, and those read off any reduced BLIP's weights."""
+"""What shapes a student has: the mission's, the demo's, and those read off any reduced BLIP's weights.
+
+A `BlipConfig` says it all. Beyond what transformers knows, its `vision_config` may name a `stem` in the place of the
+patch embedding, and the `image_mean` and `image_std` that pictures are normalised by where these are not CLIP's.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import BlipConfig, BlipForConditionalGeneration
 
+from common.pixels import CLIP_MEAN, CLIP_STD, Preprocessing
+from common.student import stem as stems
+from common.student.errors import StudentError
+from common.student.stem import STEMS, HybridPatches
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
@@ -16,6 +25,7 @@ if TYPE_CHECKING:
 VISION_INIT_STD = 0.02
 
 WORD_EMBEDDINGS = "text_decoder.bert.embeddings.word_embeddings.weight"
+PATCHES = "vision_model.embeddings.patch_embedding"
 HEAD = "text_decoder.cls.predictions.decoder.weight"
 
 
@@ -50,8 +60,13 @@ def small_config(
     image_size: int,
     vision: tuple[int, int, int],
     text: tuple[int, int, int],
+    patch_size: int = 16,
+    stem: str | None = None,
 ) -> BlipConfig:
-    """A BLIP for `tokenizer` with `vision` and `text` towers given as (width, layers, heads), 4 x wide inside."""
+    """A BLIP for `tokenizer` with `vision` and `text` towers given as (width, layers, heads), 4 x wide inside.
+
+    With a `stem` it is a hybrid, whose patches are the stem's.
+    """
     vision_width, vision_layers, vision_heads = vision
     text_width, text_layers, text_heads = text
     return BlipConfig(
@@ -71,11 +86,24 @@ def small_config(
             "num_attention_heads": vision_heads,
             "num_hidden_layers": vision_layers,
             "image_size": image_size,
-            "patch_size": 16,
+            "patch_size": patch_size,
             "initializer_range": VISION_INIT_STD,
+            **(_with_stem(stem) if stem else {}),
         },
         projection_dim=64,
     )
+
+
+def _with_stem(name: str) -> dict[str, Any]:
+    """What a stem says of the vision tower."""
+    return {"stem": name, "patch_size": stems.PATCH, "image_mean": list(stems.MEAN), "image_std": list(stems.STD)}
+
+
+def preprocessing_of(config: BlipConfig) -> Preprocessing:
+    """How a model takes its pictures: its side, and CLIP's mean and deviation unless its configuration has its own."""
+    vision = config.vision_config
+    mean, std = getattr(vision, "image_mean", None), getattr(vision, "image_std", None)
+    return Preprocessing(int(vision.image_size), tuple(mean or CLIP_MEAN), tuple(std or CLIP_STD))
 
 
 def token_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
@@ -89,10 +117,19 @@ def token_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
 
 
 def build(config: BlipConfig) -> BlipForConditionalGeneration:
-    """A model with new random weights, its vision tower able to see whatever the configuration says."""
+    """A model with new random weights, its vision tower able to see whatever the configuration says.
+
+    Raises `StudentError` for a stem that is not known.
+    """
     if config.vision_config.initializer_range < VISION_INIT_STD:
         config.vision_config.initializer_range = VISION_INIT_STD
-    return BlipForConditionalGeneration(config)
+    model = BlipForConditionalGeneration(config)
+    stem = getattr(config.vision_config, "stem", None)
+    if stem is not None:
+        if stem not in STEMS:
+            raise StudentError(f"The model's stem is {stem}, which is none of {', '.join(STEMS)}.")
+        model.vision_model.embeddings.patch_embedding = HybridPatches(stem, config.vision_config.hidden_size)
+    return model
 
 
 def infer_config(state: Mapping[str, torch.Tensor], *, text_heads: int, vision_heads: int) -> BlipConfig:
@@ -103,7 +140,9 @@ def infer_config(state: Mapping[str, torch.Tensor], *, text_heads: int, vision_h
     Raises `KeyError`, naming the tensor, when it is no BLIP captioner's state dict.
     """
     vocab_size, text_width = state[WORD_EMBEDDINGS].shape
-    vision_width, _, patch_size, _ = state["vision_model.embeddings.patch_embedding.weight"].shape
+    vision_width, _, patch_size, _ = state[f"{PATCHES}.weight"].shape
+    stem = _stem(state)
+    patch_size = stems.PATCH if stem else patch_size
     positions = state["vision_model.embeddings.position_embedding"].shape[1] - 1
     head = state.get(HEAD)
     tied = head is None or torch.equal(head, state[WORD_EMBEDDINGS])
@@ -125,8 +164,17 @@ def infer_config(state: Mapping[str, torch.Tensor], *, text_heads: int, vision_h
         "image_size": round(positions**0.5) * patch_size,
         "patch_size": patch_size,
         "initializer_range": VISION_INIT_STD,
+        **(_with_stem(stem) if stem else {}),
     }
     return BlipConfig(text_config=text, vision_config=vision, projection_dim=512, tie_word_embeddings=tied)
+
+
+def _stem(state: Mapping[str, torch.Tensor]) -> str | None:
+    """The stem whose weights are among the others."""
+    blocks = f"{PATCHES}.stem.blocks."
+    if not any(key.startswith(blocks) for key in state):
+        return None
+    return stems.name_of([len(state[f"{blocks}{number}.narrow.weight"]) for number in range(_layers(state, blocks))])
 
 
 def _layers(state: Mapping[str, torch.Tensor], prefix: str) -> int:

@@ -26,6 +26,17 @@ def tiny_config(tokenizer: PreTrainedTokenizerFast) -> BlipConfig:
     return small_config(tokenizer, image_size=32, vision=(32, 2, 4), text=(16, 2, 2))
 
 
+def tiny_hybrid_config(tokenizer: PreTrainedTokenizerFast) -> BlipConfig:
+    """1 + 2 layers behind a whole stem, 64 pixels."""
+    return small_config(tokenizer, image_size=64, vision=(32, 1, 4), text=(16, 2, 2), stem="efficientnet-lite2")
+
+
+def tiny_hybrid(seed: int = 0) -> BlipForConditionalGeneration:
+    """A hybrid of that shape with random weights, in eval mode."""
+    torch.manual_seed(seed)
+    return build(tiny_hybrid_config(tiny_tokenizer())).eval()
+
+
 def tiny_model(seed: int = 0) -> BlipForConditionalGeneration:
     """A model of that shape with random weights, in eval mode."""
     torch.manual_seed(seed)

@@ -10,9 +10,8 @@ from transformers import BlipForConditionalGeneration
 
 from benchmarks.reference import generate
 from common.engine import Caption, Engine, Search
-from common.pixels import to_pixels
 from common.student import Student, build, small_config
-from tests.support.models import tiny_model, tiny_tokenizer
+from tests.support.models import tiny_hybrid, tiny_model, tiny_tokenizer
 from tests.support.pictures import drawing
 
 COLOURS = ("red", "seagreen", "gold", "navy", "white", "black", "orchid")
@@ -23,7 +22,7 @@ NOISE = 1e-4
 @pytest.fixture(scope="module")
 def pictures(demo: Student) -> torch.Tensor:
     drawn = [drawing(colour, size) for colour in COLOURS for size in ((320, 240), (200, 400))]
-    return torch.from_numpy(np.stack([to_pixels(image, demo.image_size) for image in drawn]))
+    return torch.from_numpy(np.stack([demo.preprocessing.pixels(image) for image in drawn]))
 
 
 def assert_same(found: list[list[Caption]], expected: list[list[Caption]]) -> None:
@@ -77,6 +76,25 @@ class TestSameAsTransformers:
         found = Engine(model, tokenizer).caption(pixels, Search(beams=beams, max_length=max_length), captions=beams)
 
         assert_same(found, expected)
+
+    @pytest.mark.parametrize("beams", [1, 3])
+    def test_with_a_hybrid(self, beams: int) -> None:
+        model, tokenizer = tiny_hybrid(), tiny_tokenizer()
+        pixels = torch.randn(3, 3, 64, 64)
+
+        expected = generate(model, tokenizer, pixels, beams=beams, max_length=10, captions=beams)
+        found = Engine(model, tokenizer).caption(pixels, Search(beams=beams, max_length=10), captions=beams)
+
+        assert_same(found, expected)
+
+    def test_a_hybrid_s_stem_is_rounded_no_further_than_to_bf16(self) -> None:
+        model, tokenizer, pixels = tiny_hybrid(), tiny_tokenizer(), torch.randn(2, 3, 64, 64)
+        states = model.vision_model(pixels).last_hidden_state
+
+        engine = Engine(model, tokenizer, "int8")
+
+        assert model.vision_model.embeddings.patch_embedding.stem.first.weight.dtype in (torch.float32, torch.bfloat16)
+        assert torch.allclose(engine._tower.encode(pixels), states, atol=0.1)
 
     @pytest.mark.parametrize("penalty", [0.0, 0.6, 2.0])
     def test_with_another_length_penalty(self, demo: Student, pictures: torch.Tensor, penalty: float) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
-from common.pixels import STD, to_pixels
+from common.pixels import CLIP_STD, Preprocessing
 from tests.support.pictures import drawing
 
 
@@ -16,8 +16,8 @@ def test_it_equals_blip_s_processor_within_one_grey_level(size: tuple[int, int])
     processor = BlipImageProcessorPil(size={"height": 384, "width": 384})
 
     theirs = processor(picture, return_tensors="np")["pixel_values"][0]
-    ours = to_pixels(picture, 384)
+    ours = Preprocessing(384).pixels(picture)
 
     assert ours.shape == theirs.shape == (3, 384, 384)
     assert ours.dtype == np.float32
-    assert (np.abs(ours - theirs) * STD * 255).max() <= 1.0
+    assert (np.abs(ours - theirs) * np.array(CLIP_STD).reshape(3, 1, 1) * 255).max() <= 1.0

@@ -19,7 +19,6 @@ from common.engine.attention import fused, in_bf16
 from common.engine.int8 import CANDIDATES, available, int8, largest_weight, vocabulary
 from common.engine.precision import Trial
 from common.engine.weights import Product, floating
-from common.pixels import to_pixels
 from common.student import Student
 from tests.support.models import tiny_model
 from tests.support.pictures import drawing
@@ -32,7 +31,7 @@ ROUNDING = {127: 0.01, 64: 0.013}
 
 @pytest.fixture(scope="module")
 def pictures(demo: Student) -> torch.Tensor:
-    return torch.stack([torch.from_numpy(to_pixels(drawing(colour), demo.image_size)) for colour in COLOURS])
+    return torch.stack([torch.from_numpy(demo.preprocessing.pixels(drawing(colour))) for colour in COLOURS])
 
 
 @needs_int8

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import BlipForConditionalGeneration
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForImageTextToText, BlipForConditionalGeneration
 
-from common.student import build, infer_config, load_student, load_tokenizer, save_folder, seed_config
+from common.pixels import Preprocessing
+from common.student import build, infer_config, load_student, load_tokenizer, save_folder, seed_config, stem
 from common.student.errors import StudentError
 from common.student.shapes import HEAD, WORD_EMBEDDINGS
-from tests.support.models import tiny_config, tiny_model, tiny_tokenizer
+from tests.support.models import tiny_config, tiny_hybrid, tiny_model, tiny_tokenizer
 
 TINY_HEADS = {"text_heads": 2, "vision_heads": 4}
 #: The special tokens of BERT's vocabulary, which is 30,522 pieces long.
@@ -26,9 +29,9 @@ def processor(tmp_path: Path) -> Path:
     return folder
 
 
-def logits(model: BlipForConditionalGeneration) -> torch.Tensor:
+def logits(model: BlipForConditionalGeneration, side: int = 32) -> torch.Tensor:
     torch.manual_seed(1)
-    pixels = torch.randn(2, 3, 32, 32)
+    pixels = torch.randn(2, 3, side, side)
     tokens = torch.tensor([[5, 8, 9, 10]] * 2)
     with torch.no_grad():
         states = model.vision_model(pixels).last_hidden_state
@@ -222,7 +225,7 @@ class TestCheckpoint:
 
         student = load_student(tmp_path / "student_epoch6.pt", processor=tmp_path / "processor")
 
-        assert (student.image_size, student.model.config.text_config.num_hidden_layers) == (384, 6)
+        assert (student.preprocessing.size, student.model.config.text_config.num_hidden_layers) == (384, 6)
         assert next(student.model.parameters()).dtype is torch.float32
         assert student.version.startswith("sha256:")
 
@@ -274,6 +277,77 @@ class TestFolder:
 
     def test_a_folder_that_is_no_model_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(StudentError, match="cannot be loaded"):
+            load_student(tmp_path, processor="unused")
+
+
+class TestPreprocessing:
+    def test_a_folder_s_picture_settings_count(self, tmp_path: Path) -> None:
+        save_folder(tiny_model(), tiny_tokenizer(), tmp_path)
+        settings = tmp_path / "preprocessor_config.json"
+        settings.write_text(json.dumps(json.loads(settings.read_text()) | {"image_mean": [0.1, 0.2, 0.3]}))
+
+        found = load_student(tmp_path, processor="unused").preprocessing
+
+        assert found == Preprocessing(32, mean=(0.1, 0.2, 0.3))
+
+    def test_a_folder_without_any_takes_clip_s(self, tmp_path: Path) -> None:
+        save_folder(tiny_model(), tiny_tokenizer(), tmp_path)
+        (tmp_path / "preprocessor_config.json").unlink()
+
+        assert load_student(tmp_path, processor="unused").preprocessing == Preprocessing(32)
+
+    def test_another_side_than_the_model_s_is_refused(self, tmp_path: Path) -> None:
+        save_folder(tiny_model(), tiny_tokenizer(), tmp_path)
+        settings = tmp_path / "preprocessor_config.json"
+        settings.write_text(json.dumps({"size": {"height": 48, "width": 48}}))
+
+        with pytest.raises(StudentError, match=r"pictures of 32 pixels, and its preprocessor_config\.json says 48"):
+            load_student(tmp_path, processor="unused")
+
+
+class TestHybrid:
+    def test_it_is_recognised_by_its_weights_alone(self, tmp_path: Path, processor: Path) -> None:
+        model = tiny_hybrid()
+        torch.save(model.state_dict(), tmp_path / "s.pt")
+
+        student = load_student(tmp_path / "s.pt", processor=processor, **TINY_HEADS)
+
+        assert torch.equal(logits(student.model, 64), logits(model, 64))
+        assert student.preprocessing == Preprocessing(64, stem.MEAN, stem.STD)
+
+    def test_a_written_folder_is_read_back(self, tmp_path: Path) -> None:
+        before = logits(tiny_hybrid(), 64)
+        save_folder(tiny_hybrid(), tiny_tokenizer(), tmp_path)
+
+        student = load_student(tmp_path, processor="unused")
+
+        assert torch.allclose(logits(student.model, 64), before, atol=2e-2)  # float16 on disk
+        assert student.preprocessing == Preprocessing(64, stem.MEAN, stem.STD)
+        assert "read_by" in json.loads((tmp_path / "config.json").read_text())
+
+    def test_transformers_refuses_its_folder(self, tmp_path: Path) -> None:
+        save_folder(tiny_hybrid(), tiny_tokenizer(), tmp_path)
+
+        with pytest.raises(RuntimeError, match="ignore_mismatched_sizes"):
+            BlipForConditionalGeneration.from_pretrained(tmp_path)
+        with pytest.raises(ValueError, match="model type `blip-hybrid`"):
+            AutoModelForImageTextToText.from_pretrained(tmp_path)
+
+    def test_a_stem_that_is_not_known_is_refused(self, tmp_path: Path) -> None:
+        save_folder(tiny_hybrid(), tiny_tokenizer(), tmp_path)
+        path = tmp_path / "config.json"
+        path.write_text(path.read_text().replace("efficientnet-lite2", "resnet-50"))
+
+        with pytest.raises(StudentError, match="stem is resnet-50, which is none of efficientnet-lite2"):
+            load_student(tmp_path, processor="unused")
+
+    def test_a_folder_that_lacks_weights_is_refused(self, tmp_path: Path) -> None:
+        save_folder(tiny_hybrid(), tiny_tokenizer(), tmp_path)
+        weights = load_file(tmp_path / "model.safetensors")
+        del weights["vision_model.embeddings.patch_embedding.stem.last.bias"]
+        save_file(weights, tmp_path / "model.safetensors")
+
+        with pytest.raises(StudentError, match=r"missing vision_model\.embeddings\.patch_embedding\.stem\.last\.bias"):
             load_student(tmp_path, processor="unused")
 
 

@@ -51,7 +51,7 @@ class TestEpochs:
         student = load_student(folder / "student_epoch1.pt", processor="unused")
         loaded, saved = student.model.state_dict(), weights(folder / "student_epoch1.pt")
         assert all(torch.equal(loaded[name], saved[name]) for name in saved)
-        assert (student.image_size, len(student.tokenizer)) == (32, len(tiny_tokenizer()))
+        assert (student.preprocessing.size, len(student.tokenizer)) == (32, len(tiny_tokenizer()))
 
 
 class TestData:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from common.student import build, preprocessing_of, small_config
 from common.student.errors import StudentError
-from tests.support.models import tiny_config, tiny_model, tiny_tokenizer
+from tests.support.models import tiny_config, tiny_hybrid, tiny_hybrid_config, tiny_model, tiny_tokenizer
 from training.config import Config
 from training.models import make_student, make_tokenizer, student_config
 
@@ -84,6 +85,42 @@ class TestShapes:
     def test_a_file_that_is_nowhere_is_said(self) -> None:
         with pytest.raises(StudentError, match="neither a name nor a readable BlipConfig"):
             student_config(config(student="nobody"), tiny_tokenizer())
+
+
+class TestHybrid:
+    def test_demo_has_a_stem_and_vit_has_its_side_and_patches_without_one(self) -> None:
+        hybrid, plain = (
+            student_config(config(student=name), tiny_tokenizer()).vision_config for name in ("demo", "vit")
+        )
+
+        assert hybrid.stem == "efficientnet-lite2"
+        assert not hasattr(plain, "stem")
+        assert (hybrid.image_size, hybrid.patch_size) == (plain.image_size, plain.patch_size) == (288, 32)
+
+    def test_a_plain_student_normalises_its_pictures_as_its_hybrid_teacher_does(self, tmp_path: Path) -> None:
+        tokenizer, teacher = tiny_tokenizer(), tiny_hybrid()
+        shapes = tiny_config(tokenizer).to_dict()
+        shapes["vision_config"] |= {"image_size": 64}
+        path = tmp_path / "shape.json"
+        path.write_text(json.dumps(shapes))
+
+        student = make_student(Config(student=str(path)), tokenizer, teacher)
+
+        assert preprocessing_of(student.config) == preprocessing_of(teacher.config)
+
+    def test_a_student_that_normalises_otherwise_than_its_teacher_is_refused(self, tmp_path: Path) -> None:
+        tokenizer = tiny_tokenizer()
+        teacher = build(small_config(tokenizer, image_size=64, vision=(32, 1, 4), text=(16, 2, 2)))
+        path = tmp_path / "shape.json"
+        path.write_text(json.dumps(tiny_hybrid_config(tokenizer).to_dict()))
+
+        with pytest.raises(StudentError, match="normalised otherwise"):
+            make_student(Config(student=str(path), stem="efficientnet-lite2"), tokenizer, teacher)
+
+    def test_dropout_is_the_text_decoder_s(self) -> None:
+        shapes = student_config(config(student="demo", dropout=0.3), tiny_tokenizer())
+
+        assert shapes.text_config.hidden_dropout_prob == 0.3
 
 
 def test_image_states_of_another_width_are_not_compared(tmp_path: Path) -> None:

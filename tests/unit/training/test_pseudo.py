@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from common.pixels import Preprocessing
 from tests.support.coco import read_coco, write_coco
 from tests.support.models import tiny_model, tiny_tokenizer
 from training import formats, pseudo, pseudo_label
@@ -154,7 +155,11 @@ class TestTraining:
         self, pictures: list[Any], fraction: float, least: int, most: int
     ) -> None:
         data = ImageCaptionDataset(
-            pictures, tiny_tokenizer(), 32, pseudo={picture.id: "dog" for picture in pictures}, pseudo_fraction=fraction
+            pictures,
+            tiny_tokenizer(),
+            Preprocessing(32),
+            pseudo={picture.id: "dog" for picture in pictures},
+            pseudo_fraction=fraction,
         )
         theirs = 0
         for epoch in range(20):
@@ -164,9 +169,14 @@ class TestTraining:
         assert least <= theirs <= most
 
     def test_a_picture_without_one_keeps_people_s(self, pictures: list[Any]) -> None:
-        without = ImageCaptionDataset(pictures, tiny_tokenizer(), 32, random_captions=True)
+        without = ImageCaptionDataset(pictures, tiny_tokenizer(), Preprocessing(32), random_captions=True)
         data = ImageCaptionDataset(
-            pictures, tiny_tokenizer(), 32, random_captions=True, pseudo={100: "dog"}, pseudo_fraction=1.0
+            pictures,
+            tiny_tokenizer(),
+            Preprocessing(32),
+            random_captions=True,
+            pseudo={100: "dog"},
+            pseudo_fraction=1.0,
         )
 
         assert data[1].captions == without[1].captions

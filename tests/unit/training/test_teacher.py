@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from common.pixels import Preprocessing
 from common.student import Student, load_student
 from common.student.errors import StudentError
 from tests.support.coco import write_coco
@@ -119,7 +120,7 @@ def pictures(tmp_path: Path) -> list[Picture]:
 
 
 def batch_of(pictures: list[Picture], student: Student, *, augment: bool = False) -> tuple[Batch, ImageCaptionDataset]:
-    data = ImageCaptionDataset(pictures, student.tokenizer, 32, captions_per_image=2, augment=augment)
+    data = ImageCaptionDataset(pictures, student.tokenizer, Preprocessing(32), captions_per_image=2, augment=augment)
     return Collate(0)([data[index] for index in (3, 1, 4)]), data
 
 

@@ -15,7 +15,7 @@ from common.problems import Problem
 from common.settings import Settings
 from common.student import Student
 from common.student.errors import StudentError
-from tests.support.models import tiny_model, tiny_tokenizer
+from tests.support.models import tiny_hybrid, tiny_model, tiny_tokenizer
 from tests.support.pictures import drawing, encoded
 from worker.captioner import Pixels, StudentCaptioner, use_processors
 
@@ -84,6 +84,14 @@ class TestPrepare:
         white = captioner(student).prepare(encoded(drawing().point(lambda _: 255), "PNG"))
 
         assert white[:, 0, 0] == pytest.approx([1.9303, 2.0749, 2.1459], abs=1e-3)
+
+    def test_a_hybrid_s_picture_is_normalised_as_its_stem_learnt_it(self) -> None:
+        hybrid = Student(model=tiny_hybrid(), tokenizer=tiny_tokenizer(), name="tiny", version="sha256:2", demo=False)
+
+        white = captioner(hybrid).prepare(encoded(drawing().point(lambda _: 255), "PNG"))
+
+        assert white.shape == (3, 64, 64)
+        assert white[:, 0, 0] == pytest.approx([1.0, 1.0, 1.0])
 
 
 class TestCaption:

@@ -1,0 +1,65 @@
+"""Remembered features are found again, and a torn file costs its end only."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from training.features import FeatureCache
+from training.pictures import DataError
+
+SHAPE = (2, 3, 3)
+
+
+def features(value: float) -> NDArray[np.float16]:
+    return np.full(SHAPE, value, dtype=np.float16)
+
+
+def cache(folder: Path, **of: object) -> FeatureCache:
+    return FeatureCache(folder, of, SHAPE)
+
+
+def test_what_one_process_writes_another_reads(tmp_path: Path) -> None:
+    one, other = cache(tmp_path), cache(tmp_path)
+    one.write({"a": features(1), "b": features(2)})
+    other.write({"c": features(3)})
+
+    found = cache(tmp_path)
+
+    assert [float(found[name].mean()) for name in "abc"] == [1, 2, 3]
+    assert "d" not in found
+
+
+def test_a_loader_s_process_gets_the_folder_and_not_the_rows(tmp_path: Path) -> None:
+    cache(tmp_path).write({str(number): features(number) for number in range(100)})
+    sent = pickle.dumps(cache(tmp_path))
+
+    assert len(sent) < 1000
+    assert float(pickle.loads(sent)["7"].mean()) == 7
+
+
+def test_another_stem_has_another_folder(tmp_path: Path) -> None:
+    cache(tmp_path, weights="x").write({"a": features(1)})
+
+    assert "a" not in cache(tmp_path, weights="y")
+
+
+@pytest.mark.parametrize("torn", ["*.keys", "*.features"])
+def test_a_torn_file_costs_its_last_row(tmp_path: Path, torn: str) -> None:
+    cache(tmp_path).write({"a": features(1), "b": features(2)})
+    (path,) = tmp_path.glob(f"*/{torn}")
+    path.write_bytes(path.read_bytes()[:-1])
+
+    found = cache(tmp_path)
+
+    assert "a" in found
+    assert "b" not in found
+
+
+def test_a_disk_without_room_is_said_before_anything_is_computed(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"Give a smaller --views or another --feature-cache"):
+        cache(tmp_path).make_room(10**14)

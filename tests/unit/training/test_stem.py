@@ -1,0 +1,169 @@
+"""A hybrid's stem stays as it was published unless it is trained on, and is run once for each view."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from common.student import preprocessing_of
+from common.student.errors import StudentError
+from tests.support.coco import read_coco, write_coco
+from tests.support.models import tiny_hybrid, tiny_hybrid_config, tiny_model, tiny_tokenizer
+from tests.support.training import Run, weights
+from training import stem as of_training
+from training.config import Config
+from training.data import ImageCaptionDataset
+from training.distributed import Ranks
+from training.models import make_student
+from training.stem import freeze, parameter_groups, patches_of, published, remember, start_from_published
+from training.stopping import Stop
+
+NAME = "efficientnet-lite2"
+PATCHES = "vision_model.embeddings.patch_embedding"
+#: Of the last block with a stride, and of the one before it.
+TRAINED, KEPT = f"{PATCHES}.stem.blocks.15.expand.weight", f"{PATCHES}.stem.blocks.14.expand.weight"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    run = Run(tmp_path)
+    (tmp_path / "shape.json").write_text(json.dumps(tiny_hybrid_config(tiny_tokenizer()).to_dict()))
+    return run
+
+
+def start(run: Run, **flags: object) -> Path:
+    options = {"stem": NAME, "epochs": 1, "feature_cache": run.folder / "features", "lr": 0.001, "limit": 5}
+    return run.go(**{**options, **flags})  # type: ignore[arg-type]
+
+
+class TestPublishedWeights:
+    def test_they_are_where_the_student_starts(self) -> None:
+        student = tiny_hybrid()
+
+        start_from_published(student, NAME)
+
+        assert torch.equal(
+            student.state_dict()[f"{PATCHES}.stem.first.bias"],
+            (published(NAME)["_bn0.bias"] - published(NAME)["_bn0.running_mean"] * scale()),
+        )
+
+    def test_without_the_package_it_is_said_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(of_training.PACKAGES, NAME, ("no_such_package", "Nothing"))
+
+        with pytest.raises(StudentError, match=r"pip install 'captiond\[stem\]'"):
+            published(NAME)
+
+    def test_a_student_without_a_stem_takes_none(self) -> None:
+        with pytest.raises(StudentError, match="does not fit a student whose stem is None"):
+            start_from_published(tiny_model(), NAME)
+
+    def test_a_hybrid_without_them_is_refused(self) -> None:
+        with pytest.raises(StudentError, match="give it --stem efficientnet-lite2"):
+            make_student(Config(teacher="none", alpha=1.0, student="demo"), tiny_tokenizer())
+
+
+def scale() -> torch.Tensor:
+    weights = published(NAME)
+    return weights["_bn0.weight"] / (weights["_bn0.running_var"] + 1e-3).sqrt()
+
+
+class TestTrainedOn:
+    def test_a_frozen_stem_stays_as_it_was_published(self, run: Run) -> None:
+        trained = weights(start(run) / "student_epoch1.pt")
+
+        expected = tiny_hybrid()
+        start_from_published(expected, NAME)
+        of_stem = {key: weight for key, weight in expected.state_dict().items() if ".stem." in key}
+        assert all(torch.equal(trained[key], weight) for key, weight in of_stem.items())
+
+    def test_with_a_rate_of_its_own_its_last_blocks_move_and_no_others(self, run: Run) -> None:
+        trained = weights(start(run, stem_lr=1e-3) / "student_epoch1.pt")
+
+        expected = tiny_hybrid()
+        start_from_published(expected, NAME)
+        assert not torch.equal(trained[TRAINED], expected.state_dict()[TRAINED])
+        assert torch.equal(trained[KEPT], expected.state_dict()[KEPT])
+
+    def test_each_part_has_its_own_parameters(self) -> None:
+        student = tiny_hybrid()
+        freeze(student, trained=True)
+
+        rest, of_stem = (group["params"] for group in parameter_groups(student))
+
+        assert {id(each) for each in rest} & {id(each) for each in of_stem} == set()
+        assert all(each.requires_grad for each in of_stem)
+        freeze(student, trained=False)
+        assert len(parameter_groups(student)) == 1
+
+    def test_a_stopped_run_goes_on_with_the_same_weights(self, run: Run) -> None:
+        whole = start(run, checkpoints="whole", epochs=2, stem_lr=1e-4, augment=True, views=2)
+        start(run, checkpoints="parts", stem_lr=1e-4, augment=True, views=2)
+
+        parts = start(run, checkpoints="parts", epochs=2, stem_lr=1e-4, augment=True, views=2)
+
+        expected, found = (weights(folder / "student_epoch2.pt") for folder in (whole, parts))
+        assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+class TestRemembered:
+    def remembered(self, folder: Path, **options: object) -> tuple[ImageCaptionDataset, ImageCaptionDataset]:
+        """A data set that gives pixels, and the same giving features."""
+        student = tiny_hybrid()
+        freeze(student, trained=True)
+        captions, images = write_coco(folder, 3)
+        (images / "000000000102.jpg").write_bytes(b"torn")
+        plain, featured = (
+            ImageCaptionDataset(
+                read_coco(captions, images),
+                tiny_tokenizer(),
+                preprocessing_of(student.config),
+                **options,  # type: ignore[arg-type]
+            )
+            for _ in range(2)
+        )
+        config = Config(feature_cache=folder / "features", **options)  # type: ignore[arg-type]
+        remember(student, featured, config, Ranks(), Stop())
+        self.student = student
+        return plain, featured
+
+    @pytest.mark.parametrize("options", [{}, {"augment": True, "views": 2}])
+    def test_features_lead_to_the_patches_that_pixels_lead_to(self, tmp_path: Path, options: dict[str, object]) -> None:
+        plain, featured = self.remembered(tmp_path, **options)
+        patches = patches_of(self.student)
+        assert patches is not None
+
+        for epoch in (1, 2):
+            plain.set_epoch(epoch)
+            featured.set_epoch(epoch)
+            pixels, features = (torch.from_numpy(data[0].pixels)[None] for data in (plain, featured))
+            assert features.shape == (1, 120, 4, 4)
+            with torch.no_grad():
+                assert torch.allclose(patches(features), patches(pixels), atol=0.02)  # float16 on disk
+
+    def test_the_next_picture_takes_the_place_of_one_that_cannot_be_read(self, tmp_path: Path) -> None:
+        _, featured = self.remembered(tmp_path)
+
+        assert np.array_equal(featured[2].pixels, featured[0].pixels)
+        assert featured[2].captions == featured[0].captions
+
+    def test_as_many_views_as_were_asked_for_are_seen_in_turn(self, tmp_path: Path) -> None:
+        _, featured = self.remembered(tmp_path, augment=True, views=2)
+        seen = []
+        for epoch in range(1, 5):
+            featured.set_epoch(epoch)
+            seen.append(featured[0].pixels.tobytes())
+
+        assert seen[:2] == seen[2:]
+        assert seen[0] != seen[1]
+
+    def test_a_second_run_computes_nothing(self, run: Run) -> None:
+        start(run, augment=True, views=1)
+        before = sorted((run.folder / "features").rglob("*.keys"))
+
+        start(run, checkpoints="other", augment=True, views=1)
+
+        assert sorted((run.folder / "features").rglob("*.keys")) == before
