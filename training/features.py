@@ -9,7 +9,6 @@ on the disk before the keys that count them, so that a kill costs what was not y
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from common import strict_json
 from training.pictures import DataError
 
 #: Bytes of a view's key.
@@ -33,7 +33,7 @@ class FeatureCache:
     """Features [channels, height, width] of views, in float16. `of` is what they depend on: weights, preprocessing."""
 
     def __init__(self, folder: Path, of: Mapping[str, Any], shape: tuple[int, ...]) -> None:
-        about = json.dumps(of, sort_keys=True, indent=1)
+        about = strict_json.dumps(of, sort_keys=True, indent=1)
         self._folder = folder / hashlib.sha256(about.encode()).hexdigest()[:16]
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / "about.json").write_text(about + "\n", encoding="utf-8")

@@ -25,7 +25,7 @@ OF_SPLIT = (
     *("limit", "train_fraction", "seed"),
 )
 #: Settings that have no influence on the weights, so that nobody needs to be told of a change.
-WITHOUT_INFLUENCE = ("checkpoints", "resume", "save_every_steps", "num_workers", "device")
+WITHOUT_INFLUENCE = ("checkpoints", "feature_cache", "resume", "save_every_steps", "num_workers", "device")
 #: What helps against every refusal.
 ADVICE = "Give the data and settings of before, or another --checkpoints; or start over with --resume never."
 
