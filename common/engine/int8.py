@@ -5,13 +5,15 @@ the result of one image does not depend on the others in its batch. On a process
 several times as fast as float32, and it needs neither another library nor a converted model on disk.
 
 On x86 processors without VNNI, oneDNN multiplies unsigned by signed bytes with an instruction (`vpmaddubsw`) that adds
-two neighbouring products in 16 bits and saturates. There weights are rounded to 7 bits, with which no such sum can
-overflow. Which kind of processor this is, is found out by multiplying the largest numbers.
+the products of two neighbouring inputs in 16 bits and saturates. There neighbouring weights are made so small that no
+such sum can overflow, with the scale that costs each output least. Which kind of kernel it is, is found out by
+multiplying the largest numbers.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from typing import Literal
 
 import torch
 
@@ -20,9 +22,13 @@ from common.engine.weights import Product
 #: Inputs are unsigned bytes: zero is stored as `ZERO`. Adding another half turns the truncation to an integer into
 #: rounding.
 ZERO, LARGEST_INPUT = 128, 127.0
-#: Largest absolute value of a rounded weight, where sums are exact and where a sum of two products is kept in 16 bits:
-#: 2 * 255 * 64 is less than 2 ** 15.
-LARGEST_WEIGHT, LARGEST_WEIGHT_16_BITS = 127, 64
+#: Largest absolute value of a rounded weight.
+LARGEST_WEIGHT = 127
+#: Largest sum of two neighbouring weights of one sign where a sum of two products is kept in 16 bits: 128 * 255 is less
+#: than 2 ** 15.
+LARGEST_PAIR = 128
+#: Largest weights that are tried for each output there: with larger ones the steps are finer, and more pairs are cut.
+TRIED_LARGEST = (127, 112, 96, 80, 64)
 #: Words of the vocabulary that are looked at exactly: six times as many as a search with five beams keeps.
 CANDIDATES = 64
 #: Rows of the products that are tried: oneDNN chooses its kernel by them, too.
@@ -30,28 +36,26 @@ TRIED_ROWS = (1, 8, 600)
 
 
 @cache
-def largest_weight() -> int | None:
-    """Largest absolute value of a rounded weight with which products are exact on this processor; None if there is
-    none, or no kernel.
-    """
+def kernel() -> Literal["exact", "saturating"] | None:
+    """How this processor multiplies bytes: exactly, exactly if `LARGEST_PAIR` is kept to, or otherwise (None)."""
     if "onednn" not in torch.backends.quantized.supported_engines:
         return None
-    return next((each for each in (LARGEST_WEIGHT, LARGEST_WEIGHT_16_BITS) if _is_exact(each)), None)
+    if _is_exact(LARGEST_WEIGHT):
+        return "exact"
+    return "saturating" if _is_exact(LARGEST_PAIR // 2) else None
 
 
 def available() -> bool:
     """Whether this build of torch multiplies 8-bit integers, and rightly, on this processor."""
-    return largest_weight() is not None
+    return kernel() is not None
 
 
 def int8(*layers: torch.nn.Linear) -> Product:
     """The product of the layers, side by side, over rounded weights; only where this is `available`."""
-    levels = largest_weight()
-    assert levels is not None
     weight = torch.cat([layer.weight.data for layer in layers]).float()
     bias = torch.cat([layer.bias.data for layer in layers]).float()
-    weight_scales = _scales(weight, levels)
-    packed = torch.ops.onednn.qlinear_prepack((weight / weight_scales).round().to(torch.int8), None)
+    rounded_weight, weight_scales = _rounded(weight)
+    packed = torch.ops.onednn.qlinear_prepack(rounded_weight, None)
     weight_scales = weight_scales.flatten()
     zeros = torch.zeros(len(weight), dtype=torch.int32)
     middle = torch.tensor(ZERO + 0.5)
@@ -81,6 +85,35 @@ def vocabulary(head: torch.nn.Linear) -> Product:
         return logits.scatter_(1, words, exact)
 
     return product
+
+
+def _rounded(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A weight [outputs, inputs] in int8, and what one step of it is worth for each output, [outputs, 1]."""
+    if kernel() == "exact":
+        scales = _scales(weight, LARGEST_WEIGHT)
+        return (weight / scales).round().to(torch.int8), scales
+    # With another number of inputs, oneDNN's kernel for AVX2 does not take neighbours together.
+    tried = TRIED_LARGEST if weight.shape[1] % 4 == 0 else TRIED_LARGEST[-1:]
+    best, best_scales = torch.zeros_like(weight, dtype=torch.int8), torch.ones(len(weight), 1)
+    least = torch.full((len(weight), 1), torch.inf)
+    for largest in tried:
+        scales = _scales(weight, largest)
+        rounded = (weight / scales).round()
+        if largest > LARGEST_PAIR // 2:
+            rounded = _cut_pairs(rounded)
+        error = (rounded * scales - weight).square().sum(dim=1, keepdim=True)
+        better = error < least
+        best = torch.where(better, rounded.to(torch.int8), best)
+        best_scales, least = torch.where(better, scales, best_scales), torch.minimum(error, least)
+    return best, best_scales
+
+
+def _cut_pairs(rounded: torch.Tensor) -> torch.Tensor:
+    """The weights, of which two neighbours of one sign add up to `LARGEST_PAIR` at most, taken from both alike."""
+    pairs = rounded.view(len(rounded), -1, 2)
+    above = (pairs.sum(dim=-1).abs() - LARGEST_PAIR).clamp_min(0)  # weights of two signs never add up to so much
+    cut = torch.stack([(above / 2).ceil(), (above / 2).floor()], dim=-1)
+    return (pairs - pairs.sign() * cut).view_as(rounded)
 
 
 def _scales(rows: torch.Tensor, largest: float) -> torch.Tensor:
