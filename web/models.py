@@ -11,8 +11,9 @@ from web.services import services
 
 #: What to do about the demo model; shown on the page, too.
 DEMO_NOTICE = (
-    "The bundled demo model is captioning: small, and often wrong. To use the real one, place student_epoch6.pt in "
-    "the project's root and start the service again."
+    "The bundled demo model is captioning. It is small: it names common scenes of people, dogs, sport and streets, "
+    "and is often wrong about rarer things, colours and counts. To use the real one, place student_epoch6.pt in the "
+    "project's root and start the service again."
 )
 
 blueprint = Blueprint("models", __name__)

@@ -59,6 +59,6 @@ def _load(source: str | Path, settings: Settings) -> Student:
         vision_heads=settings.vision_heads,
     )
     if student.demo:
-        log.warning("The bundled demo model captions: small, and often wrong.")
+        log.warning("The bundled demo model captions: small, and often wrong about all but common scenes.")
     log.info("Captioning with %s (%s).", student.name, student.version[:19])
     return student

@@ -141,7 +141,8 @@ def test_captions_score_as_in_fp32(demo: Student, pictures: torch.Tensor, precis
     rounded = Engine(copy.deepcopy(demo.model), demo.tokenizer, precision).caption(pictures, Search())
 
     for one, other in zip(exact, rounded, strict=True):
-        assert other[0].score == pytest.approx(one[0].score, abs=0.1)
+        # Plain colours are rounded worse than photographs.
+        assert other[0].score == pytest.approx(one[0].score, abs=0.2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
