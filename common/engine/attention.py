@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import Protocol
 
 import torch
@@ -28,5 +29,13 @@ def in_bf16(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torc
 
 def rounded(device: torch.device) -> Attention:
     """The attention that goes with products that are no finer than bfloat16."""
-    pays: bool = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return in_bf16 if pays else fused
+    return in_bf16 if device.type == "cpu" and multiplies_bf16() else fused
+
+
+def multiplies_bf16() -> bool:
+    """Whether this processor has instructions for products in bfloat16. oneDNN also says that it supports bfloat16 on
+    x86 processors with AVX-512 that have none; there it takes several times as long as float32.
+    """
+    if platform.machine() in ("x86_64", "AMD64"):
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

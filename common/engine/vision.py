@@ -6,7 +6,7 @@ import torch
 from transformers import BlipVisionModel
 from transformers.models.blip.modeling_blip import BlipEncoderLayer
 
-from common.engine.attention import Attention
+from common.engine.attention import Attention, multiplies_bf16
 from common.engine.int8 import int8
 from common.engine.weights import Maker
 from common.student.stem import HybridPatches
@@ -21,7 +21,7 @@ class Tower:
     def __init__(self, tower: BlipVisionModel, make: Maker, attend: Attention) -> None:
         self._embeddings = tower.embeddings
         patches = tower.embeddings.patch_embedding
-        if make is int8 and isinstance(patches, HybridPatches) and torch.cpu._is_avx512_bf16_supported():
+        if make is int8 and isinstance(patches, HybridPatches) and multiplies_bf16():
             patches.stem.bfloat16()  # its convolutions, which have no 8-bit kernels here, are twice as fast so
         self._layers = [Layer(layer, make, attend) for layer in tower.encoder.layers]
         self._norm = tower.post_layernorm
