@@ -40,6 +40,7 @@ def make_celery(settings: Settings) -> Celery:
         task_serializer="json",
         accept_content=["json"],
         worker_pool="threads",
+        worker_consumer="worker.consumer:Consumer",
         worker_concurrency=THREADS_PER_PICTURE * settings.max_batch,
         worker_prefetch_multiplier=1,
         worker_soft_shutdown_timeout=30.0,
