@@ -53,11 +53,13 @@ class Service(Client):
         super().__init__(f"http://127.0.0.1:{self.port}")
         self._environment = Settings(data=data, model="demo", **settings).environment()
         self.process: subprocess.Popen[bytes] | None = None
+        self._begun = 0  # length of the log, in bytes, at the last start
 
     def start(self) -> Service:
         """Start it and wait until it is ready."""
         self.data.mkdir(parents=True, exist_ok=True)
         with (self.data / "serve.log").open("ab") as log:
+            self._begun = log.tell()
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "cli.main", "serve", "--port", str(self.port)],
                 env=self._environment,
@@ -74,8 +76,9 @@ class Service(Client):
         return self.process.wait(60)
 
     def ready(self) -> bool:
+        """Whether it has said so itself: the web server of one that was killed answers for a moment longer."""
         assert self.process is not None and self.process.poll() is None, self.log()
-        return self.get("/readyz")[0] == 200
+        return "captiond is at" in self.log()[self._begun :] and self.get("/readyz")[0] == 200
 
     def log(self) -> str:
         """What it printed."""
