@@ -16,7 +16,7 @@ from common.jobs import Failure, InputInfo, Job, ModelInfo, Output, Progress, St
 from common.ledger import keys, quotas, records
 from common.ledger.clock import clock_of
 from common.ledger.entry import enter, erase
-from common.ledger.sweep import RING_GRACE, Swept, forget_rings, sweep
+from common.ledger.sweep import RING_GRACE, Swept, doubled, forget_rings, sweep
 from common.ledger.transitions import Claim, Private, Step, change, done, held_by
 from common.ledger.viewer import EVERYBODY, Viewer
 from common.ledger.workers import Workers
@@ -277,7 +277,7 @@ class Ledger:
         now = self._clock()
 
         def step(job: Job, private: Mapping[str, str]) -> tuple[Job, Private]:
-            pause = min(FIRST_PAUSE * 2 ** int(private.get("_rings", 0)), LONGEST_PAUSE)
+            pause = doubled(FIRST_PAUSE, int(private.get("_rings", 0)), LONGEST_PAUSE)
             return _untried(job), {"_ring_at": now + pause}
 
         return self._change(claim.id, held_by(claim, step)) is not None

@@ -98,9 +98,18 @@ def _count_ring(redis: Redis, job_id: str, now: float) -> bool:
         if job.status is not Status.QUEUED or young:
             return None
         rings = int(private.get("_rings", 0)) + 1
-        return job, {"_ring_at": now + min(RING_GRACE * 2**rings, RING_CAP), "_rings": rings}
+        return job, {"_ring_at": now + doubled(RING_GRACE, rings, RING_CAP), "_rings": rings}
 
     return change(redis, job_id, step) is not None
+
+
+def doubled(first: float, times: int, longest: float) -> float:
+    """A pause of `first` seconds that was doubled so many times, at most `longest`.
+
+    The exponent is bounded: a job that waits through a day's outage is notified of thousands of times, and no float
+    holds 2 ** 1024.
+    """
+    return min(first * 2.0 ** min(times, 32), longest)
 
 
 def forget_rings(redis: Redis, job_id: str, now: float) -> None:

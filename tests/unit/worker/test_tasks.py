@@ -228,6 +228,24 @@ class TestStoreAway:
         assert pauses == [1, 2, 4, 8, 16, 30, 30]
         assert captioner.calls == [1]
 
+    def test_an_outage_of_a_day_is_waited_out(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        redis: Redis,
+        settings: Settings,
+        wait_in: MakeJob,
+        answer: Answer,
+    ) -> None:
+        job = wait_in()
+        redis.hset(f"job:{job.id}", "_rings", 2000)
+        (settings.data / "uploads").rename(settings.data / "elsewhere")
+        answer(job)
+        clock.advance(30)
+
+        assert ledger.sweep().ring == [job.id]
+        assert ledger.get(job.id).status is Status.QUEUED
+
     def test_half_a_picture_is_not_captioned(
         self, ledger: Ledger, uploads: UploadStore, settings: Settings, wait_in: MakeJob, answer: Answer
     ) -> None:
