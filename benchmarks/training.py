@@ -94,7 +94,7 @@ class Bench:
         """A step of the trainer itself."""
         state = self._state()
         trainer = Trainer(
-            self.config, Ranks(), self.dataset, Forward(state.student, self.pad_id), teacher, self.pad_id, Stop()
+            self.config, Ranks(), self.dataset, Forward(state.student, self.pad_id), teacher, None, self.pad_id, Stop()
         )
         batches, plan = self.batches(), itertools.cycle(self.plan)
 

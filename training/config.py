@@ -98,6 +98,9 @@ class Config:
     alpha: float = _flag(0.5, "weight of cross-entropy; KL to the teacher gets the rest, and at 1 is left out")
     temperature: float = _flag(1.0, "temperature of the KL term, which is scaled by its square")
     label_smoothing: float = _flag(0.0, "smoothing of the cross-entropy")
+    self_critical: int = _flag(
+        0, "captions that the student draws of each picture and learns from by their CIDEr-D, in the place of people's"
+    )
     image_mse: float = _flag(0.0, "weight of the squared difference between student's and teacher's image states")
     lr: float = _flag(3e-5, "AdamW's learning rate")
     weight_decay: float = _flag(0.01, "AdamW's weight decay")
@@ -150,6 +153,11 @@ class Config:
             )
         if self.image_mse and (self.teacher == "none" or self.teacher_logits == "cache"):
             raise ValueError("--image-mse needs a teacher that sees each picture: use it with --teacher-logits online.")
+        if self.self_critical and (self.self_critical < 2 or self.alpha < 1 or self.label_smoothing or self.image_mse):
+            raise ValueError(
+                "--self-critical compares 2 captions of a picture or more, and learns from their rewards alone: use it "
+                "with --alpha 1, without --label-smoothing and --image-mse."
+            )
         if self.views < 0 or (self.views and not self.augment):
             raise ValueError("--views counts what --augment shows: give it with --augment, and 1 or more.")
         if not 0.0 <= self.dropout < 1.0:

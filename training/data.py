@@ -25,6 +25,9 @@ MEMORY = 2 * 2**30
 #: So many pictures in a row that cannot be read are no accident.
 MOST_UNREADABLE = 100
 
+#: What a stem makes of a view, by the view's name.
+Features = Callable[[str], NDArray[np.float16]]
+
 log = logging.getLogger(__name__)
 
 
@@ -32,12 +35,14 @@ log = logging.getLogger(__name__)
 class Sample:
     """One picture, the token ids of the captions chosen for it, and its number in the data set.
 
-    `pixels` are float32 [3, S, S], or what the frozen part of a stem makes of them, [channels, h, w].
+    `pixels` are float32 [3, S, S], or what the frozen part of a stem makes of them, [channels, h, w]; `for_teacher` is
+    what the whole of the teacher's stem makes of them, where that is remembered.
     """
 
     pixels: NDArray[np.float32]
     captions: list[list[int]]
     number: int
+    for_teacher: NDArray[np.float32] | None = None
 
 
 class ImageCaptionDataset(Dataset[Sample]):
@@ -68,7 +73,8 @@ class ImageCaptionDataset(Dataset[Sample]):
         self._random_captions = random_captions
         self._augment = augment
         self._views = views
-        self._features: Callable[[str], NDArray[np.float16]] | None = None
+        self._features: Features | None = None
+        self._for_teacher: Features | None = None
         self._seed = seed
         self._epoch = 0
         fits = len(pictures) * 3 * preprocessing.size**2 < MEMORY
@@ -83,16 +89,20 @@ class ImageCaptionDataset(Dataset[Sample]):
         """The epoch that decides captions and augmentation."""
         self._epoch = epoch
 
-    def use_features(self, features: Callable[[str], NDArray[np.float16]]) -> None:
+    def use_features(self, features: Features) -> None:
         """Give what `features` has of a view, by its name, in the place of pixels; `KeyError` is an unreadable one."""
         self._features = features
+
+    def use_teacher_features(self, features: Features) -> None:
+        """Give what `features` has of a view, by its name, beside the pixels; `KeyError` is an unreadable one."""
+        self._for_teacher = features
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def __getitem__(self, index: int) -> Sample:
         draw = random.Random(f"{self._seed}-{self._epoch}-{index}")
-        index, pixels = self._readable(index)
+        index, (pixels, for_teacher) = self._readable(index)
         picture, tokens = self.pictures[index], self._tokens[index]
         count = min(self._captions_per_image, len(tokens))
         numbers = draw.sample(range(len(tokens)), count) if self._random_captions else range(count)
@@ -100,7 +110,7 @@ class ImageCaptionDataset(Dataset[Sample]):
         if picture.id in self._pseudo:
             teachers = self._pseudo[picture.id]
             captions = [teachers if draw.random() < self._pseudo_fraction else each for each in captions]
-        return Sample(pixels, captions, index)
+        return Sample(pixels, captions, index, for_teacher)
 
     def plain(self, index: int) -> NDArray[np.float32]:
         """A picture's pixels, float32 [3, S, S], as the worker makes them: not augmented."""
@@ -114,12 +124,15 @@ class ImageCaptionDataset(Dataset[Sample]):
         """The pixels of a view of a picture, float32 [3, S, S]; the first is the picture as it is."""
         return self._augmented(index, self.view_name(index, view)) if view else self.plain(index)
 
-    def _readable(self, index: int) -> tuple[int, NDArray[np.float32]]:
-        """The picture, or the first after it that can be read; its index, and its pixels. Raises `DataError`."""
+    def _readable(self, index: int) -> tuple[int, tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
+        """The picture, or the first after it that can be read: its index, and what this epoch shows of it.
+
+        Raises `DataError`.
+        """
         for tried in range(min(MOST_UNREADABLE, len(self))):
             place = (index + tried) % len(self)
             try:
-                return place, self._pixels(place)
+                return place, self._shown(place)
             except UnreadablePicture as error:
                 if not self._named[place]:
                     self._named[place] = True
@@ -129,15 +142,20 @@ class ImageCaptionDataset(Dataset[Sample]):
             f"{self.pictures[index].source.path} on. Check that captions and pictures belong together."
         )
 
-    def _pixels(self, index: int) -> NDArray[np.float32]:
-        """What this epoch shows of a picture."""
+    def _shown(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """What this epoch shows of a picture to the student, and what is remembered of it for the teacher."""
         if self._augment and not self._views:
-            return self._augmented(index, f"{self._seed}-{self._epoch}-{index}")
+            return self._augmented(index, f"{self._seed}-{self._epoch}-{index}"), None
         view = (self._epoch + index) % self._views if self._augment else 0
-        if self._features is None:
-            return self.view(index, view)
+        found = [
+            None if features is None else self._remembered(features, index, view)
+            for features in (self._features, self._for_teacher)
+        ]
+        return self.view(index, view) if found[0] is None else found[0], found[1]
+
+    def _remembered(self, features: Features, index: int, view: int) -> NDArray[np.float32]:
         try:
-            return self._features(self.view_name(index, view)).astype(np.float32)
+            return features(self.view_name(index, view)).astype(np.float32)
         except KeyError as error:  # it was named when the features were computed
             raise UnreadablePicture(f"{self.pictures[index].file_name} is left out.") from error
 
@@ -167,16 +185,27 @@ class Batch:
     """`pixels` float32 [B, 3, S, S] or a stem's features of them [B, channels, h, w]; `tokens` int64 [N, L], padded;
     `owner` int64 [N]: whose caption it is.
 
-    `numbers` are the B pictures' in the data set.
+    `numbers` are the B pictures' in the data set. Captions that the student drew have `rewards` float32 [B, samples],
+    and `weights` float32 [N], which their words' losses are multiplied by. `for_teacher` are features of the B pictures
+    that the teacher takes in the place of pixels.
     """
 
     pixels: torch.Tensor
     tokens: torch.Tensor
     owner: torch.Tensor
     numbers: tuple[int, ...]
+    weights: torch.Tensor | None = None
+    rewards: torch.Tensor | None = None
+    for_teacher: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        return replace(self, pixels=self.pixels.to(device), tokens=self.tokens.to(device), owner=self.owner.to(device))
+        return replace(
+            self,
+            pixels=self.pixels.to(device),
+            tokens=self.tokens.to(device),
+            owner=self.owner.to(device),
+            for_teacher=None if self.for_teacher is None else self.for_teacher.to(device),
+        )
 
 
 @dataclass(frozen=True)
@@ -188,9 +217,11 @@ class Collate:
     def __call__(self, samples: list[Sample]) -> Batch:
         captions = [torch.tensor(ids) for sample in samples for ids in sample.captions]
         owner = [place for place, sample in enumerate(samples) for _ in sample.captions]
+        for_teacher = [sample.for_teacher for sample in samples if sample.for_teacher is not None]
         return Batch(
             torch.from_numpy(np.stack([sample.pixels for sample in samples])),
             torch.nn.utils.rnn.pad_sequence(captions, batch_first=True, padding_value=self.pad_id),
             torch.tensor(owner),
             tuple(sample.number for sample in samples),
+            for_teacher=torch.from_numpy(np.stack(for_teacher)) if for_teacher else None,
         )

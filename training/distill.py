@@ -29,7 +29,8 @@ from training.fingerprint import Fingerprint
 from training.forward import Forward
 from training.models import load_teacher, make_student, make_tokenizer
 from training.pictures import DataError, Picture, limited, split, warn_of_overlap
-from training.stem import parameter_groups, patches_of, remember
+from training.self_critical import SelfCritical
+from training.stem import parameter_groups, patches_of, remembered
 from training.stopping import Stop, on_signals
 from training.tally import Tally
 from training.teacher import make_teacher
@@ -96,11 +97,14 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
         seed=config.seed,
     )
     teacher = None
+    remembers = bool(config.views) or not config.augment
     if loaded and (config.alpha < 1 or config.image_mse):  # else it gave its layers or its words, and is not asked
         loaded.model.to(device)
+        if remembers and patches_of(loaded.model) and config.teacher_logits == "online":
+            dataset.use_teacher_features(remembered(loaded.model, dataset, config, ranks, stop))
         teacher = make_teacher(loaded, config, train_pictures, dataset.plain)
-    elif patches_of(student) and (config.views or not config.augment):
-        remember(student, dataset, config, ranks, stop)
+    elif remembers and patches_of(student):
+        dataset.use_features(remembered(student, dataset, config, ranks, stop))
 
     state = State(
         student=student,
@@ -119,7 +123,10 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
     if len(set(ranks.gather((state.epoch, state.pictures)))) > 1:
         raise DataError("The processes found different checkpoints: --checkpoints must be a folder that all share.")
     forward = ranks.wrap(Forward(student, tokenizer.pad_token_id))
-    trainer = Trainer(config, ranks, dataset, forward, teacher, tokenizer.pad_token_id, stop)
+    critic = None
+    if config.self_critical:
+        critic = SelfCritical(train_pictures, tokenizer, config.self_critical, config.max_length)
+    trainer = Trainer(config, ranks, dataset, forward, teacher, critic, tokenizer.pad_token_id, stop)
     log.info(
         "%d training and %d validation pictures, %d steps an epoch, student of %.1f M parameters.",
         len(train_pictures),

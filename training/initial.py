@@ -2,7 +2,8 @@
 
 Layers are chosen as Distil-Whisper chooses them (Gandhi et al. 2023, arXiv 2311.00430). Embeddings of another width
 are the teacher's in the directions in which they differ most, a truncated singular value decomposition; positions and
-words are added in the model, so they share their directions. All else keeps its random start.
+words are added in the model, so they share their directions. A student with more layers than its teacher has the
+teacher's last. All else keeps its random start.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import logging
 import numpy as np
 import torch
 from transformers import BlipForConditionalGeneration
+from transformers.models.blip.modeling_blip import BlipVisionEmbeddings
+
+from common.student.stem import HybridPatches
 
 log = logging.getLogger("training")
 
 
 def evenly(teacher_layers: int, student_layers: int) -> list[int]:
-    """The teacher's layers that a student of so many starts from; the last one always among them."""
+    """The teacher's layers that a student of as many or fewer starts from; the last one always among them."""
     chosen = np.linspace(0, teacher_layers - 1, student_layers, dtype=int)
     chosen[-1] = teacher_layers - 1
     return [int(number) for number in chosen]
@@ -33,9 +37,12 @@ def start_from(teacher: BlipForConditionalGeneration, student: BlipForConditiona
 def _start_vision(teacher: BlipForConditionalGeneration, student: BlipForConditionalGeneration) -> None:
     of, to = teacher.vision_model, student.vision_model
     if _shape(teacher.config.vision_config) == _shape(student.config.vision_config):
-        to.embeddings.load_state_dict(of.embeddings.state_dict())
+        _start_embeddings(of.embeddings, to.embeddings)
         to.post_layernorm.load_state_dict(of.post_layernorm.state_dict())
         _copy_layers(of.encoder.layers, to.encoder.layers, "vision")
+        return
+    if isinstance(of.embeddings.patch_embedding, HybridPatches):
+        log.info("The student's vision tower has another shape than the teacher's and no stem: it starts at random.")
         return
     whole = [of.embeddings.class_embedding, of.embeddings.position_embedding]
     patches = of.embeddings.patch_embedding  # [width, 3, patch, patch], one direction of the width for each pixel
@@ -46,6 +53,16 @@ def _start_vision(teacher: BlipForConditionalGeneration, student: BlipForConditi
     to.embeddings.patch_embedding.weight.copy_(pixels.T.view_as(to.embeddings.patch_embedding.weight))
     to.embeddings.patch_embedding.bias.copy_(bias[0])
     log.info("The student's vision tower has another shape: only its embeddings are the teacher's, narrowed.")
+
+
+def _start_embeddings(of: BlipVisionEmbeddings, to: BlipVisionEmbeddings) -> None:
+    """All embeddings, but not the patches' where one of the two has a stem and the other has none."""
+    state = of.state_dict()
+    if type(of.patch_embedding) is not type(to.patch_embedding):
+        own = to.state_dict()
+        state = {name: own[name] if name.startswith("patch_embedding.") else state[name] for name in own}
+        log.info("The student's patches are others than the teacher's: their embedding starts at random.")
+    to.load_state_dict(state)
 
 
 def _start_text(teacher: BlipForConditionalGeneration, student: BlipForConditionalGeneration) -> None:
@@ -72,10 +89,10 @@ def _shape(config: object) -> tuple[int, ...]:
 
 
 def _copy_layers(of: torch.nn.ModuleList, to: torch.nn.ModuleList, tower: str) -> None:
-    chosen = evenly(len(of), len(to))
-    for number, layer in zip(chosen, to, strict=True):
+    chosen = evenly(len(of), min(len(of), len(to)))
+    for number, layer in zip(chosen, to[len(to) - len(chosen) :], strict=True):
         layer.load_state_dict(of[number].state_dict())
-    log.info("The student's %s layers start from the teacher's %s.", tower, ", ".join(map(str, chosen)))
+    log.info("The student's last %s layers start from the teacher's %s.", tower, ", ".join(map(str, chosen)))
 
 
 def _narrowed(rows: list[torch.Tensor], width: int) -> list[torch.Tensor]:

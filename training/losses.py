@@ -36,6 +36,7 @@ def distillation_loss(
     teacher: torch.Tensor | Likeliest | None,
     targets: torch.Tensor,
     *,
+    weights: torch.Tensor | None = None,
     alpha: float = 0.5,
     temperature: float = 1.0,
     label_smoothing: float = 0.0,
@@ -43,11 +44,13 @@ def distillation_loss(
     """The loss of logits [tokens, V] that predict `targets` [tokens]; the teacher's are logits, too, or `Likeliest`.
 
     KL is T^2 * sum_v p_teacher (log p_teacher - log p_student) with both softened by T (Hinton et al. 2015,
-    arXiv 1503.02531), so that its gradient keeps its size whatever T is. Computed in float32.
+    arXiv 1503.02531), so that its gradient keeps its size whatever T is. Computed in float32. `weights` [tokens]
+    multiply the cross-entropy of each token.
     """
     logits = student.float()
     totals = logits.logsumexp(dim=-1)  # [tokens]; the log-probabilities themselves are never all written down
-    cross_entropy = (totals - _at(logits, targets)).sum()
+    surprise = totals - _at(logits, targets)
+    cross_entropy = (surprise if weights is None else surprise * weights).sum()
     if label_smoothing:
         cross_entropy = torch.lerp(cross_entropy, (totals - logits.mean(dim=-1)).sum(), label_smoothing)
     if teacher is None:

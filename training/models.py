@@ -46,6 +46,7 @@ def load_teacher(config: Config) -> Student | None:
         return None
     processor = config.tokenizer or from_environment().processor
     loaded = load_student(config.teacher, processor=processor, text_heads=TEACHER_TEXT_HEADS)
+    freeze(loaded.model, trained=False)
     loaded.model.requires_grad_(False)
     return loaded
 

@@ -19,7 +19,7 @@ from common.student import preprocessing_of
 from common.student.errors import StudentError
 from common.student.stem import HybridPatches, Stem, fold_published
 from training.config import Config
-from training.data import ImageCaptionDataset
+from training.data import Features, ImageCaptionDataset
 from training.distributed import Ranks
 from training.features import FeatureCache
 from training.pictures import UnreadablePicture
@@ -82,19 +82,19 @@ def parameter_groups(student: BlipForConditionalGeneration) -> list[dict[str, li
     return [{"params": rest}, *([{"params": trained}] if trained else [])]
 
 
-def remember(
-    student: BlipForConditionalGeneration, dataset: ImageCaptionDataset, config: Config, ranks: Ranks, stop: Stop
-) -> None:
-    """Have the data set give features in the place of pixels, computing those that are not remembered yet.
+def remembered(
+    model: BlipForConditionalGeneration, dataset: ImageCaptionDataset, config: Config, ranks: Ranks, stop: Stop
+) -> Features:
+    """What the frozen part of a hybrid's stem makes of each view, computing what is not remembered yet.
 
     Ends early when it is asked to. Raises `DataError` when the disk has no room for them.
     """
-    patches = patches_of(student)
+    patches = patches_of(model)
     assert patches is not None
     stem = copy.deepcopy(patches.stem)
     if config.precision == "bf16":
         stem.bfloat16()
-    cache = _cache(stem, patches.begun, preprocessing_of(student.config), config.feature_cache)
+    cache = _cache(stem, patches.begun, preprocessing_of(model.config), config.feature_cache)
     views = min(config.views, config.epochs) if config.augment else 1
     wanted = [(index, view) for view in range(views) for index in range(len(dataset))]
     missing = [each for each in wanted if dataset.view_name(*each) not in cache][ranks.rank :: ranks.world]
@@ -113,7 +113,7 @@ def remember(
             cache.write(dict(zip(pixels, _begun(stem, patches.begun, list(pixels.values())), strict=True)))
     ranks.gather(None)  # until all have written theirs
     cache.read()
-    dataset.use_features(cache.__getitem__)
+    return cache.__getitem__
 
 
 def _cache(stem: Stem, begun: int, preprocessing: Preprocessing, folder: Path) -> FeatureCache:

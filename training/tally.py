@@ -9,22 +9,26 @@ import torch
 from training.distributed import Ranks
 from training.losses import Loss
 
-#: What is summed: three parts of the loss over tokens, the difference of image states over pictures, and both counts.
-_NAMES = ("loss", "cross_entropy", "kl", "image", "tokens", "pictures")
+#: What is summed: three parts of the loss over tokens, the difference of image states over pictures, both counts, and
+#: the mean reward of the captions that were drawn of a picture, over the pictures.
+_NAMES = ("loss", "cross_entropy", "kl", "image", "tokens", "pictures", "reward")
 
 
 class Tally:
     """What this rank has added since the last `settle`, and what all have added before it."""
 
     def __init__(self, sums: Sequence[float] = (0.0,) * len(_NAMES)) -> None:
-        self.sums = list(sums)
+        self.sums = [*sums, *(0.0,) * (len(_NAMES) - len(sums))]  # an earlier version's checkpoint knows no reward
         self._added: torch.Tensor | None = None
 
-    def add(self, loss: Loss, image: torch.Tensor, tokens: int, pictures: int) -> None:
-        """Add a micro-batch's sums; nothing is read from its device yet."""
+    def add(
+        self, loss: Loss, image: torch.Tensor, tokens: int, pictures: int, rewards: torch.Tensor | None = None
+    ) -> None:
+        """Add a micro-batch's sums; nothing is read from its device yet. `rewards` are [pictures, samples]."""
         counts = torch.tensor([tokens, pictures], dtype=torch.float64, device=image.device)
         parts = torch.stack([loss.total, loss.cross_entropy, loss.kl, image]).detach().double()
-        parts = torch.cat([parts, counts])
+        reward = parts.new_zeros(1) if rewards is None else rewards.mean(dim=1).sum()[None].double()
+        parts = torch.cat([parts, counts, reward])
         self._added = parts if self._added is None else self._added + parts
 
     def finite(self) -> bool:
@@ -40,7 +44,7 @@ class Tally:
     def means(self, image_weight: float) -> dict[str, float]:
         """The mean of each part, and of what was minimised; those of this rank only, unless just settled."""
         added = [0.0] * len(_NAMES) if self._added is None else self._added.tolist()
-        loss, cross_entropy, kl, image, tokens, pictures = (
+        loss, cross_entropy, kl, image, tokens, pictures, reward = (
             old + new for old, new in zip(self.sums, added, strict=True)
         )
         image_mean = image / max(1.0, pictures)
@@ -48,4 +52,6 @@ class Tally:
         means = {"loss": loss / max(1.0, tokens) + image_weight * image_mean, **means}
         if image_weight:
             means["image_mse"] = image_mean
+        if reward:
+            means["reward"] = reward / max(1.0, pictures)
         return {name: round(value, 5) for name, value in means.items()}

@@ -52,7 +52,8 @@ class Online:
 
     @torch.inference_mode()
     def answer(self, batch: Batch) -> Answer:
-        pixels = batch.pixels.to(self._forward.model.dtype)
+        pixels = batch.pixels if batch.for_teacher is None else batch.for_teacher
+        pixels = pixels.to(self._forward.model.dtype)
         return Answer(*self._forward(replace(batch, pixels=pixels)))
 
     def keep(self) -> None:

@@ -21,6 +21,7 @@ from training.distributed import Ranks, without_sync
 from training.forward import real_tokens
 from training.losses import Loss, distillation_loss, image_loss
 from training.order import Step, steps
+from training.self_critical import SelfCritical
 from training.stopping import Stop, blocked, ignore_all_but_parent
 from training.teacher import Teacher
 
@@ -34,13 +35,17 @@ class Diverged(Exception):
 
 @dataclass(frozen=True)
 class Trainer:
-    """What an epoch is trained with. `forward` is the student's pass, wrapped for this run's processes."""
+    """What an epoch is trained with. `forward` is the student's pass, wrapped for this run's processes.
+
+    With a `critic` the student learns from captions that it draws itself.
+    """
 
     config: Config
     ranks: Ranks
     dataset: ImageCaptionDataset
     forward: torch.nn.Module
     teacher: Teacher | None
+    critic: SelfCritical | None
     pad_id: int
     stop: Stop
 
@@ -60,7 +65,7 @@ class Trainer:
             batches = iter(self._loader(state.epoch, plan))
         shown = Progress(self, state, plan)
         for step in plan:
-            of_step = [next(batches) for _ in step.micro_batches]
+            of_step = [self._ready(next(batches), state) for _ in step.micro_batches]
             counted = 0 if step.idle else sum(len(real_tokens(batch, self.pad_id)) for batch in of_step)
             diverged = state.steps % READ_EVERY == 0 and not state.tally.finite()
             told = torch.tensor([counted, int(self.stop.asked), int(diverged)])
@@ -90,17 +95,18 @@ class Trainer:
                 state.steps, config.warmup_steps, self.steps_per_epoch * config.epochs, config.schedule
             )
             group["weight_decay"] = config.weight_decay  # a checkpoint brings that of the run before
-        torch.manual_seed(config.seed + (state.steps + 1) * self.ranks.world + self.ranks.rank)  # of dropout, if any
+        self._seed(state)  # of dropout, if any
         state.optimizer.zero_grad(set_to_none=True)
         for number, batch in enumerate(batches, start=1):
             last = number == len(batches)
             with nullcontext() if last else without_sync(self.forward):
-                loss, image = self._losses(batch.to(state.student.device))
+                loss, image = self._losses(batch)
                 mean = loss.total / tokens + config.image_mse * image / step.pictures
                 # DDP takes the mean of the ranks' gradients where their sum is wanted.
                 (mean * (0 if step.idle else self.ranks.world)).backward()
             if not step.idle:
-                state.tally.add(loss, image, len(real_tokens(batch, self.pad_id)), len(batch.pixels))
+                counted = len(real_tokens(batch, self.pad_id))
+                state.tally.add(loss, image, counted, len(batch.pixels), batch.rewards)
         if config.clip:
             torch.nn.utils.clip_grad_norm_(state.student.parameters(), config.clip)
         state.optimizer.step()
@@ -109,15 +115,31 @@ class Trainer:
         state.steps += 1
         state.pictures += step.pictures
 
+    def _ready(self, batch: Batch, state: State) -> Batch:
+        """The batch on the student's device, with the captions that are learnt from."""
+        batch = batch.to(state.student.device)
+        if self.critic is None:
+            return batch
+        self._seed(state)
+        with self._autocast(batch.pixels.device):
+            return self.critic.drawn(state.student, batch)
+
+    def _seed(self, state: State) -> None:
+        """Seed what is drawn on this rank in the step that follows."""
+        torch.manual_seed(self.config.seed + (state.steps + 1) * self.ranks.world + self.ranks.rank)
+
     def _losses(self, batch: Batch) -> tuple[Loss, torch.Tensor]:
         """The loss of a batch, summed over its tokens, and the difference of its image states, over its pictures."""
         answer = self.teacher.answer(batch) if self.teacher else None
         with self._autocast(batch.pixels.device):
             logits, states = self.forward(batch)
+        real = real_tokens(batch, self.pad_id)
+        each = batch.tokens.shape[1] - 1
         loss = distillation_loss(
             logits,
             answer.words if answer else None,
-            batch.tokens[:, 1:].flatten()[real_tokens(batch, self.pad_id)],
+            batch.tokens[:, 1:].flatten()[real],
+            weights=None if batch.weights is None else batch.weights.repeat_interleave(each)[real],
             alpha=self.config.alpha,
             temperature=self.config.temperature,
             label_smoothing=self.config.label_smoothing,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from training.metrics.bleu import ORDERS, ngrams
 
@@ -14,6 +14,7 @@ SIGMA = 6.0
 SCALE = 10.0
 
 Vector = dict[tuple[str, ...], float]
+Vectors = tuple[list[Vector], list[float], int]
 
 
 def cider(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]) -> float:
@@ -26,17 +27,40 @@ def cider(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Seq
 
 def cider_each(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]) -> list[float]:
     """CIDEr-D of each caption."""
-    truths = [[_counts(truth) for truth in group] for group in references]
-    frequency: Counter[tuple[str, ...]] = Counter()
-    for group in truths:
-        frequency.update({gram for counts in group for gram in counts})
-    log_documents = math.log(len(references)) if references else 0.0
-    scores = []
-    for hypothesis, group in zip(hypotheses, truths, strict=True):
-        guess = _vectors(_counts(hypothesis), frequency, log_documents)
-        similar = [_similarity(guess, _vectors(truth, frequency, log_documents)) for truth in group]
-        scores.append(SCALE * sum(similar) / len(similar))
-    return scores
+    metric = Cider(references)
+    return [metric.scores(number, [hypothesis])[0] for number, hypothesis in enumerate(hypotheses)]
+
+
+class Cider:
+    """CIDEr-D against the references of a fixed set of pictures, from which the document frequencies are taken."""
+
+    def __init__(self, references: Sequence[Sequence[Sequence[str]]]) -> None:
+        self._references = references
+        self._frequency: Counter[tuple[str, ...]] = Counter()
+        for group in references:
+            self._frequency.update({gram for reference in group for gram in _counts(reference)})
+        self._log_documents = math.log(len(references)) if references else 0.0
+
+    def scores(self, picture: int, hypotheses: Sequence[Sequence[str]]) -> list[float]:
+        """CIDEr-D of some captions of one picture, by its number in the set."""
+        truths = [self._vectors(reference) for reference in self._references[picture]]
+        found = []
+        for hypothesis in hypotheses:
+            guess = self._vectors(hypothesis)
+            found.append(SCALE * sum(_similarity(guess, truth) for truth in truths) / len(truths))
+        return found
+
+    def _vectors(self, tokens: Sequence[str]) -> Vectors:
+        """tf-idf vectors for n = 1..4, their lengths, and the caption's length (in bigrams, as coco-caption counts)."""
+        vectors: list[Vector] = [{} for _ in range(ORDERS)]
+        length = 0
+        for gram, count in _counts(tokens).items():
+            idf = self._log_documents - math.log(max(1, self._frequency.get(gram, 0)))
+            vectors[len(gram) - 1][gram] = count * idf
+            if len(gram) == 2:
+                length += count
+        norms = [math.sqrt(sum(value * value for value in vector.values())) for vector in vectors]
+        return vectors, norms, length
 
 
 def _counts(tokens: Sequence[str]) -> Counter[tuple[str, ...]]:
@@ -46,22 +70,7 @@ def _counts(tokens: Sequence[str]) -> Counter[tuple[str, ...]]:
     return counts
 
 
-def _vectors(
-    counts: Mapping[tuple[str, ...], int], frequency: Mapping[tuple[str, ...], int], log_documents: float
-) -> tuple[list[Vector], list[float], int]:
-    """tf-idf vectors for n = 1..4, their lengths, and the caption's length (counted in bigrams, as coco-caption)."""
-    vectors: list[Vector] = [{} for _ in range(ORDERS)]
-    length = 0
-    for gram, count in counts.items():
-        idf = log_documents - math.log(max(1, frequency.get(gram, 0)))
-        vectors[len(gram) - 1][gram] = count * idf
-        if len(gram) == 2:
-            length += count
-    norms = [math.sqrt(sum(value * value for value in vector.values())) for vector in vectors]
-    return vectors, norms, length
-
-
-def _similarity(guess: tuple[list[Vector], list[float], int], truth: tuple[list[Vector], list[float], int]) -> float:
+def _similarity(guess: Vectors, truth: Vectors) -> float:
     """Mean over n of the clipped cosine, times the length penalty."""
     penalty = math.exp(-((guess[2] - truth[2]) ** 2) / (2 * SIGMA**2))
     total = 0.0

@@ -7,7 +7,7 @@ import torch
 from transformers import BlipForConditionalGeneration
 
 from common.student import build, small_config
-from tests.support.models import tiny_tokenizer
+from tests.support.models import tiny_hybrid, tiny_tokenizer
 from training.initial import evenly, start_from
 
 
@@ -115,3 +115,33 @@ class TestOtherWidth:
 
         found = student.text_decoder.bert.embeddings.word_embeddings.weight
         assert torch.allclose(found @ found.T, words @ words.T, atol=1e-6)
+
+
+class TestHybridTeacher:
+    def student(self, layers: int) -> BlipForConditionalGeneration:
+        torch.manual_seed(1)
+        return build(
+            small_config(tiny_tokenizer(), image_size=64, vision=(32, layers, 4), text=(16, 2, 2), patch_size=32)
+        )
+
+    def test_a_student_without_its_stem_has_the_rest_of_it(self) -> None:
+        teacher, student = tiny_hybrid(seed=7), self.student(3)
+        patches = student.vision_model.embeddings.patch_embedding.weight.clone()
+
+        start_from(teacher, student)
+
+        assert torch.equal(student.vision_model.embeddings.patch_embedding.weight, patches)
+        of, to = teacher.vision_model, student.vision_model
+        assert torch.equal(to.embeddings.position_embedding, of.embeddings.position_embedding)
+        assert same(to.post_layernorm, of.post_layernorm)
+        assert same(student.text_decoder, teacher.text_decoder)
+
+    def test_a_deeper_student_has_its_layers_as_the_last(self) -> None:
+        teacher, student = tiny_hybrid(seed=7), self.student(3)
+        first = {name: weight.clone() for name, weight in student.vision_model.encoder.layers[0].state_dict().items()}
+
+        start_from(teacher, student)
+
+        layers = student.vision_model.encoder.layers
+        assert same(layers[2], teacher.vision_model.encoder.layers[0])
+        assert all(torch.equal(weight, first[name]) for name, weight in layers[0].state_dict().items())

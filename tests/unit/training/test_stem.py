@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from common.student import preprocessing_of
+from common.student import Student, preprocessing_of, save_folder, small_config
 from common.student.errors import StudentError
 from tests.support.coco import read_coco, write_coco
 from tests.support.models import tiny_hybrid, tiny_hybrid_config, tiny_model, tiny_tokenizer
 from tests.support.training import Run, weights
 from training import stem as of_training
 from training.config import Config
-from training.data import ImageCaptionDataset
+from training.data import Collate, ImageCaptionDataset
 from training.distributed import Ranks
 from training.models import make_student
-from training.stem import freeze, parameter_groups, patches_of, published, remember, start_from_published
+from training.stem import freeze, parameter_groups, patches_of, published, remembered, start_from_published
 from training.stopping import Stop
+from training.teacher import Online
 
 NAME = "efficientnet-lite2"
 PATCHES = "vision_model.embeddings.patch_embedding"
@@ -126,7 +128,7 @@ class TestRemembered:
             for _ in range(2)
         )
         config = Config(feature_cache=folder / "features", **options)  # type: ignore[arg-type]
-        remember(student, featured, config, Ranks(), Stop())
+        featured.use_features(remembered(student, featured, config, Ranks(), Stop()))
         self.student = student
         return plain, featured
 
@@ -159,6 +161,57 @@ class TestRemembered:
 
         assert seen[:2] == seen[2:]
         assert seen[0] != seen[1]
+
+    @pytest.mark.parametrize("options", [{}, {"augment": True, "views": 2}])
+    def test_a_teacher_says_of_them_what_it_says_of_pixels(self, tmp_path: Path, options: dict[str, object]) -> None:
+        teacher, tokenizer = tiny_hybrid(), tiny_tokenizer()
+        freeze(teacher, trained=False)
+        data = ImageCaptionDataset(
+            read_coco(*write_coco(tmp_path, 3)),
+            tokenizer,
+            preprocessing_of(teacher.config),
+            **options,  # type: ignore[arg-type]
+        )
+        config = Config(feature_cache=tmp_path / "features", **options)  # type: ignore[arg-type]
+        data.use_teacher_features(remembered(teacher, data, config, Ranks(), Stop()))
+        data.set_epoch(1)
+
+        batch = Collate(tokenizer.pad_token_id)([data[0], data[2]])
+
+        assert batch.pixels.shape == (2, 3, 64, 64)
+        assert batch.for_teacher is not None
+        assert batch.for_teacher.shape == (2, 352, 2, 2)
+        asked = Online(Student(teacher, tokenizer, "teacher", "1", False), config)
+        of_features, of_pixels = asked.answer(batch), asked.answer(replace(batch, for_teacher=None))
+        assert isinstance(of_features.words, torch.Tensor)
+        assert isinstance(of_pixels.words, torch.Tensor)
+        assert torch.allclose(of_features.words, of_pixels.words, atol=0.02)  # float16 on disk
+
+    def test_a_run_with_a_hybrid_teacher_remembers_its_stem(self, run: Run) -> None:
+        teacher = run.folder / "teacher"
+        save_folder(tiny_hybrid(seed=3), tiny_tokenizer(), teacher)
+        (run.folder / "vit.json").write_text(
+            json.dumps(
+                small_config(
+                    tiny_tokenizer(), image_size=64, vision=(32, 2, 4), text=(16, 2, 2), patch_size=32
+                ).to_dict()
+            )
+        )
+
+        start(
+            run,
+            student=run.folder / "vit.json",
+            stem="none",
+            teacher=teacher,
+            alpha=0.5,
+            image_mse=1,
+            init="teacher",
+            tokenizer=[],
+            augment=True,
+            views=2,
+        )
+
+        assert [path.stat().st_size > 0 for path in (run.folder / "features").rglob("*.features")] == [True]
 
     def test_a_second_run_computes_nothing(self, run: Run) -> None:
         start(run, augment=True, views=1)
