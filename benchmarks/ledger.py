@@ -2,7 +2,7 @@
 
 A private Redis is ledger and broker, as in `captiond serve`. One process does what the web server and a worker do for a
 job, without its image and the model: admit, look for a cached caption, record, notify, take the notification, claim,
-extend the lease, commit. Commands are all that Redis executes, those within transactions and scripts included; bytes
+commit. Commands are all that Redis executes, those within transactions and scripts included; bytes
 are those on its socket, both ways; reads are how often Redis read from a client, about the number of round trips.
 """
 
@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,14 @@ from redis import Redis
 from benchmarks import report
 from cli.redis_server import find_server
 from common.jobs import InputInfo, ModelInfo, Output, Timings, new_id
-from common.ledger import Batches, Claim, Ledger, Viewer, Worker, Workers, connect
-from common.queue import RING_SIZE, make_celery, ring
+from common.ledger import Batches, Ledger, Result, Viewer, Worker, Workers, connect
+from common.queue import CLAIM_SIZE, make_celery, notify
 from common.settings import Settings
 
 #: Jobs that wait while the cost of others is measured.
 WAITING, WAITING_QUICK = (10, 1_000, 100_000), (10, 1_000)
 #: Jobs whose cost is measured, in groups as large as a claim.
-JOBS, GROUP = 800, 8
+JOBS, GROUP = 800, CLAIM_SIZE
 #: Images of the large batch, and how often it is looked at.
 BATCH, BATCH_QUICK, LOOKS = 10_000, 1_000, 21
 OWNER = Viewer("key", sees_all=False)
@@ -57,49 +57,44 @@ class Service:
     """The calls that a web server and a worker make, one job or group after the other."""
 
     def __init__(self, url: str) -> None:
-        self.settings = Settings(redis_url=url, max_open_jobs=10**6)
+        self.settings = Settings(redis_url=url, max_open_jobs=10**6, max_open_jobs_per_key=10**6)
         self.redis = connect(url)
         self.ledger = Ledger(self.redis, self.settings)
         self.web = self.ledger.for_viewer(OWNER)
-        self.batches = Batches(self.redis, self.settings, self.ledger).for_viewer(OWNER)
+        self.batches = Batches(self.redis, self.settings).for_viewer(OWNER)
         self.workers = Workers(self.redis, self.settings)
-        self.workers.announce(Worker(name="w", model=MODEL, pictures_per_second=50.0))
         self.celery = make_celery(self.settings)
         self._inbox = self.celery.connection_for_read().SimpleQueue("captiond")
 
     def submit(self, count: int, batch: str | None = None) -> list[str]:
         """Submit so many images, in a batch or each alone; their jobs' ids."""
-        sent = []
-        self.web.admit(count)
+        sent: list[str] = []
+        self.web.admit(count if batch else 1)
+        model = self._model()
         for number in range(count):
             if batch is None and number:
                 self.web.admit(1)
-            model = self.workers.alive()[0].model
+                model = self._model()
             picture = image()
             self.web.charge(picture.bytes)
             self.web.cached(picture.sha256, model.version)
             sent.append(self.web.create(new_id(), input=picture, batch=batch, custom_id="photo.jpg").id)
             if batch is None:
-                ring(self.celery, sent[-1:])
-            elif len(sent) % RING_SIZE == 0:
-                ring(self.celery, sent[-RING_SIZE:])
+                notify(self.celery, 1)
+            elif len(sent) % CLAIM_SIZE == 0:
+                notify(self.celery, CLAIM_SIZE)
         return sent
 
-    def work(self, count: int) -> None:
-        """Take so many jobs from the queue and commit their results."""
-        while count:
-            message = self._inbox.get(block=False)
-            message.ack()
-            ids = message.payload[0][0]
-            self.ledger.suspected(ids)
-            self._finish([claim for job_id in ids if (claim := self.ledger.claim(job_id))])
-            count -= len(ids)
+    def _model(self) -> ModelInfo:
+        return next((worker.model for worker in self.workers.alive()), MODEL)
 
-    def _finish(self, claims: Sequence[Claim]) -> None:
-        for claim in claims:
-            self.ledger.extend([claim])
-        for claim in claims:
-            assert self.ledger.commit(claim, OUTPUT, model=MODEL, timings=TIMINGS)
+    def work(self, notifications: int, at_once: int) -> None:
+        """Take so many notifications, claim so many jobs at each, and write their results."""
+        for _ in range(notifications):
+            self._inbox.get(block=False).ack()
+            claims = self.ledger.claim_next(at_once).claims
+            assert len(claims) == at_once
+            assert all(self.ledger.finish([Result(claim, OUTPUT, MODEL, TIMINGS) for claim in claims]))
 
     def drain(self) -> None:
         """Forget all jobs and messages."""
@@ -107,6 +102,9 @@ class Service:
         with contextlib.suppress(queue.Empty):
             while True:
                 self._inbox.get(block=False).ack()
+
+    def announce(self) -> None:
+        """Say that a worker is alive."""
         self.workers.announce(Worker(name="w", model=MODEL, pictures_per_second=50.0))
 
 
@@ -142,11 +140,12 @@ def cost(service: Service, waiting: int, *, in_batch: bool) -> Cost:
     """What a job costs while so many others wait."""
     service.drain()
     fill(service, waiting, in_batch)
+    service.announce()
     before, began = totals(service.redis), time.perf_counter()
     batch = new_batch(service) if in_batch else None
     for _ in range(JOBS // GROUP):
         service.submit(GROUP, batch)
-        service.work(GROUP)
+        service.work(1 if in_batch else GROUP, GROUP if in_batch else 1)
     seconds = time.perf_counter() - began
     commands, reads, transferred = (
         (after - earlier) / JOBS for earlier, after in zip(before, totals(service.redis), strict=True)
@@ -157,7 +156,8 @@ def cost(service: Service, waiting: int, *, in_batch: bool) -> Cost:
 def fill(service: Service, waiting: int, in_batch: bool) -> None:
     """Have so many jobs wait, in one batch or each alone."""
     batch = new_batch(service) if in_batch else None
-    service.submit(waiting - waiting % RING_SIZE, batch)
+    for _ in range(waiting):
+        service.web.create(new_id(), input=image(), batch=batch, custom_id="photo.jpg")
 
 
 def new_batch(service: Service) -> str:
@@ -169,6 +169,7 @@ def new_batch(service: Service) -> str:
 def large_batch(service: Service, images: int) -> tuple[float, float]:
     """Milliseconds to look at a batch of so many waiting images, and seconds to cancel it."""
     service.drain()
+    service.announce()
     batch = new_batch(service)
     service.submit(images, batch)
     looks = [timed(lambda: service.batches.get(batch)) for _ in range(LOOKS)]

@@ -1,9 +1,8 @@
-"""The Celery configuration and the name of its task, so that web can ring without importing the worker."""
+"""The Celery configuration and the name of its task, so that web can notify without importing the worker."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -12,9 +11,9 @@ from common.settings import Settings
 
 CAPTION_TASK = "captiond.caption"
 
-#: Jobs in one message: what many pictures cost is theirs, not their messages'. No more than one call of the model
-#: takes, so that several workers share even a small batch.
-RING_SIZE = 8
+#: Most jobs that a worker's thread claims at once, and that one notification stands for. No more than one call of the
+#: model takes, so that several workers share even a small batch.
+CLAIM_SIZE = 8
 
 #: Task threads per picture of a full batch: one batch is decoded while another is captioned.
 THREADS_PER_PICTURE = 2
@@ -26,10 +25,10 @@ log = logging.getLogger(__name__)
 
 
 def make_celery(settings: Settings) -> Celery:
-    """Celery as this service uses it: a doorbell that carries job ids, never pictures or results.
+    """Celery as this service uses it: its messages are notifications that jobs wait, and carry nothing.
 
-    Early acknowledgement is safe as the ledger, not the broker, remembers the job; late acknowledgement on a
-    threads pool ends the worker when Redis restarts.
+    Early acknowledgement is safe as the ledger, not the broker, has the queue; late acknowledgement on a threads pool
+    ends the worker when Redis restarts.
     """
     celery = Celery("captiond", broker=settings.broker_location)
     celery.conf.update(
@@ -66,18 +65,17 @@ def make_celery(settings: Settings) -> Celery:
     return celery
 
 
-def ring(celery: Celery, job_ids: Sequence[str]) -> bool:
-    """Tell the workers that these jobs wait, `RING_SIZE` in one message; False when they could not be told.
+def notify(celery: Celery, jobs: int) -> bool:
+    """Notify the workers that so many jobs wait, once for `CLAIM_SIZE` of them; False when it could not be done.
 
-    A broker that does not answer is only logged: the jobs are in the ledger, and the sweeper rings again.
+    A broker that does not answer is only logged: the jobs are in the ledger, and the recovery notifies again.
     """
     try:
         with celery.producer_or_acquire() as producer:
-            for first in range(0, len(job_ids), RING_SIZE):
-                few = list(job_ids[first : first + RING_SIZE])
-                celery.send_task(CAPTION_TASK, (few,), producer=producer, retry=False)
+            for _ in range(0, jobs, CLAIM_SIZE):
+                celery.send_task(CAPTION_TASK, producer=producer, retry=False)
     except (OperationalError, OSError) as error:
-        log.warning("The broker does not answer (%s); the sweeper will ring for the waiting jobs.", error)
+        log.warning("The broker does not answer (%s); the recovery notifies the workers later.", error)
         return False
     return True
 

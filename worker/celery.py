@@ -25,12 +25,12 @@ _resident: Resident | None = None
 
 
 @app.task(name=CAPTION_TASK)
-def caption(job_ids: list[str]) -> None:
-    """Caption some jobs; the message carries their ids only."""
+def caption(*_: object) -> None:
+    """Caption what waits. A notification says no more than that; those of an earlier version also carried ids."""
     from worker import tasks
 
     assert _resident is not None, "worker_init loads the model before the pool takes tasks"
-    tasks.caption_jobs(_resident, job_ids)
+    tasks.work(_resident)
 
 
 @signals.setup_logging.connect

@@ -87,7 +87,7 @@ def test_a_broker_that_is_killed(
     wait_for_captions(account, 20)
     chosen.kill()
     for picture in pictures[150:160]:
-        assert account.offer(picture)[0] == 202  # the ledger has them; the sweeper will ring
+        assert account.offer(picture)[0] == 202  # the ledger has them; the recovery will notify
     time.sleep(2)
     chosen.start()
 

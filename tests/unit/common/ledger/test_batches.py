@@ -16,8 +16,8 @@ from tests.unit.common.ledger.jobs import CAPTION, MODEL, TIMINGS, claimed, wait
 
 class TestBatches:
     @pytest.fixture
-    def batches(self, redis: Redis, settings: Settings, ledger: Ledger, clock: Clock) -> Batches:
-        return Batches(redis, settings, ledger, clock)
+    def batches(self, redis: Redis, settings: Settings, clock: Clock) -> Batches:
+        return Batches(redis, settings, clock)
 
     def test_counts_follow_the_jobs(self, ledger: Ledger, batches: Batches) -> None:
         batches.create(batch := new_id())
