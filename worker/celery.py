@@ -11,6 +11,7 @@ from celery import signals
 
 from common import folders, logs
 from common.folders import FolderError
+from common.ledger import Ledger, SchemaError, connect
 from common.queue import CAPTION_TASK, make_celery
 from common.settings import from_environment
 
@@ -50,6 +51,11 @@ def _load(**_: object) -> None:
     try:
         folders.prepare(settings)
     except FolderError as error:
+        log.error("%s", error)
+        raise SystemExit(1) from error
+    try:
+        Ledger(connect(settings.redis_location), settings).start()
+    except SchemaError as error:
         log.error("%s", error)
         raise SystemExit(1) from error
     # torch, which these import, needs the folder of temporary files.

@@ -16,6 +16,7 @@ from redis import RedisError
 
 from common.jobs import Output, Status
 from common.ledger import Batches, Claim, Claimed, Ledger, Orphans, Outbox, Worker, Workers, connect
+from common.ledger.submission import SCHEMA
 from common.outbound import Outbound
 from common.problems import Problem
 from common.queue import CLAIM_SIZE, answers, notify
@@ -160,6 +161,7 @@ class Resident:
                 name=self._name,
                 model=self.captioner.model,
                 pictures_per_second=self.batcher.items_per_second,
+                ledger_schema=SCHEMA,
             )
         )
         waiting = self.ledger.counts()[Status.QUEUED]

@@ -52,6 +52,7 @@ workers               hash   name -> JSON of `workers.Worker`: who is alive and 
 recovering            string held by the one process that recovers at the moment            expires by itself
 tidying               string held for a minute after a look for pictures without a record   expires by itself
 tidied                string how many looks there were: the next one's folder
+schema                string version of all this, `submission.SCHEMA`, so that an older version can refuse to start
 jobs:ended            (a channel) the id of each job that reaches a terminal state
 ```
 """
@@ -64,6 +65,7 @@ from common.ledger.ledger import Ledger
 from common.ledger.orphans import Orphans
 from common.ledger.outbox import Delivery, Outbox
 from common.ledger.recovery import Recovered
+from common.ledger.schema import SchemaError
 from common.ledger.viewer import EVERYBODY, NOBODY, Viewer
 from common.ledger.workers import Worker, Workers
 
@@ -80,6 +82,7 @@ __all__ = [
     "Outbox",
     "Recovered",
     "Result",
+    "SchemaError",
     "Viewer",
     "Worker",
     "Workers",

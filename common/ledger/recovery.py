@@ -10,8 +10,8 @@ from redis.exceptions import OutOfMemoryError
 from common import problems
 from common.jobs import Failure
 from common.ledger import keys, records
-from common.ledger.base import Base
 from common.ledger.leases import LONGEST_PAUSE
+from common.ledger.schema import Schema
 
 #: No lease ends later than after so many of its lengths, unless Redis' clock was set back since it was given.
 LEASES_AHEAD = 2
@@ -29,7 +29,7 @@ class Recovered:
     expired: list[str] = field(default_factory=list)
 
 
-class Recovery(Base):
+class Recovery(Schema):
     """Puts right what was left undone."""
 
     def recover(self) -> Recovered:
@@ -42,6 +42,7 @@ class Recovery(Base):
                 return Recovered()
         except OutOfMemoryError:  # only deleting makes room
             return Recovered(expired=self._expired())
+        self.migrate()  # a web server of an earlier version may still run
         settings = self._settings
         lost = problems.WORKER_LOST(
             f"A worker stopped {settings.max_attempts} times while it captioned this picture, so it was given up. "

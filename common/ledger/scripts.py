@@ -29,6 +29,7 @@ class Scripts:
         self.delete = script("delete")
         self.recover = script("recover")
         self.seal = script("seal")
+        self.migrate = script("migrate")
         self.position = script("position")
 
 

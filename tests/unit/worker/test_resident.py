@@ -14,6 +14,7 @@ from redis import ConnectionError, Redis
 
 from common.jobs import Job, Output, Status, Timings
 from common.ledger import Claim, Ledger, Worker, Workers
+from common.ledger.submission import SCHEMA
 from tests.support.clock import Clock
 from tests.support.pictures import drawing, encoded
 from tests.unit.worker.fakes import MODEL, PATIENCE, FakeCaptioner, Notifications, eventually, in_time
@@ -48,7 +49,7 @@ class TestBeat:
 
         (worker,) = workers.alive()
         assert before == []
-        assert (worker.model, worker.pictures_per_second) == (MODEL, None)
+        assert (worker.model, worker.pictures_per_second, worker.ledger_schema) == (MODEL, None, SCHEMA)
 
     def test_it_announces_the_measured_speed(
         self, resident: Resident, captioner: FakeCaptioner, workers: Workers
