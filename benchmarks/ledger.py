@@ -4,6 +4,9 @@ A private Redis is ledger and broker, as in `captiond serve`. One process does w
 job, without its image and the model: admit, look for a cached caption, record, notify, take the notification, claim,
 commit. Commands are all that Redis executes, those within transactions and scripts included; bytes
 are those on its socket, both ways; reads are how often Redis read from a client, about the number of round trips.
+
+Then a worker in the same process, whose model only takes time, tells how long an interactive image waits beside a large
+batch, and how long a small batch takes beside another key's large one.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import queue
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +27,7 @@ from typing import Any
 from redis import Redis
 
 from benchmarks import report
+from benchmarks.waiting import CALL, IMAGE, Owner, working
 from cli.redis_server import find_server
 from common.jobs import InputInfo, ModelInfo, Output, Timings, new_id
 from common.ledger import Batches, Ledger, Result, Viewer, Worker, Workers, connect
@@ -35,6 +40,10 @@ WAITING, WAITING_QUICK = (10, 1_000, 100_000), (10, 1_000)
 JOBS, GROUP = 800, CLAIM_SIZE
 #: Images of the large batch, and how often it is looked at.
 BATCH, BATCH_QUICK, LOOKS = 10_000, 1_000, 21
+#: Interactive images whose latency is measured.
+INTERACTIVE, INTERACTIVE_QUICK = 150, 40
+#: Images of the batches that two keys send at the same time.
+LARGE, SMALL = 5_000, 50
 OWNER = Viewer("key", sees_all=False)
 MODEL = ModelInfo(name="demo", version="sha256:1", demo=True)
 OUTPUT = Output(caption="a dog on a lawn with a ball", score=-1.0)
@@ -125,14 +134,30 @@ def main(arguments: list[str] | None = None) -> None:
             for depth in depths
         }
         look_ms, cancel_s = large_batch(service, large)
+    with private_redis() as url:
+        idle, busy = latencies(url, large, INTERACTIVE_QUICK if chosen.quick else INTERACTIVE)
+    with private_redis() as url:
+        alone_s, beside_s = two_keys(url)
+    call = CALL + IMAGE * Settings().max_batch
+    ratios = {"later_than_idle_in_calls": (busy - idle) / call, "small_beside_large": beside_s / alone_s}
     rows = [[name, each.commands, each.reads, each.bytes, each.microseconds] for name, each in costs.items()]
     print(report.table(["a job", "commands", "reads", "bytes", "microseconds"], rows))
     print(f"A batch of {large}: {look_ms:.2f} ms to look at it (median), {cancel_s:.2f} s to cancel it.")
+    print(
+        f"An interactive image: {idle:.3f} s idle and {busy:.3f} s beside {large} images of a batch (p95), "
+        f"{ratios['later_than_idle_in_calls']:.2f} calls of the model of {call:.2f} s later."
+    )
+    print(
+        f"{SMALL} images of one key: {alone_s:.2f} s alone, {beside_s:.2f} s beside {LARGE} of another "
+        f"({ratios['small_beside_large']:.2f} x)."
+    )
     report.write(
         chosen.json,
-        {},
+        ratios,
         costs={name: vars(each) for name, each in costs.items()},
         batch={"images": large, "look_ms": look_ms, "cancel_s": cancel_s},
+        interactive_p95_s={"idle": idle, "busy": busy},
+        small_batch_s={"alone": alone_s, "beside": beside_s},
     )
 
 
@@ -176,6 +201,37 @@ def large_batch(service: Service, images: int) -> tuple[float, float]:
     canceled = timed(lambda: service.batches.cancel(batch))
     assert service.batches.get(batch).request_counts.canceled == images
     return 1000 * statistics.median(looks), canceled
+
+
+def latencies(url: str, waiting: int, count: int) -> tuple[float, float]:
+    """Seconds that an interactive image takes at p95 on an idle service, and while so many of a batch wait."""
+    settings = waiting_settings(url)
+    with working(settings) as celery:
+        person, other = Owner(settings, celery, "person"), Owner(settings, celery, "other")
+        idle = person.interactive(count)
+        batch = other.send_batch(waiting)
+        busy = person.interactive(count)
+        other.cancel(batch)
+    return idle.percentile(95), busy.percentile(95)
+
+
+def two_keys(url: str) -> tuple[float, float]:
+    """Seconds that `SMALL` images of one key take alone, and beside `LARGE` of another, sent at the same time."""
+    settings = waiting_settings(url)
+    with working(settings) as celery:
+        small, large = Owner(settings, celery, "small"), Owner(settings, celery, "large")
+        alone = small.batch_seconds(SMALL)
+        batches: list[str] = []
+        sending = threading.Thread(target=lambda: batches.append(large.send_batch(LARGE)))
+        sending.start()
+        beside = small.batch_seconds(SMALL)
+        sending.join()
+        large.cancel(batches[0])
+    return alone, beside
+
+
+def waiting_settings(url: str) -> Settings:
+    return Settings(redis_url=url, max_open_jobs=10**6, max_open_jobs_per_key=10**6)
 
 
 def timed(call: Callable[[], object]) -> float:
