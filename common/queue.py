@@ -17,6 +17,8 @@ CLAIM_SIZE = 8
 
 #: Task threads per picture of a full batch: one batch is decoded while another is captioned.
 THREADS_PER_PICTURE = 2
+#: Task threads that take no jobs of batches, so that an interactive one never waits for a thread.
+INTERACTIVE_THREADS = 2
 
 #: Seconds after which a broker that does not take a connection counts as away.
 BROKER_SECONDS = 2.0
@@ -40,7 +42,7 @@ def make_celery(settings: Settings) -> Celery:
         accept_content=["json"],
         worker_pool="threads",
         worker_consumer="worker.consumer:Consumer",
-        worker_concurrency=THREADS_PER_PICTURE * settings.max_batch,
+        worker_concurrency=THREADS_PER_PICTURE * settings.max_batch + INTERACTIVE_THREADS,
         worker_prefetch_multiplier=1,
         worker_soft_shutdown_timeout=30.0,
         worker_hijack_root_logger=False,
@@ -70,6 +72,8 @@ def notify(celery: Celery, jobs: int) -> bool:
 
     A broker that does not answer is only logged: the jobs are in the ledger, and the recovery notifies again.
     """
+    if not jobs:
+        return True
     try:
         with celery.producer_or_acquire() as producer:
             for _ in range(0, jobs, CLAIM_SIZE):

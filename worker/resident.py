@@ -19,7 +19,7 @@ from common.ledger import Batches, Claim, Claimed, Ledger, Orphans, Outbox, Work
 from common.ledger.submission import SCHEMA
 from common.outbound import Outbound
 from common.problems import Problem
-from common.queue import CLAIM_SIZE, answers, notify
+from common.queue import CLAIM_SIZE, THREADS_PER_PICTURE, answers, notify
 from common.settings import Settings
 from common.uploads import UploadStore, UploadsUnavailable
 from worker.batcher import WAITING_BATCHES, Batcher, Done
@@ -30,6 +30,8 @@ from worker.webhooks import SENDERS, Courier
 
 #: Seconds between two announcements that this worker is alive, two extensions of its leases, and two recoveries.
 HEARTBEAT = 1.0
+#: Parts of a short lease after which it is extended: two extensions may fail before it ends.
+EXTENSIONS_PER_LEASE = 3
 #: Seconds for which jobs may wait while this worker does nothing. The recovery notifies every second, so a worker
 #: that still gets no notification has lost the broker without noticing; a fresh process is the cure.
 STALLED_AFTER = 60.0
@@ -79,13 +81,20 @@ class Resident:
         self._claiming = threading.Lock()
         #: Images of batches held at once: what the batcher takes. Interactive ones are always claimed.
         self._most_bulk = WAITING_BATCHES * settings.max_batch
+        #: Threads that work on images of batches, now and at most.
+        self._bulk_tasks, self._most_bulk_tasks = 0, THREADS_PER_PICTURE * settings.max_batch
         self._notify_after = 0.0
         self._give_up = give_up
         self._last_busy = time.monotonic()
         self._closed = threading.Event()
         self._threads = [
             threading.Thread(target=self._every, args=(HEARTBEAT, self.beat), name="heartbeat", daemon=True),
-            threading.Thread(target=self._every, args=(HEARTBEAT, self.extend), name="leases", daemon=True),
+            threading.Thread(
+                target=self._every,
+                args=(min(HEARTBEAT, settings.lease_seconds / EXTENSIONS_PER_LEASE), self.extend),
+                name="leases",
+                daemon=True,
+            ),
             threading.Thread(target=self._every, args=(HEARTBEAT, self.recover), name="recovery", daemon=True),
             *(
                 threading.Thread(
@@ -105,12 +114,17 @@ class Resident:
         """Claim the next jobs, and keep their leases alive while they are worked on."""
         with self._claiming:
             bulk = self._most_bulk - sum(claim.job.batch is not None for claim in self.held())
-            claimed = self.ledger.claim_next(CLAIM_SIZE, max(0, min(bulk, CLAIM_SIZE)))
+            free = self._bulk_tasks < self._most_bulk_tasks
+            claimed = self.ledger.claim_next(CLAIM_SIZE, max(0, min(bulk, CLAIM_SIZE)) if free else 0)
             self._hold(claimed.claims)
+            bulk_task = any(claim.job.batch is not None for claim in claimed.claims)
+            self._bulk_tasks += bulk_task
         try:
             yield claimed
         finally:
             self.let_go(claimed.claims)
+            with self._claiming:
+                self._bulk_tasks -= bulk_task
 
     @contextmanager
     def claiming_suspect(self) -> Iterator[Claim | None]:
@@ -150,6 +164,8 @@ class Resident:
 
     def hand_back(self, claims: Sequence[Claim]) -> None:
         """Let other workers have these jobs."""
+        if not claims:
+            return
         released = self.ledger.release(claims)
         self.let_go(claims)
         notify(self.celery, len(released))

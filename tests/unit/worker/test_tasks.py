@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from redis import Redis
 from common import problems
 from common.jobs import Job, Status, new_id
 from common.ledger import Ledger
+from common.queue import THREADS_PER_PICTURE
 from common.settings import Settings
 from common.uploads import UploadStore
 from tests.support.claims import claim_job
@@ -360,6 +362,21 @@ class TestLanes:
 
         assert waiting == 3
         assert {job.status for job in ledger.read([job.id for job in [*bulk, single]])} == {Status.SUCCEEDED}
+
+    def test_threads_are_kept_for_interactive_jobs(
+        self, resident: Resident, ledger: Ledger, settings: Settings, wait_in: MakeJob
+    ) -> None:
+        most = THREADS_PER_PICTURE * settings.max_batch
+        with ExitStack() as held:
+            for _ in range(most):
+                wait_in(batch=BATCH)
+                assert held.enter_context(resident.claiming()).claims
+            wait_in(batch=BATCH)
+            single = wait_in()
+
+            assert [claim.id for claim in held.enter_context(resident.claiming()).claims] == [single.id]
+        with resident.claiming() as claimed:
+            assert len(claimed.claims) == 1
 
     def test_a_job_that_is_canceled_while_it_waits_for_the_model_costs_no_call(
         self, resident: Resident, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
