@@ -10,6 +10,7 @@ from kombu.exceptions import OperationalError
 from common.settings import Settings
 
 CAPTION_TASK = "captiond.caption"
+QUEUE = "captiond"
 
 #: Most jobs that a worker's thread claims at once, and that one notification stands for. No more than one call of the
 #: model takes, so that several workers share even a small batch.
@@ -34,7 +35,7 @@ def make_celery(settings: Settings) -> Celery:
     """
     celery = Celery("captiond", broker=settings.broker_location)
     celery.conf.update(
-        task_default_queue="captiond",
+        task_default_queue=QUEUE,
         task_acks_late=False,
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
@@ -82,6 +83,16 @@ def notify(celery: Celery, jobs: int) -> bool:
         log.warning("The broker does not answer (%s); the recovery notifies the workers later.", error)
         return False
     return True
+
+
+def pending(celery: Celery) -> int:
+    """How many notifications no worker has taken yet, as far as the broker says."""
+    with celery.connection_for_write() as connection:
+        try:
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
+            return int(connection.default_channel.queue_declare(QUEUE, passive=True).message_count)
+        except (OperationalError, OSError, *connection.channel_errors, *connection.connection_errors):
+            return 0  # it does not answer, or has no such queue, as none was sent or all were taken
 
 
 def answers(celery: Celery) -> bool:

@@ -19,7 +19,7 @@ from common.ledger import Batches, Claim, Claimed, Ledger, Orphans, Outbox, Work
 from common.ledger.submission import SCHEMA
 from common.outbound import Outbound
 from common.problems import Problem
-from common.queue import CLAIM_SIZE, THREADS_PER_PICTURE, answers, notify
+from common.queue import CLAIM_SIZE, THREADS_PER_PICTURE, answers, notify, pending
 from common.settings import Settings
 from common.uploads import UploadStore, UploadsUnavailable
 from worker.batcher import WAITING_BATCHES, Batcher, Done
@@ -221,10 +221,11 @@ class Resident:
             self._held |= dict.fromkeys(claims)
 
     def _notify(self, waiting: int) -> None:
-        """Notify that so many jobs wait, in case the notifications about them were lost."""
+        """Notify that so many jobs wait, in case notifications about them were lost, if none is at the broker."""
         if time.monotonic() < self._notify_after:
             return
-        if not notify(self.celery, min(waiting, RECOVERY_NOTIFICATIONS * CLAIM_SIZE)):
+        missing = min(waiting, (RECOVERY_NOTIFICATIONS - pending(self.celery)) * CLAIM_SIZE)
+        if missing > 0 and not notify(self.celery, missing):
             self._notify_after = time.monotonic() + BROKER_PAUSE
 
     def _every(self, seconds: float, action: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ import time
 import pytest
 from kombu.connection import Connection
 
-from common.queue import CAPTION_TASK, CLAIM_SIZE, answers, make_celery, notify
+from common.queue import CAPTION_TASK, CLAIM_SIZE, answers, make_celery, notify, pending
 from common.settings import Settings
 
 
@@ -25,6 +25,21 @@ def test_a_notification_names_the_task_and_stands_for_as_many_jobs_as_are_claime
 
         sent = [queue.get(block=False) for _ in range(queue.qsize())]
     assert [(message.headers["task"], message.payload[:2]) for message in sent] == [(CAPTION_TASK, [[], {}])] * messages
+
+
+def test_how_many_notifications_were_not_taken_is_known() -> None:
+    celery = make_celery(Settings(broker_url="memory://"))
+    with Connection("memory://") as connection:
+        connection.SimpleQueue("captiond", no_ack=True).clear()
+    before = pending(celery)
+    notify(celery, CLAIM_SIZE + 1)
+
+    assert (before, pending(celery)) == (0, 2)
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "amqp://127.0.0.1:1//"])
+def test_of_a_broker_that_is_away_no_notification_is_known(url: str) -> None:
+    assert pending(make_celery(Settings(broker_url=url))) == 0
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "amqp://127.0.0.1:1//"])

@@ -15,12 +15,13 @@ from redis import ConnectionError, Redis
 from common.jobs import Job, Output, Status, Timings
 from common.ledger import Claim, Ledger, Worker, Workers
 from common.ledger.submission import SCHEMA
+from common.queue import CLAIM_SIZE
 from tests.support.clock import Clock
 from tests.support.pictures import drawing, encoded
 from tests.unit.worker.fakes import MODEL, PATIENCE, FakeCaptioner, Notifications, eventually, in_time
 from worker import resident as module
 from worker.batcher import Closed
-from worker.resident import SILENT_AFTER, STALLED_AFTER, Resident
+from worker.resident import RECOVERY_NOTIFICATIONS, SILENT_AFTER, STALLED_AFTER, Resident
 
 MakeJob = Callable[..., Job]
 
@@ -162,6 +163,38 @@ class TestLeases:
             raise ValueError
 
         assert resident.held() == []
+
+
+class TestNotifications:
+    def test_waiting_jobs_are_notified_of_again_but_not_beyond_what_no_worker_has_taken(
+        self, resident: Resident, wait_in: MakeJob, notifications: Notifications, redis: Redis
+    ) -> None:
+        for _ in range(RECOVERY_NOTIFICATIONS * CLAIM_SIZE + 1):
+            wait_in()
+        for _ in range(3):
+            redis.delete("recovering")  # its expiry follows the real clock
+            resident.recover()
+
+        assert notifications.count() == RECOVERY_NOTIFICATIONS
+
+    def test_a_broker_that_is_away_is_asked_again_after_a_pause(
+        self, resident: Resident, wait_in: MakeJob, redis: Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = []
+
+        def refuse(celery: object, jobs: int) -> bool:
+            asked.append(clock())
+            return False
+
+        monkeypatch.setattr(module, "notify", refuse)
+        wait_in()
+        began = clock()
+        for _ in range(12):
+            redis.delete("recovering")
+            resident.recover()
+            clock.advance(1)
+
+        assert [at - began for at in asked] == [0, 5, 10]
 
 
 class TestClose:
