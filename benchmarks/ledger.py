@@ -2,8 +2,9 @@
 
 A private Redis is ledger and broker, as in `captiond serve`. One process does what the web server and a worker do for a
 job, without its image and the model: admit, look for a cached caption, record, notify, take the notification, claim,
-commit. Commands are all that Redis executes, those within transactions and scripts included; bytes
-are those on its socket, both ways; reads are how often Redis read from a client, about the number of round trips.
+commit. Commands are all that Redis executes, those within transactions and scripts included; reads are how often Redis
+read from a client, about the number of round trips; bytes are those on its socket, both ways; microseconds are processor
+time of Redis and of its client.
 
 Then a worker in the same process, whose model only takes time, tells how long an interactive image waits beside a large
 batch, and how long a small batch takes beside another key's large one.
@@ -166,16 +167,16 @@ def cost(service: Service, waiting: int, *, in_batch: bool) -> Cost:
     service.drain()
     fill(service, waiting, in_batch)
     service.announce()
-    before, began = totals(service.redis), time.perf_counter()
+    before, began = totals(service.redis), time.process_time()
     batch = new_batch(service) if in_batch else None
     for _ in range(JOBS // GROUP):
         service.submit(GROUP, batch)
         service.work(1 if in_batch else GROUP, GROUP if in_batch else 1)
-    seconds = time.perf_counter() - began
-    commands, reads, transferred = (
+    here = time.process_time() - began
+    commands, reads, transferred, redis_s = (
         (after - earlier) / JOBS for earlier, after in zip(before, totals(service.redis), strict=True)
     )
-    return Cost(commands, reads, transferred, 1e6 * seconds / JOBS)
+    return Cost(commands, reads, transferred, 1e6 * (here / JOBS + redis_s))
 
 
 def fill(service: Service, waiting: int, in_batch: bool) -> None:
@@ -240,11 +241,13 @@ def timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def totals(redis: Redis) -> tuple[int, int, int]:
-    """Commands, reads and bytes since Redis started."""
+def totals(redis: Redis) -> tuple[int, int, int, float]:
+    """Commands, reads, bytes and seconds of processor time since Redis started."""
     stats: dict[str, Any] = redis.info("stats")
+    cpu: dict[str, Any] = redis.info("cpu")
     transferred = stats["total_net_input_bytes"] + stats["total_net_output_bytes"]
-    return stats["total_commands_processed"], stats["total_reads_processed"], transferred
+    seconds = cpu["used_cpu_user"] + cpu["used_cpu_sys"]
+    return stats["total_commands_processed"], stats["total_reads_processed"], transferred, seconds
 
 
 @contextlib.contextmanager
