@@ -3,8 +3,8 @@
 A private Redis is ledger and broker, as in `captiond serve`. One process does what the web server and a worker do for a
 job, without its image and the model: admit, look for a cached caption, record, notify, take the notification, claim,
 commit. Commands are all that Redis executes, those within transactions and scripts included; reads are how often Redis
-read from a client, about the number of round trips; bytes are those on its socket, both ways; microseconds are processor
-time of Redis and of its client.
+read from a client, about the number of round trips; bytes are those on its socket, both ways; microseconds are those of
+processor time, of Redis and its client together.
 
 Then a worker in the same process, whose model only takes time, tells how long an interactive image waits beside a large
 batch, and how long a small batch takes beside another key's large one.
