@@ -118,6 +118,8 @@ class Account:
     def close(self, run: str, undisturbed: Mapping[str, str]) -> Outcome:
         """Wait until nothing is open, and count. `undisturbed` are the captions of a run in which nothing happened."""
         wait_until(self.settled, self.look, PATIENCE)
+        # While the disk is busy, Redis holds what it appends to its file back for up to two seconds.
+        wait_until(lambda: not self._redis.info("persistence")["aof_buffer_length"])
         jobs = self.jobs()
         written = results_written(self.aof)
         outcome = Outcome(
