@@ -125,7 +125,7 @@ def _orphans(redis: Redis, settings: Settings) -> Finding:
         return Finding("pictures", True, f"{kept} are kept, each with its record.")
     # A few are what a killed web server leaves; most of them are a sign of the wrong Redis.
     well = 2 * lost < kept
-    advice = "The sweeper deletes them when CAPTIOND_RETENTION is over."
+    advice = "The recovery deletes them when CAPTIOND_RETENTION is over."
     if not well:
         advice = "Is CAPTIOND_REDIS_URL the Redis they belong to? If so, it lost its records: restore them in time."
     return Finding("pictures", well, f"{kept} are kept, {lost} of them without a record. {advice}")

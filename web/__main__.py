@@ -7,6 +7,7 @@ import sys
 
 from common import exposure, folders, logs
 from common.folders import FolderError
+from common.ledger import SchemaError
 from common.listening import ListenError
 from common.settings import from_environment
 from web import server, shutdown
@@ -22,6 +23,10 @@ if __name__ == "__main__":
         sys.exit(why)
     logs.start(settings)
     app = create_app(settings)
+    try:
+        app.extensions["captiond"].ledger.start()
+    except SchemaError as error:
+        sys.exit(str(error))
     stopping = app.extensions["captiond"].stopping
     shutdown.on_signals(stopping)
     if settings.insecure and not app.extensions["captiond"].keyring.needed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from flask import Blueprint, Response, jsonify, request, url_for
 from werkzeug.datastructures import FileStorage
@@ -10,7 +10,7 @@ from werkzeug.datastructures import FileStorage
 from common import problems, strict_json
 from common.jobs import Job, Status, new_id
 from common.problems import Problem
-from common.queue import RING_SIZE, ring
+from common.queue import CLAIM_SIZE, notify
 from web.services import Services, services
 from web.submission import clean_name, keep, read
 from web.webhook import wished_webhook
@@ -50,8 +50,7 @@ def results(batch_id: str) -> Response:
     """One JSON object a line, in the order of submission, for every picture, done or not."""
     here = services()
     here.batches.get(batch_id)
-    jobs = here.batches.jobs(batch_id)
-    return Response(_lines(jobs), mimetype="application/jsonl")
+    return Response(_lines(here.batches.jobs(batch_id)), mimetype="application/jsonl")
 
 
 @blueprint.post("/<batch_id>/cancel")
@@ -73,25 +72,25 @@ def submit_all(here: Services, files: list[FileStorage], custom_ids: list[str], 
     here.ledger.admit(len(files))
     batch_id = new_id()
     here.batches.create(batch_id, webhook, request.script_root)
-    unheard: list[str] = []
+    model, recorded = here.model(), 0  # the workers are asked once
     for file, custom_id in zip(files, custom_ids or [clean_name(file.filename) for file in files], strict=True):
         try:
             data = read(file, here.settings.max_upload_bytes)
-            job = keep(here, file.filename, data, batch=batch_id, custom_id=custom_id, webhook=webhook)
+            job = keep(here, file.filename, data, model, batch=batch_id, custom_id=custom_id, webhook=webhook)
         except Problem as problem:
             here.ledger.create(new_id(), error=problem, batch=batch_id, custom_id=custom_id, webhook=webhook)
             continue
-        unheard += [job.id] if job.status is Status.QUEUED else []
-        if len(unheard) == RING_SIZE:  # the first pictures need not wait for the last
-            ring(here.celery, unheard)
-            unheard = []
-    ring(here.celery, unheard)
+        recorded += job.status is Status.QUEUED
+        if recorded == CLAIM_SIZE:  # the first pictures need not wait for the last
+            notify(here.celery, recorded)
+            recorded = 0
+    notify(here.celery, recorded)
     if webhook:
-        here.batches.seal(batch_id, webhook)
+        here.batches.seal(batch_id)
     return batch_id
 
 
-def _lines(jobs: list[Job]) -> Iterator[str]:
+def _lines(jobs: Iterable[Job]) -> Iterator[str]:
     for job in jobs:
         line = {
             "custom_id": job.custom_id,

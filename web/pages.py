@@ -57,7 +57,7 @@ def job(job_id: str) -> Response:
 def batch(batch_id: str) -> Response:
     here = services()
     here.batches.get(batch_id)
-    return _following(here.batches.jobs(batch_id))
+    return _following(list(here.batches.jobs(batch_id)))
 
 
 def _following(jobs: list[Job]) -> Response:

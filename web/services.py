@@ -1,4 +1,4 @@
-"""What the views work with: the ledger, the uploads, the bell."""
+"""What the views work with: the ledger, the uploads, Celery."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Services:
         self.redis = redis
         self.celery = celery
         self.ledger = Ledger(redis, settings)
-        self.batches = Batches(redis, settings, self.ledger)
+        self.batches = Batches(redis, settings)
         self.workers = Workers(redis, settings)
         self.uploads = UploadStore(settings.uploads_location)
         self.uploads.create()

@@ -9,9 +9,9 @@ from redis.exceptions import ConnectionError, TimeoutError
 from werkzeug.datastructures import FileStorage
 
 from common import problems
-from common.jobs import InputInfo, Job, Status, new_id
+from common.jobs import InputInfo, Job, ModelInfo, Status, new_id
 from common.problems import Problem
-from common.queue import ring
+from common.queue import notify
 from common.sandbox import sandbox
 from web.services import Services
 
@@ -43,13 +43,13 @@ def submit(
     idempotency_key: str | None = None,
     webhook: str | None = None,
 ) -> Job:
-    """Check, keep and record one picture, and ring for it; raises as `keep` does.
+    """Check, keep and record one picture, and notify the workers; raises as `keep` does.
 
-    A broker that does not answer is no error: the sweeper rings again.
+    A broker that does not answer is no error: the recovery notifies again.
     """
-    job = keep(services, filename, data, idempotency_key=idempotency_key, webhook=webhook)
+    job = keep(services, filename, data, services.model(), idempotency_key=idempotency_key, webhook=webhook)
     if job.status is Status.QUEUED:
-        ring(services.celery, [job.id])
+        notify(services.celery, 1)
     return job
 
 
@@ -57,13 +57,14 @@ def keep(
     services: Services,
     filename: str | None,
     data: bytes,
+    model: ModelInfo | None,
     *,
     batch: str | None = None,
     custom_id: str | None = None,
     idempotency_key: str | None = None,
     webhook: str | None = None,
 ) -> Job:
-    """Check, keep and record one picture.
+    """Check, keep and record one picture; a caption that `model` made of it before is taken.
 
     Raises the picture's problem, `idempotency-conflict`, `quota-used-up`, `storage-full`, or
     `redis.RedisError`; nothing is kept then.
@@ -80,7 +81,6 @@ def keep(
     if idempotency_key and (earlier := services.ledger.remembered(idempotency_key, picture)):
         return earlier
     services.ledger.charge(len(data))
-    model = services.model()
     output = services.ledger.cached(picture.sha256, model.version) if model else None
     job_id = new_id()
     services.uploads.save(job_id, data)
@@ -96,7 +96,7 @@ def keep(
             prefix=request.script_root,
         )
     except (ConnectionError, TimeoutError):
-        # The answer is lost, the record may have been written: its picture stays. The sweeper deletes an orphan.
+        # The answer is lost, the record may have been written: its picture stays. The recovery deletes an orphan.
         raise
     except BaseException:
         services.uploads.delete(job_id)

@@ -1,7 +1,8 @@
 """Pictures from many tasks, one call of the model; knows neither Celery nor torch.
 
 Each task waits on a future. One model thread takes what is waiting, up to `max_batch` pictures: when it is idle
-it starts at once, and while it is busy the queue fills by itself, so no picture waits for others to come.
+it starts at once, and while it is busy the queue fills by itself, so no picture waits for others to come. Interactive
+pictures go first, in a call that they do not share with those of batches; the next call is for both then.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-#: Full batches that may wait; a task that submits more is held back.
+#: Full batches that may wait of either kind; a task that submits more is held back.
 WAITING_BATCHES = 4
+#: Part of a call for both kinds that is for the pictures of batches, if as many wait.
+BULK_PART = 1 / 4
 #: How much the newest batch weighs in the measured speed.
 SPEED_WEIGHT = 0.2
 
@@ -51,7 +54,10 @@ class Batcher(Generic[Item, Result]):
         self._model = model
         self._limit = max_batch
         self._capacity = WAITING_BATCHES * max_batch
-        self._waiting: deque[tuple[Item, Future[Done[Result]]]] = deque()
+        self._interactive: deque[tuple[Item, Future[Done[Result]]]] = deque()
+        self._bulk: deque[tuple[Item, Future[Done[Result]]]] = deque()
+        #: Whether the last call was for interactive items only, while others waited.
+        self._passed_over = False
         self._changed = threading.Condition()
         self._open = True
         self._items_per_second: float | None = None
@@ -63,16 +69,21 @@ class Batcher(Generic[Item, Result]):
         """The model's speed while it is busy; None before the first batch."""
         return self._items_per_second
 
-    def submit(self, item: Item) -> Future[Done[Result]]:
-        """Add an item, waiting while the queue is full; raises `Closed` after `close`."""
-        future: Future[Done[Result]] = Future()
+    def submit(self, item: Item, *, interactive: bool = False) -> Future[Done[Result]]:
+        """Add an item, waiting while the queue is full; raises `Closed` after `close`.
+
+        An item whose future is canceled leaves the queue.
+        """
+        queue = self._interactive if interactive else self._bulk
+        entry: tuple[Item, Future[Done[Result]]] = (item, Future())
         with self._changed:
-            self._changed.wait_for(lambda: len(self._waiting) < self._capacity or not self._open)
+            self._changed.wait_for(lambda: len(queue) < self._capacity or not self._open)
             if not self._open:
                 raise Closed
-            self._waiting.append((item, future))
+            queue.append(entry)
             self._changed.notify_all()
-        return future
+        entry[1].add_done_callback(lambda future: self._remove(queue, future) if future.cancelled() else None)
+        return entry[1]
 
     def close(self) -> None:
         """Take no more items, finish those that wait, and end the model thread."""
@@ -84,16 +95,38 @@ class Batcher(Generic[Item, Result]):
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or not self._open)
-                if not self._waiting:
+                self._changed.wait_for(lambda: self._interactive or self._bulk or not self._open)
+                if not self._interactive and not self._bulk:
                     return
-                count = min(self._limit, len(self._waiting))
-                batch = [self._waiting.popleft() for _ in range(count)]
+                batch = self._next()
                 self._changed.notify_all()
-            # A future that was cancelled meanwhile costs no model time and cannot be resolved.
+            # A future that is canceled at this moment costs no model time and cannot be resolved.
             wanted = [(item, future) for item, future in batch if future.set_running_or_notify_cancel()]
             if wanted:
                 self._caption(wanted)
+
+    def _next(self) -> list[tuple[Item, Future[Done[Result]]]]:
+        """Take the items of the next call."""
+        interactive = len(self._interactive)
+        shared = self._bulk and (self._passed_over or not interactive)
+        self._passed_over = bool(self._bulk) and not shared
+        bulk = 0
+        if shared:
+            reserved = max(1, int(BULK_PART * self._limit))
+            bulk = min(len(self._bulk), max(reserved, self._limit - interactive))
+        taken = [self._interactive.popleft() for _ in range(min(interactive, self._limit - bulk))]
+        return taken + [self._bulk.popleft() for _ in range(bulk)]
+
+    def _remove(self, queue: deque[tuple[Item, Future[Done[Result]]]], future: Future[Done[Result]]) -> None:
+        with self._changed:
+            for place, (_, waiting) in enumerate(queue):
+                if waiting is future:
+                    del queue[place]
+                    self._changed.notify_all()
+                    break
+            else:  # the model's thread has just taken it
+                return
+        future.set_running_or_notify_cancel()  # which wakes whoever waits for it
 
     def _caption(self, batch: list[tuple[Item, Future[Done[Result]]]]) -> None:
         started = time.monotonic()

@@ -11,6 +11,7 @@ from celery import signals
 
 from common import folders, logs
 from common.folders import FolderError
+from common.ledger import Ledger, SchemaError, connect
 from common.queue import CAPTION_TASK, make_celery
 from common.settings import from_environment
 
@@ -25,12 +26,12 @@ _resident: Resident | None = None
 
 
 @app.task(name=CAPTION_TASK)
-def caption(job_ids: list[str]) -> None:
-    """Caption some jobs; the message carries their ids only."""
+def caption(*_: object) -> None:
+    """Caption what waits. A notification says no more than that; those of an earlier version also carried ids."""
     from worker import tasks
 
     assert _resident is not None, "worker_init loads the model before the pool takes tasks"
-    tasks.caption_jobs(_resident, job_ids)
+    tasks.work(_resident)
 
 
 @signals.setup_logging.connect
@@ -50,6 +51,11 @@ def _load(**_: object) -> None:
     try:
         folders.prepare(settings)
     except FolderError as error:
+        log.error("%s", error)
+        raise SystemExit(1) from error
+    try:
+        Ledger(connect(settings.redis_location), settings).start()
+    except SchemaError as error:
         log.error("%s", error)
         raise SystemExit(1) from error
     # torch, which these import, needs the folder of temporary files.

@@ -1,86 +1,97 @@
-"""The way of a job through the worker: claim, load, decode, caption, commit."""
+"""What a notification has a worker do: claim what waits, load, decode, caption, write the results."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from redis import RedisError
 
 from common import problems
 from common.jobs import Output, Timings
-from common.ledger import Claim
+from common.ledger import Claim, Result
 from common.problems import Problem
-from common.queue import ring
+from common.queue import notify
 from common.uploads import UploadsUnavailable
 from worker.batcher import Closed, Done
 from worker.resident import Resident
 
-#: Seconds between two tries to write a result while Redis is away.
+#: Seconds between two tries to write results while Redis is away.
 WRITE_PAUSE = 0.5
 
 log = logging.getLogger(__name__)
 
 
-def caption_jobs(resident: Resident, job_ids: Sequence[str]) -> None:
-    """Caption those of the jobs that wait; whatever happens, a job's record says so or its lease runs out."""
+def work(resident: Resident) -> None:
+    """Caption waiting jobs until none is left that this worker may take.
+
+    Whatever happens, a job's record says so or its lease ends and it is recovered.
+    """
+    more = True
     try:
-        suspects = resident.ledger.suspected(job_ids)
+        while more and not resident.stopping.is_set():
+            with resident.lock.shared(), resident.claiming() as claimed:
+                _caption(resident, claimed.claims)
+            more = claimed.more
+            if claimed.suspects:
+                with resident.lock.exclusive(), resident.claiming_suspect() as suspect:
+                    _caption(resident, [suspect] if suspect else [])
+                more = True
+        if more:  # the notification is used up, and what waits is for other workers
+            notify(resident.celery, 1)
     except RedisError as error:
-        log.warning(
-            "Jobs %s: Redis does not answer (%s); the sweeper will ring for them again.", ", ".join(job_ids), error
-        )
-        return
-    others = [job_id for job_id in job_ids if job_id not in suspects]
-    for company in (others, *([job_id] for job_id in job_ids if job_id in suspects)):
-        with resident.room.entered(alone=company is not others):
-            ways = [_caption(resident, job_id) for job_id in company]
-            for _ in range(2):  # all are with the batcher before the first result is waited for
-                for way in ways:
-                    next(way, None)
+        log.warning("Redis does not answer (%s); what waits is claimed when it is back.", error)
 
 
-def _caption(resident: Resident, job_id: str) -> Iterator[None]:
-    """The way of a job; it stops once, when the picture is with the batcher."""
-    if resident.stopping.is_set():
-        ring(resident.celery, [job_id])  # this bell is used up, and the job is for whoever comes next
-        return
-    try:
-        claim = resident.ledger.claim(job_id)
-        if claim is None:
-            return
-        with resident.holding(claim):
-            try:
-                pixels = resident.captioner.prepare(_load(resident, claim))
-                if resident.ledger.extend([claim]):
-                    return  # canceled while it was loaded
-                future = resident.batcher.submit(pixels)
-                yield
-                done = future.result()
-                output = done.result
-                if isinstance(output, Problem):
-                    raise output
-            except Closed:
-                resident.ledger.release(claim)
-                ring(resident.celery, [job_id])
-            except RedisError:
-                raise
-            except UploadsUnavailable:
-                resident.ledger.postpone(claim)
-            except Exception as error:
-                problem = _problem(claim, error)
-                _write(resident, lambda: resident.ledger.fail(claim, problem))
-            else:
-                model, timings = resident.captioner.model, _timings(claim, done)
-                _write(resident, lambda: resident.ledger.commit(claim, output, model=model, timings=timings))
-    except RedisError as error:
-        log.warning("Job %s: Redis does not answer (%s); the sweeper will ring for it again.", job_id, error)
+def _caption(resident: Resident, claims: Sequence[Claim]) -> None:
+    """Hand all pictures to the batcher, then write the results as they come."""
+    results, postponed, unbegun = [], [], []
+    futures: dict[Future[Done[Output | Problem]], Claim] = {}
+    for claim in claims:
+        if resident.stopping.is_set():
+            unbegun.append(claim)
+            continue
+        try:
+            pixels = resident.captioner.prepare(_load(resident, claim))
+            if resident.holds(claim):  # else it was canceled while it was loaded
+                future = resident.batcher.submit(pixels, interactive=claim.job.batch is None)
+                futures[future] = claim
+                resident.await_result(claim, future)
+        except Closed:
+            unbegun.append(claim)
+        except UploadsUnavailable:
+            postponed.append(claim)
+        except Exception as error:
+            results.append(Result(claim, problem=_problem(claim, error)))
+    if unbegun:
+        resident.hand_back(unbegun)
+    if postponed:
+        resident.ledger.postpone(postponed)
+    if results:
+        _write(resident, results)
+    while futures:
+        done, _ = wait(futures, return_when=FIRST_COMPLETED)
+        finished = [(futures.pop(future), future) for future in done]
+        results = [_result(resident, claim, future) for claim, future in finished if not future.cancelled()]
+        if results:
+            _write(resident, results)
 
 
 def _load(resident: Resident, claim: Claim) -> bytes:
     picture = claim.job.input
     return resident.uploads.load(claim.id, picture.sha256 if picture else None)
+
+
+def _result(resident: Resident, claim: Claim, future: Future[Done[Output | Problem]]) -> Result:
+    try:
+        done = future.result()
+    except Exception as error:
+        return Result(claim, problem=_problem(claim, error))
+    if isinstance(done.result, Problem):
+        return Result(claim, problem=done.result)
+    return Result(claim, done.result, resident.captioner.model, _timings(claim, done))
 
 
 def _problem(claim: Claim, error: Exception) -> Problem:
@@ -96,15 +107,16 @@ def _timings(claim: Claim, done: Done[Output | Problem]) -> Timings:
     return Timings(queue_seconds=round(waited, 3), model_seconds=round(done.seconds, 3), batch_size=done.batch_size)
 
 
-def _write(resident: Resident, write: Callable[[], bool]) -> None:
-    """Write a result, trying again for as long as Redis is away or takes nothing: it cost a model call.
+def _write(resident: Resident, results: Sequence[Result]) -> None:
+    """Write results, trying again for as long as Redis is away or takes nothing: they cost a model call.
 
     Nothing is gained by giving up, as this thread could not claim another job either.
     """
     while True:
         try:
-            if not write():
+            for _ in range(resident.ledger.finish(results).count(False)):
                 log.info("A result came too late: its job was canceled, deleted or given to another worker.")
+            resident.let_go([result.claim for result in results])
             return
         except RedisError:
             if resident.stopping.is_set():

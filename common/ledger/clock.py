@@ -10,8 +10,8 @@ from redis import Redis
 def clock_of(redis: Redis) -> Callable[[], float]:
     """A clock that asks Redis for the Unix time, in seconds.
 
-    Leases are compared by whoever sweeps: by the machines' own clocks, one that is fast would take the jobs of all
-    the others away.
+    Leases are compared by whoever recovers jobs: by the machines' own clocks, one that is fast would take the jobs of
+    all the others away.
     """
 
     def now() -> float:

@@ -1,4 +1,4 @@
-"""Builds every Redis key; the schema stands in the package's docstring."""
+"""Builds every Redis key that Python uses; the schema stands in the package's docstring."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import hashlib
 
 from common.jobs import Status
 
-LEASED = "jobs:leased"
-EXPIRING = "jobs:expiring"
+LEASES = "leases"
+EXPIRING = "expiring"
 WORKERS = "workers"
-SWEEPING = "sweeping"
+RECOVERING = "recovering"
 TIDYING = "tidying"
 TIDIED = "tidied"
 ENDED = "jobs:ended"
+SCHEMA = "schema"
+#: The index of all jobs in the schema before: what stands there is still to be migrated.
+EARLIER_ALL = "jobs:all"
 WEBHOOK_HOSTS = "webhooks:hosts"
 WEBHOOKS_GIVEN_UP = "webhooks:given-up"
 WEBHOOK_SECRET = "webhooks:secret"
@@ -22,24 +25,26 @@ def job(job_id: str) -> str:
     return f"job:{job_id}"
 
 
-def all_jobs(owner: str | None = None) -> str:
-    return _of("jobs:all", owner)
+def scope(owner: str | None = None, batch: str | None = None) -> str:
+    """What names end with of the indexes of one owner or one batch; '' of those of everybody.
+
+    No two are equal: names of owners have neither `@` nor `#`.
+    """
+    if batch is not None:
+        return f"#{batch}"
+    return "" if owner is None else f"@{owner}"
 
 
-def in_status(status: Status, owner: str | None = None) -> str:
-    return _of(f"jobs:{status.value}", owner)
+def all_jobs(scope: str = "") -> str:
+    return f"index:all{scope}"
+
+
+def in_status(status: Status, scope: str = "") -> str:
+    return f"index:{status.value}{scope}"
 
 
 def batch(batch_id: str) -> str:
     return f"batch:{batch_id}"
-
-
-def batch_jobs(batch_id: str) -> str:
-    return f"batch-jobs:{batch_id}"
-
-
-def batch_open(batch_id: str) -> str:
-    return f"batch-open:{batch_id}"
 
 
 def webhook(about_id: str) -> str:
@@ -56,17 +61,12 @@ def known(any_id: str) -> str:
 
 def idempotency(key: str, owner: str | None = None) -> str:
     """The client's key is hashed: it may be long, and it is the client's business."""
-    return _of(f"idempotency:{hashlib.sha256(key.encode()).hexdigest()}", owner)
+    return f"idempotency:{hashlib.sha256(key.encode()).hexdigest()}{scope(owner)}"
 
 
 def caption(picture_sha256: str, model_version: str, settings: str, owner: str | None = None) -> str:
-    return _of(f"caption:{picture_sha256}:{model_version}:{settings}", owner)
+    return f"caption:{picture_sha256}:{model_version}:{settings}{scope(owner)}"
 
 
 def uploaded(owner: str, day: str) -> str:
-    return _of(f"uploaded:{day}", owner)
-
-
-def _of(key: str, owner: str | None) -> str:
-    """The key's namesake for one owner, which no other owner's can equal: names have no `@`."""
-    return key if owner is None else f"{key}@{owner}"
+    return f"uploaded:{day}{scope(owner)}"

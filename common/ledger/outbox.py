@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 from redis import Redis
 from redis.client import Pipeline
 
 from common.ledger import keys
-from common.ledger.announcements import host_of, withdraw
 from common.ledger.clock import clock_of
-from common.ledger.transitions import transaction
+from common.ledger.submission import host_of
 from common.settings import Settings
 from common.signing import new_secret
+
+T = TypeVar("T")
 
 #: Seconds for which a webhook belongs to who claimed it: more than an attempt takes with all around it.
 LEASE = 30.0
@@ -95,11 +96,11 @@ class Outbox:
                 lease_until=lease_until,
             )
 
-        return transaction(self._redis, body, due)
+        return _transaction(self._redis, body, due)
 
     def delivered(self, delivery: Delivery) -> None:
         """Forget it: it was delivered, or there is nothing to tell any more."""
-        self._settle(delivery, lambda pipe: withdraw(pipe, delivery.id, delivery.url))
+        self._settle(delivery, lambda pipe: _forget(pipe, delivery))
 
     def postpone(self, delivery: Delivery, seconds: float, why: str) -> None:
         """Have it tried again after so many seconds."""
@@ -148,7 +149,7 @@ class Outbox:
             if holds:
                 write(pipe)
 
-        transaction(self._redis, body, due)
+        _transaction(self._redis, body, due)
 
 
 def _look_again(pipe: Pipeline, host: str, due: list[float]) -> None:
@@ -157,3 +158,15 @@ def _look_again(pipe: Pipeline, host: str, due: list[float]) -> None:
         pipe.zadd(keys.WEBHOOK_HOSTS, {host: min(due)})
     else:
         pipe.zrem(keys.WEBHOOK_HOSTS, host)
+
+
+def _forget(pipe: Pipeline, delivery: Delivery) -> None:
+    pipe.delete(keys.webhook(delivery.id))
+    pipe.zrem(keys.webhooks_to(delivery.host), delivery.id)
+    pipe.zrem(keys.WEBHOOKS_GIVEN_UP, delivery.id)
+
+
+def _transaction(redis: Redis, body: Callable[[Pipeline], T], *watched: str) -> T:
+    """Run `body` between WATCH and EXEC, again for as long as another client changes what is watched."""
+    # redis-py annotates the function as returning None, though `value_from_callable` hands its value on.
+    return cast("T", redis.transaction(cast("Callable[[Pipeline], None]", body), *watched, value_from_callable=True))

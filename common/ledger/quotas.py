@@ -23,17 +23,17 @@ DAY = 86400
 
 def admit(redis: Redis, settings: Settings, owner: str | None, pictures: int) -> None:
     """Raise `queue-full` when `pictures` more would exceed `max_open_jobs`, `quota-used-up` for the owner's own."""
+    most = settings.max_open_jobs_per_key
     pipe = redis.pipeline(transaction=False)
-    for whose in (None, owner) if owner else (None,):
+    for whose in (None, owner) if owner and most else (None,):
         for status in OPEN:
-            pipe.zcard(keys.in_status(status, whose))
+            pipe.zcard(keys.in_status(status, keys.scope(whose)))
     counts = pipe.execute()
     waiting, own = sum(counts[: len(OPEN)]), sum(counts[len(OPEN) :])
     if waiting + pictures > settings.max_open_jobs:
         raise problems.QUEUE_FULL(
             f"{waiting} pictures are waiting already. Send this again in a minute, nothing of it was kept."
         )
-    most = settings.max_open_jobs_per_key
     if owner and most and own + pictures > most:
         raise problems.QUOTA_USED_UP(
             f"{own} of your pictures are waiting already, and a key may have {most}. Send this again when some are "

@@ -5,18 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from common import strict_json
 from common.jobs import Job
 
 #: What redis-py takes as a hash's mapping.
-_Encodable = bytes | bytearray | memoryview | str | int | float
-Fields = dict[_Encodable, _Encodable]
+Fields = dict[bytes | bytearray | memoryview | str | int | float, bytes | bytearray | memoryview | str | int | float]
 
 
-def to_fields(job: Job) -> Fields:
-    """Every member that is set, as JSON. `progress` is left out: it is worked out anew at each look."""
-    members = job.model_dump(mode="json", exclude={"progress"}, exclude_none=True)
+def to_fields(job: Job) -> dict[str, str]:
+    """Every member that is set, as JSON, without `progress` and the times, which scripts write.
+
+    `progress` is worked out anew at each look; the times are Unix times in seconds, by Redis' clock.
+    """
+    times = {"created_at", "started_at", "completed_at", "expires_at"}
+    members = job.model_dump(mode="json", exclude={"progress", *times}, exclude_none=True)
     return {name: strict_json.dumps(value) for name, value in members.items()}
+
+
+def field(value: BaseModel | str) -> str:
+    """One member as JSON."""
+    plain = value.model_dump(mode="json", exclude_none=True) if isinstance(value, BaseModel) else value
+    return strict_json.dumps(plain)
 
 
 def from_fields(fields: Mapping[str, str]) -> Job | None:

@@ -25,6 +25,8 @@ class Worker(BaseModel):
     model: ModelInfo
     heard_at: float = 0.0
     pictures_per_second: float | None = None
+    #: Schema of the ledger that it reads and writes; versions before the second announce none.
+    ledger_schema: int = 1
 
 
 class Workers:

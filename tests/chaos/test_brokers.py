@@ -12,6 +12,7 @@ import pytest
 
 from cli.redis_server import find_server
 from cli.serve import free_port
+from common.jobs import Status
 from tests.chaos.conftest import LEASE
 from tests.chaos.test_workers import tend, wait_for_captions
 from tests.support import rabbitmq
@@ -87,7 +88,7 @@ def test_a_broker_that_is_killed(
     wait_for_captions(account, 20)
     chosen.kill()
     for picture in pictures[150:160]:
-        assert account.offer(picture)[0] == 202  # the ledger has them; the sweeper will ring
+        assert account.offer(picture)[0] == 202  # the ledger has them; the recovery will notify
     time.sleep(2)
     chosen.start()
 
@@ -97,3 +98,32 @@ def test_a_broker_that_is_killed(
     outcome = account.close(f"worker and broker killed, {request.node.callspec.id} as broker", undisturbed)
     assert outcome.kept and outcome.succeeded == 160
     assert web.poll() is None
+
+
+def test_every_message_is_lost_for_a_minute(parts: Parts, pictures: list[bytes], undisturbed: dict[str, str]) -> None:
+    losing = parts.folder / "losing"
+    parts.environment["LOSING"] = str(losing)
+    app = "tests.chaos.hooks.lossy_broker"
+    parts.start_redis()
+    parts.start_web(app)
+    worker = parts.start_worker(app)
+    parts.wait_ready()
+    account = parts.account()
+    account.send(pictures[:40])
+    wait_until(account.settled, account.look)
+    losing.touch()
+    ends = time.monotonic() + 60
+    account.send(pictures[40:100])
+    for picture in pictures[100:110]:
+        assert account.offer(picture)[0] == 202
+        time.sleep(1)
+    assert account.look()[Status.SUCCEEDED] == 40, "a message came through"
+    time.sleep(max(0.0, ends - time.monotonic()))
+    losing.unlink()
+
+    # A worker that gets no notification for a minute though jobs wait ends itself.
+    tend(parts, account, worker, app)
+
+    outcome = account.close("every message lost for a minute", undisturbed)
+    assert outcome.kept and outcome.succeeded == 110
+    assert {job.attempts for job in account.jobs()} == {1}

@@ -14,7 +14,7 @@ from tests.support.parts import Parts
 from tests.support.service import wait_until
 
 
-def test_a_web_server_that_is_killed_between_record_and_bell(
+def test_a_web_server_that_is_killed_between_record_and_notification(
     parts: Parts, pictures: list[bytes], undisturbed: dict[str, str]
 ) -> None:
     parts.start_redis()
@@ -29,7 +29,7 @@ def test_a_web_server_that_is_killed_between_record_and_bell(
     parts.wait_ready()
     account.take_all()
 
-    outcome = account.close("web server killed between record and bell", undisturbed)
+    outcome = account.close("web server killed between record and notification", undisturbed)
     assert outcome.kept and outcome.succeeded == 5
 
 

@@ -80,7 +80,7 @@ class Account:
         for first in range(0, len(pictures), BATCH):
             status, batch = self.client.send(_batch(self.client.url, pictures[first : first + BATCH]))
             assert status == 202, batch
-            self.accepted += cast("list[str]", self._redis.lrange(keys.batch_jobs(batch["id"]), 0, -1))
+            self.accepted += cast("list[str]", self._redis.zrange(keys.all_jobs(keys.scope(batch=batch["id"])), 0, -1))
 
     def offer(self, picture: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
         """Send one; it is accepted, or counted with the problem that refused it."""
@@ -118,6 +118,8 @@ class Account:
     def close(self, run: str, undisturbed: Mapping[str, str]) -> Outcome:
         """Wait until nothing is open, and count. `undisturbed` are the captions of a run in which nothing happened."""
         wait_until(self.settled, self.look, PATIENCE)
+        # While the disk is busy, Redis holds what it appends to its file back for up to two seconds.
+        wait_until(lambda: not self._redis.info("persistence")["aof_buffer_length"])
         jobs = self.jobs()
         written = results_written(self.aof)
         outcome = Outcome(

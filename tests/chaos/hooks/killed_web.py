@@ -1,4 +1,4 @@
-"""`python -m tests.chaos.hooks.killed_web`: the real web server, killed after a job's record and before its bell."""
+"""`python -m tests.chaos.hooks.killed_web`: the real web server, killed between a job's record and its notification."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def _die(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    submission.ring = _die  # type: ignore[attr-defined, assignment]
+    submission.notify = _die  # type: ignore[attr-defined, assignment]
     runpy.run_module("web", run_name="__main__")

@@ -228,7 +228,7 @@ def test_a_job_held_past_its_lease_is_named(redis: Redis, settings: Settings) ->
     clock = Clock(time.time() - 100)
     ledger = Ledger(redis, settings, clock)
     job = ledger.create(new_id(), input=PICTURE)
-    ledger.claim(job.id)
+    ledger.claim_next(1)
     late = findings(settings)["leases"]
     clock.advance(75)
     ledger.extend([Claim(ledger.get(job.id), str(redis.hget(f"job:{job.id}", "_token")))])

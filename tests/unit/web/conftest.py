@@ -13,6 +13,7 @@ from redis import Redis
 from common.jobs import ModelInfo, Output, Timings
 from common.ledger import Ledger, Worker, Workers
 from common.settings import Settings
+from tests.support.claims import claim_job
 from web import create_app
 
 #: Flask's test client. Its answers' JSON may be None to a type checker, and never is to a test.
@@ -48,7 +49,7 @@ def caption(ledger: Ledger) -> Callable[[str, str], None]:
     """What the worker does with a job."""
 
     def write(job_id: str, text: str) -> None:
-        claim = ledger.claim(job_id)
+        claim = claim_job(ledger, job_id)
         assert claim is not None
         timings = Timings(queue_seconds=0.1, model_seconds=0.2, batch_size=1)
         assert ledger.commit(claim, Output(caption=text, score=-0.5), model=MODEL, timings=timings)

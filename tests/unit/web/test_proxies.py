@@ -115,7 +115,7 @@ def test_a_webhook_is_told_what_the_client_was(
     outbox = Outbox(redis, settings)
     delivery = outbox.claim()
     assert delivery is not None and delivery.id == sent["id"]
-    courier = Courier(outbox, ledger, Batches(redis, settings, ledger), Outbound(allow_local=False))
+    courier = Courier(outbox, ledger, Batches(redis, settings), Outbound(allow_local=False))
     body = courier._body(delivery)
     assert f'"self":"/captions{path}/{sent["id"]}"'.encode() in body
 

@@ -19,9 +19,9 @@ from common.settings import Settings
 from common.uploads import UploadStore
 from tests.support.clock import Clock
 from tests.support.pictures import encoded
-from tests.unit.worker.fakes import Bells, FakeCaptioner, in_time
+from tests.unit.worker.fakes import FakeCaptioner, Notifications, in_time
 from worker.resident import Resident
-from worker.tasks import caption_jobs
+from worker.tasks import work
 
 PICTURE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", width=320, height=240)
 
@@ -56,11 +56,11 @@ def celery(settings: Settings) -> Celery:
 
 
 @pytest.fixture
-def bells() -> Iterator[Bells]:
-    bells = Bells()
-    bells.rung()  # the memory is the process's: other tests ring there too
-    yield bells
-    bells.rung()
+def notifications() -> Iterator[Notifications]:
+    notifications = Notifications()
+    notifications.count()  # the memory is the process's: other tests notify there, too
+    yield notifications
+    notifications.count()
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def resident(
     settings: Settings,
     captioner: FakeCaptioner,
     celery: Celery,
-    bells: Bells,
+    notifications: Notifications,
     redis: Redis,
     clock: Clock,
     given_up: list[int],
@@ -100,18 +100,18 @@ def resident(
 def wait_in(ledger: Ledger, uploads: UploadStore) -> Callable[..., Job]:
     """Makes a waiting job as the web tier does: first its picture, then its record. None: the picture is lost."""
 
-    def make(data: bytes | None = encoded()) -> Job:
+    def make(data: bytes | None = encoded(), batch: str | None = None) -> Job:
         job_id = new_id()
         uploads.save(job_id, data or b"")
         if data is None:
             uploads.delete(job_id)
         sha256 = hashlib.sha256(data or b"").hexdigest()
-        return ledger.create(job_id, input=PICTURE.model_copy(update={"sha256": sha256}))
+        return ledger.create(job_id, input=PICTURE.model_copy(update={"sha256": sha256}), batch=batch)
 
     return make
 
 
 @pytest.fixture
 def answer(resident: Resident) -> Callable[..., None]:
-    """What the worker does when a bell rings for some jobs."""
-    return lambda *jobs: in_time(partial(caption_jobs, resident, [job.id for job in jobs]))
+    """What the worker does at a notification."""
+    return lambda: in_time(partial(work, resident))

@@ -144,6 +144,51 @@ class TestBatching:
         assert batcher.items_per_second is not None and batcher.items_per_second > 0
 
 
+class TestInteractive:
+    @pytest.mark.usefixtures("busy")
+    def test_interactive_items_go_before_all_others_in_a_call_of_their_own(
+        self, model: Model, batcher: Batcher[int, int]
+    ) -> None:
+        bulk = [batcher.submit(item) for item in range(1, 6)]
+        interactive = [batcher.submit(item, interactive=True) for item in (101, 102)]
+        model.go_on.set()
+
+        assert [answer(future) for future in [*interactive, *bulk]] == [1010, 1020, 10, 20, 30, 40, 50]
+        assert model.calls == [[0], [101, 102], [1, 2, 3, 4], [5]]
+
+    @pytest.mark.usefixtures("busy")
+    def test_every_other_call_has_a_part_for_the_others(self, model: Model, batcher: Batcher[int, int]) -> None:
+        futures = [batcher.submit(item) for item in (1, 2)]
+        futures += [batcher.submit(item, interactive=True) for item in range(101, 110)]
+        model.go_on.set()
+
+        for future in futures:
+            answer(future)
+        assert model.calls == [[0], [101, 102, 103, 104], [105, 106, 107, 1], [108, 109], [2]]
+
+    @pytest.mark.usefixtures("busy")
+    def test_a_full_queue_of_others_holds_no_interactive_item_back(
+        self, model: Model, batcher: Batcher[int, int]
+    ) -> None:
+        for item in range(FULL):
+            batcher.submit(item)
+        interactive = in_time(lambda: batcher.submit(101, interactive=True))
+        model.go_on.set()
+
+        assert answer(interactive) == 1010
+        assert model.calls[1] == [101]
+
+    @pytest.mark.usefixtures("busy")
+    def test_a_canceled_item_leaves_its_place_in_a_full_queue(self, model: Model, batcher: Batcher[int, int]) -> None:
+        waiting = [batcher.submit(item) for item in range(FULL)]
+        with ThreadPoolExecutor(1) as thread, let_go(model):
+            held_back = thread.submit(batcher.submit, 99)
+            waiting[5].cancel()
+
+            held_back.result(PATIENCE)  # while the model is still busy
+            assert not model.go_on.is_set()
+
+
 class TestTrouble:
     @pytest.mark.usefixtures("busy")
     def test_an_error_of_the_model_reaches_every_caller_and_the_next_call_works(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import fakeredis
@@ -13,21 +14,33 @@ from redis import ConnectionError, Redis
 
 from common.jobs import Job, Output, Status, Timings
 from common.ledger import Claim, Ledger, Worker, Workers
+from common.ledger.submission import SCHEMA
+from common.queue import CLAIM_SIZE
 from tests.support.clock import Clock
 from tests.support.pictures import drawing, encoded
-from tests.unit.worker.fakes import MODEL, PATIENCE, Bells, FakeCaptioner, eventually, in_time
+from tests.unit.worker.fakes import MODEL, PATIENCE, FakeCaptioner, Notifications, eventually, in_time
 from worker import resident as module
 from worker.batcher import Closed
-from worker.resident import DEAF_AFTER, SILENT_AFTER, Resident
+from worker.resident import RECOVERY_NOTIFICATIONS, SILENT_AFTER, STALLED_AFTER, Resident
 
 MakeJob = Callable[..., Job]
 
 
 @pytest.fixture
 def claimed(wait_in: MakeJob, ledger: Ledger) -> Claim:
-    claim = ledger.claim(wait_in().id)
-    assert claim is not None
+    wait_in()
+    (claim,) = ledger.claim_next(1).claims
     return claim
+
+
+@contextmanager
+def holding(resident: Resident, claim: Claim) -> Iterator[None]:
+    """The worker works on this claim."""
+    resident._hold([claim])
+    try:
+        yield
+    finally:
+        resident.let_go([claim])
 
 
 class TestBeat:
@@ -37,7 +50,7 @@ class TestBeat:
 
         (worker,) = workers.alive()
         assert before == []
-        assert (worker.model, worker.pictures_per_second) == (MODEL, None)
+        assert (worker.model, worker.pictures_per_second, worker.ledger_schema) == (MODEL, None, SCHEMA)
 
     def test_it_announces_the_measured_speed(
         self, resident: Resident, captioner: FakeCaptioner, workers: Workers
@@ -49,12 +62,12 @@ class TestBeat:
         assert worker.pictures_per_second == resident.batcher.items_per_second is not None
 
 
-class TestDeafness:
-    def test_a_worker_that_hears_no_bell_though_jobs_wait_gives_up(
+class TestStalling:
+    def test_a_worker_that_gets_no_notification_though_jobs_wait_gives_up(
         self, resident: Resident, wait_in: MakeJob, clock: Clock, given_up: list[int]
     ) -> None:
         wait_in()
-        clock.advance(DEAF_AFTER)
+        clock.advance(STALLED_AFTER)
         resident.beat()
         patient = list(given_up)
         clock.advance(1)
@@ -77,7 +90,7 @@ class TestDeafness:
             clock.advance(1)
             resident.beat()
         broker.here = True
-        clock.advance(DEAF_AFTER - SILENT_AFTER)
+        clock.advance(STALLED_AFTER - SILENT_AFTER)
         resident.beat()
         patient = list(given_up)
         clock.advance(SILENT_AFTER + 1)
@@ -88,32 +101,32 @@ class TestDeafness:
     def test_an_idle_worker_lives_on_and_its_idleness_does_not_count(
         self, resident: Resident, wait_in: MakeJob, clock: Clock, given_up: list[int]
     ) -> None:
-        clock.advance(10 * DEAF_AFTER)
+        clock.advance(10 * STALLED_AFTER)
         resident.beat()
         wait_in()
-        clock.advance(DEAF_AFTER)
+        clock.advance(STALLED_AFTER)
         resident.beat()
 
         assert given_up == []
 
-    def test_a_worker_that_holds_a_job_is_not_deaf(
+    def test_a_worker_that_holds_a_job_has_not_stalled(
         self, resident: Resident, wait_in: MakeJob, claimed: Claim, clock: Clock, given_up: list[int]
     ) -> None:
         wait_in()
-        with resident.holding(claimed):
-            clock.advance(10 * DEAF_AFTER)
+        with holding(resident, claimed):
+            clock.advance(10 * STALLED_AFTER)
             resident.beat()
-            clock.advance(10 * DEAF_AFTER)
+            clock.advance(10 * STALLED_AFTER)
         resident.beat()
 
         assert given_up == []
 
-    def test_a_worker_that_stops_is_not_deaf(
+    def test_a_worker_that_stops_has_not_stalled(
         self, resident: Resident, wait_in: MakeJob, clock: Clock, given_up: list[int]
     ) -> None:
         wait_in()
         resident.stopping.set()
-        clock.advance(10 * DEAF_AFTER)
+        clock.advance(10 * STALLED_AFTER)
         resident.beat()
 
         assert given_up == []
@@ -123,54 +136,88 @@ class TestLeases:
     def test_what_is_held_stays_the_worker_s(
         self, resident: Resident, ledger: Ledger, claimed: Claim, clock: Clock
     ) -> None:
-        with resident.holding(claimed):
+        with holding(resident, claimed):
             clock.advance(25)
             resident.extend()
             clock.advance(25)
-            resident.sweep()
+            resident.recover()
 
         assert ledger.get(claimed.id).status is Status.PROCESSING
 
     def test_what_is_not_held_any_more_is_not_extended(
-        self, resident: Resident, ledger: Ledger, claimed: Claim, clock: Clock, bells: Bells
+        self, resident: Resident, ledger: Ledger, claimed: Claim, clock: Clock, notifications: Notifications
     ) -> None:
-        with resident.holding(claimed):
+        with holding(resident, claimed):
             pass
         clock.advance(25)
         resident.extend()
         clock.advance(25)
-        resident.sweep()
+        resident.recover()
 
         assert ledger.get(claimed.id).status is Status.QUEUED
-        assert bells.rung() == [claimed.id]
+        assert notifications.count() == 1
 
     def test_a_job_whose_work_stumbles_is_let_go(self, resident: Resident, claimed: Claim) -> None:
-        with pytest.raises(ValueError), resident.holding(claimed):
+        with pytest.raises(ValueError), holding(resident, claimed):
             assert resident.held() == [claimed]
             raise ValueError
 
         assert resident.held() == []
 
 
-class TestClose:
-    def test_what_is_not_done_is_handed_back_and_rung_for(
-        self, resident: Resident, ledger: Ledger, claimed: Claim, bells: Bells
+class TestNotifications:
+    def test_waiting_jobs_are_notified_of_again_but_not_beyond_what_no_worker_has_taken(
+        self, resident: Resident, wait_in: MakeJob, notifications: Notifications, redis: Redis
     ) -> None:
-        with resident.holding(claimed):
+        for _ in range(RECOVERY_NOTIFICATIONS * CLAIM_SIZE + 1):
+            wait_in()
+        for _ in range(3):
+            redis.delete("recovering")  # its expiry follows the real clock
+            resident.recover()
+
+        assert notifications.count() == RECOVERY_NOTIFICATIONS
+
+    def test_a_broker_that_is_away_is_asked_again_after_a_pause(
+        self, resident: Resident, wait_in: MakeJob, redis: Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = []
+
+        def refuse(celery: object, jobs: int) -> bool:
+            asked.append(clock())
+            return False
+
+        monkeypatch.setattr(module, "notify", refuse)
+        wait_in()
+        began = clock()
+        for _ in range(12):
+            redis.delete("recovering")
+            resident.recover()
+            clock.advance(1)
+
+        assert [at - began for at in asked] == [0, 5, 10]
+
+
+class TestClose:
+    def test_what_is_not_done_is_handed_back_and_notified_of(
+        self, resident: Resident, ledger: Ledger, claimed: Claim, notifications: Notifications
+    ) -> None:
+        with holding(resident, claimed):
             in_time(resident.close)
 
         waiting = ledger.get(claimed.id)
         assert (waiting.status, waiting.attempts) == (Status.QUEUED, 0)
-        assert bells.rung() == [claimed.id]
+        assert notifications.count() == 1
 
-    def test_what_is_done_stays_done(self, resident: Resident, ledger: Ledger, claimed: Claim, bells: Bells) -> None:
+    def test_what_is_done_stays_done(
+        self, resident: Resident, ledger: Ledger, claimed: Claim, notifications: Notifications
+    ) -> None:
         timings = Timings(queue_seconds=0.0, model_seconds=0.1, batch_size=1)
-        with resident.holding(claimed):
+        with holding(resident, claimed):
             ledger.commit(claimed, Output(caption="a ball"), model=MODEL, timings=timings)
             in_time(resident.close)
 
         assert ledger.get(claimed.id).status is Status.SUCCEEDED
-        assert bells.rung() == []
+        assert notifications.count() == 0
 
     def test_what_is_in_the_batcher_is_finished_and_nothing_more_is_taken(
         self, resident: Resident, captioner: FakeCaptioner
@@ -198,7 +245,7 @@ class TestClose:
         server: fakeredis.FakeServer,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        with resident.holding(claimed):
+        with holding(resident, claimed):
             server.connected = False
             in_time(resident.close)
         server.connected = True
@@ -211,10 +258,9 @@ class TestThreads:
     @pytest.fixture(autouse=True)
     def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The threads are made by the fixture `resident`, which comes after this one."""
-        monkeypatch.setattr(module, "BEAT", 0.01)
-        monkeypatch.setattr(module, "EXTENSIONS_PER_LEASE", 3000)
+        monkeypatch.setattr(module, "HEARTBEAT", 0.01)
 
-    def test_a_started_worker_announces_extends_and_sweeps(
+    def test_a_started_worker_announces_extends_and_recovers(
         self,
         resident: Resident,
         workers: Workers,
@@ -222,16 +268,16 @@ class TestThreads:
         claimed: Claim,
         redis: Redis,
         clock: Clock,
-        bells: Bells,
+        notifications: Notifications,
     ) -> None:
-        unheard = wait_in()
+        wait_in()
         clock.advance(20)
-        with resident.holding(claimed):
+        with holding(resident, claimed):
             resident.start()
 
             eventually(workers.alive)
-            eventually(lambda: redis.zscore("jobs:leased", claimed.id) == clock() + 30)
-            eventually(lambda: unheard.id in bells.rung())
+            eventually(lambda: redis.zscore("leases", claimed.id) == clock() + 30)
+            eventually(notifications.count)
 
     @pytest.mark.parametrize(
         ("error", "level", "lines"),

@@ -1,4 +1,4 @@
-"""Nothing is kept longer than was promised, whoever died while it was saved, and no sweep takes long."""
+"""Nothing is kept longer than was promised, whoever died while it was saved, and no recovery takes long."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from redis import Redis
 from common.jobs import Output, Timings
 from common.ledger import Batches, Ledger, Orphans
 from common.ledger.orphans import GRACE
-from common.ledger.sweep import SWEEP_LIMIT
+from common.ledger.recovery import RECOVERY_LIMIT
 from common.settings import Settings
 from common.uploads import FOLDERS, UploadStore
 from tests.support.clock import Clock
 from tests.unit.worker.conftest import PICTURE
 from tests.unit.worker.fakes import MODEL
-from worker.sweeper import sweep_once, tidy_once
+from worker.recovery import recover_once, tidy_once
 
 TIMINGS = Timings(queue_seconds=0.0, model_seconds=0.1, batch_size=1)
 MakeId = Callable[[], str]
@@ -105,7 +105,7 @@ class TestOrphans:
         assert sorted(folder for folder in searched if folder is not None) == list(range(FOLDERS))
 
 
-def test_a_day_of_sweeps_leaves_nothing_and_none_of_them_does_much(
+def test_a_day_of_recoveries_leaves_nothing_and_none_of_them_does_much(
     ledger: Ledger,
     orphans: Orphans,
     uploads: UploadStore,
@@ -116,7 +116,7 @@ def test_a_day_of_sweeps_leaves_nothing_and_none_of_them_does_much(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """3,000 pictures come within an hour, in batches and in every state, every tenth without a record."""
-    batches = Batches(redis, settings, ledger, clock)
+    batches = Batches(redis, settings, clock)
     deleted: list[str] = []
     discard = uploads.discard
 
@@ -128,10 +128,10 @@ def test_a_day_of_sweeps_leaves_nothing_and_none_of_them_does_much(
     monkeypatch.setattr("common.files.os.fsync", lambda descriptor: None)
     most = 0
 
-    def sweep() -> int:
-        redis.delete("sweeping", "tidying")  # their expiry follows the real clock
+    def recover() -> int:
+        redis.delete("recovering", "tidying")  # their expiry follows the real clock
         before = len(deleted)
-        sweep_once(ledger, uploads, lambda job_ids: True)
+        recover_once(ledger, uploads, lambda waiting: None)
         tidy_once(orphans, uploads)
         return len(deleted) - before
 
@@ -143,18 +143,17 @@ def test_a_day_of_sweeps_leaves_nothing_and_none_of_them_does_much(
         if number % 10 == 0:
             continue  # the web server was killed here
         ledger.create(job_id, input=PICTURE, batch=batch, idempotency_key=job_id)
-        if number % 3 == 0 and (claim := ledger.claim(job_id)) and number % 2:
-            ledger.commit(claim, Output(caption="a ball"), model=MODEL, timings=TIMINGS)
+        if number % 3 == 0 and (claims := ledger.claim_next(1).claims) and number % 2:
+            ledger.commit(claims[0], Output(caption="a ball"), model=MODEL, timings=TIMINGS)
         if number % 50 == 49:
-            most = max(most, sweep())
+            most = max(most, recover())
     for _ in range(24 * 60):
         clock.advance(60)
-        most = max(most, sweep())
+        most = max(most, recover())
 
     assert files(settings.data) == []
-    assert 0 < most <= SWEEP_LIMIT + 3000 // FOLDERS + 1
+    assert 0 < most <= RECOVERY_LIMIT + 3000 // FOLDERS + 1
     marks = {key.partition(":")[0] for key in cast("list[str]", redis.keys("*"))}
-    assert marks <= {"known", "batch", "caption", "sweeping", "tidying", "tidied"}
-    assert redis.keys("batch-jobs:*") == []
+    assert marks <= {"known", "batch", "caption", "recovering", "tidying", "tidied"}
     kept = [key for name in ("batch*", "caption:*", "known:*") for key in redis.keys(name) if redis.ttl(key) < 0]
     assert kept == []  # these expire by themselves

@@ -5,23 +5,29 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
 from common import problems
-from common.jobs import Job, Status
+from common.jobs import Job, Status, new_id
 from common.ledger import Ledger
+from common.queue import THREADS_PER_PICTURE
 from common.settings import Settings
 from common.uploads import UploadStore
+from tests.support.claims import claim_job
 from tests.support.clock import Clock
 from tests.support.pictures import drawing, encoded
-from tests.unit.worker.fakes import MODEL, PATIENCE, Bells, FakeCaptioner, eventually, in_time
+from tests.unit.worker.fakes import MODEL, PATIENCE, FakeCaptioner, Notifications, eventually, in_time
+from worker.batcher import WAITING_BATCHES
 from worker.resident import Resident
 
 MakeJob = Callable[..., Job]
 Answer = Callable[..., None]
+
+BATCH = new_id()
 
 
 class TestCaption:
@@ -30,13 +36,13 @@ class TestCaption:
     ) -> None:
         job = wait_in(encoded(drawing(size=(640, 480))))
         clock.advance(2)
-        answer(job)
+        answer()
 
         done = ledger.get(job.id)
         assert (done.status, done.attempts, done.model) == (Status.SUCCEEDED, 1, MODEL)
         assert done.output and done.output.caption == "640 wide"
         assert done.timings and (done.timings.queue_seconds, done.timings.batch_size) == (2.0, 1)
-        assert redis.zcard("jobs:leased") == 0
+        assert redis.zcard("leases") == 0
 
     def test_it_is_held_while_it_is_captioned_and_no_longer(
         self, resident: Resident, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
@@ -44,37 +50,36 @@ class TestCaption:
         held: list[str] = []
         captioner.at_caption = lambda: held.extend(claim.id for claim in resident.held())
         job = wait_in()
-        answer(job)
+        answer()
 
         assert held == [job.id]
         assert resident.held() == []
 
-    def test_a_second_bell_for_the_same_job_does_nothing(
+    def test_a_second_notification_of_the_same_job_does_nothing(
         self, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
     ) -> None:
         job = wait_in()
-        answer(job)
+        answer()
         first = ledger.get(job.id)
-        answer(job)
+        answer()
 
         assert captioner.calls == [1]
         assert ledger.get(job.id) == first
 
-    def test_a_bell_for_a_job_that_is_gone_or_canceled_does_nothing(
+    def test_a_notification_of_a_job_that_is_gone_or_canceled_does_nothing(
         self, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
     ) -> None:
         gone, canceled = wait_in(), wait_in()
         ledger.delete(gone.id)
         ledger.cancel(canceled.id)
-        answer(gone)
-        answer(canceled)
+        answer()
 
         assert captioner.calls == []
         assert ledger.read([gone.id]) == []
 
 
 class TestMany:
-    def test_the_jobs_of_a_message_share_a_call_of_the_model(
+    def test_jobs_that_are_claimed_together_share_a_call_of_the_model(
         self, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
     ) -> None:
         entered, others_wait = threading.Event(), threading.Event()
@@ -84,16 +89,18 @@ class TestMany:
             others_wait.wait(PATIENCE)
 
         captioner.at_caption = hold
-        first, *rest = jobs = [wait_in(encoded(drawing(size=(100 + n, 80)))) for n in range(5)]
-        busy = threading.Thread(target=answer, args=(first,))
+        jobs = [wait_in(encoded(drawing(size=(100, 80))))]
+        busy = threading.Thread(target=answer)
         busy.start()
         assert entered.wait(PATIENCE)
-        many = threading.Thread(target=answer, args=rest)
+        jobs += [wait_in(encoded(drawing(size=(101 + n, 80)))) for n in range(4)]
+        many = threading.Thread(target=answer)
         many.start()
         eventually(lambda: all(job.status is Status.PROCESSING for job in ledger.read([job.id for job in jobs])))
         time.sleep(0.05)  # until the last one is with the batcher
         others_wait.set()
         many.join(PATIENCE)
+        busy.join(PATIENCE)
 
         done = ledger.read([job.id for job in jobs])
         assert [job.output and job.output.caption for job in done] == [f"{100 + n} wide" for n in range(5)]
@@ -101,7 +108,7 @@ class TestMany:
 
     def test_a_bad_one_fails_alone(self, ledger: Ledger, wait_in: MakeJob, answer: Answer) -> None:
         jobs = [wait_in(), wait_in(b"no picture"), wait_in(None), wait_in()]
-        answer(*jobs)
+        answer()
 
         assert [job.status.value for job in ledger.read([job.id for job in jobs])] == [
             "succeeded",
@@ -115,16 +122,16 @@ class TestMany:
         resident: Resident,
         ledger: Ledger,
         captioner: FakeCaptioner,
-        bells: Bells,
+        notifications: Notifications,
         wait_in: MakeJob,
         answer: Answer,
     ) -> None:
         first, second = wait_in(), wait_in()
         captioner.at_prepare = resident.stopping.set
-        answer(first, second)
+        answer()
 
         assert [job.status for job in ledger.read([first.id, second.id])] == [Status.SUCCEEDED, Status.QUEUED]
-        assert bells.rung() == [second.id]
+        assert notifications.count() == 1
 
 
 class TestTrouble:
@@ -147,7 +154,7 @@ class TestTrouble:
         kind: problems.Kind,
     ) -> None:
         job = wait_in(data)
-        answer(job)
+        answer()
 
         failed = ledger.get(job.id)
         assert (failed.status, failed.attempts) == (Status.FAILED, 1)
@@ -169,7 +176,7 @@ class TestTrouble:
 
         setattr(captioner, step, stumble)
         job = wait_in()
-        answer(job)
+        answer()
 
         failed = ledger.get(job.id)
         assert failed.error and failed.error.type == problems.INTERNAL.type
@@ -182,16 +189,17 @@ class TestTrouble:
         captioner.at_caption = lambda: problems.CAPTION_FAILED("No.")
         job = wait_in()
 
-        answer(job)
+        answer()
 
         failed = ledger.get(job.id)
         assert (failed.status, failed.output) == (Status.FAILED, None)
         assert failed.error and (failed.error.type, failed.error.detail) == ("/problems/caption-failed", "No.")
 
     def test_the_job_after_a_failed_one_is_captioned(self, ledger: Ledger, wait_in: MakeJob, answer: Answer) -> None:
-        bad, good = wait_in(b"no picture"), wait_in()
-        answer(bad)
-        answer(good)
+        wait_in(b"no picture")
+        answer()
+        good = wait_in()
+        answer()
 
         assert ledger.get(good.id).status is Status.SUCCEEDED
 
@@ -212,16 +220,16 @@ class TestStoreAway:
         store.rename(settings.data / "elsewhere")
         pauses = []
         for _ in range(7):
-            answer(job)
+            answer()
             waiting = ledger.get(job.id)
             assert (waiting.status, waiting.attempts, waiting.error) == (Status.QUEUED, 0, None)
             pauses.append(0)
-            while not ledger.sweep().ring:
+            while not ledger.recover().waiting:
                 clock.advance(1)
-                redis.delete("sweeping")  # its expiry follows the real clock
+                redis.delete("recovering")  # its expiry follows the real clock
                 pauses[-1] += 1
         (settings.data / "elsewhere").rename(store)
-        answer(job)
+        answer()
 
         done = ledger.get(job.id)
         assert (done.status, done.attempts) == (Status.SUCCEEDED, 1)
@@ -238,12 +246,12 @@ class TestStoreAway:
         answer: Answer,
     ) -> None:
         job = wait_in()
-        redis.hset(f"job:{job.id}", "_rings", 2000)
+        redis.hset(f"job:{job.id}", "_postponed", 2000)
         (settings.data / "uploads").rename(settings.data / "elsewhere")
-        answer(job)
+        answer()
         clock.advance(30)
 
-        assert ledger.sweep().ring == [job.id]
+        assert ledger.recover().waiting == 1
         assert ledger.get(job.id).status is Status.QUEUED
 
     def test_half_a_picture_is_not_captioned(
@@ -252,18 +260,22 @@ class TestStoreAway:
         data = encoded(drawing(), "PNG")
         job = wait_in(data)
         uploads.save(job.id, data[: len(data) // 2])
-        answer(job)
+        answer()
 
         assert ledger.get(job.id).status is Status.QUEUED
 
 
 class TestLostClaim:
     def test_a_job_canceled_while_it_is_loaded_is_not_captioned(
-        self, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
+        self, resident: Resident, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
     ) -> None:
+        def cancel() -> None:
+            ledger.cancel(job.id)
+            resident.extend()  # as a thread does every second
+
         job = wait_in()
-        captioner.at_prepare = lambda: ledger.cancel(job.id)
-        answer(job)
+        captioner.at_prepare = cancel
+        answer()
 
         assert captioner.calls == []
         assert ledger.get(job.id).status is Status.CANCELED
@@ -273,7 +285,7 @@ class TestLostClaim:
     ) -> None:
         job = wait_in()
         captioner.at_caption = lambda: ledger.cancel(job.id)
-        answer(job)
+        answer()
 
         canceled = ledger.get(job.id)
         assert (canceled.status, canceled.output) == (Status.CANCELED, None)
@@ -294,7 +306,7 @@ class TestLostClaim:
 
         job = wait_in()
         captioner.at_caption = delete
-        answer(job)
+        answer()
 
         assert captioner.calls == [1]
         assert redis.keys() == [f"known:{job.id}"]
@@ -305,15 +317,93 @@ class TestLostClaim:
     ) -> None:
         def lose() -> None:
             clock.advance(31)
-            ledger.sweep()
-            assert ledger.claim(job.id)
+            ledger.recover()
+            assert ledger.claim_suspect()
 
         job = wait_in()
         captioner.at_caption = lose
-        answer(job)
+        answer()
 
         other_s = ledger.get(job.id)
         assert (other_s.status, other_s.attempts) == (Status.PROCESSING, 2)
+
+
+class TestLanes:
+    def test_a_worker_full_of_a_batch_still_takes_an_interactive_job(
+        self,
+        resident: Resident,
+        ledger: Ledger,
+        settings: Settings,
+        captioner: FakeCaptioner,
+        wait_in: MakeJob,
+        answer: Answer,
+    ) -> None:
+        entered, go_on = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            entered.set()
+            go_on.wait(PATIENCE)
+
+        captioner.at_caption = hold
+        bulk = [wait_in(batch=BATCH) for _ in range(WAITING_BATCHES * settings.max_batch + 3)]
+        threads = [threading.Thread(target=answer) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        assert entered.wait(PATIENCE)
+        eventually(lambda: len(resident.held()) == WAITING_BATCHES * settings.max_batch)
+        single = wait_in()
+        threads.append(threading.Thread(target=answer))
+        threads[-1].start()
+        eventually(lambda: ledger.get(single.id).status is Status.PROCESSING)
+        waiting = ledger.counts()[Status.QUEUED]
+        go_on.set()
+        for thread in threads:
+            thread.join(PATIENCE)
+
+        assert waiting == 3
+        assert {job.status for job in ledger.read([job.id for job in [*bulk, single]])} == {Status.SUCCEEDED}
+
+    def test_threads_are_kept_for_interactive_jobs(
+        self, resident: Resident, ledger: Ledger, settings: Settings, wait_in: MakeJob
+    ) -> None:
+        most = THREADS_PER_PICTURE * settings.max_batch
+        with ExitStack() as held:
+            for _ in range(most):
+                wait_in(batch=BATCH)
+                assert held.enter_context(resident.claiming()).claims
+            wait_in(batch=BATCH)
+            single = wait_in()
+
+            assert [claim.id for claim in held.enter_context(resident.claiming()).claims] == [single.id]
+        with resident.claiming() as claimed:
+            assert len(claimed.claims) == 1
+
+    def test_a_job_that_is_canceled_while_it_waits_for_the_model_costs_no_call(
+        self, resident: Resident, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
+    ) -> None:
+        entered, go_on = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            entered.set()
+            go_on.wait(PATIENCE)
+
+        captioner.at_caption = hold
+        jobs = [wait_in(batch=BATCH)]
+        threads = [threading.Thread(target=answer)]
+        threads[0].start()
+        assert entered.wait(PATIENCE)
+        jobs.append(wait_in(batch=BATCH))
+        threads.append(threading.Thread(target=answer))
+        threads[1].start()
+        eventually(lambda: len(resident.held()) == 2)
+        ledger.cancel(jobs[1].id)
+        resident.extend()
+        go_on.set()
+        for thread in threads:
+            thread.join(PATIENCE)
+
+        assert captioner.calls == [1]
+        assert [job.status.value for job in ledger.read([job.id for job in jobs])] == ["succeeded", "canceled"]
 
 
 @pytest.fixture
@@ -321,10 +411,10 @@ def hold_and_die(ledger: Ledger, clock: Clock, redis: Redis) -> Answer:
     """What another worker does that a job ends: it claims the job and is not heard of again."""
 
     def lose(job: Job) -> None:
-        assert ledger.claim(job.id)
+        assert claim_job(ledger, job.id)
         clock.advance(31)
-        redis.delete("sweeping")  # its expiry follows the real clock
-        ledger.sweep()
+        redis.delete("recovering")  # its expiry follows the real clock
+        ledger.recover()
 
     return lose
 
@@ -339,34 +429,37 @@ class TestSuspects:
         wait_in: MakeJob,
         answer: Answer,
     ) -> None:
-        suspect, neighbour = wait_in(), wait_in()
+        suspect = wait_in()
         hold_and_die(suspect)
+        neighbours: list[Job] = []
         held: list[str] = []
         threads: list[threading.Thread] = []
 
         def meet() -> None:
             held.extend(claim.id for claim in resident.held())
             if not threads:
-                threads.append(threading.Thread(target=answer, args=(neighbour,)))
+                neighbours.append(wait_in())
+                threads.append(threading.Thread(target=answer))
                 threads[0].start()
                 time.sleep(0.1)  # long enough for the neighbour to come in, if it could
                 held.extend(claim.id for claim in resident.held())
 
         captioner.at_caption = meet
-        answer(suspect)
+        answer()
         threads[0].join(PATIENCE)
 
-        assert held == [suspect.id, suspect.id, neighbour.id]
-        assert {job.status for job in ledger.read([suspect.id, neighbour.id])} == {Status.SUCCEEDED}
+        assert held == [suspect.id, suspect.id, neighbours[0].id]
+        assert {job.status for job in ledger.read([suspect.id, neighbours[0].id])} == {Status.SUCCEEDED}
 
     def test_a_job_that_was_handed_back_is_not_suspected(self, ledger: Ledger, wait_in: MakeJob) -> None:
         job = wait_in()
-        claim = ledger.claim(job.id)
-        assert claim and ledger.release(claim)
+        claim = claim_job(ledger, job.id)
+        assert claim and ledger.release([claim])
 
-        assert ledger.suspected([job.id]) == set()
+        assert ledger.claim_suspect() is None
+        assert [again.id for again in ledger.claim_next(1).claims] == [job.id]
 
-    def test_it_does_not_keep_its_message_s_other_jobs_waiting(
+    def test_it_does_not_keep_other_jobs_waiting(
         self,
         ledger: Ledger,
         hold_and_die: Answer,
@@ -376,7 +469,7 @@ class TestSuspects:
     ) -> None:
         suspect, *others = (wait_in() for _ in range(3))
         hold_and_die(suspect)
-        answer(suspect, *others)
+        answer()
 
         done = ledger.read([*(job.id for job in others), suspect.id])
         assert [job.attempts for job in done] == [1, 1, 2]
@@ -384,24 +477,24 @@ class TestSuspects:
 
 
 class TestStopping:
-    def test_a_stopping_worker_passes_the_bell_on_and_leaves_the_job(
-        self, resident: Resident, ledger: Ledger, bells: Bells, wait_in: MakeJob, answer: Answer
+    def test_a_stopping_worker_passes_the_notification_on_and_leaves_the_job(
+        self, resident: Resident, ledger: Ledger, notifications: Notifications, wait_in: MakeJob, answer: Answer
     ) -> None:
         resident.stopping.set()
         job = wait_in()
-        answer(job)
+        answer()
 
         waiting = ledger.get(job.id)
         assert (waiting.status, waiting.attempts) == (Status.QUEUED, 0)
-        assert bells.rung() == [job.id]
+        assert notifications.count() == 1
 
     def test_a_job_that_comes_too_late_for_the_batcher_is_handed_back(
-        self, resident: Resident, ledger: Ledger, bells: Bells, wait_in: MakeJob, answer: Answer
+        self, resident: Resident, ledger: Ledger, notifications: Notifications, wait_in: MakeJob, answer: Answer
     ) -> None:
         in_time(resident.batcher.close)
         job = wait_in()
-        answer(job)
+        answer()
 
         waiting = ledger.get(job.id)
         assert (waiting.status, waiting.attempts) == (Status.QUEUED, 0)
-        assert bells.rung() == [job.id]
+        assert notifications.count() == 1

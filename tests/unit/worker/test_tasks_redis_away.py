@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import fakeredis
 import pytest
 
 from common.jobs import Job, Status
-from common.ledger import Claim, Ledger
+from common.ledger import Ledger
 from tests.unit.worker.fakes import FakeCaptioner
 from worker import tasks
 from worker.resident import Resident
 
 MakeJob = Callable[..., Job]
-Answer = Callable[[Job], None]
+Answer = Callable[[], None]
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def pauses(server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch) -> lis
     return pauses
 
 
-def test_a_bell_that_cannot_be_answered_is_left_to_the_sweeper(
+def test_a_notification_at_which_nothing_can_be_claimed_is_left_to_the_recovery(
     ledger: Ledger,
     server: fakeredis.FakeServer,
     wait_in: MakeJob,
@@ -41,11 +41,11 @@ def test_a_bell_that_cannot_be_answered_is_left_to_the_sweeper(
 ) -> None:
     job = wait_in()
     server.connected = False
-    answer(job)
+    answer()
     server.connected = True
 
     assert ledger.get(job.id).status is Status.QUEUED
-    assert f"Jobs {job.id}: Redis does not answer" in caplog.text
+    assert "what waits is claimed when it is back" in caplog.text
 
 
 @pytest.mark.parametrize("stumbles", [False, True])
@@ -66,7 +66,7 @@ def test_a_caption_or_a_failure_is_written_when_redis_is_back(
 
     captioner.at_caption = leave
     job = wait_in()
-    answer(job)
+    answer()
 
     assert ledger.get(job.id).status is (Status.FAILED if stumbles else Status.SUCCEEDED)
     assert pauses == [tasks.WRITE_PAUSE] * 100
@@ -90,11 +90,11 @@ def test_a_worker_that_stops_leaves_what_it_cannot_write_to_the_lease(
     captioner.at_caption = leave
     job = wait_in()
     with caplog.at_level(logging.WARNING):
-        answer(job)
+        answer()
     server.connected = True
 
     assert ledger.get(job.id).status is Status.PROCESSING
-    assert "the sweeper will ring for it again" in caplog.text
+    assert "Redis does not answer" in caplog.text
 
 
 def test_a_job_that_cannot_be_handed_back_is_left_to_its_lease(
@@ -107,18 +107,15 @@ def test_a_job_that_cannot_be_handed_back_is_left_to_its_lease(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     resident.batcher.close()
-    extend = resident.ledger.extend
 
-    def leave(claims: Iterable[Claim]) -> list[Claim]:
-        lost = extend(claims)
+    def leave() -> None:
         server.connected = False
-        return lost
 
-    resident.ledger.extend = leave  # type: ignore[method-assign]
+    captioner.at_prepare = leave
     job = wait_in()
     with caplog.at_level(logging.WARNING):
-        answer(job)
+        answer()
     server.connected = True
 
     assert ledger.get(job.id).status is Status.PROCESSING
-    assert "the sweeper will ring for it again" in caplog.text
+    assert "Redis does not answer" in caplog.text

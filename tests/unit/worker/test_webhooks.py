@@ -38,7 +38,7 @@ Told = Callable[[str], Job]
 
 @pytest.fixture
 def batches(redis: Redis, settings: Settings, ledger: Ledger, clock: Clock) -> Batches:
-    return Batches(redis, settings, ledger, clock)
+    return Batches(redis, settings, clock)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ class TestWhatIsSent:
     ) -> None:
         batches.create(batch := new_id(), receiver.url())
         jobs = [ledger.create(new_id(), input=PICTURE, batch=batch, webhook=receiver.url()) for _ in range(2)]
-        batches.seal(batch, receiver.url())
+        batches.seal(batch)
         for job in jobs:
             ledger.cancel(job.id)
         deliver()
@@ -128,7 +128,7 @@ class TestWhatIsSent:
         self, receiver: Receiver, batches: Batches, deliver: Callable[[], None], redis: Redis, outbox: Outbox
     ) -> None:
         batches.create(batch := new_id(), receiver.url())
-        batches.seal(batch, receiver.url())
+        batches.seal(batch)
         redis.delete(f"batch:{batch}")  # as its expiry does
         deliver()
 
@@ -285,7 +285,7 @@ class TestOthers:
         resident: Resident,
         ledger: Ledger,
         wait_in: Callable[..., Job],
-        answer: Callable[[Job], None],
+        answer: Callable[[], None],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         sending, released = threading.Event(), threading.Event()
@@ -298,7 +298,7 @@ class TestOthers:
         resident.start()
         assert sending.wait(FOREVER)
         job = wait_in()
-        answer(job)
+        answer()
         released.set()
 
         assert ledger.get(job.id).status is Status.SUCCEEDED

@@ -5,7 +5,8 @@ from __future__ import annotations
 from redis import Redis
 
 from common.jobs import InputInfo, Job, ModelInfo, Output, Timings, new_id
-from common.ledger import Claim, Ledger
+from common.ledger import Claim, Ledger, Recovered
+from tests.support.claims import claim_job
 
 MODEL = ModelInfo(name="demo", version="sha256:1", demo=True)
 PICTURE = InputInfo(filename="dog.jpg", sha256="d0", bytes=3, format="JPEG", width=4, height=5)
@@ -18,12 +19,11 @@ def wait_in(ledger: Ledger, **kwargs: object) -> Job:
 
 
 def claimed(ledger: Ledger, job: Job) -> Claim:
-    claim = ledger.claim(job.id)
+    claim = claim_job(ledger, job.id)
     assert claim is not None
     return claim
 
 
-def sweep(ledger: Ledger, redis: Redis) -> tuple[list[str], list[str]]:
-    redis.delete("sweeping")  # its expiry follows the real clock
-    swept = ledger.sweep()
-    return swept.ring, swept.expired
+def recover(ledger: Ledger, redis: Redis) -> Recovered:
+    redis.delete("recovering")  # its expiry follows the real clock
+    return ledger.recover()

@@ -8,6 +8,7 @@ from redis import Redis
 from common import problems
 from common.jobs import new_id
 from common.ledger import Batches, Ledger
+from common.ledger import batches as module
 from common.problems import Problem
 from common.settings import Settings
 from tests.support.clock import Clock
@@ -16,8 +17,8 @@ from tests.unit.common.ledger.jobs import CAPTION, MODEL, TIMINGS, claimed, wait
 
 class TestBatches:
     @pytest.fixture
-    def batches(self, redis: Redis, settings: Settings, ledger: Ledger, clock: Clock) -> Batches:
-        return Batches(redis, settings, ledger, clock)
+    def batches(self, redis: Redis, settings: Settings, clock: Clock) -> Batches:
+        return Batches(redis, settings, clock)
 
     def test_counts_follow_the_jobs(self, ledger: Ledger, batches: Batches) -> None:
         batches.create(batch := new_id())
@@ -46,6 +47,20 @@ class TestBatches:
         counts = batches.cancel(batch).request_counts
 
         assert (counts.succeeded, counts.canceled) == (1, 1)
+
+    def test_a_batch_of_several_pages_is_read_and_canceled_whole(
+        self, ledger: Ledger, batches: Batches, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "PAGE", 3)
+        batches.create(batch := new_id())
+        jobs = [wait_in(ledger, batch=batch).id for _ in range(8)]
+
+        read = [job.id for job in batches.jobs(batch)]
+        counts = batches.cancel(batch).request_counts
+
+        assert read == jobs
+        assert counts.canceled == counts.total == 8
+        assert redis.keys("queue:*") == redis.keys("turns:*") == []
 
     def test_an_unknown_batch_is_not_found_and_an_expired_one_gone(self, batches: Batches, redis: Redis) -> None:
         batches.create(batch := new_id())

@@ -12,8 +12,9 @@ from common.jobs import Output, Status, new_id
 from common.ledger import Ledger, Worker, Workers
 from common.problems import Problem
 from common.settings import Settings
+from tests.support.claims import claim_job
 from tests.support.clock import Clock
-from tests.unit.common.ledger.jobs import CAPTION, MODEL, PICTURE, TIMINGS, claimed, sweep, wait_in
+from tests.unit.common.ledger.jobs import CAPTION, MODEL, PICTURE, TIMINGS, claimed, recover, wait_in
 
 
 class TestCreate:
@@ -27,7 +28,7 @@ class TestCreate:
         job = ledger.get(wait_in(ledger, cached=(MODEL, CAPTION)).id)
 
         assert (job.status, job.cached, job.output) == (Status.SUCCEEDED, True, CAPTION)
-        assert ledger.claim(job.id) is None
+        assert claim_job(ledger, job.id) is None
 
     def test_the_same_idempotency_key_and_picture_give_the_same_job(self, ledger: Ledger) -> None:
         first = wait_in(ledger, idempotency_key="k")
@@ -51,7 +52,7 @@ class TestCreate:
         for _ in range(2):
             ledger.create(job_id, input=PICTURE, batch=batch)
 
-        assert redis.lrange(f"batch-jobs:{batch}", 0, -1) == [job_id]
+        assert redis.zrange(f"index:all#{batch}", 0, -1) == [job_id]
 
     def test_a_full_queue_admits_no_more(self, ledger: Ledger) -> None:
         for _ in range(3):
@@ -114,18 +115,15 @@ class TestClaim:
         job = wait_in(ledger)
 
         assert claimed(ledger, job).job.attempts == 1
-        assert ledger.claim(job.id) is None
+        assert claim_job(ledger, job.id) is None
 
     def test_of_many_workers_at_once_exactly_one_gets_the_job(self, ledger: Ledger) -> None:
         job = wait_in(ledger)
 
         with ThreadPoolExecutor(8) as pool:
-            claims = list(pool.map(ledger.claim, [job.id] * 16))
+            claims = list(pool.map(ledger.claim_next, [1] * 16))
 
-        assert sum(claim is not None for claim in claims) == 1
-
-    def test_a_job_that_does_not_exist_cannot_be_claimed(self, ledger: Ledger) -> None:
-        assert ledger.claim(new_id()) is None
+        assert [claim.id for claimed in claims for claim in claimed.claims] == [job.id]
 
 
 class TestCommit:
@@ -154,7 +152,7 @@ class TestCommit:
     ) -> None:
         paused = claimed(ledger, wait_in(ledger))
         clock.advance(31)
-        sweep(ledger, redis)
+        recover(ledger, redis)
         successor = claimed(ledger, paused.job)
 
         assert not ledger.commit(paused, Output(caption="late"), model=MODEL, timings=TIMINGS)
@@ -183,7 +181,7 @@ class TestCancel:
         job = wait_in(ledger)
 
         assert ledger.cancel(job.id).status is Status.CANCELED
-        assert ledger.claim(job.id) is None
+        assert claim_job(ledger, job.id) is None
 
     def test_the_caption_of_a_job_canceled_meanwhile_is_not_written(self, ledger: Ledger) -> None:
         claim = claimed(ledger, wait_in(ledger))

@@ -14,7 +14,7 @@ from common.ledger import Batches, Delivery, Ledger, Outbox
 from common.ledger.outbox import LEASE
 from common.settings import Settings
 from tests.support.clock import Clock
-from tests.unit.common.ledger.jobs import CAPTION, MODEL, PICTURE, TIMINGS, claimed, sweep, wait_in
+from tests.unit.common.ledger.jobs import CAPTION, MODEL, PICTURE, TIMINGS, claimed, recover, wait_in
 
 URL = "https://receiver.example/hook"
 EMPTY = problems.EMPTY_UPLOAD("It is empty.")
@@ -26,8 +26,8 @@ def outbox(redis: Redis, settings: Settings, clock: Clock) -> Outbox:
 
 
 @pytest.fixture
-def batches(redis: Redis, settings: Settings, ledger: Ledger, clock: Clock) -> Batches:
-    return Batches(redis, settings, ledger, clock)
+def batches(redis: Redis, settings: Settings, clock: Clock) -> Batches:
+    return Batches(redis, settings, clock)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ class TestJobs:
         for _ in range(3):
             claimed(ledger, ledger.get(job.id))
             clock.advance(31)
-            sweep(ledger, redis)
+            recover(ledger, redis)
 
         assert due(outbox) == [("job.failed", job.id)]
 
@@ -126,7 +126,7 @@ class TestBatches:
         self, ledger: Ledger, batches: Batches, batch: str, outbox: Outbox
     ) -> None:
         jobs = [wait_in(ledger, batch=batch, webhook=URL) for _ in range(3)]
-        batches.seal(batch, URL)
+        batches.seal(batch)
         told = []
         for end, job in zip((succeed, fail, cancel), jobs, strict=True):
             told.append(due(outbox))
@@ -141,7 +141,7 @@ class TestBatches:
         succeed(ledger, wait_in(ledger, batch=batch, webhook=URL).id)
         wait_in(ledger, batch=batch, webhook=URL, error=EMPTY)
         before = due(outbox)
-        batches.seal(batch, URL)
+        batches.seal(batch)
 
         assert before == []
         assert due(outbox) == [("batch.completed", batch)]
@@ -150,7 +150,7 @@ class TestBatches:
         self, ledger: Ledger, batches: Batches, batch: str, outbox: Outbox
     ) -> None:
         done, deleted = (wait_in(ledger, batch=batch, webhook=URL) for _ in range(2))
-        batches.seal(batch, URL)
+        batches.seal(batch)
         succeed(ledger, done.id)
         ledger.delete(deleted.id)
 
@@ -160,8 +160,8 @@ class TestBatches:
         self, ledger: Ledger, batches: Batches, batch: str, outbox: Outbox
     ) -> None:
         job = wait_in(ledger, batch=batch, webhook=URL)
-        batches.seal(batch, URL)
-        ledger.release(claimed(ledger, job))
+        batches.seal(batch)
+        ledger.release([claimed(ledger, job)])
         before = due(outbox)
         succeed(ledger, job.id)
 
@@ -173,12 +173,11 @@ class TestBatches:
     ) -> None:
         ledger = Ledger(redis, Settings(), clock)
         jobs = [wait_in(ledger, batch=batch, webhook=URL) for _ in range(16)]
-        batches.seal(batch, URL)
+        batches.seal(batch)
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda job: ledger.cancel(job.id), jobs))
 
         assert due(outbox) == [("batch.completed", batch)]
-        assert not redis.exists(f"batch-open:{batch}")
 
 
 class TestClaims:
@@ -297,7 +296,7 @@ def test_a_picture_that_is_done_before_it_is_recorded_is_no_batch_s_last(
     """All of a batch may come from the cache."""
     ledger.create(new_id(), input=PICTURE, cached=(MODEL, CAPTION), batch=batch, webhook=URL)
     before = due(outbox)
-    batches.seal(batch, URL)
+    batches.seal(batch)
 
     assert before == []
     assert due(outbox) == [("batch.completed", batch)]

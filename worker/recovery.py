@@ -1,9 +1,9 @@
-"""Does what the ledger's sweep found to be done."""
+"""Does what the ledger's recovery found to be done."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from common.ledger import Ledger, Orphans
 from common.uploads import FOLDERS, UploadStore, UploadsUnavailable
@@ -14,12 +14,12 @@ TRY_AGAIN = 3600.0
 log = logging.getLogger(__name__)
 
 
-def sweep_once(ledger: Ledger, uploads: UploadStore, ring: Callable[[Sequence[str]], bool]) -> None:
-    """One sweep: ring for the jobs that need it, delete records and pictures whose time is over."""
-    swept = ledger.sweep()
-    if swept.ring and not ring(swept.ring):
-        ledger.ring_soon(swept.ring)
-    for job_id in swept.expired:
+def recover_once(ledger: Ledger, uploads: UploadStore, notify: Callable[[int], None]) -> None:
+    """One recovery: notify of the jobs that wait, delete records and pictures whose time is over."""
+    recovered = ledger.recover()
+    if recovered.waiting:
+        notify(recovered.waiting)
+    for job_id in recovered.expired:
         try:
             uploads.delete(job_id)  # first, so that a crash never leaves a picture that no record knows of
         except UploadsUnavailable:

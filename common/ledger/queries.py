@@ -1,0 +1,79 @@
+"""Looks at jobs: one of them, pages of them, how many there are, and how long one has to wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+from common import problems
+from common.jobs import Job, Progress, Status
+from common.ledger import keys, records
+from common.ledger.base import Base
+from common.ledger.leases import BULK_SHARE
+from common.ledger.workers import Workers
+
+
+class Queries(Base):
+    """Reads records and indexes, and changes nothing."""
+
+    def get(self, job_id: str) -> Job:
+        """The job with its progress; raises `job-not-found` or `job-gone`."""
+        fields = cast("dict[str, str]", self._redis.hgetall(keys.job(job_id)))
+        job = records.from_fields(fields) if self._viewer.may_see(fields.get("_owner")) else None
+        if job is None:
+            raise self._missing(job_id, problems.JOB_NOT_FOUND, problems.JOB_GONE, "job")
+        return job.model_copy(update={"progress": self._progress(job, fields.get("_owner", ""))})
+
+    def prefix(self, job_id: str) -> str:
+        """The prefix of the `urls` that the job's webhook is told."""
+        return cast("str | None", self._redis.hget(keys.job(job_id), "_prefix")) or ""
+
+    def recent(
+        self, *, status: Status | None = None, limit: int = 50, cursor: str | None = None
+    ) -> tuple[list[Job], str | None]:
+        """At most `limit` jobs, newest first, beginning after the job `cursor`, and the cursor of the rest."""
+        scope = keys.scope(None if self._viewer.sees_all else self._viewer.owner)
+        key = keys.in_status(status, scope) if status else keys.all_jobs(scope)
+        newest = f"({cursor}" if cursor else "+"
+        ids = cast("list[str]", self._redis.zrevrangebylex(key, newest, "-", start=0, num=limit + 1))
+        jobs = self.read(ids[:limit])
+        return jobs, ids[limit - 1] if len(ids) > limit else None
+
+    def oldest(self, status: Status) -> Job | None:
+        """The oldest job in that state."""
+        ids = cast("list[str]", self._redis.zrange(keys.in_status(status), 0, 0))
+        return next(iter(self.read(ids)), None)
+
+    def overdue(self, seconds: float) -> list[str]:
+        """The jobs whose leases ended more than `seconds` ago, the longest first: no worker recovers them then."""
+        return cast("list[str]", self._redis.zrangebyscore(keys.LEASES, 0, self._clock() - seconds))
+
+    def now(self) -> float:
+        """The Unix time by the ledger's clock."""
+        return self._clock()
+
+    def read(self, job_ids: Iterable[str]) -> list[Job]:
+        """Those of the jobs that exist and may be seen, in the same order, without progress."""
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.hgetall(keys.job(job_id))
+        seen = (fields for fields in pipe.execute() if self._viewer.may_see(fields.get("_owner")))
+        jobs = (records.from_fields(fields) for fields in seen)
+        return [job for job in jobs if job is not None]
+
+    def counts(self, scope: str = "") -> dict[Status, int]:
+        """How many jobs are in each state; see `keys.scope` for those of one owner or batch."""
+        pipe = self._redis.pipeline(transaction=False)
+        for status in Status:
+            pipe.zcard(keys.in_status(status, scope))
+        return dict(zip(Status, pipe.execute(), strict=True))
+
+    def _progress(self, job: Job, owner: str) -> Progress:
+        if job.status.terminal:
+            return Progress(position=0, eta_seconds=0.0)
+        position = 0
+        if job.status is Status.QUEUED:
+            position = cast("int", self._scripts.position(args=[job.id, owner, job.batch or "", BULK_SHARE]))
+        workers = Workers(self._redis, self._settings, self._clock)
+        rate = sum(worker.pictures_per_second or 0.0 for worker in workers.alive())
+        return Progress(position=position, eta_seconds=round((position + 1) / rate, 1) if rate else None)

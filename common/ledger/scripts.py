@@ -1,0 +1,39 @@
+"""Loads the Lua scripts: each is one atomic step in Redis, and one round trip."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import cast
+
+from redis import Redis
+from redis.commands.core import Script
+
+_FILES = resources.files(__package__) / "lua"
+_COMMON = (_FILES / "common.lua").read_text(encoding="utf-8")
+
+
+class Scripts:
+    """The scripts as functions of `redis`; each file's first lines say what it takes and returns."""
+
+    def __init__(self, redis: Redis) -> None:
+        def script(name: str) -> Script:
+            return redis.register_script(f"{_COMMON}\n{(_FILES / f'{name}.lua').read_text(encoding='utf-8')}")
+
+        self.create = script("create")
+        self.claim = script("claim")
+        self.claim_suspect = script("claim_suspect")
+        self.extend = script("extend")
+        self.commit = script("commit")
+        self.hand_back = script("hand_back")
+        self.cancel = script("cancel")
+        self.delete = script("delete")
+        self.recover = script("recover")
+        self.seal = script("seal")
+        self.migrate = script("migrate")
+        self.position = script("position")
+
+
+def record_of(flat: object) -> dict[str, str]:
+    """A hash that a script returned as a flat list; the later of two equal names counts."""
+    members = cast("list[str]", flat)
+    return dict(zip(members[::2], members[1::2], strict=True))

@@ -1,0 +1,183 @@
+"""An upgrade loses no job, and two versions that do not understand each other do not run side by side."""
+
+from __future__ import annotations
+
+import json
+
+import fakeredis
+import pytest
+from redis import Redis
+
+from common.jobs import Status, new_id
+from common.ledger import Batches, Ledger, Outbox, SchemaError, Worker, Workers, records, schema
+from common.ledger.submission import SCHEMA
+from common.settings import Settings
+from tests.support.clock import Clock
+from tests.unit.common.ledger.jobs import CAPTION, MODEL, PICTURE, TIMINGS, claimed, recover, wait_in
+
+HOOK = "https://Receiver.example:8443/hook"
+
+
+class EarlierVersion:
+    """Writes what the version with schema 1 wrote."""
+
+    def __init__(self, redis: Redis, clock: Clock) -> None:
+        self._redis = redis
+        self._clock = clock
+
+    def job(self, status: str = "queued", owner: str | None = None, batch: str | None = None, **more: str) -> str:
+        job_id, created = new_id(), "2026-11-26T10:00:00.000Z"
+        fields: records.Fields = {
+            "id": json.dumps(job_id),
+            "status": json.dumps(status),
+            "input": PICTURE.model_dump_json(),
+            "cached": "false",
+            "attempts": "0",
+            "created_at": json.dumps(created),
+            "expires_at": json.dumps("2026-12-03T10:00:00.000Z"),
+            "_ring_at": "1795700000.5",
+            "_rings": "3",
+        }
+        fields |= {"_owner": owner} if owner else {}
+        fields |= {"batch": json.dumps(batch)} if batch else {}
+        self._redis.hset(f"job:{job_id}", mapping=fields | dict(more))
+        for scope in ("", f"@{owner}") if owner else ("",):
+            self._redis.zadd(f"jobs:{status}{scope}", {job_id: 0})
+            self._redis.zadd(f"jobs:all{scope}", {job_id: 0})
+        self._redis.zadd("jobs:expiring", {job_id: self._clock() + 1000})
+        if batch:
+            self._redis.rpush(f"batch-jobs:{batch}", job_id)
+        return job_id
+
+
+@pytest.fixture
+def earlier(redis: Redis, clock: Clock) -> EarlierVersion:
+    return EarlierVersion(redis, clock)
+
+
+class TestRecords:
+    def test_a_record_carries_the_schema_s_version(self, ledger: Ledger, redis: Redis) -> None:
+        job = wait_in(ledger)
+
+        assert redis.hget(f"job:{job.id}", "_schema") == str(SCHEMA)
+
+    def test_the_earlier_version_s_members_of_a_record_are_still_there(self, ledger: Ledger, redis: Redis) -> None:
+        """It reads members as JSON and takes a time in either form."""
+        claim = claimed(ledger, wait_in(ledger))
+        ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+
+        members = {
+            name: json.loads(value) for name, value in redis.hgetall(f"job:{claim.id}").items() if name[0] != "_"
+        }
+
+        assert (members["status"], members["output"]["caption"]) == ("succeeded", "a dog")
+        assert members["created_at"] <= members["started_at"] <= members["completed_at"] < members["expires_at"]
+
+
+class TestMigration:
+    def test_waiting_jobs_of_the_earlier_version_are_claimed(
+        self, ledger: Ledger, earlier: EarlierVersion, redis: Redis
+    ) -> None:
+        jobs = [earlier.job(owner="alice"), earlier.job(), earlier.job(batch=new_id())]
+        ledger.start()
+
+        assert {claim.id for claim in ledger.claim_next(8).claims} == set(jobs)
+        assert redis.keys("jobs:*") == []
+        assert redis.hget(f"job:{jobs[0]}", "_schema") == str(SCHEMA)
+        assert not redis.hexists(f"job:{jobs[0]}", "_rings")
+
+    def test_a_job_that_was_held_waits_again_after_its_lease(
+        self, ledger: Ledger, earlier: EarlierVersion, redis: Redis, clock: Clock
+    ) -> None:
+        job_id = earlier.job("processing", attempts="1", _token="t", _lease_until=str(clock() + 5))
+        redis.zadd("jobs:leased", {job_id: clock() + 5})
+        ledger.start()
+        before = recover(ledger, redis).waiting
+        clock.advance(6)
+
+        assert (before, recover(ledger, redis).waiting) == (0, 1)
+        suspect = ledger.claim_suspect()
+        assert suspect and suspect.id == job_id
+
+    def test_jobs_that_are_done_are_listed_and_expire(
+        self, ledger: Ledger, earlier: EarlierVersion, redis: Redis, clock: Clock
+    ) -> None:
+        done = earlier.job("succeeded", output=CAPTION.model_dump_json())
+        ledger.start()
+        listed, _ = ledger.recent(status=Status.SUCCEEDED)
+        clock.advance(1001)
+
+        assert [(job.id, job.output) for job in listed] == [(done, CAPTION)]
+        assert recover(ledger, redis).expired == [done]
+        ledger.delete(done)
+        assert redis.exists(f"job:{done}") == 0
+
+    @pytest.mark.parametrize("sending", [False, True])
+    def test_a_batch_s_webhook_is_told_at_its_end(
+        self, ledger: Ledger, earlier: EarlierVersion, redis: Redis, settings: Settings, clock: Clock, sending: bool
+    ) -> None:
+        batches, outbox = Batches(redis, settings, clock), Outbox(redis, settings, clock)
+        batches.create(batch := new_id())
+        job_id = earlier.job(batch=batch, _webhook=HOOK)
+        redis.sadd(f"batch-open:{batch}", job_id, *(["sending"] if sending else []))
+        ledger.start()
+        (claim,) = ledger.claim_next(1).claims
+        ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+
+        delivery = outbox.claim()
+        assert (delivery and (delivery.id, delivery.host)) == (None if sending else (batch, "receiver.example"))
+        assert batches.get(batch).request_counts.succeeded == 1
+
+    def test_a_web_server_of_the_earlier_version_that_still_runs_loses_no_job(
+        self, ledger: Ledger, earlier: EarlierVersion, redis: Redis
+    ) -> None:
+        ledger.start()
+        job_id = earlier.job()
+
+        assert recover(ledger, redis).waiting == 1
+        assert [claim.id for claim in ledger.claim_next(1).claims] == [job_id]
+
+    def test_more_jobs_than_one_step_takes_are_all_moved(
+        self, ledger: Ledger, earlier: EarlierVersion, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(schema, "MIGRATED_AT_ONCE", 3)
+        jobs = [earlier.job() for _ in range(10)]
+        ledger.start()
+
+        assert [claim.id for claim in ledger.claim_next(20).claims] == jobs
+
+
+class TestRefusal:
+    def test_a_newer_ledger_is_left_alone(self, ledger: Ledger, redis: Redis) -> None:
+        redis.set("schema", SCHEMA + 1)
+
+        with pytest.raises(
+            SchemaError, match=f"has schema {SCHEMA + 1}, and this version knows schemas up to {SCHEMA}"
+        ):
+            ledger.start()
+
+    def test_a_worker_of_the_earlier_version_is_not_joined(
+        self, ledger: Ledger, redis: Redis, clock: Clock, earlier: EarlierVersion, settings: Settings
+    ) -> None:
+        job_id = earlier.job()
+        announced = {"name": "old-1", "model": MODEL.model_dump(), "heard_at": clock()}
+        redis.hset("workers", "old-1", json.dumps(announced))
+        ledger._settings = settings.model_copy(update={"ready_seconds": 0.01})
+
+        with pytest.raises(SchemaError, match=r"earlier version is running on this Redis: old-1\. Stop all"):
+            ledger.start()
+        assert redis.zrange("jobs:queued", 0, -1) == [job_id]
+
+    def test_a_worker_of_this_version_is_joined(
+        self, ledger: Ledger, redis: Redis, clock: Clock, settings: Settings
+    ) -> None:
+        Workers(redis, settings, clock).announce(Worker(name="new-1", model=MODEL, ledger_schema=SCHEMA))
+
+        ledger.start()
+
+        assert redis.get("schema") == str(SCHEMA)
+
+    def test_without_redis_a_process_starts_all_the_same(self, ledger: Ledger, server: fakeredis.FakeServer) -> None:
+        server.connected = False
+
+        ledger.start()
