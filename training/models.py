@@ -30,7 +30,7 @@ from training.tokenizer import train_tokenizer
 #: Attention heads of BLIP base's text decoder, for a teacher in a `.pt` that cannot tell.
 TEACHER_TEXT_HEADS = 12
 #: Side in pixels of the small models' pictures.
-SMALL_IMAGE_SIZE = 288
+SMALL_IMAGE_SIZE = 256
 
 #: The small models: (width, layers, heads) of the vision and of the text tower, and the stem.
 SMALL: Mapping[str, tuple[tuple[int, int, int], tuple[int, int, int], str | None]] = {

@@ -95,7 +95,7 @@ class TestHybrid:
 
         assert hybrid.stem == "efficientnet-lite2"
         assert not hasattr(plain, "stem")
-        assert (hybrid.image_size, hybrid.patch_size) == (plain.image_size, plain.patch_size) == (288, 32)
+        assert (hybrid.image_size, hybrid.patch_size) == (plain.image_size, plain.patch_size) == (256, 32)
 
     def test_a_plain_student_normalises_its_pictures_as_its_hybrid_teacher_does(self, tmp_path: Path) -> None:
         tokenizer, teacher = tiny_tokenizer(), tiny_hybrid()
