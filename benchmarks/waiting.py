@@ -14,7 +14,7 @@ from celery import Celery
 
 from benchmarks.clients import Load
 from common.jobs import InputInfo, ModelInfo, Output, Status, new_id
-from common.ledger import Batches, Endings, Ledger, Viewer, connect
+from common.ledger import Batches, Endings, Ledger, NewJob, Viewer, connect
 from common.queue import CLAIM_SIZE, make_celery, notify
 from common.settings import Settings
 from common.uploads import UploadStore
@@ -72,7 +72,7 @@ class Owner:
                 time.sleep(chance.uniform(*PAUSES))
                 with self._endings.of(job_id := new_id()) as ended:
                     sent = time.perf_counter()
-                    self._ledger.create(job_id, input=_input(job_id))
+                    self._ledger.create(job_id, NewJob(input=_input(job_id)))
                     notify(self._celery, 1)
                     if not ended.wait(PATIENCE) or self._ledger.get(job_id).status is not Status.SUCCEEDED:
                         raise TimeoutError(job_id)
@@ -84,7 +84,7 @@ class Owner:
         self._batches.create(batch := new_id())
         for number in range(count):
             job_id = new_id()
-            self._ledger.create(job_id, input=_input(job_id), batch=batch)
+            self._ledger.create(job_id, NewJob(input=_input(job_id), batch=batch))
             if number % CLAIM_SIZE == 0:
                 notify(self._celery, CLAIM_SIZE)
         return batch

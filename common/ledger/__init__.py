@@ -66,6 +66,7 @@ from common.ledger.orphans import Orphans
 from common.ledger.outbox import Delivery, Outbox
 from common.ledger.recovery import Recovered
 from common.ledger.schema import SchemaError
+from common.ledger.submission import NewJob
 from common.ledger.viewer import EVERYBODY, NOBODY, Viewer
 from common.ledger.workers import Worker, Workers
 
@@ -78,6 +79,7 @@ __all__ = [
     "Delivery",
     "Endings",
     "Ledger",
+    "NewJob",
     "Orphans",
     "Outbox",
     "Recovered",

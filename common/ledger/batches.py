@@ -20,7 +20,7 @@ class Batches(Base):
     """The records of batches."""
 
     def create(self, batch_id: str, webhook: str | None = None, prefix: str = "") -> None:
-        """Record a batch; its jobs are then made by `Ledger.create(..., batch=batch_id)`.
+        """Record a batch; its jobs are then made by `Ledger.create` with `NewJob(batch=batch_id)`.
 
         With a `webhook`, the URL that is told when none of them is open any more, call `seal` after the last. `prefix`
         is that of the `urls` which it is told.

@@ -15,7 +15,7 @@ from redis import Redis
 
 from cli import doctor
 from common.jobs import InputInfo, ModelInfo, new_id
-from common.ledger import Claim, Ledger, Outbox, Worker, Workers
+from common.ledger import Claim, Ledger, NewJob, Outbox, Worker, Workers
 from common.problems import EMPTY_UPLOAD
 from common.settings import Settings
 from common.uploads import UploadStore
@@ -53,7 +53,7 @@ def announce(redis: Redis, settings: Settings) -> None:
 
 
 def wait_since(redis: Redis, settings: Settings, seconds: float) -> None:
-    Ledger(redis, settings, lambda: time.time() - seconds).create(new_id(), input=PICTURE)
+    Ledger(redis, settings, lambda: time.time() - seconds).create(new_id(), NewJob(input=PICTURE))
 
 
 def test_all_well_exits_with_zero(redis: Redis, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,7 +175,9 @@ def test_the_model_that_would_caption_is_named(
 def test_webhooks_that_were_given_up_are_told_of(redis: Redis, settings: Settings) -> None:
     refused = EMPTY_UPLOAD("It is empty.")
     for _ in range(2):
-        Ledger(redis, settings).create(new_id(), error=refused, webhook="https://receiver.example/?token=secret")
+        Ledger(redis, settings).create(
+            new_id(), NewJob(error=refused, webhook="https://receiver.example/?token=secret")
+        )
     outbox = Outbox(redis, settings)
     delivery = outbox.claim()
     assert delivery
@@ -227,7 +229,7 @@ def test_a_memory_that_runs_full_is_said(
 def test_a_job_held_past_its_lease_is_named(redis: Redis, settings: Settings) -> None:
     clock = Clock(time.time() - 100)
     ledger = Ledger(redis, settings, clock)
-    job = ledger.create(new_id(), input=PICTURE)
+    job = ledger.create(new_id(), NewJob(input=PICTURE))
     ledger.claim_next(1)
     late = findings(settings)["leases"]
     clock.advance(75)
@@ -250,7 +252,7 @@ def test_pictures_without_a_record_are_counted_and_many_of_them_mean_the_wrong_r
     monkeypatch.setattr(doctor, "ON_ITS_WAY", -1.0)
     all_lost = findings(settings)["pictures"]
     for job_id in ids[1:]:
-        ledger.create(job_id, input=PICTURE)
+        ledger.create(job_id, NewJob(input=PICTURE))
     one_lost = findings(settings)["pictures"]
 
     assert young == (True, "4 are kept, each with its record.")

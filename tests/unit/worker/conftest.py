@@ -13,7 +13,7 @@ from celery import Celery
 from redis import Redis
 
 from common.jobs import InputInfo, Job, new_id
-from common.ledger import Ledger, Orphans, Workers
+from common.ledger import Ledger, NewJob, Orphans, Workers
 from common.queue import make_celery
 from common.settings import Settings
 from common.uploads import UploadStore
@@ -106,7 +106,7 @@ def wait_in(ledger: Ledger, uploads: UploadStore) -> Callable[..., Job]:
         if data is None:
             uploads.delete(job_id)
         sha256 = hashlib.sha256(data or b"").hexdigest()
-        return ledger.create(job_id, input=PICTURE.model_copy(update={"sha256": sha256}), batch=batch)
+        return ledger.create(job_id, NewJob(input=PICTURE.model_copy(update={"sha256": sha256}), batch=batch))
 
     return make
 

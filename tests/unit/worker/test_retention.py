@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from common.jobs import Output, Timings
-from common.ledger import Batches, Ledger, Orphans
+from common.ledger import Batches, Ledger, NewJob, Orphans
 from common.ledger.orphans import GRACE
 from common.ledger.recovery import RECOVERY_LIMIT
 from common.settings import Settings
@@ -70,7 +70,7 @@ class TestOrphans:
         orphan, known = id_now(), id_now()
         for job_id in (orphan, known):
             store.save(job_id, b"picture")
-        ledger.create(known, input=PICTURE)
+        ledger.create(known, NewJob(input=PICTURE))
 
         clock.advance(1000 + GRACE - 1)
         tidy_all(redis, orphans, store)
@@ -142,7 +142,7 @@ def test_a_day_of_recoveries_leaves_nothing_and_none_of_them_does_much(
         clock.advance(1.2)
         if number % 10 == 0:
             continue  # the web server was killed here
-        ledger.create(job_id, input=PICTURE, batch=batch, idempotency_key=job_id)
+        ledger.create(job_id, NewJob(input=PICTURE, batch=batch, idempotency_key=job_id))
         if number % 3 == 0 and (claims := ledger.claim_next(1).claims) and number % 2:
             ledger.commit(claims[0], Output(caption="a ball"), model=MODEL, timings=TIMINGS)
         if number % 50 == 49:

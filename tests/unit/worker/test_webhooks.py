@@ -20,7 +20,7 @@ from redis import Redis
 
 from common import problems
 from common.jobs import Job, Status, new_id
-from common.ledger import Batches, Ledger, Outbox
+from common.ledger import Batches, Ledger, NewJob, Outbox
 from common.outbound import Outbound
 from common.settings import Settings
 from tests.support.clock import Clock
@@ -68,7 +68,7 @@ def told(ledger: Ledger) -> Told:
     """A job that has failed, of which the URL is to be told."""
 
     def make(url: str) -> Job:
-        return ledger.create(new_id(), error=problems.EMPTY_UPLOAD("It is empty."), webhook=url)
+        return ledger.create(new_id(), NewJob(error=problems.EMPTY_UPLOAD("It is empty."), webhook=url))
 
     return make
 
@@ -77,7 +77,7 @@ class TestWhatIsSent:
     def test_a_job_as_the_api_shows_it_with_a_signature_that_holds(
         self, receiver: Receiver, ledger: Ledger, outbox: Outbox, deliver: Callable[[], None], clock: Clock
     ) -> None:
-        job = ledger.create(new_id(), input=PICTURE, webhook=receiver.url("/hook?a=b"))
+        job = ledger.create(new_id(), NewJob(input=PICTURE, webhook=receiver.url("/hook?a=b")))
         clock.advance(5)
         ledger.cancel(job.id)
         clock.advance(60)
@@ -101,7 +101,7 @@ class TestWhatIsSent:
         self, receiver: Receiver, ledger: Ledger, batches: Batches, deliver: Callable[[], None]
     ) -> None:
         batches.create(batch := new_id(), receiver.url())
-        jobs = [ledger.create(new_id(), input=PICTURE, batch=batch, webhook=receiver.url()) for _ in range(2)]
+        jobs = [ledger.create(new_id(), NewJob(input=PICTURE, batch=batch, webhook=receiver.url())) for _ in range(2)]
         batches.seal(batch)
         for job in jobs:
             ledger.cancel(job.id)

@@ -7,7 +7,7 @@ from redis import Redis
 
 from common import problems
 from common.jobs import new_id
-from common.ledger import Batches, Ledger
+from common.ledger import Batches, Ledger, NewJob
 from common.ledger import batches as module
 from common.problems import Problem
 from common.settings import Settings
@@ -24,7 +24,7 @@ class TestBatches:
         batches.create(batch := new_id())
         first = wait_in(ledger, batch=batch, custom_id="one")
         wait_in(ledger, batch=batch)
-        ledger.create(new_id(), error=problems.EMPTY_UPLOAD("It is empty."), batch=batch)
+        ledger.create(new_id(), NewJob(error=problems.EMPTY_UPLOAD("It is empty."), batch=batch))
         ledger.commit(claimed(ledger, first), CAPTION, model=MODEL, timings=TIMINGS)
 
         counts = batches.get(batch).request_counts

@@ -9,7 +9,7 @@ from redis import Redis
 
 from common import problems
 from common.jobs import Output, Status, new_id
-from common.ledger import Ledger, Worker, Workers
+from common.ledger import Ledger, NewJob, Worker, Workers
 from common.problems import Problem
 from common.settings import Settings
 from tests.support.claims import claim_job
@@ -43,14 +43,14 @@ class TestCreate:
         wait_in(ledger, idempotency_key="k")
 
         with pytest.raises(Problem) as refused:
-            ledger.create(new_id(), input=PICTURE.model_copy(update={"sha256": "e1"}), idempotency_key="k")
+            ledger.create(new_id(), NewJob(input=PICTURE.model_copy(update={"sha256": "e1"}), idempotency_key="k"))
         assert refused.value.kind is problems.IDEMPOTENCY_CONFLICT
 
     def test_a_job_that_is_recorded_twice_is_once_in_its_batch(self, ledger: Ledger, redis: Redis) -> None:
         """As redis-py does when the first answer does not come in time."""
         job_id, batch = new_id(), new_id()
         for _ in range(2):
-            ledger.create(job_id, input=PICTURE, batch=batch)
+            ledger.create(job_id, NewJob(input=PICTURE, batch=batch))
 
         assert redis.zrange(f"index:all#{batch}", 0, -1) == [job_id]
 

@@ -10,7 +10,7 @@ from redis import Redis
 
 from common import problems
 from common.jobs import new_id
-from common.ledger import Batches, Delivery, Ledger, Outbox
+from common.ledger import Batches, Delivery, Ledger, NewJob, Outbox
 from common.ledger.outbox import LEASE
 from common.settings import Settings
 from tests.support.clock import Clock
@@ -294,7 +294,7 @@ def test_a_picture_that_is_done_before_it_is_recorded_is_no_batch_s_last(
     ledger: Ledger, batches: Batches, batch: str, outbox: Outbox
 ) -> None:
     """All of a batch may come from the cache."""
-    ledger.create(new_id(), input=PICTURE, cached=(MODEL, CAPTION), batch=batch, webhook=URL)
+    ledger.create(new_id(), NewJob(input=PICTURE, cached=(MODEL, CAPTION), batch=batch, webhook=URL))
     before = due(outbox)
     batches.seal(batch)
 
