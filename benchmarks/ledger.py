@@ -31,7 +31,7 @@ from benchmarks import report
 from benchmarks.waiting import CALL, IMAGE, Owner, working
 from cli.redis_server import find_server
 from common.jobs import InputInfo, ModelInfo, Output, Timings, new_id
-from common.ledger import Batches, Ledger, NewJob, Result, Viewer, Worker, Workers, connect
+from common.ledger import Components, NewJob, Result, Viewer, Worker, connect
 from common.queue import CLAIM_SIZE, make_celery, notify
 from common.settings import Settings
 
@@ -69,10 +69,9 @@ class Service:
     def __init__(self, url: str) -> None:
         self.settings = Settings(redis_url=url, max_open_jobs=10**6, max_open_jobs_per_key=10**6)
         self.redis = connect(url)
-        self.ledger = Ledger(self.redis, self.settings)
-        self.web = self.ledger.for_viewer(OWNER)
-        self.batches = Batches(self.redis, self.settings).for_viewer(OWNER)
-        self.workers = Workers(self.redis, self.settings)
+        components = Components(self.redis, self.settings)
+        self.ledger, self.workers = components.ledger, components.workers
+        self.web, self.batches = self.ledger.for_viewer(OWNER), components.batches.for_viewer(OWNER)
         self.celery = make_celery(self.settings)
         self._inbox = self.celery.connection_for_read().SimpleQueue("captiond")
 

@@ -11,7 +11,7 @@ from redis import Redis
 
 from common.jobs import ModelInfo
 from common.keyring import Keyring
-from common.ledger import Batches, Endings, Ledger, Workers
+from common.ledger import Batches, Components, Ledger
 from common.outbound import Outbound
 from common.settings import Settings
 from common.uploads import UploadStore
@@ -32,12 +32,10 @@ class Services:
         self.settings = settings
         self.redis = redis
         self.celery = celery
-        self.everybodys_ledger = Ledger(redis, settings)
-        self.everybodys_batches = Batches(redis, settings)
-        self.workers = Workers(redis, settings)
+        self.components = Components(redis, settings)
+        self.workers, self.endings = self.components.workers, self.components.endings
         self.uploads = UploadStore(settings.uploads_location)
         self.uploads.create()
-        self.endings = Endings(redis)
         self.outbound = Outbound(settings.allow_local_urls)
         self.keyring = Keyring(settings)
         self.may_fetch = threading.BoundedSemaphore(FETCHING)
@@ -48,12 +46,12 @@ class Services:
     @property
     def ledger(self) -> Ledger:
         """The ledger as who made this request may see it."""
-        return self.everybodys_ledger.for_viewer(g.viewer)
+        return self.components.ledger.for_viewer(g.viewer)
 
     @property
     def batches(self) -> Batches:
         """The batches, likewise."""
-        return self.everybodys_batches.for_viewer(g.viewer)
+        return self.components.batches.for_viewer(g.viewer)
 
     def model(self) -> ModelInfo | None:
         """The model of the worker that was heard last; None while no worker is ready."""

@@ -58,6 +58,7 @@ jobs:ended            (a channel) the id of each job that reaches a terminal sta
 """
 
 from common.ledger.batches import Batches
+from common.ledger.components import Components
 from common.ledger.connection import connect
 from common.ledger.endings import Endings
 from common.ledger.leases import Claim, Claimed, Result
@@ -76,6 +77,7 @@ __all__ = [
     "Batches",
     "Claim",
     "Claimed",
+    "Components",
     "Delivery",
     "Endings",
     "Ledger",

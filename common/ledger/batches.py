@@ -77,4 +77,4 @@ class Batches(Base):
             first = f"({ids[-1]}"
 
     def _queries(self) -> Queries:
-        return Queries(self._redis, self._settings, self._given_clock).for_viewer(self._viewer)
+        return Queries(self._shared, self._viewer)

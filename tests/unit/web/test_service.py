@@ -72,9 +72,7 @@ class TestErrors:
     def test_another_method_says_which_would_do(self, client: Client) -> None:
         assert client.put("/v1/jobs").headers["Allow"] == "GET, HEAD, OPTIONS, POST"
 
-    def test_an_error_of_ours_says_nothing_of_the_inside(
-        self, client: Client, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_an_error_of_ours_says_nothing_of_the_inside(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(*_: object, **__: object) -> None:
             raise RuntimeError("secret at /srv/place")
 

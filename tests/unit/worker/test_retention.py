@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from common.jobs import Output, Timings
-from common.ledger import Batches, Ledger, NewJob, Orphans
+from common.ledger import Components, Ledger, NewJob, Orphans
 from common.ledger.orphans import GRACE
 from common.ledger.recovery import RECOVERY_LIMIT
 from common.settings import Settings
@@ -51,8 +51,8 @@ def files(folder: Path) -> list[Path]:
 
 
 @pytest.fixture
-def orphans(redis: Redis, settings: Settings, clock: Clock) -> Orphans:
-    return Orphans(redis, settings, clock)
+def orphans(components: Components) -> Orphans:
+    return components.orphans
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -109,6 +109,7 @@ def test_a_day_of_recoveries_leaves_nothing_and_none_of_them_does_much(
     ledger: Ledger,
     orphans: Orphans,
     uploads: UploadStore,
+    components: Components,
     redis: Redis,
     settings: Settings,
     clock: Clock,
@@ -116,7 +117,7 @@ def test_a_day_of_recoveries_leaves_nothing_and_none_of_them_does_much(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """3,000 pictures come within an hour, in batches and in every state, every tenth without a record."""
-    batches = Batches(redis, settings, clock)
+    batches = components.batches
     deleted: list[str] = []
     discard = uploads.discard
 

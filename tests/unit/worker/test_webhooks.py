@@ -20,9 +20,8 @@ from redis import Redis
 
 from common import problems
 from common.jobs import Job, Status, new_id
-from common.ledger import Batches, Ledger, NewJob, Outbox
+from common.ledger import Batches, Components, Ledger, NewJob, Outbox
 from common.outbound import Outbound
-from common.settings import Settings
 from tests.support.clock import Clock
 from tests.support.contract import fits
 from tests.support.receiver import Receiver, receiving, with_status
@@ -37,13 +36,13 @@ Told = Callable[[str], Job]
 
 
 @pytest.fixture
-def batches(redis: Redis, settings: Settings, ledger: Ledger, clock: Clock) -> Batches:
-    return Batches(redis, settings, clock)
+def batches(components: Components, ledger: Ledger) -> Batches:
+    return components.batches
 
 
 @pytest.fixture
-def outbox(redis: Redis, settings: Settings, clock: Clock) -> Outbox:
-    return Outbox(redis, settings, clock)
+def outbox(components: Components) -> Outbox:
+    return components.outbox
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ from redis import Redis
 
 from common import problems
 from common.jobs import Output, Status, new_id
-from common.ledger import Ledger, NewJob, Worker, Workers
+from common.ledger import Components, Ledger, NewJob, Worker
 from common.problems import Problem
-from common.settings import Settings
 from tests.support.claims import claim_job
 from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import CAPTION, MODEL, PICTURE, TIMINGS, claimed, recover, wait_in
@@ -82,10 +81,8 @@ class TestGet:
 
         assert [progress and progress.position for progress in positions] == [0, 1, 2]
 
-    def test_the_estimate_follows_the_speed_the_workers_announce(
-        self, ledger: Ledger, redis: Redis, settings: Settings, clock: Clock
-    ) -> None:
-        Workers(redis, settings, clock).announce(Worker(name="w", model=MODEL, pictures_per_second=0.5))
+    def test_the_estimate_follows_the_speed_the_workers_announce(self, ledger: Ledger, components: Components) -> None:
+        components.workers.announce(Worker(name="w", model=MODEL, pictures_per_second=0.5))
         wait_in(ledger)
 
         progress = ledger.get(wait_in(ledger).id).progress
