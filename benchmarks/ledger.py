@@ -31,7 +31,7 @@ from benchmarks import report
 from benchmarks.waiting import CALL, IMAGE, Owner, working
 from cli.redis_server import find_server
 from common.jobs import InputInfo, ModelInfo, Output, Timings, new_id
-from common.ledger import Batches, Ledger, Result, Viewer, Worker, Workers, connect
+from common.ledger import Components, NewJob, Result, Viewer, Worker, connect
 from common.queue import CLAIM_SIZE, make_celery, notify
 from common.settings import Settings
 
@@ -69,10 +69,9 @@ class Service:
     def __init__(self, url: str) -> None:
         self.settings = Settings(redis_url=url, max_open_jobs=10**6, max_open_jobs_per_key=10**6)
         self.redis = connect(url)
-        self.ledger = Ledger(self.redis, self.settings)
-        self.web = self.ledger.for_viewer(OWNER)
-        self.batches = Batches(self.redis, self.settings).for_viewer(OWNER)
-        self.workers = Workers(self.redis, self.settings)
+        components = Components(self.redis, self.settings)
+        self.ledger, self.workers = components.ledger, components.workers
+        self.web, self.batches = self.ledger.for_viewer(OWNER), components.batches.for_viewer(OWNER)
         self.celery = make_celery(self.settings)
         self._inbox = self.celery.connection_for_read().SimpleQueue("captiond")
 
@@ -88,7 +87,7 @@ class Service:
             picture = image()
             self.web.charge(picture.bytes)
             self.web.cached(picture.sha256, model.version)
-            sent.append(self.web.create(new_id(), input=picture, batch=batch, custom_id="photo.jpg").id)
+            sent.append(self.web.create(new_id(), NewJob(input=picture, batch=batch, custom_id="photo.jpg")).id)
             if batch is None:
                 notify(self.celery, 1)
             elif len(sent) % CLAIM_SIZE == 0:
@@ -183,7 +182,7 @@ def fill(service: Service, waiting: int, in_batch: bool) -> None:
     """Have so many jobs wait, in one batch or each alone."""
     batch = new_batch(service) if in_batch else None
     for _ in range(waiting):
-        service.web.create(new_id(), input=image(), batch=batch, custom_id="photo.jpg")
+        service.web.create(new_id(), NewJob(input=image(), batch=batch, custom_id="photo.jpg"))
 
 
 def new_batch(service: Service) -> str:

@@ -14,7 +14,7 @@ from celery import Celery
 
 from benchmarks.clients import Load
 from common.jobs import InputInfo, ModelInfo, Output, Status, new_id
-from common.ledger import Batches, Endings, Ledger, Viewer, connect
+from common.ledger import Components, NewJob, Viewer, connect
 from common.queue import CLAIM_SIZE, make_celery, notify
 from common.settings import Settings
 from common.uploads import UploadStore
@@ -56,11 +56,11 @@ class Owner:
     """Submits under one key, and waits."""
 
     def __init__(self, settings: Settings, celery: Celery, name: str) -> None:
-        redis = connect(settings.redis_location)
+        components = Components(connect(settings.redis_location), settings)
         viewer = Viewer(name, sees_all=False)
-        self._ledger = Ledger(redis, settings).for_viewer(viewer)
-        self._batches = Batches(redis, settings).for_viewer(viewer)
-        self._endings = Endings(redis)
+        self._ledger = components.ledger.for_viewer(viewer)
+        self._batches = components.batches.for_viewer(viewer)
+        self._endings = components.endings
         self._celery = celery
 
     def interactive(self, count: int) -> Load:
@@ -72,7 +72,7 @@ class Owner:
                 time.sleep(chance.uniform(*PAUSES))
                 with self._endings.of(job_id := new_id()) as ended:
                     sent = time.perf_counter()
-                    self._ledger.create(job_id, input=_input(job_id))
+                    self._ledger.create(job_id, NewJob(input=_input(job_id)))
                     notify(self._celery, 1)
                     if not ended.wait(PATIENCE) or self._ledger.get(job_id).status is not Status.SUCCEEDED:
                         raise TimeoutError(job_id)
@@ -84,7 +84,7 @@ class Owner:
         self._batches.create(batch := new_id())
         for number in range(count):
             job_id = new_id()
-            self._ledger.create(job_id, input=_input(job_id), batch=batch)
+            self._ledger.create(job_id, NewJob(input=_input(job_id), batch=batch))
             if number % CLAIM_SIZE == 0:
                 notify(self._celery, CLAIM_SIZE)
         return batch
@@ -109,7 +109,7 @@ def _input(job_id: str) -> InputInfo:
 def working(settings: Settings) -> Iterator[Celery]:
     """A worker in this process, with as many threads as Celery's pool would have; the app to notify it by."""
     celery = make_celery(settings)
-    resident = Resident(settings, Simulated(), celery)
+    resident = Resident(settings, Simulated(), celery, Components(connect(settings.redis_location), settings))
     resident.uploads = NoImages(settings.uploads_location)
     stopping = threading.Event()
 

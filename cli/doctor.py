@@ -8,7 +8,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 
-from redis import Redis, RedisError
+from redis import RedisError
 
 from cli.durability import look_at_durability
 from cli.findings import Finding
@@ -16,7 +16,7 @@ from cli.redis_server import running_url
 from common import exposure, folders
 from common.jobs import Status
 from common.keyring import Keyring
-from common.ledger import Ledger, Orphans, Outbox, Workers, connect
+from common.ledger import Components, Orphans, connect
 from common.settings import PROJECT_ROOT, Settings
 from common.uploads import FOLDERS, UploadStore, UploadsUnavailable
 
@@ -82,14 +82,15 @@ def look_at_redis(settings: Settings) -> Iterator[Finding]:
         yield Finding("redis", False, words)
         return
     yield from look_at_durability(redis)
-    yield from _queue(redis, settings)
-    yield _orphans(redis, settings)
+    components = Components(redis, settings)
+    yield from _queue(components, settings)
+    yield _orphans(components.orphans, settings)
 
 
-def _queue(redis: Redis, settings: Settings) -> Iterator[Finding]:
-    ledger = Ledger(redis, settings)
+def _queue(components: Components, settings: Settings) -> Iterator[Finding]:
+    ledger = components.ledger
     now = ledger.now()
-    workers = Workers(redis, settings).alive()
+    workers = components.workers.alive()
     heard = ", ".join(f"{worker.name} with {worker.model.name}" for worker in workers)
     words = heard or "none is heard. Start one with captiond serve or celery -A worker worker."
     yield Finding("workers", bool(workers), words)
@@ -106,13 +107,13 @@ def _queue(redis: Redis, settings: Settings) -> Iterator[Finding]:
     if overdue:
         words += f" (the oldest is {overdue[0]}). A living worker takes them back within a second: look at its log."
     yield Finding("leases", not overdue, words.rstrip(".") + ".")
-    webhooks = Outbox(redis, settings).standing()
+    webhooks = components.outbox.standing()
     last = f"; the last to {webhooks.last}" if webhooks.last else ""
     yield Finding("webhooks", True, f"{webhooks.waiting} to be delivered, {webhooks.given_up} given up{last}.")
 
 
-def _orphans(redis: Redis, settings: Settings) -> Finding:
-    uploads, orphans = UploadStore(settings.uploads_location), Orphans(redis, settings)
+def _orphans(orphans: Orphans, settings: Settings) -> Finding:
+    uploads = UploadStore(settings.uploads_location)
     kept = lost = 0
     for folder in range(FOLDERS):
         try:

@@ -16,7 +16,7 @@ from cli import leftovers, redis_server
 from cli.supervisor import Part, Supervisor
 from common import exposure, folders, listening, urls
 from common.folders import FolderError
-from common.ledger import Workers, connect
+from common.ledger import Components, connect
 from common.listening import ListenError
 from common.settings import PROJECT_ROOT, Settings
 
@@ -82,7 +82,7 @@ def _supervise(settings: Settings, held: int) -> int:
 
 def worker_part(redis: Redis, settings: Settings) -> Part:
     """The worker; ready when the ledger has heard it with its model loaded."""
-    workers = Workers(redis, settings)
+    workers = Components(redis, settings).workers
 
     def ready(pid: int) -> str | None:
         try:

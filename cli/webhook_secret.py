@@ -7,14 +7,14 @@ import sys
 from redis import RedisError
 
 from cli.redis_server import running_url
-from common.ledger import Outbox, connect
+from common.ledger import Components, connect
 from common.settings import Settings
 
 
 def webhook_secret(settings: Settings) -> int:
     """Print the secrets, one a line; the service's own is made now if it has none yet."""
     try:
-        secrets = Outbox(connect(running_url(settings)), settings).secrets()
+        secrets = Components(connect(running_url(settings)), settings).outbox.secrets()
     except RedisError as error:
         print(f"Redis does not answer ({error}). Start the service, or set CAPTIOND_REDIS_URL.", file=sys.stderr)
         return 1

@@ -43,12 +43,16 @@ NEEDS: Mapping[str, Scope | None] = {
 
 
 def guard(app: Flask, keyring: Keyring) -> None:
-    """Ask each request of `app` for a key, when keys are needed, and hold it to what its key is for."""
+    """Ask each request of `app` for a key, when keys are needed, and hold it to what its key is for.
+
+    The key is looked up once, here, and in `flask.g` as `key` from then on; `viewer` is what the ledger takes.
+    """
 
     @app.before_request
     def check() -> None:
         g.needed = keyring.needed
         g.key = _key(keyring) if g.needed else None
+        g.viewer = _viewer(g.key) if g.needed else EVERYBODY
         endpoint = request.endpoint
         if endpoint is None or not g.needed:  # an address where there is nothing tells nothing
             return
@@ -62,14 +66,6 @@ def guard(app: Flask, keyring: Keyring) -> None:
                 f"The key {g.key.name} is not for this: it would have to be for `{scope}`. Use another key, or have "
                 f"one made: captiond keys add NAME --scope {scope}"
             )
-
-
-def viewer() -> Viewer:
-    """Whose eyes the ledger is looked at with in this request."""
-    key: Key | None = g.key
-    if not g.needed:
-        return EVERYBODY
-    return Viewer(key.name, key.may(Scope.ADMIN)) if key else NOBODY
 
 
 def is_stranger() -> bool:
@@ -92,6 +88,10 @@ def _key(keyring: Keyring) -> Key | None:
     if secret is None or (from_cookie and (is_foreign() if request.method in ("GET", "HEAD") else not is_own())):
         return None
     return keyring.find(secret)
+
+
+def _viewer(key: Key | None) -> Viewer:
+    return Viewer(key.name, key.may(Scope.ADMIN)) if key else NOBODY
 
 
 def _stranger() -> problems.Problem:

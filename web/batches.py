@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from flask import Blueprint, Response, jsonify, request, url_for
 from werkzeug.datastructures import FileStorage
 
 from common import problems, strict_json
 from common.jobs import Job, Status, new_id
+from common.ledger import NewJob
 from common.problems import Problem
 from common.queue import CLAIM_SIZE, notify
 from web.services import Services, services
@@ -74,11 +76,11 @@ def submit_all(here: Services, files: list[FileStorage], custom_ids: list[str], 
     here.batches.create(batch_id, webhook, request.script_root)
     model, recorded = here.model(), 0  # the workers are asked once
     for file, custom_id in zip(files, custom_ids or [clean_name(file.filename) for file in files], strict=True):
+        new = NewJob(batch=batch_id, custom_id=custom_id, webhook=webhook)
         try:
-            data = read(file, here.settings.max_upload_bytes)
-            job = keep(here, file.filename, data, model, batch=batch_id, custom_id=custom_id, webhook=webhook)
+            job = keep(here, file.filename, read(file, here.settings.max_upload_bytes), model, new)
         except Problem as problem:
-            here.ledger.create(new_id(), error=problem, batch=batch_id, custom_id=custom_id, webhook=webhook)
+            here.ledger.create(new_id(), replace(new, error=problem))
             continue
         recorded += job.status is Status.QUEUED
         if recorded == CLAIM_SIZE:  # the first pictures need not wait for the last

@@ -10,6 +10,7 @@ from werkzeug.datastructures import FileStorage
 
 from common import problems
 from common.jobs import Job, Status, is_id
+from common.ledger import NewJob
 from common.sandbox import sandbox
 from web.fetching import fetched_image
 from web.forms import decoded, shown_name
@@ -43,7 +44,7 @@ def create() -> Response:
     here.ledger.admit()
     file = fetched_image(here) if request.is_json else the_image()
     data = read(file, here.settings.max_upload_bytes)
-    job = submit(here, file.filename, data, idempotency_key=key, webhook=webhook)
+    job = submit(here, file.filename, data, NewJob(idempotency_key=key, webhook=webhook))
     seconds = wished_wait(request.headers.get("Prefer"))
     job = here.ledger.get(wait_for(here, job, seconds).id)
     response = jsonify(job.body(request.script_root))

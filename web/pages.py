@@ -7,6 +7,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from common import problems
 from common.jobs import Job
+from common.ledger import NewJob
 from web.batches import submit_all
 from web.models import notice
 from web.services import services
@@ -44,7 +45,7 @@ def upload() -> WerkzeugResponse:
     if len(files) > 1:
         return redirect(url_for("pages.batch", batch_id=submit_all(here, files, [])), 303)
     here.ledger.admit()
-    job = submit(here, files[0].filename, read(files[0], here.settings.max_upload_bytes))
+    job = submit(here, files[0].filename, read(files[0], here.settings.max_upload_bytes), NewJob())
     return redirect(url_for("pages.job", job_id=job.id), 303)
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from typing import cast
 
 from celery import Celery
-from flask import current_app
+from flask import current_app, g
 from redis import Redis
 
 from common.jobs import ModelInfo
 from common.keyring import Keyring
-from common.ledger import Batches, Endings, Ledger, Viewer, Workers
+from common.ledger import Batches, Components, Ledger
 from common.outbound import Outbound
 from common.settings import Settings
 from common.uploads import UploadStore
-from web.access import viewer
 
 #: Requests that may wait for a caption at once; the others are answered right away. A thread that waits costs next to
 #: nothing.
@@ -34,12 +32,10 @@ class Services:
         self.settings = settings
         self.redis = redis
         self.celery = celery
-        self.ledger = Ledger(redis, settings)
-        self.batches = Batches(redis, settings)
-        self.workers = Workers(redis, settings)
+        self.components = Components(redis, settings)
+        self.workers, self.endings = self.components.workers, self.components.endings
         self.uploads = UploadStore(settings.uploads_location)
         self.uploads.create()
-        self.endings = Endings(redis)
         self.outbound = Outbound(settings.allow_local_urls)
         self.keyring = Keyring(settings)
         self.may_fetch = threading.BoundedSemaphore(FETCHING)
@@ -47,11 +43,15 @@ class Services:
         #: Set when the server shuts down: nobody waits for a caption any longer.
         self.stopping = threading.Event()
 
-    def for_viewer(self, viewer: Viewer) -> Services:
-        """The same connections, with the ledger and the batches as `viewer` sees them."""
-        seen = copy.copy(self)
-        seen.ledger, seen.batches = self.ledger.for_viewer(viewer), self.batches.for_viewer(viewer)
-        return seen
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger as who made this request may see it."""
+        return self.components.ledger.for_viewer(g.viewer)
+
+    @property
+    def batches(self) -> Batches:
+        """The batches, likewise."""
+        return self.components.batches.for_viewer(g.viewer)
 
     def model(self) -> ModelInfo | None:
         """The model of the worker that was heard last; None while no worker is ready."""
@@ -59,5 +59,5 @@ class Services:
 
 
 def services() -> Services:
-    """The services of the application that handles this request, as who made the request may see them."""
-    return cast(Services, current_app.extensions["captiond"]).for_viewer(viewer())
+    """The services of the application that handles this request."""
+    return cast(Services, current_app.extensions["captiond"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from flask import request
 from redis.exceptions import ConnectionError, TimeoutError
@@ -10,6 +11,7 @@ from werkzeug.datastructures import FileStorage
 
 from common import problems
 from common.jobs import InputInfo, Job, ModelInfo, Status, new_id
+from common.ledger import NewJob
 from common.problems import Problem
 from common.queue import notify
 from common.sandbox import sandbox
@@ -35,36 +37,19 @@ def too_large(limit: int) -> Problem:
     )
 
 
-def submit(
-    services: Services,
-    filename: str | None,
-    data: bytes,
-    *,
-    idempotency_key: str | None = None,
-    webhook: str | None = None,
-) -> Job:
+def submit(services: Services, filename: str | None, data: bytes, new: NewJob) -> Job:
     """Check, keep and record one picture, and notify the workers; raises as `keep` does.
 
     A broker that does not answer is no error: the recovery notifies again.
     """
-    job = keep(services, filename, data, services.model(), idempotency_key=idempotency_key, webhook=webhook)
+    job = keep(services, filename, data, services.model(), new)
     if job.status is Status.QUEUED:
         notify(services.celery, 1)
     return job
 
 
-def keep(
-    services: Services,
-    filename: str | None,
-    data: bytes,
-    model: ModelInfo | None,
-    *,
-    batch: str | None = None,
-    custom_id: str | None = None,
-    idempotency_key: str | None = None,
-    webhook: str | None = None,
-) -> Job:
-    """Check, keep and record one picture; a caption that `model` made of it before is taken.
+def keep(services: Services, filename: str | None, data: bytes, model: ModelInfo | None, new: NewJob) -> Job:
+    """Check, keep and record one picture as the job `new`; a caption that `model` made of it before is taken.
 
     Raises the picture's problem, `idempotency-conflict`, `quota-used-up`, `storage-full`, or
     `redis.RedisError`; nothing is kept then.
@@ -78,23 +63,15 @@ def keep(
         width=facts.width,
         height=facts.height,
     )
-    if idempotency_key and (earlier := services.ledger.remembered(idempotency_key, picture)):
+    if new.idempotency_key and (earlier := services.ledger.remembered(new.idempotency_key, picture)):
         return earlier
     services.ledger.charge(len(data))
     output = services.ledger.cached(picture.sha256, model.version) if model else None
+    cached = (model, output) if model and output else None
     job_id = new_id()
     services.uploads.save(job_id, data)
     try:
-        job = services.ledger.create(
-            job_id,
-            input=picture,
-            cached=(model, output) if model and output else None,
-            batch=batch,
-            custom_id=custom_id,
-            idempotency_key=idempotency_key,
-            webhook=webhook,
-            prefix=request.script_root,
-        )
+        job = services.ledger.create(job_id, replace(new, input=picture, cached=cached, prefix=request.script_root))
     except (ConnectionError, TimeoutError):
         # The answer is lost, the record may have been written: its picture stays. The recovery deletes an orphan.
         raise

@@ -11,7 +11,7 @@ from celery import signals
 
 from common import folders, logs
 from common.folders import FolderError
-from common.ledger import Ledger, SchemaError, connect
+from common.ledger import Components, SchemaError, connect
 from common.queue import CAPTION_TASK, make_celery
 from common.settings import from_environment
 
@@ -53,8 +53,9 @@ def _load(**_: object) -> None:
     except FolderError as error:
         log.error("%s", error)
         raise SystemExit(1) from error
+    components = Components(connect(settings.redis_location), settings)
     try:
-        Ledger(connect(settings.redis_location), settings).start()
+        components.ledger.start()
     except SchemaError as error:
         log.error("%s", error)
         raise SystemExit(1) from error
@@ -71,7 +72,7 @@ def _load(**_: object) -> None:
     except StudentError as error:
         log.error("No model, no worker. %s", error)
         raise SystemExit(1) from error
-    _resident = Resident(settings, captioner, app)
+    _resident = Resident(settings, captioner, app, components)
     _resident.start()
 
 

@@ -15,7 +15,7 @@ from celery import Celery
 from redis import RedisError
 
 from common.jobs import Output, Status
-from common.ledger import Batches, Claim, Claimed, Ledger, Orphans, Outbox, Worker, Workers, connect
+from common.ledger import Claim, Claimed, Components, Worker
 from common.ledger.submission import SCHEMA
 from common.outbound import Outbound
 from common.problems import Problem
@@ -53,26 +53,22 @@ class Resident:
         settings: Settings,
         captioner: Captioner,
         celery: Celery,
+        components: Components,
         *,
         give_up: Callable[[int], None] = os._exit,
     ) -> None:
-        redis = connect(settings.redis_location)
         self.settings = settings
         self.captioner = captioner
         self.celery = celery
-        self.ledger = Ledger(redis, settings)
+        self.ledger = components.ledger
         self.uploads = UploadStore(settings.uploads_location)
         self.batcher: Batcher[Pixels, Output | Problem] = Batcher(captioner.caption, settings.max_batch)
         self.lock = SharedExclusiveLock()
-        self.courier = Courier(
-            Outbox(redis, settings),
-            self.ledger,
-            Batches(redis, settings),
-            Outbound(settings.allow_local_urls),
-        )
+        outbound = Outbound(settings.allow_local_urls)
+        self.courier = Courier(components.outbox, components.ledger, components.batches, outbound)
         self.stopping = threading.Event()
-        self._workers = Workers(redis, settings)
-        self._orphans = Orphans(redis, settings)
+        self._workers = components.workers
+        self._orphans = components.orphans
         self._name = f"{socket.gethostname()}-{os.getpid()}"
         #: The claims that are worked on, with the batcher's futures of those that are with it.
         self._held: dict[Claim, Future[Done[Output | Problem]] | None] = {}

@@ -58,6 +58,7 @@ jobs:ended            (a channel) the id of each job that reaches a terminal sta
 """
 
 from common.ledger.batches import Batches
+from common.ledger.components import Components
 from common.ledger.connection import connect
 from common.ledger.endings import Endings
 from common.ledger.leases import Claim, Claimed, Result
@@ -66,6 +67,7 @@ from common.ledger.orphans import Orphans
 from common.ledger.outbox import Delivery, Outbox
 from common.ledger.recovery import Recovered
 from common.ledger.schema import SchemaError
+from common.ledger.submission import NewJob
 from common.ledger.viewer import EVERYBODY, NOBODY, Viewer
 from common.ledger.workers import Worker, Workers
 
@@ -75,9 +77,11 @@ __all__ = [
     "Batches",
     "Claim",
     "Claimed",
+    "Components",
     "Delivery",
     "Endings",
     "Ledger",
+    "NewJob",
     "Orphans",
     "Outbox",
     "Recovered",

@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Self, cast
 
 from redis import Redis
 
 from common.ledger import keys
-from common.ledger.clock import clock_of
 from common.ledger.scripts import Scripts
 from common.ledger.viewer import EVERYBODY, Viewer
+from common.ledger.workers import Workers
 from common.problems import Kind, Problem
 from common.settings import Settings
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What `Components` builds once for them. `given_clock` is the `clock`, or None where that asks Redis."""
+
+    redis: Redis
+    settings: Settings
+    clock: Callable[[], float]
+    given_clock: Callable[[], float] | None
+    scripts: Scripts
+    workers: Workers
+
+
 class Base:
-    """Methods raise `redis.RedisError` when Redis does not answer.
+    """Methods raise `redis.RedisError` when Redis does not answer."""
 
-    `clock` gives the Unix time in seconds and is for tests; by default it is Redis' own time.
-    """
-
-    def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float] | None = None) -> None:
-        self._redis = redis
-        self._settings = settings
-        self._clock = clock or clock_of(redis)
-        self._given_clock = clock
-        self._scripts = Scripts(redis)
-        self._viewer = EVERYBODY
+    def __init__(self, shared: Shared, viewer: Viewer = EVERYBODY) -> None:
+        self._shared = shared
+        self._redis = shared.redis
+        self._settings = shared.settings
+        self._clock = shared.clock
+        self._scripts = shared.scripts
+        self._viewer = viewer
 
     def for_viewer(self, viewer: Viewer) -> Self:
         """The same as `viewer` sees it: what they make is theirs, and what is not theirs is not there."""
-        seen = copy.copy(self)
-        seen._viewer = viewer
-        return seen
+        return type(self)(self._shared, viewer)
 
     def _time(self) -> str:
         """The time as scripts take it: '' has them ask Redis themselves, which spares a round trip."""
-        return str(self._given_clock()) if self._given_clock else ""
+        return str(self._shared.given_clock()) if self._shared.given_clock else ""
 
     def _missing(self, any_id: str, not_found: Kind, gone: Kind, what: str) -> Problem:
         """The problem of an id without a record: `gone` if the viewer might have seen one, else `not_found`."""

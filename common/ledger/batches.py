@@ -20,7 +20,7 @@ class Batches(Base):
     """The records of batches."""
 
     def create(self, batch_id: str, webhook: str | None = None, prefix: str = "") -> None:
-        """Record a batch; its jobs are then made by `Ledger.create(..., batch=batch_id)`.
+        """Record a batch; its jobs are then made by `Ledger.create` with `NewJob(batch=batch_id)`.
 
         With a `webhook`, the URL that is told when none of them is open any more, call `seal` after the last. `prefix`
         is that of the `urls` which it is told.
@@ -77,4 +77,4 @@ class Batches(Base):
             first = f"({ids[-1]}"
 
     def _queries(self) -> Queries:
-        return Queries(self._redis, self._settings, self._given_clock).for_viewer(self._viewer)
+        return Queries(self._shared, self._viewer)

@@ -8,7 +8,6 @@ from redis import Redis
 
 from common.jobs import made_at
 from common.ledger import keys
-from common.ledger.clock import clock_of
 from common.settings import Settings
 
 #: Seconds between two looks into one of the upload store's folders; a round over all 256 takes four hours.
@@ -21,10 +20,10 @@ GRACE = 3600.0
 class Orphans:
     """Finds them, a folder at a time."""
 
-    def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float]) -> None:
         self._redis = redis
         self._age = settings.retention + GRACE
-        self._clock = clock or clock_of(redis)
+        self._clock = clock
 
     def next_folder(self, folders: int) -> int | None:
         """Which of so many folders to look into now; None when another was, by any worker, in the last minute."""

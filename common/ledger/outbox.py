@@ -10,7 +10,6 @@ from redis import Redis
 from redis.client import Pipeline
 
 from common.ledger import keys
-from common.ledger.clock import clock_of
 from common.ledger.submission import host_of
 from common.settings import Settings
 from common.signing import new_secret
@@ -51,10 +50,10 @@ class Standing:
 class Outbox:
     """What is to be told. Methods raise `redis.RedisError` when Redis does not answer."""
 
-    def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float]) -> None:
         self._redis = redis
         self._settings = settings
-        self._clock = clock or clock_of(redis)
+        self._clock = clock
 
     def secrets(self) -> list[str]:
         """What to sign with: the settings' secrets, or the one that the service made for itself, once."""

@@ -10,7 +10,6 @@ from common.jobs import Job, Progress, Status
 from common.ledger import keys, records
 from common.ledger.base import Base
 from common.ledger.leases import BULK_SHARE
-from common.ledger.workers import Workers
 
 
 class Queries(Base):
@@ -74,6 +73,5 @@ class Queries(Base):
         position = 0
         if job.status is Status.QUEUED:
             position = cast("int", self._scripts.position(args=[job.id, owner, job.batch or "", BULK_SHARE]))
-        workers = Workers(self._redis, self._settings, self._clock)
-        rate = sum(worker.pictures_per_second or 0.0 for worker in workers.alive())
+        rate = sum(worker.pictures_per_second or 0.0 for worker in self._shared.workers.alive())
         return Progress(position=position, eta_seconds=round((position + 1) / rate, 1) if rate else None)

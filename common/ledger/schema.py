@@ -11,7 +11,6 @@ from redis import RedisError
 from common.ledger import keys
 from common.ledger.base import Base
 from common.ledger.submission import SCHEMA, host_of
-from common.ledger.workers import Workers
 
 #: Jobs moved in one step, so that Redis is not kept for long.
 MIGRATED_AT_ONCE = 200
@@ -73,5 +72,4 @@ class Schema(Base):
             time.sleep(LOOK_EVERY)
 
     def _earlier_workers(self) -> list[str]:
-        workers = Workers(self._redis, self._settings, self._given_clock).alive()
-        return [worker.name for worker in workers if worker.ledger_schema < SCHEMA]
+        return [worker.name for worker in self._shared.workers.alive() if worker.ledger_schema < SCHEMA]

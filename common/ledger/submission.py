@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -16,6 +17,24 @@ from common.problems import Problem
 SCHEMA = 2
 
 
+@dataclass(frozen=True)
+class NewJob:
+    """What is known of a job when it is recorded: it waits, or succeeded from the cache, or failed from the start.
+
+    `webhook` is the URL that is told when the job has ended, or when all of its `batch` have; `prefix` is that of the
+    `urls` which it is told.
+    """
+
+    input: InputInfo | None = None
+    cached: tuple[ModelInfo, Output] | None = None
+    error: Problem | None = None
+    batch: str | None = None
+    custom_id: str | None = None
+    idempotency_key: str | None = None
+    webhook: str | None = None
+    prefix: str = ""
+
+
 class Submission(Queries):
     """Makes jobs and ends them on request."""
 
@@ -27,25 +46,10 @@ class Submission(Queries):
         """Count `uploaded` bytes for the owner's day; raises `quota-used-up`, and counts nothing then."""
         quotas.charge(self._redis, self._settings, self._viewer.owner, uploaded, self._clock)
 
-    def create(
-        self,
-        job_id: str,
-        *,
-        input: InputInfo | None = None,
-        cached: tuple[ModelInfo, Output] | None = None,
-        error: Problem | None = None,
-        batch: str | None = None,
-        custom_id: str | None = None,
-        idempotency_key: str | None = None,
-        webhook: str | None = None,
-        prefix: str = "",
-    ) -> Job:
-        """Record a job, in one step: waiting, or succeeded from the cache, or failed from the start.
+    def create(self, job_id: str, new: NewJob) -> Job:
+        """Record a job, in one step.
 
-        `webhook` is the URL that is told when the job has ended, or when all of its `batch` have; `prefix` is that of
-        the `urls` which it is told.
-
-        Returns the earlier job instead, and records nothing, when `idempotency_key` made one from the same
+        Returns the earlier job instead, and records nothing, when `new.idempotency_key` made one from the same
         picture; raises `idempotency-conflict` when it made one from another picture.
         """
         owner, retention = self._viewer.owner, self._settings.retention
@@ -53,35 +57,37 @@ class Submission(Queries):
         job = Job(
             id=job_id,
             status=Status.QUEUED,
-            input=input,
-            batch=batch,
-            custom_id=custom_id,
+            input=new.input,
+            batch=new.batch,
+            custom_id=new.custom_id,
             created_at=unknown,
             expires_at=unknown,
         )
-        if cached is not None:
-            model, output = cached
+        if new.cached is not None:
+            model, output = new.cached
             update = {"status": Status.SUCCEEDED, "model": model, "output": output, "cached": True}
             job = job.model_copy(update=update)
-        elif error is not None:
-            job = job.model_copy(update={"status": Status.FAILED, "error": Failure.of(error)})
-        idempotency = keys.idempotency(idempotency_key, owner) if idempotency_key and input else ""
-        entry = strict_json.dumps({"id": job_id, "sha256": input.sha256}) if idempotency and input else ""
+        elif new.error is not None:
+            job = job.model_copy(update={"status": Status.FAILED, "error": Failure.of(new.error)})
+        idempotency = entry = ""
+        if new.idempotency_key and new.input:
+            idempotency = keys.idempotency(new.idempotency_key, owner)
+            entry = strict_json.dumps({"id": job_id, "sha256": new.input.sha256})
         private = {
             "_schema": str(SCHEMA),
             "_owner": owner,
             "_idempotency": idempotency,
-            "_webhook": webhook,
-            "_webhook_host": host_of(webhook) if webhook else None,
-            "_prefix": prefix if webhook else None,
+            "_webhook": new.webhook,
+            "_webhook_host": host_of(new.webhook) if new.webhook else None,
+            "_prefix": new.prefix if new.webhook else None,
         }
         fields = {**records.to_fields(job), **{name: value for name, value in private.items() if value}}
         flat = [part for field in fields.items() for part in field]
-        of_job = [job_id, str(retention), owner or "", batch or "", job.status.value]
+        of_job = [job_id, str(retention), owner or "", new.batch or "", job.status.value]
         answer = self._scripts.create(args=[self._time(), *of_job, idempotency, entry, *flat])
         now, earlier = cast("tuple[str | None, str | None]", answer)
         if now is None:
-            found = self._earlier(earlier, input)
+            found = self._earlier(earlier, new.input)
             if found is None:  # deleted since
                 raise problems.IDEMPOTENCY_CONFLICT("The job of this Idempotency-Key was just deleted. Send it again.")
             return found

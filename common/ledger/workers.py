@@ -9,7 +9,6 @@ from redis import Redis
 
 from common.jobs import ModelInfo
 from common.ledger import keys
-from common.ledger.clock import clock_of
 from common.settings import Settings
 
 #: A worker that was not heard for this many times `ready_seconds` is forgotten.
@@ -32,10 +31,10 @@ class Worker(BaseModel):
 class Workers:
     """The workers' announcements."""
 
-    def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float]) -> None:
         self._redis = redis
         self._settings = settings
-        self._clock = clock or clock_of(redis)
+        self._clock = clock
 
     def announce(self, worker: Worker) -> None:
         """Record that `worker` is alive now, with its model loaded."""

@@ -87,11 +87,11 @@ def test_jobs_that_wait_when_the_service_is_stopped_are_captioned_by_the_next(
 
 
 def _pid_of_worker(service: Service) -> int:
-    from common.ledger import Workers, connect
+    from common.ledger import Components, connect
     from common.settings import Settings
 
     settings = Settings(redis_url=f"unix://{service.data / 'redis' / 'redis.sock'}")
-    (worker,) = Workers(connect(settings.redis_location), settings).alive()
+    (worker,) = Components(connect(settings.redis_location), settings).workers.alive()
     return int(worker.name.rsplit("-", 1)[1])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cli.serve import free_port
-from common.ledger import Outbox, connect
+from common.ledger import Components, connect
 from common.settings import PROJECT_ROOT
 from tests.support.parts import Parts, kill
 from tests.support.pictures import numbered
@@ -44,7 +44,7 @@ def test_a_webhook_outlives_the_worker_that_is_killed_before_it_is_delivered(
     headers = {"Webhook-URL": f"http://127.0.0.1:{port}/hook"}
     job = parts.post_picture(numbered(1)[0], **headers, Prefer="wait=60")[1]
     assert job["status"] == "succeeded"
-    outbox = Outbox(connect(parts.settings.redis_location), parts.settings)
+    outbox = Components(connect(parts.settings.redis_location), parts.settings).outbox
     kill(worker)
     assert outbox.standing().waiting == 1
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 from redis import RedisError
 
 from common.jobs import Job, Status
-from common.ledger import Ledger, connect, keys
+from common.ledger import Components, connect, keys
 from common.settings import Settings
 from tests.support.aof import results_written
 from tests.support.pictures import drawing, encoded
@@ -73,7 +73,7 @@ class Account:
     def __post_init__(self) -> None:
         self._began = time.monotonic()
         self._redis = connect(self.settings.redis_location)
-        self._ledger = Ledger(self._redis, self.settings)
+        self._ledger = Components(self._redis, self.settings).ledger
 
     def send(self, pictures: Sequence[bytes]) -> None:
         """Send them in batches; what is answered with 202 is accepted, and all must be."""

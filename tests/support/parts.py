@@ -11,7 +11,7 @@ from typing import Any
 
 from cli.redis_server import find_server
 from cli.serve import free_port
-from common.ledger import Workers, connect
+from common.ledger import Components, connect
 from common.settings import PROJECT_ROOT, Settings
 from tests.support.account import Account
 from tests.support.service import Client, wait_until
@@ -70,7 +70,8 @@ class Parts(Client):
 
     def wait_working(self, worker: Process) -> None:
         """Wait until this very worker has announced itself; `/readyz` still counts one that was just killed."""
-        workers, name = Workers(connect(self.settings.redis_location), self.settings), f"{gethostname()}-{worker.pid}"
+        workers = Components(connect(self.settings.redis_location), self.settings).workers
+        name = f"{gethostname()}-{worker.pid}"
         wait_until(lambda: name in {worker.name for worker in workers.alive()}, self.log)
 
     def wait_serving(self) -> None:

@@ -15,7 +15,7 @@ from redis import Redis
 
 from cli import doctor
 from common.jobs import InputInfo, ModelInfo, new_id
-from common.ledger import Claim, Ledger, Outbox, Worker, Workers
+from common.ledger import Claim, Components, NewJob, Worker
 from common.problems import EMPTY_UPLOAD
 from common.settings import Settings
 from common.uploads import UploadStore
@@ -49,11 +49,11 @@ def findings(settings: Settings) -> dict[str, tuple[bool, str]]:
 
 def announce(redis: Redis, settings: Settings) -> None:
     model = ModelInfo(name="demo", version="sha256:1", demo=True)
-    Workers(redis, settings).announce(Worker(name="host-1", model=model))
+    Components(redis, settings).workers.announce(Worker(name="host-1", model=model))
 
 
 def wait_since(redis: Redis, settings: Settings, seconds: float) -> None:
-    Ledger(redis, settings, lambda: time.time() - seconds).create(new_id(), input=PICTURE)
+    Components(redis, settings, lambda: time.time() - seconds).ledger.create(new_id(), NewJob(input=PICTURE))
 
 
 def test_all_well_exits_with_zero(redis: Redis, settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,8 +175,10 @@ def test_the_model_that_would_caption_is_named(
 def test_webhooks_that_were_given_up_are_told_of(redis: Redis, settings: Settings) -> None:
     refused = EMPTY_UPLOAD("It is empty.")
     for _ in range(2):
-        Ledger(redis, settings).create(new_id(), error=refused, webhook="https://receiver.example/?token=secret")
-    outbox = Outbox(redis, settings)
+        Components(redis, settings).ledger.create(
+            new_id(), NewJob(error=refused, webhook="https://receiver.example/?token=secret")
+        )
+    outbox = Components(redis, settings).outbox
     delivery = outbox.claim()
     assert delivery
     outbox.give_up(delivery, "it answered 404")
@@ -226,8 +228,8 @@ def test_a_memory_that_runs_full_is_said(
 
 def test_a_job_held_past_its_lease_is_named(redis: Redis, settings: Settings) -> None:
     clock = Clock(time.time() - 100)
-    ledger = Ledger(redis, settings, clock)
-    job = ledger.create(new_id(), input=PICTURE)
+    ledger = Components(redis, settings, clock).ledger
+    job = ledger.create(new_id(), NewJob(input=PICTURE))
     ledger.claim_next(1)
     late = findings(settings)["leases"]
     clock.advance(75)
@@ -241,7 +243,7 @@ def test_a_job_held_past_its_lease_is_named(redis: Redis, settings: Settings) ->
 def test_pictures_without_a_record_are_counted_and_many_of_them_mean_the_wrong_redis(
     redis: Redis, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uploads, ledger = UploadStore(settings.uploads_location), Ledger(redis, settings)
+    uploads, ledger = UploadStore(settings.uploads_location), Components(redis, settings).ledger
     uploads.create()
     ids = [new_id() for _ in range(4)]
     for job_id in ids:
@@ -250,7 +252,7 @@ def test_pictures_without_a_record_are_counted_and_many_of_them_mean_the_wrong_r
     monkeypatch.setattr(doctor, "ON_ITS_WAY", -1.0)
     all_lost = findings(settings)["pictures"]
     for job_id in ids[1:]:
-        ledger.create(job_id, input=PICTURE)
+        ledger.create(job_id, NewJob(input=PICTURE))
     one_lost = findings(settings)["pictures"]
 
     assert young == (True, "4 are kept, each with its record.")

@@ -8,7 +8,7 @@ from redis import Redis
 
 from cli import webhook_secret as module
 from cli.main import main
-from common.ledger import Outbox
+from common.ledger import Components
 from common.settings import Settings
 
 
@@ -23,7 +23,7 @@ def test_the_service_s_own_secret_is_printed(connected: Redis, capsys: pytest.Ca
         main(["webhook-secret"])
 
     assert ended.value.code == 0
-    assert capsys.readouterr().out.splitlines() == Outbox(connected, Settings()).secrets()
+    assert capsys.readouterr().out.splitlines() == Components(connected, Settings()).outbox.secrets()
 
 
 def test_without_redis_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from flask import Flask
 from redis import Redis
 
 from common.jobs import ModelInfo, Output, Timings
-from common.ledger import Ledger, Worker, Workers
+from common.ledger import Components, Ledger, Worker
 from common.settings import Settings
 from tests.support.claims import claim_job
 from web import create_app
@@ -40,8 +40,13 @@ def client(app: Flask) -> Client:
 
 
 @pytest.fixture
-def ledger(redis: Redis, settings: Settings) -> Ledger:
-    return Ledger(redis, settings)
+def components(redis: Redis, settings: Settings) -> Components:
+    return Components(redis, settings)
+
+
+@pytest.fixture
+def ledger(components: Components) -> Ledger:
+    return components.ledger
 
 
 @pytest.fixture
@@ -58,9 +63,9 @@ def caption(ledger: Ledger) -> Callable[[str, str], None]:
 
 
 @pytest.fixture
-def announce(redis: Redis, settings: Settings) -> Callable[[ModelInfo], None]:
+def announce(components: Components) -> Callable[[ModelInfo], None]:
     """What a worker does each second."""
-    return lambda model: Workers(redis, settings).announce(Worker(name="host-1", model=model, pictures_per_second=2.0))
+    return lambda model: components.workers.announce(Worker(name="host-1", model=model, pictures_per_second=2.0))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from common.ledger import Batches, Ledger, Outbox
+from common.ledger import Components, Ledger
 from common.outbound import Outbound
 from common.settings import Settings
 from tests.support.keys import add_key
@@ -105,17 +105,17 @@ def test_the_cookie_is_for_the_path_alone_and_signing_out_spares_the_host_s_othe
 
 @pytest.mark.parametrize("field", ["image", "images"])
 def test_a_webhook_is_told_what_the_client_was(
-    client: Client, settings: Settings, redis: Redis, ledger: Ledger, caption: Callable[[str, str], None], field: str
+    client: Client, components: Components, ledger: Ledger, caption: Callable[[str, str], None], field: str
 ) -> None:
     path = "/v1/jobs" if field == "image" else "/v1/batches"
     headers = {**BEHIND, "Webhook-URL": "https://receiver.example/"}
     sent = client.post(path, data=form(field), headers=headers).json
     caption(ledger.recent()[0][0].id, "a red ball")
 
-    outbox = Outbox(redis, settings)
+    outbox = components.outbox
     delivery = outbox.claim()
     assert delivery is not None and delivery.id == sent["id"]
-    courier = Courier(outbox, ledger, Batches(redis, settings), Outbound(allow_local=False))
+    courier = Courier(outbox, ledger, components.batches, Outbound(allow_local=False))
     body = courier._body(delivery)
     assert f'"self":"/captions{path}/{sent["id"]}"'.encode() in body
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import fakeredis
 import pytest
-from flask import Flask
 
 from common.jobs import ModelInfo
+from common.ledger import Ledger
 from tests.unit.web.conftest import MODEL, Client
 
 DEMO = ModelInfo(name="demo", version="sha256:2", demo=True)
@@ -72,13 +72,11 @@ class TestErrors:
     def test_another_method_says_which_would_do(self, client: Client) -> None:
         assert client.put("/v1/jobs").headers["Allow"] == "GET, HEAD, OPTIONS, POST"
 
-    def test_an_error_of_ours_says_nothing_of_the_inside(
-        self, app: Flask, client: Client, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_an_error_of_ours_says_nothing_of_the_inside(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(*_: object, **__: object) -> None:
             raise RuntimeError("secret at /srv/place")
 
-        monkeypatch.setattr(app.extensions["captiond"].ledger, "recent", broken)
+        monkeypatch.setattr(Ledger, "recent", broken)
 
         for path in ("/v1/jobs", "/"):
             answer = client.get(path, headers={"Accept": "text/html"})

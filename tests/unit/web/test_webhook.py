@@ -7,11 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from common.jobs import ModelInfo
-from common.ledger import Ledger, Outbox
-from common.settings import Settings
+from common.ledger import Components, Ledger
 from tests.support.pictures import encoded, numbered
 from tests.unit.web.conftest import MODEL, Client
 
@@ -19,11 +17,11 @@ URL = "https://receiver.example/hook?token=1"
 
 
 @pytest.fixture
-def due(redis: Redis, settings: Settings) -> Callable[[], list[tuple[str, str, str]]]:
+def due(components: Components) -> Callable[[], list[tuple[str, str, str]]]:
     """Event, id and URL of what is due, which is claimed."""
 
     def claim() -> list[tuple[str, str, str]]:
-        outbox = Outbox(redis, settings)
+        outbox = components.outbox
         return [(sent.type, sent.id, sent.url) for sent in iter(outbox.claim, None) if sent]
 
     return claim

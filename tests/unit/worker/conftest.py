@@ -13,7 +13,7 @@ from celery import Celery
 from redis import Redis
 
 from common.jobs import InputInfo, Job, new_id
-from common.ledger import Ledger, Orphans, Workers
+from common.ledger import Components, Ledger, NewJob, Workers
 from common.queue import make_celery
 from common.settings import Settings
 from common.uploads import UploadStore
@@ -34,13 +34,18 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def ledger(redis: Redis, settings: Settings, clock: Clock) -> Ledger:
-    return Ledger(redis, settings, clock)
+def components(redis: Redis, settings: Settings, clock: Clock) -> Components:
+    return Components(redis, settings, clock)
 
 
 @pytest.fixture
-def workers(redis: Redis, settings: Settings, clock: Clock) -> Workers:
-    return Workers(redis, settings, clock)
+def ledger(components: Components) -> Ledger:
+    return components.ledger
+
+
+@pytest.fixture
+def workers(components: Components) -> Workers:
+    return components.workers
 
 
 @pytest.fixture
@@ -80,18 +85,14 @@ def resident(
     captioner: FakeCaptioner,
     celery: Celery,
     notifications: Notifications,
-    redis: Redis,
+    components: Components,
     clock: Clock,
     given_up: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Resident]:
     """A worker that is not started: the tests do what its threads would do."""
-    monkeypatch.setattr("worker.resident.connect", lambda url: redis)
-    monkeypatch.setattr("worker.resident.Ledger", partial(Ledger, clock=clock))
-    monkeypatch.setattr("worker.resident.Workers", partial(Workers, clock=clock))
-    monkeypatch.setattr("worker.resident.Orphans", partial(Orphans, clock=clock))
     monkeypatch.setattr("worker.resident.time", SimpleNamespace(monotonic=clock))
-    worker = Resident(settings, captioner, celery, give_up=given_up.append)
+    worker = Resident(settings, captioner, celery, components, give_up=given_up.append)
     yield worker
     worker.close()
 
@@ -106,7 +107,7 @@ def wait_in(ledger: Ledger, uploads: UploadStore) -> Callable[..., Job]:
         if data is None:
             uploads.delete(job_id)
         sha256 = hashlib.sha256(data or b"").hexdigest()
-        return ledger.create(job_id, input=PICTURE.model_copy(update={"sha256": sha256}), batch=batch)
+        return ledger.create(job_id, NewJob(input=PICTURE.model_copy(update={"sha256": sha256}), batch=batch))
 
     return make
 

@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from common.jobs import Output, Timings
-from common.ledger import Batches, Ledger, Orphans
+from common.ledger import Components, Ledger, NewJob, Orphans
 from common.ledger.orphans import GRACE
 from common.ledger.recovery import RECOVERY_LIMIT
 from common.settings import Settings
@@ -51,8 +51,8 @@ def files(folder: Path) -> list[Path]:
 
 
 @pytest.fixture
-def orphans(redis: Redis, settings: Settings, clock: Clock) -> Orphans:
-    return Orphans(redis, settings, clock)
+def orphans(components: Components) -> Orphans:
+    return components.orphans
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -70,7 +70,7 @@ class TestOrphans:
         orphan, known = id_now(), id_now()
         for job_id in (orphan, known):
             store.save(job_id, b"picture")
-        ledger.create(known, input=PICTURE)
+        ledger.create(known, NewJob(input=PICTURE))
 
         clock.advance(1000 + GRACE - 1)
         tidy_all(redis, orphans, store)
@@ -109,6 +109,7 @@ def test_a_day_of_recoveries_leaves_nothing_and_none_of_them_does_much(
     ledger: Ledger,
     orphans: Orphans,
     uploads: UploadStore,
+    components: Components,
     redis: Redis,
     settings: Settings,
     clock: Clock,
@@ -116,7 +117,7 @@ def test_a_day_of_recoveries_leaves_nothing_and_none_of_them_does_much(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """3,000 pictures come within an hour, in batches and in every state, every tenth without a record."""
-    batches = Batches(redis, settings, clock)
+    batches = components.batches
     deleted: list[str] = []
     discard = uploads.discard
 
@@ -142,7 +143,7 @@ def test_a_day_of_recoveries_leaves_nothing_and_none_of_them_does_much(
         clock.advance(1.2)
         if number % 10 == 0:
             continue  # the web server was killed here
-        ledger.create(job_id, input=PICTURE, batch=batch, idempotency_key=job_id)
+        ledger.create(job_id, NewJob(input=PICTURE, batch=batch, idempotency_key=job_id))
         if number % 3 == 0 and (claims := ledger.claim_next(1).claims) and number % 2:
             ledger.commit(claims[0], Output(caption="a ball"), model=MODEL, timings=TIMINGS)
         if number % 50 == 49:

@@ -20,9 +20,8 @@ from redis import Redis
 
 from common import problems
 from common.jobs import Job, Status, new_id
-from common.ledger import Batches, Ledger, Outbox
+from common.ledger import Batches, Components, Ledger, NewJob, Outbox
 from common.outbound import Outbound
-from common.settings import Settings
 from tests.support.clock import Clock
 from tests.support.contract import fits
 from tests.support.receiver import Receiver, receiving, with_status
@@ -37,13 +36,13 @@ Told = Callable[[str], Job]
 
 
 @pytest.fixture
-def batches(redis: Redis, settings: Settings, ledger: Ledger, clock: Clock) -> Batches:
-    return Batches(redis, settings, clock)
+def batches(components: Components, ledger: Ledger) -> Batches:
+    return components.batches
 
 
 @pytest.fixture
-def outbox(redis: Redis, settings: Settings, clock: Clock) -> Outbox:
-    return Outbox(redis, settings, clock)
+def outbox(components: Components) -> Outbox:
+    return components.outbox
 
 
 @pytest.fixture
@@ -68,7 +67,7 @@ def told(ledger: Ledger) -> Told:
     """A job that has failed, of which the URL is to be told."""
 
     def make(url: str) -> Job:
-        return ledger.create(new_id(), error=problems.EMPTY_UPLOAD("It is empty."), webhook=url)
+        return ledger.create(new_id(), NewJob(error=problems.EMPTY_UPLOAD("It is empty."), webhook=url))
 
     return make
 
@@ -77,7 +76,7 @@ class TestWhatIsSent:
     def test_a_job_as_the_api_shows_it_with_a_signature_that_holds(
         self, receiver: Receiver, ledger: Ledger, outbox: Outbox, deliver: Callable[[], None], clock: Clock
     ) -> None:
-        job = ledger.create(new_id(), input=PICTURE, webhook=receiver.url("/hook?a=b"))
+        job = ledger.create(new_id(), NewJob(input=PICTURE, webhook=receiver.url("/hook?a=b")))
         clock.advance(5)
         ledger.cancel(job.id)
         clock.advance(60)
@@ -101,7 +100,7 @@ class TestWhatIsSent:
         self, receiver: Receiver, ledger: Ledger, batches: Batches, deliver: Callable[[], None]
     ) -> None:
         batches.create(batch := new_id(), receiver.url())
-        jobs = [ledger.create(new_id(), input=PICTURE, batch=batch, webhook=receiver.url()) for _ in range(2)]
+        jobs = [ledger.create(new_id(), NewJob(input=PICTURE, batch=batch, webhook=receiver.url())) for _ in range(2)]
         batches.seal(batch)
         for job in jobs:
             ledger.cancel(job.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from common.ledger import Ledger
+from common.ledger import Components, Ledger
 from common.settings import Settings
 from tests.support.clock import Clock
 
@@ -16,5 +16,10 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-def ledger(redis: Redis, settings: Settings, clock: Clock) -> Ledger:
-    return Ledger(redis, settings, clock)
+def components(redis: Redis, settings: Settings, clock: Clock) -> Components:
+    return Components(redis, settings, clock)
+
+
+@pytest.fixture
+def ledger(components: Components) -> Ledger:
+    return components.ledger

@@ -5,7 +5,7 @@ from __future__ import annotations
 from redis import Redis
 
 from common.jobs import InputInfo, Job, ModelInfo, Output, Timings, new_id
-from common.ledger import Claim, Ledger, Recovered
+from common.ledger import Claim, Ledger, NewJob, Recovered
 from tests.support.claims import claim_job
 
 MODEL = ModelInfo(name="demo", version="sha256:1", demo=True)
@@ -15,7 +15,7 @@ TIMINGS = Timings(queue_seconds=0.5, model_seconds=0.1, batch_size=2)
 
 
 def wait_in(ledger: Ledger, **kwargs: object) -> Job:
-    return ledger.create(new_id(), input=PICTURE, **kwargs)  # type: ignore[arg-type]
+    return ledger.create(new_id(), NewJob(input=PICTURE, **kwargs))  # type: ignore[arg-type]
 
 
 def claimed(ledger: Ledger, job: Job) -> Claim:

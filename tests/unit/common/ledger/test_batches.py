@@ -7,24 +7,22 @@ from redis import Redis
 
 from common import problems
 from common.jobs import new_id
-from common.ledger import Batches, Ledger
+from common.ledger import Batches, Components, Ledger, NewJob
 from common.ledger import batches as module
 from common.problems import Problem
-from common.settings import Settings
-from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import CAPTION, MODEL, TIMINGS, claimed, wait_in
 
 
 class TestBatches:
     @pytest.fixture
-    def batches(self, redis: Redis, settings: Settings, clock: Clock) -> Batches:
-        return Batches(redis, settings, clock)
+    def batches(self, components: Components) -> Batches:
+        return components.batches
 
     def test_counts_follow_the_jobs(self, ledger: Ledger, batches: Batches) -> None:
         batches.create(batch := new_id())
         first = wait_in(ledger, batch=batch, custom_id="one")
         wait_in(ledger, batch=batch)
-        ledger.create(new_id(), error=problems.EMPTY_UPLOAD("It is empty."), batch=batch)
+        ledger.create(new_id(), NewJob(error=problems.EMPTY_UPLOAD("It is empty."), batch=batch))
         ledger.commit(claimed(ledger, first), CAPTION, model=MODEL, timings=TIMINGS)
 
         counts = batches.get(batch).request_counts

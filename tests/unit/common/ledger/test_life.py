@@ -9,9 +9,8 @@ from redis import Redis
 
 from common import problems
 from common.jobs import Output, Status, new_id
-from common.ledger import Ledger, Worker, Workers
+from common.ledger import Components, Ledger, NewJob, Worker
 from common.problems import Problem
-from common.settings import Settings
 from tests.support.claims import claim_job
 from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import CAPTION, MODEL, PICTURE, TIMINGS, claimed, recover, wait_in
@@ -43,14 +42,14 @@ class TestCreate:
         wait_in(ledger, idempotency_key="k")
 
         with pytest.raises(Problem) as refused:
-            ledger.create(new_id(), input=PICTURE.model_copy(update={"sha256": "e1"}), idempotency_key="k")
+            ledger.create(new_id(), NewJob(input=PICTURE.model_copy(update={"sha256": "e1"}), idempotency_key="k"))
         assert refused.value.kind is problems.IDEMPOTENCY_CONFLICT
 
     def test_a_job_that_is_recorded_twice_is_once_in_its_batch(self, ledger: Ledger, redis: Redis) -> None:
         """As redis-py does when the first answer does not come in time."""
         job_id, batch = new_id(), new_id()
         for _ in range(2):
-            ledger.create(job_id, input=PICTURE, batch=batch)
+            ledger.create(job_id, NewJob(input=PICTURE, batch=batch))
 
         assert redis.zrange(f"index:all#{batch}", 0, -1) == [job_id]
 
@@ -82,10 +81,8 @@ class TestGet:
 
         assert [progress and progress.position for progress in positions] == [0, 1, 2]
 
-    def test_the_estimate_follows_the_speed_the_workers_announce(
-        self, ledger: Ledger, redis: Redis, settings: Settings, clock: Clock
-    ) -> None:
-        Workers(redis, settings, clock).announce(Worker(name="w", model=MODEL, pictures_per_second=0.5))
+    def test_the_estimate_follows_the_speed_the_workers_announce(self, ledger: Ledger, components: Components) -> None:
+        components.workers.announce(Worker(name="w", model=MODEL, pictures_per_second=0.5))
         wait_in(ledger)
 
         progress = ledger.get(wait_in(ledger).id).progress

@@ -10,7 +10,7 @@ from redis import Redis
 
 from common import problems
 from common.jobs import new_id
-from common.ledger import Batches, Delivery, Ledger, Outbox
+from common.ledger import Batches, Components, Delivery, Ledger, NewJob, Outbox
 from common.ledger.outbox import LEASE
 from common.settings import Settings
 from tests.support.clock import Clock
@@ -21,13 +21,13 @@ EMPTY = problems.EMPTY_UPLOAD("It is empty.")
 
 
 @pytest.fixture
-def outbox(redis: Redis, settings: Settings, clock: Clock) -> Outbox:
-    return Outbox(redis, settings, clock)
+def outbox(components: Components) -> Outbox:
+    return components.outbox
 
 
 @pytest.fixture
-def batches(redis: Redis, settings: Settings, clock: Clock) -> Batches:
-    return Batches(redis, settings, clock)
+def batches(components: Components) -> Batches:
+    return components.batches
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ class TestBatches:
     def test_jobs_that_end_at_the_same_moment_tell_it_once(
         self, redis: Redis, clock: Clock, batches: Batches, batch: str, outbox: Outbox
     ) -> None:
-        ledger = Ledger(redis, Settings(), clock)
+        ledger = Components(redis, Settings(), clock).ledger
         jobs = [wait_in(ledger, batch=batch, webhook=URL) for _ in range(16)]
         batches.seal(batch)
         with ThreadPoolExecutor(8) as pool:
@@ -280,12 +280,12 @@ class TestSecrets:
         (secret,) = outbox.secrets()
 
         assert secret.startswith("whsec_")
-        assert Outbox(redis, settings).secrets() == [secret]
+        assert Components(redis, settings).outbox.secrets() == [secret]
 
     def test_those_of_the_settings_are_taken_instead(self, redis: Redis, outbox: Outbox) -> None:
         first, second = outbox.secrets()[0], "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
-        told = Outbox(redis, Settings(webhook_secret=f"{second},{first}"))
+        told = Components(redis, Settings(webhook_secret=f"{second},{first}")).outbox
 
         assert told.secrets() == [second, first]
 
@@ -294,7 +294,7 @@ def test_a_picture_that_is_done_before_it_is_recorded_is_no_batch_s_last(
     ledger: Ledger, batches: Batches, batch: str, outbox: Outbox
 ) -> None:
     """All of a batch may come from the cache."""
-    ledger.create(new_id(), input=PICTURE, cached=(MODEL, CAPTION), batch=batch, webhook=URL)
+    ledger.create(new_id(), NewJob(input=PICTURE, cached=(MODEL, CAPTION), batch=batch, webhook=URL))
     before = due(outbox)
     batches.seal(batch)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from common.jobs import Status, new_id
-from common.ledger import Ledger, Viewer
+from common.ledger import Components, Ledger, Viewer
 from common.ledger.leases import BULK_SHARE
 from common.settings import Settings
 from tests.support.clock import Clock
@@ -200,7 +200,7 @@ class TestPositions:
 @examples(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 6)), min_size=1, max_size=5), st.integers(0, 7))
 def test_positions_in_a_lane_are_the_order_of_the_claims(arrivals: list[tuple[str, int]], before: int) -> None:
-    ledger = Ledger(fakeredis.FakeStrictRedis(decode_responses=True), Settings(), Clock())
+    ledger = Components(fakeredis.FakeStrictRedis(decode_responses=True), Settings(), Clock()).ledger
     half = len(arrivals) // 2
     jobs = [many(of(ledger, owner), count) for owner, count in arrivals[:half]]
     early = {claim.id for claim in ledger.claim_next(before).claims} if before else set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from common.ledger import Ledger, Viewer
+from common.ledger import Components, Ledger, Viewer
 from common.problems import Problem
 from common.settings import Settings
 from tests.support.clock import Clock
@@ -86,6 +86,6 @@ def test_the_counts_go_by_themselves(ledger: Ledger, redis: Redis) -> None:
 
 
 def test_without_a_limit_nothing_is_counted(redis: Redis, clock: Clock) -> None:
-    of(Ledger(redis, Settings(), clock), "alice").charge(10**12)
+    of(Components(redis, Settings(), clock).ledger, "alice").charge(10**12)
 
     assert redis.keys("uploaded:*") == []

@@ -7,7 +7,7 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
 from common.jobs import Status
-from common.ledger import Ledger, Recovered
+from common.ledger import Components, Ledger, Recovered
 from common.settings import Settings
 from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import claimed, recover, wait_in
@@ -130,7 +130,7 @@ class TestTrouble:
 
 def test_the_ledger_s_clock_is_the_one_of_redis(redis: Redis, settings: Settings) -> None:
     before = redis.time()
-    job = wait_in(Ledger(redis, settings))
+    job = wait_in(Components(redis, settings).ledger)
     after = redis.time()
 
     assert before[0] + before[1] / 1e6 <= job.created_at.timestamp() + 1e-6

@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from common.jobs import Status, new_id
-from common.ledger import Batches, Ledger, Outbox, SchemaError, Worker, Workers, records, schema
+from common.ledger import Components, Ledger, SchemaError, Worker, records, schema
 from common.ledger.submission import SCHEMA
 from common.settings import Settings
 from tests.support.clock import Clock
@@ -114,9 +114,9 @@ class TestMigration:
 
     @pytest.mark.parametrize("sending", [False, True])
     def test_a_batch_s_webhook_is_told_at_its_end(
-        self, ledger: Ledger, earlier: EarlierVersion, redis: Redis, settings: Settings, clock: Clock, sending: bool
+        self, ledger: Ledger, earlier: EarlierVersion, components: Components, redis: Redis, sending: bool
     ) -> None:
-        batches, outbox = Batches(redis, settings, clock), Outbox(redis, settings, clock)
+        batches, outbox = components.batches, components.outbox
         batches.create(batch := new_id())
         job_id = earlier.job(batch=batch, _webhook=HOOK)
         redis.sadd(f"batch-open:{batch}", job_id, *(["sending"] if sending else []))
@@ -168,10 +168,8 @@ class TestRefusal:
             ledger.start()
         assert redis.zrange("jobs:queued", 0, -1) == [job_id]
 
-    def test_a_worker_of_this_version_is_joined(
-        self, ledger: Ledger, redis: Redis, clock: Clock, settings: Settings
-    ) -> None:
-        Workers(redis, settings, clock).announce(Worker(name="new-1", model=MODEL, ledger_schema=SCHEMA))
+    def test_a_worker_of_this_version_is_joined(self, ledger: Ledger, components: Components, redis: Redis) -> None:
+        components.workers.announce(Worker(name="new-1", model=MODEL, ledger_schema=SCHEMA))
 
         ledger.start()
 

@@ -8,10 +8,9 @@ import pytest
 from redis import Redis
 
 from common.jobs import Status, new_id
-from common.ledger import NOBODY, Batches, Ledger, Viewer
+from common.ledger import NOBODY, Components, Ledger, Viewer
 from common.problems import Problem
 from common.settings import Settings
-from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import CAPTION, MODEL, PICTURE, TIMINGS, claimed, wait_in
 
 ALICE, BOB = Viewer("alice", sees_all=False), Viewer("bob", sees_all=False)
@@ -131,10 +130,8 @@ def test_two_owners_may_use_the_same_idempotency_key(alice: Ledger, bob: Ledger)
     assert wait_in(bob, idempotency_key="monday").id == other.id
 
 
-def test_another_s_batch_is_as_one_that_never_was(
-    redis: Redis, settings: Settings, ledger: Ledger, clock: Clock, alice: Ledger
-) -> None:
-    batches = Batches(redis, settings, clock)
+def test_another_s_batch_is_as_one_that_never_was(components: Components, ledger: Ledger, alice: Ledger) -> None:
+    batches = components.batches
     own, other = batches.for_viewer(ALICE), batches.for_viewer(BOB)
     batch_id = new_id()
     own.create(batch_id)
@@ -148,7 +145,7 @@ def test_another_s_batch_is_as_one_that_never_was(
 
 
 def test_a_batch_s_id_leads_to_nothing_but_the_batch(redis: Redis, settings: Settings, ledger: Ledger) -> None:
-    batches = Batches(redis, settings)
+    batches = Components(redis, settings).batches
     batch_id = new_id()
     batches.create(batch_id)
     wait_in(ledger, batch=batch_id)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from redis import Redis
 
-from common.ledger import Worker, Workers
-from common.settings import Settings
+from common.ledger import Components, Worker
 from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import MODEL
 
 
 class TestWorkers:
     def test_a_silent_worker_is_not_alive_and_later_forgotten(
-        self, redis: Redis, settings: Settings, clock: Clock
+        self, components: Components, redis: Redis, clock: Clock
     ) -> None:
-        workers = Workers(redis, settings, clock)
+        workers = components.workers
         workers.announce(Worker(name="w", model=MODEL))
         assert [worker.name for worker in workers.alive()] == ["w"]
 
@@ -25,8 +24,8 @@ class TestWorkers:
         assert workers.alive() == []
         assert redis.hlen("workers") == 0
 
-    def test_a_worker_that_leaves_is_not_alive(self, redis: Redis, settings: Settings, clock: Clock) -> None:
-        workers = Workers(redis, settings, clock)
+    def test_a_worker_that_leaves_is_not_alive(self, components: Components) -> None:
+        workers = components.workers
         workers.announce(Worker(name="w", model=MODEL))
 
         workers.leave("w")
