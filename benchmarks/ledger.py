@@ -13,7 +13,6 @@ batch, and how long a small batch takes beside another key's large one.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import queue
 import statistics
 import subprocess
@@ -28,11 +27,11 @@ from typing import Any
 from redis import Redis
 
 from benchmarks import report
-from benchmarks.waiting import CALL, IMAGE, Owner, working
+from benchmarks.waiting import CALL, IMAGE, Owner, image, working
 from cli.redis_server import find_server
-from common.jobs import InputInfo, ModelInfo, Output, Timings, new_id
+from common.jobs import ModelInfo, Output, Timings, new_id
 from common.ledger import Components, NewJob, Result, Viewer, Worker, connect
-from common.queue import CLAIM_SIZE, make_celery, notify
+from common.queue import CLAIM_SIZE, QUEUE, make_celery, notify
 from common.settings import Settings
 
 #: Jobs that wait while the cost of others is measured.
@@ -50,8 +49,6 @@ MODEL = ModelInfo(name="demo", version="sha256:1", demo=True)
 OUTPUT = Output(caption="a dog on a lawn with a ball", score=-1.0)
 TIMINGS = Timings(queue_seconds=0.5, model_seconds=0.1, batch_size=8)
 
-_numbers = itertools.count()
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -67,13 +64,13 @@ class Service:
     """The calls that a web server and a worker make, one job or group after the other."""
 
     def __init__(self, url: str) -> None:
-        self.settings = Settings(redis_url=url, max_open_jobs=10**6, max_open_jobs_per_key=10**6)
+        self.settings = unlimited(url)
         self.redis = connect(url)
         components = Components(self.redis, self.settings)
         self.ledger, self.workers = components.ledger, components.workers
         self.web, self.batches = self.ledger.for_viewer(OWNER), components.batches.for_viewer(OWNER)
         self.celery = make_celery(self.settings)
-        self._inbox = self.celery.connection_for_read().SimpleQueue("captiond")
+        self._inbox = self.celery.connection_for_read().SimpleQueue(QUEUE)
 
     def submit(self, count: int, batch: str | None = None) -> list[str]:
         """Submit so many images, in a batch or each alone; their jobs' ids."""
@@ -115,12 +112,6 @@ class Service:
     def announce(self) -> None:
         """Say that a worker is alive."""
         self.workers.announce(Worker(name="w", model=MODEL, pictures_per_second=50.0))
-
-
-def image() -> InputInfo:
-    """Another image each time."""
-    number = f"{next(_numbers):064x}"
-    return InputInfo(filename="photo.jpg", sha256=number, bytes=150_000, format="JPEG", width=1024, height=768)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -205,7 +196,7 @@ def large_batch(service: Service, images: int) -> tuple[float, float]:
 
 def latencies(url: str, waiting: int, count: int) -> tuple[float, float]:
     """Seconds that an interactive image takes at p95 on an idle service, and while so many of a batch wait."""
-    settings = waiting_settings(url)
+    settings = unlimited(url)
     with working(settings) as celery:
         person, other = Owner(settings, celery, "person"), Owner(settings, celery, "other")
         idle = person.interactive(count)
@@ -217,7 +208,7 @@ def latencies(url: str, waiting: int, count: int) -> tuple[float, float]:
 
 def two_keys(url: str) -> tuple[float, float]:
     """Seconds that `SMALL` images of one key take alone, and beside `LARGE` of another, sent at the same time."""
-    settings = waiting_settings(url)
+    settings = unlimited(url)
     with working(settings) as celery:
         small, large = Owner(settings, celery, "small"), Owner(settings, celery, "large")
         alone = small.batch_seconds(SMALL)
@@ -230,7 +221,8 @@ def two_keys(url: str) -> tuple[float, float]:
     return alone, beside
 
 
-def waiting_settings(url: str) -> Settings:
+def unlimited(url: str) -> Settings:
+    """Settings by which any number of jobs may wait."""
     return Settings(redis_url=url, max_open_jobs=10**6, max_open_jobs_per_key=10**6)
 
 

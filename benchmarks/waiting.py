@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import random
 import threading
@@ -15,7 +16,7 @@ from celery import Celery
 from benchmarks.clients import Load
 from common.jobs import InputInfo, ModelInfo, Output, Status, new_id
 from common.ledger import Components, NewJob, Viewer, connect
-from common.queue import CLAIM_SIZE, make_celery, notify
+from common.queue import CLAIM_SIZE, QUEUE, make_celery, notify
 from common.settings import Settings
 from common.uploads import UploadStore
 from worker.captioner import Pixels
@@ -29,6 +30,7 @@ MODEL = ModelInfo(name="simulated", version="sha256:0")
 PAUSES = (0.02, 0.3)
 #: Seconds for which nothing may happen to a job that is waited for.
 PATIENCE = 60.0
+_numbers = itertools.count()
 _PIXELS = np.zeros((3, 1, 1), dtype=np.float32)
 
 
@@ -72,7 +74,7 @@ class Owner:
                 time.sleep(chance.uniform(*PAUSES))
                 with self._endings.of(job_id := new_id()) as ended:
                     sent = time.perf_counter()
-                    self._ledger.create(job_id, NewJob(input=_input(job_id)))
+                    self._ledger.create(job_id, NewJob(input=image()))
                     notify(self._celery, 1)
                     if not ended.wait(PATIENCE) or self._ledger.get(job_id).status is not Status.SUCCEEDED:
                         raise TimeoutError(job_id)
@@ -84,7 +86,7 @@ class Owner:
         self._batches.create(batch := new_id())
         for number in range(count):
             job_id = new_id()
-            self._ledger.create(job_id, NewJob(input=_input(job_id), batch=batch))
+            self._ledger.create(job_id, NewJob(input=image(), batch=batch))
             if number % CLAIM_SIZE == 0:
                 notify(self._celery, CLAIM_SIZE)
         return batch
@@ -101,8 +103,10 @@ class Owner:
         self._batches.cancel(batch)
 
 
-def _input(job_id: str) -> InputInfo:
-    return InputInfo(filename="photo.jpg", sha256=job_id, bytes=150_000, format="JPEG", width=1024, height=768)
+def image() -> InputInfo:
+    """Another image each time."""
+    number = f"{next(_numbers):064x}"
+    return InputInfo(filename="photo.jpg", sha256=number, bytes=150_000, format="JPEG", width=1024, height=768)
 
 
 @contextmanager
@@ -115,7 +119,7 @@ def working(settings: Settings) -> Iterator[Celery]:
 
     def take_notifications() -> None:
         with celery.connection_for_read() as connection:
-            inbox = connection.SimpleQueue("captiond")
+            inbox = connection.SimpleQueue(QUEUE)
             while not stopping.is_set():
                 try:
                     inbox.get(timeout=0.5).ack()

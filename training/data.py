@@ -147,13 +147,13 @@ class ImageCaptionDataset(Dataset[Sample]):
         if self._augment and not self._views:
             return self._augmented(index, f"{self._seed}-{self._epoch}-{index}"), None
         view = (self._epoch + index) % self._views if self._augment else 0
-        found = [
-            None if features is None else self._remembered(features, index, view)
-            for features in (self._features, self._for_teacher)
-        ]
-        return self.view(index, view) if found[0] is None else found[0], found[1]
+        pixels = self._remembered(self._features, index, view)
+        for_teacher = self._remembered(self._for_teacher, index, view)
+        return self.view(index, view) if pixels is None else pixels, for_teacher
 
-    def _remembered(self, features: Features, index: int, view: int) -> NDArray[np.float32]:
+    def _remembered(self, features: Features | None, index: int, view: int) -> NDArray[np.float32] | None:
+        if features is None:
+            return None
         try:
             return features(self.view_name(index, view)).astype(np.float32)
         except KeyError as error:  # it was named when the features were computed

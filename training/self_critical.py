@@ -66,11 +66,14 @@ def draw(
     end: int,
     pad: int,
 ) -> torch.Tensor:
-    """Captions drawn word by word by their probabilities: int64 [B x samples, L], L at most `longest`, padded.
+    """Captions drawn word by word by their probabilities: int64 [B x samples, L], padded.
+
+    L is at most `longest`, and at most the decoder's positions, as in the beam search.
 
     `states` [B, patches + 1, width] are those of the pictures; the captions of each stand together.
     """
     decoder = Decoder(student.text_decoder, floating, floating)
+    longest = min(longest, decoder.positions)
     pictures = decoder.look(states)
     rows = len(states) * samples
     captions = Captions(decoder, rows, longest, pictures)

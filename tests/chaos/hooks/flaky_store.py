@@ -15,6 +15,8 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from tests.chaos.hooks import app_when_asked
+
 
 class FlakyFileSystem(LocalFileSystem):  # type: ignore[misc]
     protocol = "flaky"
@@ -50,14 +52,7 @@ def _trouble() -> str:
 
 fsspec.register_implementation("flaky", FlakyFileSystem)
 
-
-def __getattr__(name: str) -> Any:
-    """Celery's `app`; the tests import this module without it."""
-    if name != "app":
-        raise AttributeError(name)
-    from worker.celery import app
-
-    return app
+__getattr__ = app_when_asked  # only the worker has use for it
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from typing import Any
 
 from kombu.messaging import Producer
 
+from tests.chaos.hooks import app_when_asked
+
 _publish = Producer._publish
 
 
@@ -22,14 +24,7 @@ def _lose(self: Producer, *arguments: Any, **options: Any) -> Any:
 
 Producer._publish = _lose  # type: ignore[method-assign]
 
-
-def __getattr__(name: str) -> Any:
-    """Celery's `app`; the web server has no use for it."""
-    if name != "app":
-        raise AttributeError(name)
-    from worker.celery import app
-
-    return app
+__getattr__ = app_when_asked  # only the worker has use for it
 
 
 if __name__ == "__main__":

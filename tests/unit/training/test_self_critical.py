@@ -67,7 +67,7 @@ class TestWeights:
 
 
 class TestDrawing:
-    def draw(self, seed: int, samples: int = 3) -> torch.Tensor:
+    def draw(self, seed: int, samples: int = 3, longest: int = 12) -> torch.Tensor:
         model, tokenizer = tiny_model(), tiny_tokenizer()
         states = encoded(model.vision_model, torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)))
         torch.manual_seed(seed)
@@ -76,7 +76,7 @@ class TestDrawing:
                 model,
                 states,
                 samples=samples,
-                longest=12,
+                longest=longest,
                 begin=tokenizer.bos_token_id,
                 end=tokenizer.sep_token_id,
                 pad=tokenizer.pad_token_id,
@@ -92,6 +92,9 @@ class TestDrawing:
         for row in ended:
             rest = row[row.index(tokenizer.sep_token_id) + 1 :]
             assert set(rest) <= {tokenizer.pad_token_id}
+
+    def test_none_is_longer_than_the_decoder_has_positions(self) -> None:
+        assert self.draw(0, longest=1000).shape[1] <= tiny_model().config.text_config.max_position_embeddings
 
     def test_they_follow_from_the_seed(self) -> None:
         assert torch.equal(self.draw(1), self.draw(1))

@@ -48,6 +48,25 @@ class FakeCaptioner:
         return [Output(caption=f"{pixels[0, 0, 0]:.0f} wide", score=-1.0) for pixels in pictures]
 
 
+class Gate:
+    """Holds the calls of a captioner's model until it is opened."""
+
+    def __init__(self, captioner: FakeCaptioner) -> None:
+        self._entered, self._opened = threading.Event(), threading.Event()
+        captioner.at_caption = self._hold
+
+    def wait_for_call(self) -> None:
+        """Wait until a call has begun."""
+        assert self._entered.wait(PATIENCE)
+
+    def open(self) -> None:
+        self._opened.set()
+
+    def _hold(self) -> None:
+        self._entered.set()
+        self._opened.wait(PATIENCE)
+
+
 class Notifications:
     """The notifications at the broker in memory."""
 

@@ -20,7 +20,7 @@ from common.uploads import UploadStore
 from tests.support.claims import claim_job
 from tests.support.clock import Clock
 from tests.support.pictures import drawing, encoded
-from tests.unit.worker.fakes import MODEL, PATIENCE, FakeCaptioner, Notifications, eventually, in_time
+from tests.unit.worker.fakes import MODEL, PATIENCE, FakeCaptioner, Gate, Notifications, eventually, in_time
 from worker.batcher import WAITING_BATCHES
 from worker.resident import Resident
 
@@ -82,23 +82,17 @@ class TestMany:
     def test_jobs_that_are_claimed_together_share_a_call_of_the_model(
         self, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
     ) -> None:
-        entered, others_wait = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            entered.set()
-            others_wait.wait(PATIENCE)
-
-        captioner.at_caption = hold
+        gate = Gate(captioner)
         jobs = [wait_in(encoded(drawing(size=(100, 80))))]
         busy = threading.Thread(target=answer)
         busy.start()
-        assert entered.wait(PATIENCE)
+        gate.wait_for_call()
         jobs += [wait_in(encoded(drawing(size=(101 + n, 80)))) for n in range(4)]
         many = threading.Thread(target=answer)
         many.start()
         eventually(lambda: all(job.status is Status.PROCESSING for job in ledger.read([job.id for job in jobs])))
         time.sleep(0.05)  # until the last one is with the batcher
-        others_wait.set()
+        gate.open()
         many.join(PATIENCE)
         busy.join(PATIENCE)
 
@@ -338,25 +332,19 @@ class TestLanes:
         wait_in: MakeJob,
         answer: Answer,
     ) -> None:
-        entered, go_on = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            entered.set()
-            go_on.wait(PATIENCE)
-
-        captioner.at_caption = hold
+        gate = Gate(captioner)
         bulk = [wait_in(batch=BATCH) for _ in range(WAITING_BATCHES * settings.max_batch + 3)]
         threads = [threading.Thread(target=answer) for _ in range(3)]
         for thread in threads:
             thread.start()
-        assert entered.wait(PATIENCE)
+        gate.wait_for_call()
         eventually(lambda: len(resident.held()) == WAITING_BATCHES * settings.max_batch)
         single = wait_in()
         threads.append(threading.Thread(target=answer))
         threads[-1].start()
         eventually(lambda: ledger.get(single.id).status is Status.PROCESSING)
         waiting = ledger.counts()[Status.QUEUED]
-        go_on.set()
+        gate.open()
         for thread in threads:
             thread.join(PATIENCE)
 
@@ -381,24 +369,18 @@ class TestLanes:
     def test_a_job_that_is_canceled_while_it_waits_for_the_model_costs_no_call(
         self, resident: Resident, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
     ) -> None:
-        entered, go_on = threading.Event(), threading.Event()
-
-        def hold() -> None:
-            entered.set()
-            go_on.wait(PATIENCE)
-
-        captioner.at_caption = hold
+        gate = Gate(captioner)
         jobs = [wait_in(batch=BATCH)]
         threads = [threading.Thread(target=answer)]
         threads[0].start()
-        assert entered.wait(PATIENCE)
+        gate.wait_for_call()
         jobs.append(wait_in(batch=BATCH))
         threads.append(threading.Thread(target=answer))
         threads[1].start()
         eventually(lambda: len(resident.held()) == 2)
         ledger.cancel(jobs[1].id)
         resident.extend()
-        go_on.set()
+        gate.open()
         for thread in threads:
             thread.join(PATIENCE)
 
