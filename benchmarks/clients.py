@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.speaker import Speaker
+from benchmarks.speaker import HttpClient
 
 #: Seconds a caption may take.
 TIMEOUT = 600
@@ -50,7 +50,7 @@ def send(url: str, bodies: Sequence[bytes], clients: int, *, kind: str = "image/
 
     def client() -> None:
         try:
-            with closing(Speaker(url, TIMEOUT)) as speaker:
+            with closing(HttpClient(url, TIMEOUT)) as speaker:
                 while not errors:
                     body = waiting.get_nowait()
                     started = time.perf_counter()
@@ -72,7 +72,7 @@ def send(url: str, bodies: Sequence[bytes], clients: int, *, kind: str = "image/
     return Load(latencies, time.perf_counter() - started)
 
 
-def _caption(speaker: Speaker, path: str, body: bytes, kind: str) -> None:
+def _caption(speaker: HttpClient, path: str, body: bytes, kind: str) -> None:
     """Send a picture and wait for its caption, by asking again where the answer is a job that waits."""
     patient = {"Prefer": "wait=60"}
     answer = _asked(speaker, "POST", path, body, {"Content-Type": kind, **patient})
@@ -83,7 +83,9 @@ def _caption(speaker: Speaker, path: str, body: bytes, kind: str) -> None:
         raise RuntimeError(f"{path} ended with {answer}")
 
 
-def _asked(speaker: Speaker, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> dict[str, Any]:
+def _asked(
+    speaker: HttpClient, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+) -> dict[str, Any]:
     """The answer's JSON; raises RuntimeError for a refusal, and where there is none."""
     status, _, answer = speaker.ask(method, path, body, headers)
     if not 0 < status < 400:

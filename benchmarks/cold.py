@@ -16,7 +16,7 @@ STARTS = {
     "import web": "import web",
     "web application": "from web import create_app; import fakeredis; create_app(redis=fakeredis.FakeStrictRedis())",
     "worker with demo": (
-        "from common.settings import Settings; from worker import weights; from worker.captioner import"
+        "from common.settings import Settings; from worker import weights; from captioning.captioner import"
         " StudentCaptioner; s = Settings(model='demo'); StudentCaptioner(weights.load(s), s)"
     ),
 }

@@ -89,7 +89,7 @@ class Contender:
         return [each for top in tops for each in (top, *top.children(recursive=True))]
 
 
-class Alone(Contender):
+class EngineOnly(Contender):
     """The engine with nothing around it, which gets what one client or many send as one piece of work."""
 
     def caption(self, pictures: Sequence[bytes], clients: int) -> Load:
@@ -125,7 +125,7 @@ def peer(name: str, module: str, folder: Path, variables: Variables, *, redis: P
     url = f"http://127.0.0.1:{port}/caption"
     if module == "lit":
         return Contender(name, url, url, processes, log, write=_as_json, kind="application/json")
-    return (Alone if module == "engine" else Contender)(name, url, url, processes, log)
+    return (EngineOnly if module == "engine" else Contender)(name, url, url, processes, log)
 
 
 def _as_json(picture: bytes) -> bytes:

@@ -19,11 +19,11 @@ from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 from benchmarks import report, students
 from benchmarks.reference import generate
 from benchmarks.timing import Times, interleaved
-from common.engine import Engine, Precision, Search
-from common.images import square
-from common.pixels import Preprocessing
+from captioning.engine import Engine, Precision, Search
+from captioning.preprocessing import Preprocessing
+from captioning.student import preprocessing_of
+from common.images.decoding import square
 from common.settings import Settings
-from common.student import preprocessing_of
 
 BEAMS, TOKENS = 5, 12
 BATCH = 8

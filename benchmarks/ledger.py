@@ -30,7 +30,7 @@ from benchmarks import report
 from benchmarks.waiting import CALL, IMAGE, Owner, image, working
 from cli.redis_server import find_server
 from common.jobs import ModelInfo, Output, Timings, new_id
-from common.ledger import Components, NewJob, Result, Viewer, Worker, connect
+from common.ledger import Components, NewJob, Principal, Result, Worker, connect
 from common.queue import CLAIM_SIZE, QUEUE, make_celery, notify
 from common.settings import Settings
 
@@ -44,7 +44,7 @@ BATCH, BATCH_QUICK, LOOKS = 10_000, 1_000, 21
 INTERACTIVE, INTERACTIVE_QUICK = 150, 40
 #: Images of the batches that two keys send at the same time.
 LARGE, SMALL = 5_000, 50
-OWNER = Viewer("key", sees_all=False)
+OWNER = Principal("key", sees_all=False)
 MODEL = ModelInfo(name="demo", version="sha256:1", demo=True)
 OUTPUT = Output(caption="a dog on a lawn with a ball", score=-1.0)
 TIMINGS = Timings(queue_seconds=0.5, model_seconds=0.1, batch_size=8)
@@ -68,7 +68,7 @@ class Service:
         self.redis = connect(url)
         components = Components(self.redis, self.settings)
         self.ledger, self.workers = components.ledger, components.workers
-        self.web, self.batches = self.ledger.for_viewer(OWNER), components.batches.for_viewer(OWNER)
+        self.web, self.batches = self.ledger.for_principal(OWNER), components.batches.for_principal(OWNER)
         self.celery = make_celery(self.settings)
         self._inbox = self.celery.connection_for_read().SimpleQueue(QUEUE)
 

@@ -25,7 +25,7 @@ from PIL import Image
 
 from benchmarks import report
 from benchmarks.contenders import Contender, captiond
-from benchmarks.speaker import Speaker
+from benchmarks.speaker import HttpClient
 from common.jobs import Status
 
 #: Offered load as a multiple of the capacity.
@@ -90,7 +90,7 @@ def different() -> Iterator[bytes]:
 
 def measure(service: Contender, pictures: Iterator[bytes], count: int) -> float:
     """Pictures a second while there is always one waiting."""
-    speaker = Speaker(service.url)
+    speaker = HttpClient(service.url)
     sent = [speaker.ask("POST", "/v1/jobs", next(pictures))[2]["id"] for _ in range(count)]
     settle(service, sent)
     ended = sorted(job["completed_at"] for job in listed(service) if job["id"] in set(sent))
@@ -104,7 +104,7 @@ def run(service: Contender, pictures: Iterator[bytes], rate: float, clients: int
     began = time.monotonic()
 
     def send(place: int) -> None:
-        speaker, due = Speaker(service.url), began + place / rate
+        speaker, due = HttpClient(service.url), began + place / rate
         while not over.wait(max(0.0, due - time.monotonic())):
             with lock:
                 picture = next(pictures)
@@ -117,7 +117,7 @@ def run(service: Contender, pictures: Iterator[bytes], rate: float, clients: int
             due = max(due + clients / rate, time.monotonic())
 
     def probe() -> None:
-        speaker, due = Speaker(service.url), time.monotonic() + 1.0
+        speaker, due = HttpClient(service.url), time.monotonic() + 1.0
         while not over.wait(max(0.0, due - time.monotonic())):
             due += PROBE_EVERY
             if load.accepted:
@@ -153,7 +153,7 @@ def parts_of(service: Contender) -> dict[str, psutil.Process]:
 
 def settle(service: Contender, accepted: list[str]) -> Counter[str]:
     """Wait until nothing is open, and say in which state each accepted job is; one the service lost is `lost`."""
-    speaker = Speaker(service.url)
+    speaker = HttpClient(service.url)
     for status in ("queued", "processing"):
         while speaker.ask("GET", f"/v1/jobs?limit=1&status={status}")[2]["jobs"]:
             time.sleep(0.5)
@@ -164,7 +164,7 @@ def settle(service: Contender, accepted: list[str]) -> Counter[str]:
 
 def listed(service: Contender) -> Iterator[dict[str, Any]]:
     """Every job."""
-    speaker, cursor = Speaker(service.url), ""
+    speaker, cursor = HttpClient(service.url), ""
     while cursor is not None:
         page = speaker.ask("GET", f"/v1/jobs?limit=200{cursor and f'&cursor={cursor}'}")[2]
         yield from page["jobs"]

@@ -16,14 +16,14 @@ import torch
 
 from benchmarks import report
 from benchmarks.reference import generate
-from common.engine import Caption, Engine, Precision, Search
+from captioning.engine import Caption, Engine, Precision, Search
+from captioning.student import load_student
 from common.settings import Settings
-from common.student import load_student
-from training import formats
 from training.captioning import captioned_by
+from training.data import formats
+from training.data.images import DataError, Picture, PictureId, limited
 from training.metrics.cider import cider as cider_of
 from training.metrics.tokens import tokenize
-from training.pictures import DataError, Picture, PictureId, limited
 
 BATCH = 16
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")

@@ -6,7 +6,7 @@ import torch
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 from transformers.generation.utils import GenerateDecoderOnlyOutput
 
-from common.engine import Caption
+from captioning.engine import Caption
 
 
 @torch.inference_mode()

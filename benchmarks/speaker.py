@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 
-class Speaker:
+class HttpClient:
     """One client, over one connection that is kept and opened again when it breaks."""
 
     def __init__(self, url: str, timeout: float = 60.0) -> None:

@@ -12,9 +12,9 @@ from tokenizers import Tokenizer, models
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerFast
 
-from common.student import build, load_student, seed_config
-from common.student.stem import LAST, Stem
-from common.student.tokens import SPECIAL, wrap
+from captioning.student import build, load_student, seed_config
+from captioning.student.stem import LAST, Stem
+from captioning.student.tokens import SPECIAL, wrap
 
 #: Where BERT's vocabulary has them, and BLIP's two come after it.
 PLACES = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103, "[DEC]": 30522, "[ENC]": 30523}

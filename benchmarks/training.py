@@ -24,20 +24,20 @@ from transformers import BlipForConditionalGeneration
 
 from benchmarks import report, students
 from benchmarks.timing import Times, interleaved
-from common.student import Student, preprocessing_of
-from training import formats
+from captioning.student import Student, preprocessing_of
 from training.checkpoints import State
 from training.config import Config
-from training.data import Batch, Collate, ImageCaptionDataset
+from training.data import formats
+from training.data.dataset import Batch, Collate, ImageCaptionDataset
+from training.data.sampler import steps
+from training.data.synthetic import draw
 from training.distributed import Ranks
-from training.drawn import draw
 from training.forward import Forward, real_tokens
+from training.loss_meter import LossMeter
 from training.losses import distillation_loss
 from training.models import make_student
-from training.order import steps
-from training.stopping import Stop
-from training.tally import Tally
-from training.teacher import Online, Teacher, make_teacher
+from training.preemption import Stop
+from training.teacher import OnlineTeacher, Teacher, make_teacher
 from training.trainer import Trainer
 
 PICTURES, BATCH = 128, 32
@@ -73,10 +73,10 @@ class Bench:
             seed=0,
         )
         self.student = make_student(self.config, tokenizer)
-        self.online = Online(teacher, self.config)
+        self.online = OnlineTeacher(teacher, self.config)
         self.cached = make_teacher(teacher, self.config, pictures, self.dataset.plain)
         half = Student(copy.deepcopy(model), tokenizer, "random", "random", False)
-        self.online_bf16 = Online(half, Config(teacher_precision="bf16"))
+        self.online_bf16 = OnlineTeacher(half, Config(teacher_precision="bf16"))
         self.teacher = model
         self.plan = steps(len(pictures), batch_size=BATCH, seed=0, epoch=1)
         for batch in itertools.islice(self.batches(), len(self.plan)):
@@ -134,7 +134,7 @@ class Bench:
         teacher = Student(self.trained, self.tokenizer, "demo", "demo", True)
         sums = []
         for each in (
-            Online(teacher, self.config),
+            OnlineTeacher(teacher, self.config),
             make_teacher(teacher, self.config, self.pictures, self.dataset.plain),
         ):
             total = 0.0
@@ -149,7 +149,7 @@ class Bench:
     def _state(self) -> State:
         student: BlipForConditionalGeneration = copy.deepcopy(self.student).train()
         optimizer = torch.optim.AdamW(student.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay)
-        return State(student, optimizer, None, epoch=1, pictures=0, steps=0, tally=Tally())
+        return State(student, optimizer, None, epoch=1, pictures=0, steps=0, loss_meter=LossMeter())
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -14,13 +14,13 @@ import numpy as np
 from celery import Celery
 
 from benchmarks.clients import Load
+from captioning.captioner import Pixels
 from common.jobs import InputInfo, ModelInfo, Output, Status, new_id
-from common.ledger import Components, NewJob, Viewer, connect
+from common.ledger import Components, NewJob, Principal, connect
 from common.queue import CLAIM_SIZE, QUEUE, make_celery, notify
 from common.settings import Settings
 from common.uploads import UploadStore
-from worker.captioner import Pixels
-from worker.resident import Resident
+from worker.runtime import WorkerRuntime
 from worker.tasks import work
 
 #: Seconds of a call of the model, and for each image in it.
@@ -59,20 +59,20 @@ class Owner:
 
     def __init__(self, settings: Settings, celery: Celery, name: str) -> None:
         components = Components(connect(settings.redis_location), settings)
-        viewer = Viewer(name, sees_all=False)
-        self._ledger = components.ledger.for_viewer(viewer)
-        self._batches = components.batches.for_viewer(viewer)
-        self._endings = components.endings
+        principal = Principal(name, sees_all=False)
+        self._ledger = components.ledger.for_principal(principal)
+        self._batches = components.batches.for_principal(principal)
+        self._completions = components.completions
         self._celery = celery
 
     def interactive(self, count: int) -> Load:
         """The seconds that each of so many images took, which were sent at random moments, one after the other."""
         chance, latencies, began = random.Random(0), [], time.perf_counter()
-        with self._endings.of("the whole time") as subscribed:
+        with self._completions.subscribe("the whole time") as subscribed:
             subscribed.wait(PATIENCE)
             for _ in range(count):
                 time.sleep(chance.uniform(*PAUSES))
-                with self._endings.of(job_id := new_id()) as ended:
+                with self._completions.subscribe(job_id := new_id()) as ended:
                     sent = time.perf_counter()
                     self._ledger.create(job_id, NewJob(input=image()))
                     notify(self._celery, 1)
@@ -113,7 +113,7 @@ def image() -> InputInfo:
 def working(settings: Settings) -> Iterator[Celery]:
     """A worker in this process, with as many threads as Celery's pool would have; the app to notify it by."""
     celery = make_celery(settings)
-    resident = Resident(settings, Simulated(), celery, Components(connect(settings.redis_location), settings))
+    resident = WorkerRuntime(settings, Simulated(), celery, Components(connect(settings.redis_location), settings))
     resident.uploads = NoImages(settings.uploads_location)
     stopping = threading.Event()
 

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from captioning import weights
+from captioning.captioner import Captioner, StudentCaptioner, use_processors
+from captioning.student.errors import StudentError
 from common import problems, strict_json
 from common.jobs import Output
 from common.problems import Problem
 from common.settings import Settings
-from common.student.errors import StudentError
-from worker import weights
-from worker.captioner import Captioner, StudentCaptioner, use_processors
 
 
 def caption(settings: Settings, files: list[Path], *, as_json: bool) -> int:

@@ -16,7 +16,7 @@ from cli.redis_server import running_url
 from common import exposure, folders
 from common.jobs import Status
 from common.keyring import Keyring
-from common.ledger import Components, Orphans, connect
+from common.ledger import Components, UnreferencedUploads, connect
 from common.settings import PROJECT_ROOT, Settings
 from common.uploads import FOLDERS, UploadStore, UploadsUnavailable
 
@@ -84,7 +84,7 @@ def look_at_redis(settings: Settings) -> Iterator[Finding]:
     yield from look_at_durability(redis)
     components = Components(redis, settings)
     yield from _queue(components, settings)
-    yield _orphans(components.orphans, settings)
+    yield _unreferenced(components.unreferenced, settings)
 
 
 def _queue(components: Components, settings: Settings) -> Iterator[Finding]:
@@ -112,7 +112,7 @@ def _queue(components: Components, settings: Settings) -> Iterator[Finding]:
     yield Finding("webhooks", True, f"{webhooks.waiting} to be delivered, {webhooks.given_up} given up{last}.")
 
 
-def _orphans(orphans: Orphans, settings: Settings) -> Finding:
+def _unreferenced(unreferenced: UnreferencedUploads, settings: Settings) -> Finding:
     uploads = UploadStore(settings.uploads_location)
     kept = lost = 0
     for folder in range(FOLDERS):
@@ -121,7 +121,7 @@ def _orphans(orphans: Orphans, settings: Settings) -> Finding:
         except UploadsUnavailable as error:
             return Finding("pictures", False, f"The store of the uploaded pictures does not answer: {error.__cause__}.")
         kept += len(files)
-        lost += len(orphans.among({job_id for job_id, _ in files}, ON_ITS_WAY))
+        lost += len(unreferenced.among({job_id for job_id, _ in files}, ON_ITS_WAY))
     if not lost:
         return Finding("pictures", True, f"{kept} are kept, each with its record.")
     # A few are what a killed web server leaves; most of them are a sign of the wrong Redis.

@@ -12,8 +12,8 @@ import urllib.request
 from filelock import FileLock, Timeout
 from redis import Redis, RedisError
 
-from cli import leftovers, redis_server
-from cli.supervisor import Part, Supervisor
+from cli import instance_lock, redis_server
+from cli.supervisor import ManagedProcess, Supervisor
 from common import exposure, folders, listening, urls
 from common.folders import FolderError
 from common.ledger import Components, connect
@@ -21,7 +21,14 @@ from common.listening import ListenError
 from common.settings import PROJECT_ROOT, Settings
 
 #: Log lines of the worker and the web server that a person should see: what went wrong, and which model it is.
-SHOWN = (" WARNING ", " ERROR ", " CRITICAL ", " worker.weights: ", " worker.captioner: ", " worker.download: ")
+SHOWN = (
+    " WARNING ",
+    " ERROR ",
+    " CRITICAL ",
+    " captioning.weights: ",
+    " captioning.captioner: ",
+    " captioning.download: ",
+)
 #: How far the worker steps back for others: captioning takes every core there is, and an answer should not wait for it.
 NICENESS = "10"
 
@@ -43,7 +50,7 @@ def serve(settings: Settings) -> int:
     except OSError as error:
         return _refuse(str(folders.data_error(settings, error.strerror)))
     with lock:
-        held = leftovers.hold(data / "parts.lock", _say)
+        held = instance_lock.hold(data / "parts.lock", _emit)
         if held is None:
             return _refuse(f"Parts of an earlier captiond that was killed still use {data}. End them, then try again.")
         try:
@@ -60,11 +67,13 @@ def _supervise(settings: Settings, held: int) -> int:
     server = redis_server.choose(settings, free_port())
     settings = settings.model_copy(update={"data": settings.data.absolute(), "port": port, "redis_url": server.url})
     redis = connect(server.url)
-    supervisor = Supervisor(settings.environment(), settings.data / "logs", say=_say, inherited=[held])
+    supervisor = Supervisor(settings.environment(), settings.data / "logs", say=_emit, inherited=[held])
     supervisor.stop_on_signals()
     try:
         if server.command:
-            store = Part("redis", server.command, lambda pid: server.about if answers(redis) else None, patience=15)
+            store = ManagedProcess(
+                "redis", server.command, lambda pid: server.about if answers(redis) else None, patience=15
+            )
             supervisor.start(store)
             if not supervisor.wait_ready(store):
                 return 0
@@ -74,13 +83,13 @@ def _supervise(settings: Settings, held: int) -> int:
             )
         supervisor.start(worker_part(redis, settings))
         supervisor.start(web_part(settings))
-        supervisor.run(lambda: _say(f"captiond is at {address(settings)} (Ctrl-C stops it)"))
+        supervisor.run(lambda: _emit(f"captiond is at {address(settings)} (Ctrl-C stops it)"))
     finally:
         supervisor.stop()
     return 0
 
 
-def worker_part(redis: Redis, settings: Settings) -> Part:
+def worker_part(redis: Redis, settings: Settings) -> ManagedProcess:
     """The worker; ready when the ledger has heard it with its model loaded."""
     workers = Components(redis, settings).workers
 
@@ -94,10 +103,10 @@ def worker_part(redis: Redis, settings: Settings) -> Part:
 
     command = ["nice", "-n", NICENESS, sys.executable, "-m", "celery", "--workdir", str(PROJECT_ROOT)]
     command += ["-A", "worker", "worker"]
-    return Part("worker", command, ready, patience=45, shown=should_show)
+    return ManagedProcess("worker", command, ready, patience=45, shown=should_show)
 
 
-def web_part(settings: Settings) -> Part:
+def web_part(settings: Settings) -> ManagedProcess:
     """The web server; ready when it answers."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever http_proxy says
 
@@ -108,7 +117,7 @@ def web_part(settings: Settings) -> Part:
         except (urllib.error.URLError, OSError):
             return None
 
-    return Part("web", [sys.executable, "-m", "web"], ready, patience=30, shown=should_show)
+    return ManagedProcess("web", [sys.executable, "-m", "web"], ready, patience=30, shown=should_show)
 
 
 def should_show(line: str) -> bool:
@@ -143,7 +152,7 @@ def address(settings: Settings) -> str:
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
-def _say(line: str) -> None:
+def _emit(line: str) -> None:
     with contextlib.suppress(OSError):  # the terminal or the pipe is gone: the service goes on without it
         print(line, flush=True)
 

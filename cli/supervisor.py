@@ -27,7 +27,7 @@ PR_SET_PDEATHSIG = 1
 
 
 @dataclass
-class Part:
+class ManagedProcess:
     """One process of the service.
 
     `ready(pid)` says in a few words that the part is ready, or returns None. `patience` is how long it may take
@@ -60,9 +60,9 @@ class Supervisor:
         """`inherited` are descriptors that the parts keep open, such as that of a lock."""
         self._environment = environment
         self._logs = logs
-        self._say = say
+        self._emit = say
         self._inherited = inherited
-        self._parts: list[Part] = []
+        self._parts: list[ManagedProcess] = []
         self._stopping = threading.Event()
         self._signals = 0
 
@@ -75,12 +75,12 @@ class Supervisor:
         self._signals += 1
         self._stopping.set()
 
-    def start(self, part: Part) -> None:
+    def start(self, part: ManagedProcess) -> None:
         """Start a part and look after it from now on."""
         self._parts.append(part)
         self._launch(part)
 
-    def wait_ready(self, part: Part) -> bool:
+    def wait_ready(self, part: ManagedProcess) -> bool:
         """Wait until `part` is ready; False when the supervisor is stopped meanwhile."""
         while not part.announced and not self._stopping.wait(LOOK):
             self._look()
@@ -106,11 +106,11 @@ class Supervisor:
             while process.poll() is None and time.monotonic() < deadline and self._signals < 2:
                 time.sleep(0.05)
             if process.poll() is None:
-                self._say(f"{part.name:<7} does not stop; killing it")
+                self._emit(f"{part.name:<7} does not stop; killing it")
                 process.kill()
                 process.wait()
             else:
-                self._say(f"{part.name:<7} stopped")
+                self._emit(f"{part.name:<7} stopped")
 
     def _look(self) -> None:
         now = time.monotonic()
@@ -122,7 +122,7 @@ class Supervisor:
             elif process.poll() is not None:
                 if now - part.started > HEALTHY:
                     part.pause = FIRST_PAUSE
-                self._say(
+                self._emit(
                     f"{part.name:<7} ended ({_ending(process.returncode)}); starting it again in {part.pause:g} s. "
                     f"Its log: {self._logs / part.name}.log"
                 )
@@ -130,9 +130,9 @@ class Supervisor:
                 part.due, part.pause = now + part.pause, min(2 * part.pause, LONGEST_PAUSE)
             elif not part.announced and (words := part.ready(process.pid)):
                 part.announced = True
-                self._say(f"{part.name:<7} ready: {words}")
+                self._emit(f"{part.name:<7} ready: {words}")
 
-    def _launch(self, part: Part) -> None:
+    def _launch(self, part: ManagedProcess) -> None:
         part.process = subprocess.Popen(
             part.command,
             env=self._environment,
@@ -147,7 +147,7 @@ class Supervisor:
         part.started = time.monotonic()
         threading.Thread(target=self._follow, args=(part, part.process), daemon=True).start()
 
-    def _follow(self, part: Part, process: subprocess.Popen[bytes]) -> None:
+    def _follow(self, part: ManagedProcess, process: subprocess.Popen[bytes]) -> None:
         """Copy what a part prints to its log, and what a person should see to the terminal."""
         self._logs.mkdir(parents=True, exist_ok=True)
         log = logging.handlers.RotatingFileHandler(
@@ -159,7 +159,7 @@ class Supervisor:
                 line = raw.decode(errors="replace").rstrip()
                 log.emit(logging.makeLogRecord({"msg": line}))
                 if part.shown(line):
-                    self._say(f"{part.name:<7} {line}")
+                    self._emit(f"{part.name:<7} {line}")
         log.close()
 
 

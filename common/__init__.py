@@ -1,1 +1,1 @@
-"""What web, worker, training and cli agree on; imports neither Flask nor (outside `student`) torch."""
+"""What web, worker, captioning, training and cli share; imports neither Flask nor torch."""

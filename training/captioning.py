@@ -10,10 +10,10 @@ import torch
 from tqdm import tqdm
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
-from common.engine import Caption, Engine, Precision, Search
-from common.pixels import Preprocessing
-from common.student import preprocessing_of
-from training.pictures import Picture, PictureId, readable
+from captioning.engine import Caption, Engine, Precision, Search
+from captioning.preprocessing import Preprocessing
+from captioning.student import preprocessing_of
+from training.data.images import Picture, PictureId, readable
 
 
 def caption_pictures(

@@ -15,14 +15,14 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
+from captioning.student.errors import StudentError
+from captioning.student.finite import not_finite
+from captioning.student.tokens import wrap
 from common.files import whole
-from common.student.errors import StudentError
-from common.student.finite import not_finite
-from common.student.tokens import wrap
-from training.average import Average
 from training.config import Config
-from training.fingerprint import Fingerprint
-from training.tally import Tally
+from training.data.fingerprint import Fingerprint
+from training.ema import EMA
+from training.loss_meter import LossMeter
 
 log = logging.getLogger("training")
 
@@ -36,13 +36,13 @@ class State:
 
     student: BlipForConditionalGeneration
     optimizer: torch.optim.Optimizer
-    average: Average | None
+    average: EMA | None
     #: The epoch that is trained, from 1, and the pictures of it that are done, by all ranks.
     epoch: int
     pictures: int
     #: Steps of the optimiser, in all epochs.
     steps: int
-    tally: Tally
+    loss_meter: LossMeter
 
     @property
     def best(self) -> BlipForConditionalGeneration:
@@ -51,7 +51,7 @@ class State:
 
     def next_epoch(self) -> None:
         """Go to the beginning of the epoch after this one."""
-        self.epoch, self.pictures, self.tally = self.epoch + 1, 0, Tally()
+        self.epoch, self.pictures, self.loss_meter = self.epoch + 1, 0, LossMeter()
 
 
 def path_of(folder: Path, epoch: int) -> Path:
@@ -121,7 +121,7 @@ def content(
         "finished": finished,
         "pictures": state.pictures,
         "steps": state.steps,
-        "sums": state.tally.sums,
+        "sums": state.loss_meter.sums,
         "model": state.best.state_dict(),
         "trained": state.student.state_dict() if state.average else None,
         "optimizer": state.optimizer.state_dict(),
@@ -158,7 +158,7 @@ def restore(saved: dict[str, Any], state: State) -> None:
         state.average.model.load_state_dict(saved["model"])
     state.optimizer.load_state_dict(saved["optimizer"])
     state.epoch, state.pictures, state.steps = saved["epoch"], saved["pictures"], saved["steps"]
-    state.tally = Tally(saved["sums"])
+    state.loss_meter = LossMeter(saved["sums"])
 
 
 def _epoch(path: Path) -> int:

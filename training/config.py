@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from training import formats
+from training.data import formats
 
 #: Where a run writes unless told.
 CHECKPOINTS = Path("checkpoints")

@@ -16,23 +16,24 @@ import time
 
 import torch
 
+from captioning.student import preprocessing_of
+from captioning.student.errors import StudentError
 from common import strict_json
-from common.student import preprocessing_of
-from common.student.errors import StudentError
-from training import checkpoints, formats, pseudo, smoke
-from training.average import Average
+from training import checkpoints, smoke
 from training.checkpoints import State
 from training.config import Config, parse
-from training.data import ImageCaptionDataset
+from training.data import formats, pseudo
+from training.data.dataset import ImageCaptionDataset
+from training.data.fingerprint import Fingerprint
+from training.data.images import DataError, Picture, limited, split, warn_of_overlap
 from training.distributed import Ranks, joined
-from training.fingerprint import Fingerprint
+from training.ema import EMA
 from training.forward import Forward
+from training.loss_meter import LossMeter
 from training.models import load_teacher, make_student, make_tokenizer
-from training.pictures import DataError, Picture, limited, split, warn_of_overlap
+from training.preemption import Stop, on_signals
 from training.self_critical import SelfCritical
 from training.stem import parameter_groups, patches_of, remembered
-from training.stopping import Stop, on_signals
-from training.tally import Tally
 from training.teacher import make_teacher
 from training.trainer import Diverged, Trainer
 from training.validation import report, reported
@@ -111,11 +112,11 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
         optimizer=torch.optim.AdamW(
             parameter_groups(student), lr=config.lr, weight_decay=config.weight_decay, fused=True
         ),
-        average=Average(student, config.ema) if config.ema else None,
+        average=EMA(student, config.ema) if config.ema else None,
         epoch=1,
         pictures=0,
         steps=0,
-        tally=Tally(),
+        loss_meter=LossMeter(),
     )
     if saved:
         checkpoints.restore(saved, state)

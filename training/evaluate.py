@@ -14,18 +14,18 @@ from typing import Any, get_args
 
 import torch
 
+from captioning.engine import Precision
+from captioning.student import load_student
+from captioning.student.errors import StudentError
 from common import strict_json
-from common.engine import Precision
 from common.settings import Settings, from_environment
-from common.student import load_student
-from common.student.errors import StudentError
-from training import formats
+from training.baselines import best_constant
 from training.captioning import caption_pictures
-from training.constant import best_constant
+from training.data import formats
+from training.data.images import DataError, Picture, PictureId, limited, warn_of_overlap
 from training.metrics import TOKENIZER, conditions, java, measures
 from training.metrics.bootstrap import CONFIDENCE, Estimate, Resampled, resample
 from training.metrics.tokens import tokenize
-from training.pictures import DataError, Picture, PictureId, limited, warn_of_overlap
 
 #: In the table's order; those that need Java are left out of it when no model has them.
 COLUMNS = ("cider", "meteor", "spice", "bleu_4", "meteor_nltk", "rouge_l", "bleu_1", "bleu_2", "bleu_3")

@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from captioning.student import load_student, save_folder
+from captioning.student.errors import StudentError
 from common.settings import from_environment
-from common.student import load_student, save_folder
-from common.student.errors import StudentError
 
 
 def main(arguments: list[str] | None = None) -> None:

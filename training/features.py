@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import strict_json
-from training.pictures import DataError
+from training.data.images import DataError
 
 #: Bytes of a view's key.
 KEY_BYTES = 16
@@ -91,7 +91,7 @@ class FeatureCache:
                 f"The features of {views} views take {needed / 1e9:.1f} GB, and there are {free / 1e9:.1f} GB left in "
                 f"{self._folder.parent}. Give a smaller --views or another --feature-cache."
             )
-        log.info("Remembering the features of %d views in %s: %.1f GB.", views, self._folder, needed / 1e9)
+        log.info("CachedTeacher the features of %d views in %s: %.1f GB.", views, self._folder, needed / 1e9)
 
 
 def key_of(view: str) -> bytes:

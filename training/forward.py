@@ -10,7 +10,7 @@ from transformers import BlipForConditionalGeneration, BlipTextLMHeadModel, Blip
 from transformers.models.blip.modeling_blip import BlipAttention
 from transformers.models.blip.modeling_blip_text import BlipTextSelfAttention
 
-from training.data import Batch
+from training.data.dataset import Batch
 
 
 class Forward(torch.nn.Module):

@@ -21,7 +21,7 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class Likeliest:
+class TopK:
     """What a teacher finds likeliest, softened already: `ids` int64 [tokens, K], their log-probabilities float32
     [tokens, K], and the logarithm [tokens] of the mass that all other words share.
     """
@@ -33,7 +33,7 @@ class Likeliest:
 
 def distillation_loss(
     student: torch.Tensor,
-    teacher: torch.Tensor | Likeliest | None,
+    teacher: torch.Tensor | TopK | None,
     targets: torch.Tensor,
     *,
     weights: torch.Tensor | None = None,
@@ -41,7 +41,7 @@ def distillation_loss(
     temperature: float = 1.0,
     label_smoothing: float = 0.0,
 ) -> Loss:
-    """The loss of logits [tokens, V] that predict `targets` [tokens]; the teacher's are logits, too, or `Likeliest`.
+    """The loss of logits [tokens, V] that predict `targets` [tokens]; the teacher's are logits, too, or `TopK`.
 
     KL is T^2 * sum_v p_teacher (log p_teacher - log p_student) with both softened by T (Hinton et al. 2015,
     arXiv 1503.02531), so that its gradient keeps its size whatever T is. Computed in float32. `weights` [tokens]
@@ -58,7 +58,7 @@ def distillation_loss(
     if temperature != 1.0:
         logits = logits / temperature
         totals = logits.logsumexp(dim=-1)
-    if isinstance(teacher, Likeliest):
+    if isinstance(teacher, TopK):
         kl = _kl_to_likeliest(logits, totals, teacher)
     else:
         kl = _kl_to_logits(logits, totals, teacher.float() / temperature)
@@ -79,7 +79,7 @@ def _kl_to_logits(logits: torch.Tensor, totals: torch.Tensor, teacher: torch.Ten
     return (probabilities * (soft - logits)).sum() + totals.sum()
 
 
-def _kl_to_likeliest(logits: torch.Tensor, totals: torch.Tensor, teacher: Likeliest) -> torch.Tensor:
+def _kl_to_likeliest(logits: torch.Tensor, totals: torch.Tensor, teacher: TopK) -> torch.Tensor:
     """The same with all other words as one: a bucket with the mass that they share."""
     found = logits.gather(1, teacher.ids) - totals[:, None]  # [tokens, K]
     rest = (1 - found.exp().sum(dim=-1)).clamp_min(LEAST).log()  # [tokens]

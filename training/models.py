@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerFast
 
-from common.settings import from_environment
-from common.student import (
+from captioning.student import (
     Student,
     build,
     load_student,
@@ -19,11 +18,12 @@ from common.student import (
     seed_config,
     small_config,
 )
-from common.student.checkpoint import load_checkpoint
-from common.student.errors import StudentError
-from common.student.stem import PATCH
+from captioning.student.checkpoint import load_checkpoint
+from captioning.student.errors import StudentError
+from captioning.student.stem import PATCH
+from common.settings import from_environment
 from training.config import Config
-from training.initial import start_from
+from training.init_from_teacher import start_from
 from training.stem import freeze, patches_of, start_from_published
 from training.tokenizer import train_tokenizer
 

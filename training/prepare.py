@@ -28,10 +28,10 @@ from tqdm import tqdm
 
 from common import strict_json
 from common.files import whole
-from common.images import decode
+from common.images.decoding import decode
 from common.problems import Problem
-from training import formats
-from training.pictures import MAX_PIXELS, DataError, Picture, PictureId
+from training.data import formats
+from training.data.images import MAX_PIXELS, DataError, Picture, PictureId
 
 #: What the shards are made of, and how: those made otherwise must not be mixed with them.
 MANIFEST = "prepared.json"

@@ -15,15 +15,15 @@ from typing import get_args
 
 import torch
 
-from common.engine import Engine, Precision, Search, choose
+from captioning.engine import Engine, Precision, Search, choose
+from captioning.student import load_student
+from captioning.student.errors import StudentError
 from common.settings import from_environment
-from common.student import load_student
-from common.student.errors import StudentError
-from training import formats, pseudo
 from training.captioning import captioned_by
 from training.config import Config
+from training.data import formats, pseudo
+from training.data.images import DataError
 from training.models import TEACHER_TEXT_HEADS
-from training.pictures import DataError
 
 
 def main(arguments: list[str] | None = None) -> None:

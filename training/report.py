@@ -22,15 +22,15 @@ import torch
 from jinja2 import Environment, PackageLoader
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
+from captioning.student import load_student
+from captioning.student.errors import StudentError
 from common.settings import from_environment
-from common.student import load_student
-from common.student.errors import StudentError
 from training import checkpoints
 from training.captioning import caption_pictures
 from training.config import CHECKPOINTS, Config
+from training.data.images import DataError, Picture, PictureId, limited, readable
 from training.distill import pictures_of
 from training.models import load_teacher
-from training.pictures import DataError, Picture, PictureId, limited, readable
 
 #: Longest side, in pixels, of the pictures on the page.
 SIDE = 320

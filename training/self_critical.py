@@ -13,13 +13,13 @@ from dataclasses import replace
 import torch
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
-from common.engine.decoder import Captions, Decoder
-from common.engine.weights import floating
-from training.data import Batch
+from captioning.engine.decoder import Decoder, KVCache
+from captioning.engine.weights import floating
+from training.data.dataset import Batch
+from training.data.images import Picture
 from training.forward import encode
 from training.metrics.cider import Cider
 from training.metrics.tokens import tokenize
-from training.pictures import Picture
 
 #: What stands for the end of a caption among its words.
 END = "<end>"
@@ -74,13 +74,13 @@ def draw(
     """
     decoder = Decoder(student.text_decoder, floating, floating)
     longest = min(longest, decoder.positions)
-    pictures = decoder.look(states)
+    pictures = decoder.project_cross_kv(states)
     rows = len(states) * samples
-    captions = Captions(decoder, rows, longest, pictures)
+    cache = KVCache(decoder, rows, longest, pictures)
     tokens = torch.full((rows, 1), begin, device=states.device)
     going = torch.ones(rows, dtype=torch.bool, device=states.device)
     while tokens.shape[1] < longest and going.any():
-        logits = decoder.step(tokens[:, -1:], captions, pictures)
+        logits = decoder.step(tokens[:, -1:], cache, pictures)
         chosen = torch.multinomial(logits.softmax(dim=-1), 1)[:, 0].where(going, pad)
         tokens = torch.cat([tokens, chosen[:, None]], dim=1)
         going &= chosen != end

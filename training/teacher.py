@@ -12,35 +12,35 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from common.student import Student
+from captioning.student import Student
 from training.config import Config
-from training.data import Batch
+from training.data.dataset import Batch
+from training.data.images import Picture
 from training.forward import Forward
-from training.losses import Likeliest
-from training.pictures import Picture
+from training.losses import TopK
 from training.teacher_cache import TeacherCache, key_of
 
 log = logging.getLogger("training")
 
 
 @dataclass(frozen=True)
-class Answer:
+class TeacherOutput:
     """What the student's logits are compared with, and the states of the pictures where the teacher was asked."""
 
-    words: torch.Tensor | Likeliest
+    words: torch.Tensor | TopK
     states: torch.Tensor | None
 
 
 class Teacher(Protocol):
     """Answers for the real tokens of a batch, in the order of `forward.real_tokens`."""
 
-    def answer(self, batch: Batch) -> Answer: ...
+    def answer(self, batch: Batch) -> TeacherOutput: ...
 
     def keep(self) -> None:
         """Make sure that a kill now loses no answer."""
 
 
-class Online:
+class OnlineTeacher:
     """Asks the model each time; it sees the very pixels that the student sees, augmented or not."""
 
     def __init__(self, student: Student, config: Config) -> None:
@@ -51,16 +51,16 @@ class Online:
         self._forward = Forward(student.model, student.tokenizer.pad_token_id)
 
     @torch.inference_mode()
-    def answer(self, batch: Batch) -> Answer:
+    def answer(self, batch: Batch) -> TeacherOutput:
         pixels = batch.pixels if batch.for_teacher is None else batch.for_teacher
         pixels = pixels.to(self._forward.model.dtype)
-        return Answer(*self._forward(replace(batch, pixels=pixels)))
+        return TeacherOutput(*self._forward(replace(batch, pixels=pixels)))
 
     def keep(self) -> None:
         pass
 
 
-class Remembering:
+class CachedTeacher:
     """Asks the model for captions that it has not seen yet, and keeps the answers.
 
     They are answers to the plain picture, whatever the student's augmented one looks like: an answer for each way to
@@ -69,7 +69,7 @@ class Remembering:
 
     def __init__(
         self,
-        teacher: Online,
+        teacher: OnlineTeacher,
         cache: TeacherCache,
         pictures: list[Picture],
         plain: Callable[[int], NDArray[np.float32]] | None,
@@ -81,7 +81,7 @@ class Remembering:
         self._temperature, self._pad_id = temperature, pad_id
         self._asked, self._unlikely = 0, 0.0  # tokens since the last `keep`, and the mass of the words not kept of them
 
-    def answer(self, batch: Batch) -> Answer:
+    def answer(self, batch: Batch) -> TeacherOutput:
         lengths = (batch.tokens != self._pad_id).sum(dim=1).tolist()
         rows = [row[:length] for row, length in zip(batch.tokens.tolist(), lengths, strict=True)]
         owners = batch.owner.tolist()
@@ -89,7 +89,7 @@ class Remembering:
         missing = [number for number, key in enumerate(keys) if key not in self._cache]
         if missing:
             self._ask(batch, missing, owners, [keys[number] for number in missing])
-        return Answer(self._cache.get(keys, batch.pixels.device), None)
+        return TeacherOutput(self._cache.get(keys, batch.pixels.device), None)
 
     def keep(self) -> None:
         self._cache.write()
@@ -126,7 +126,7 @@ def make_teacher(
     student: Student, config: Config, pictures: list[Picture], plain: Callable[[int], NDArray[np.float32]]
 ) -> Teacher:
     """The teacher that `--teacher-logits` asks for."""
-    online = Online(student, config)
+    online = OnlineTeacher(student, config)
     if config.teacher_logits == "online":
         return online
     words = student.tokenizer.backend_tokenizer.to_str()
@@ -139,7 +139,7 @@ def make_teacher(
         "arithmetic": str(student.model.dtype),
     }
     cache = TeacherCache(config.teacher_cache, of, vocabulary)
-    return Remembering(
+    return CachedTeacher(
         online,
         cache,
         pictures,

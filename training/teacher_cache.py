@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from captioning.student.errors import StudentError
 from common import strict_json
-from common.student.errors import StudentError
-from training.losses import LEAST, Likeliest
+from training.losses import LEAST, TopK
 
 #: Words kept of each token's distribution.
 WORDS = 64
@@ -83,7 +83,7 @@ class TeacherCache:
         self._place(own, captions, written)
         self._waiting.clear()
 
-    def get(self, keys: Sequence[bytes], device: torch.device) -> Likeliest:
+    def get(self, keys: Sequence[bytes], device: torch.device) -> TopK:
         """The tokens of several captions, one after the other. Raises `KeyError` for one that is not there.
 
         Their probabilities add up to one again, which rounding to float16 had spoilt.
@@ -91,7 +91,7 @@ class TeacherCache:
         found = np.concatenate([self._tokens(key) for key in keys])
         values = torch.from_numpy(found["values"].astype(np.float32)).to(device).log_softmax(dim=1)
         ids = torch.from_numpy(found["ids"].astype(np.int64)).to(device)
-        return Likeliest(ids, values[:, :-1], values[:, -1])
+        return TopK(ids, values[:, :-1], values[:, -1])
 
     def rows(self, logits: torch.Tensor, temperature: float) -> NDArray[np.void]:
         """Logits [tokens, V] as they are kept. Raises `StudentError` for what would spoil every later run."""

@@ -10,7 +10,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import PreTrainedTokenizerFast
 
-from common.student.tokens import SPECIAL, wrap
+from captioning.student.tokens import SPECIAL, wrap
 
 #: What BLIP's `pre_caption` removes before training (salesforce/BLIP, data/utils.py).
 _PUNCTUATION = re.compile(r"""[.!"()*#:;~]+""")

@@ -13,16 +13,16 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from common.student.finite import not_finite
+from captioning.student.finite import not_finite
 from training.checkpoints import State
 from training.config import Config
-from training.data import Batch, Collate, ImageCaptionDataset, Sample
+from training.data.dataset import Batch, Collate, ImageCaptionDataset, Sample
+from training.data.sampler import Step, steps
 from training.distributed import Ranks, without_sync
 from training.forward import real_tokens
 from training.losses import Loss, distillation_loss, image_loss
-from training.order import Step, steps
+from training.preemption import Stop, blocked, ignore_all_but_parent
 from training.self_critical import SelfCritical
-from training.stopping import Stop, blocked, ignore_all_but_parent
 from training.teacher import Teacher
 
 #: Steps after which the losses are read, for the progress and to see whether they are finite: it makes a GPU wait.
@@ -67,7 +67,7 @@ class Trainer:
         for step in plan:
             of_step = [self._ready(next(batches), state) for _ in step.micro_batches]
             counted = 0 if step.idle else sum(len(real_tokens(batch, self.pad_id)) for batch in of_step)
-            diverged = state.steps % READ_EVERY == 0 and not state.tally.finite()
+            diverged = state.steps % READ_EVERY == 0 and not state.loss_meter.finite()
             told = torch.tensor([counted, int(self.stop.asked), int(diverged)])
             tokens, stop, diverged = self.ranks.sum(told).tolist()
             if diverged:  # on any rank; all of them end before the same step
@@ -75,17 +75,17 @@ class Trainer:
                 raise self._diverged(state, "The loss is")
             if stop:
                 shown.close()
-                self._settle(state)
+                self._all_reduce(state)
                 yield
                 return
             self.step(state, step, of_step, tokens)
             shown.update(step.pictures)
             every = self.config.save_every_steps
             if every and state.steps % every == 0 and state.pictures < len(self.dataset):
-                self._settle(state)
+                self._all_reduce(state)
                 yield
         shown.close()
-        self._settle(state)
+        self._all_reduce(state)
 
     def step(self, state: State, step: Step, batches: list[Batch], tokens: int) -> None:
         """One update, by the mean over the `tokens` of the step on all ranks."""
@@ -106,12 +106,12 @@ class Trainer:
                 (mean * (0 if step.idle else self.ranks.world)).backward()
             if not step.idle:
                 counted = len(real_tokens(batch, self.pad_id))
-                state.tally.add(loss, image, counted, len(batch.pixels), batch.rewards)
+                state.loss_meter.add(loss, image, counted, len(batch.pixels), batch.rewards)
         if config.clip:
             torch.nn.utils.clip_grad_norm_(state.student.parameters(), config.clip)
         state.optimizer.step()
         if state.average:
-            state.average.follow(state.student)
+            state.average.update(state.student)
         state.steps += 1
         state.pictures += step.pictures
 
@@ -177,10 +177,10 @@ class Trainer:
             collate_fn=Collate(self.pad_id),
         )
 
-    def _settle(self, state: State) -> None:
+    def _all_reduce(self, state: State) -> None:
         """Make the state whole: sums of all ranks, and the teacher's answers on disk. Raises `Diverged`."""
-        state.tally.settle(self.ranks)
-        if not all(map(math.isfinite, state.tally.sums)):
+        state.loss_meter.all_reduce(self.ranks)
+        if not all(map(math.isfinite, state.loss_meter.sums)):
             raise self._diverged(state, "The loss is")
         if not_finite(state.student.state_dict()):
             raise self._diverged(state, "The student's weights are")
@@ -215,7 +215,7 @@ class Progress:
         self._steps += 1
         self._bar.update()
         if self._steps % READ_EVERY == 0 and not self._bar.disable:
-            means = self._state.tally.means(self._image_weight)
+            means = self._state.loss_meter.means(self._image_weight)
             self._bar.set_postfix(
                 ce=f"{means['cross_entropy']:.3f}",
                 kl=f"{means['kl']:.3f}",

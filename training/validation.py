@@ -11,10 +11,10 @@ from common import strict_json
 from training.captioning import caption_pictures
 from training.checkpoints import State
 from training.config import Config
+from training.data.images import DataError, Picture, limited
 from training.distributed import Ranks
 from training.metrics import conditions, score
-from training.pictures import DataError, Picture, limited
-from training.stopping import Stop
+from training.preemption import Stop
 
 #: Validation captions printed after each epoch.
 SAMPLES = 10
@@ -59,7 +59,7 @@ def report(
     for number, caption in enumerate(list(captions.values())[:SAMPLES], start=1):
         log.info("%d: %s", number, caption)
     data = config.val_sources or (f"{1 - config.train_fraction:.0%} of", *config.train_sources)
-    entry: dict[str, float | str | None] = {"epoch": state.epoch, **state.tally.means(config.image_mse)}
+    entry: dict[str, float | str | None] = {"epoch": state.epoch, **state.loss_meter.means(config.image_mse)}
     entry |= {"seconds": seconds, **score(captions, {picture.id: picture.captions for picture in chosen})}
     entry["measured"] = conditions(len(captions), data, config.beams, config.max_length)
     with (config.checkpoints / METRICS).open("a", encoding="utf-8") as file:

@@ -13,7 +13,9 @@ from common import strict_json
 from common.ledger import connect
 from common.queue import make_celery
 from common.settings import Settings
-from web import access, batches, docs, errors, forms, health, jobs, models, pages, proxies, rates, security, session
+from web import body_limits, docs, errors, forms, pages, proxies
+from web.api import batches, health, jobs, models
+from web.auth import access, rates, security, session
 from web.services import Services
 
 
@@ -35,11 +37,11 @@ def create_app(settings: Settings | None = None, *, redis: Redis | None = None, 
     app = Flask(__name__)
     app.json = Json(app)
     app.request_class = forms.FormRequest
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes + jobs.FORM_OVERHEAD
     app.extensions["captiond"] = Services(
         settings, redis or connect(settings.redis_location), celery or make_celery(settings)
     )
     here = app.extensions["captiond"]
+    body_limits.limit(app, settings)
     security.protect(app, settings, here.keyring)
     access.guard(app, here.keyring)
     rates.limit(app, rates.Rates(here.redis, settings))

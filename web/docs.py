@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, render_template, request
 
-from web.openapi import document
+from web.api.openapi import document
 
 blueprint = Blueprint("docs", __name__)
 

@@ -8,23 +8,13 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from common import problems
 from common.jobs import Job
 from common.ledger import NewJob
-from web.batches import submit_all
-from web.models import notice
-from web.services import services
-from web.submission import read, submit
+from web.services import notice, services
+from web.submission import read, submit, submit_all
 
 #: Captions shown below the drop zone.
 RECENT = 12
 
 blueprint = Blueprint("pages", __name__)
-
-
-@blueprint.before_request
-def _allow_more() -> None:
-    """The form takes several pictures."""
-    settings = services().settings
-    request.max_content_length = settings.max_batch_bytes
-    request.max_form_parts = settings.max_batch_items + 1
 
 
 @blueprint.get("/")

@@ -21,17 +21,13 @@ from waitress.utilities import Error
 
 from common import listening, problems, strict_json
 from common.files import not_kept
-from common.keyring import Keyring
 from common.problems import CONTENT_TYPE, Kind, Problem
 from common.settings import Settings
-from web.access import secret_of
-from web.jobs import FORM_OVERHEAD
+from web.body_limits import BATCH_OVERHEAD, largest_body
 from web.services import THREADS
 
 #: Bytes of a request's first line and headers.
 LONGEST_HEADER = 32 * 1024
-#: Bytes a batch may have beside its pictures.
-BATCH_OVERHEAD = 2**20
 #: Seconds after which a silent client is dropped, and between two looks for such clients.
 SILENCE, LOOK = 60, 10
 #: Connections at once: well above the threads, and few enough that each may have a temporary file.
@@ -64,22 +60,12 @@ def make(app: Flask, settings: Settings) -> Any:
         clear_untrusted_proxy_headers=not settings.trusted_proxies,
         ident=None,
     )
-    most = partial(longest_body, settings, app.extensions["captiond"].keyring)
+    most = partial(largest_body, settings, app.extensions["captiond"].keyring)
     room = BATCHES_AT_ONCE * settings.max_batch_bytes
     listeners = [each for each in sockets.values() if isinstance(each, waitress.server.BaseWSGIServer)]
     for listener in listeners:
         listener.channel_class = partial(_Channel, most=most, has_room=partial(_has_room, listeners, room))
     return server
-
-
-def longest_body(settings: Settings, keyring: Keyring, path: str, headers: dict[str, str]) -> int:
-    """Bytes that the sender of a request may send: who has no key, no more than the form that asks for it."""
-    secret, _ = secret_of(headers.get("AUTHORIZATION"), headers.get("COOKIE"))
-    if keyring.needed and (secret is None or keyring.find(secret) is None):
-        return FORM_OVERHEAD
-    if path in ("/", "/v1/batches"):
-        return settings.max_batch_bytes
-    return settings.max_upload_bytes + FORM_OVERHEAD
 
 
 class _Body(OverflowableBuffer):  # type: ignore[misc]

@@ -24,6 +24,13 @@ THREADS = WAITING + 16
 #: Pictures that are fetched from their URLs at once.
 FETCHING = 4
 
+#: What to do about the demo model; shown on the page, too.
+DEMO_NOTICE = (
+    "The bundled demo model is captioning. It is small: it names common scenes of people, dogs, sport and streets, "
+    "and is often wrong about rarer things, colours and counts. To use the real one, place student_epoch6.pt in the "
+    "project's root and start the service again."
+)
+
 
 class Services:
     """One application's connections."""
@@ -33,7 +40,7 @@ class Services:
         self.redis = redis
         self.celery = celery
         self.components = Components(redis, settings)
-        self.workers, self.endings = self.components.workers, self.components.endings
+        self.workers, self.completions = self.components.workers, self.components.completions
         self.uploads = UploadStore(settings.uploads_location)
         self.uploads.create()
         self.outbound = Outbound(settings.allow_local_urls)
@@ -46,12 +53,12 @@ class Services:
     @property
     def ledger(self) -> Ledger:
         """The ledger as who made this request may see it."""
-        return self.components.ledger.for_viewer(g.viewer)
+        return self.components.ledger.for_principal(g.principal)
 
     @property
     def batches(self) -> Batches:
         """The batches, likewise."""
-        return self.components.batches.for_viewer(g.viewer)
+        return self.components.batches.for_principal(g.principal)
 
     def model(self) -> ModelInfo | None:
         """The model of the worker that was heard last; None while no worker is ready."""
@@ -61,3 +68,8 @@ class Services:
 def services() -> Services:
     """The services of the application that handles this request."""
     return cast(Services, current_app.extensions["captiond"])
+
+
+def notice(model: ModelInfo | None) -> str | None:
+    """The sentence that a person should read about `model`."""
+    return DEMO_NOTICE if model and model.demo else None

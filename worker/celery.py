@@ -16,13 +16,13 @@ from common.queue import CAPTION_TASK, make_celery
 from common.settings import from_environment
 
 if TYPE_CHECKING:
-    from worker.resident import Resident
+    from worker.runtime import WorkerRuntime
 
 log = logging.getLogger(__name__)
 
 settings = from_environment()
 app = make_celery(settings)
-_resident: Resident | None = None
+_resident: WorkerRuntime | None = None
 
 
 @app.task(name=CAPTION_TASK)
@@ -43,7 +43,7 @@ def _log(**_: object) -> None:
 
 @signals.worker_init.connect
 def _load(**_: object) -> None:
-    """Make the student resident, or end with a sentence: a worker without a model would only fail jobs."""
+    """Make the student runtime, or end with a sentence: a worker without a model would only fail jobs."""
     # Celery sets up logging, and what SIGTERM does, only after this. Loading takes long, and process 1 of a container
     # is sent no signal for which it has no handler.
     _log()
@@ -60,10 +60,10 @@ def _load(**_: object) -> None:
         log.error("%s", error)
         raise SystemExit(1) from error
     # torch, which these import, needs the folder of temporary files.
-    from common.student.errors import StudentError
-    from worker import weights
-    from worker.captioner import StudentCaptioner, use_processors
-    from worker.resident import Resident
+    from captioning import weights
+    from captioning.captioner import StudentCaptioner, use_processors
+    from captioning.student.errors import StudentError
+    from worker.runtime import WorkerRuntime
 
     global _resident
     use_processors()
@@ -72,7 +72,7 @@ def _load(**_: object) -> None:
     except StudentError as error:
         log.error("No model, no worker. %s", error)
         raise SystemExit(1) from error
-    _resident = Resident(settings, captioner, app, components)
+    _resident = WorkerRuntime(settings, captioner, app, components)
     _resident.start()
 
 

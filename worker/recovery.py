@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from common.ledger import Ledger, Orphans
+from common.ledger import Ledger, UnreferencedUploads
 from common.uploads import FOLDERS, UploadStore, UploadsUnavailable
 
 #: Seconds until a picture that could not be deleted is tried again; the others must not wait for it.
@@ -29,13 +29,13 @@ def recover_once(ledger: Ledger, uploads: UploadStore, notify: Callable[[int], N
             ledger.delete(job_id)
 
 
-def tidy_once(orphans: Orphans, uploads: UploadStore) -> None:
+def tidy_once(unreferenced: UnreferencedUploads, uploads: UploadStore) -> None:
     """Look into one folder, if it is time to: delete the pictures that no record knows and whose time is over."""
-    folder = orphans.next_folder(FOLDERS)
+    folder = unreferenced.next_folder(FOLDERS)
     if folder is None:
         return
     files = uploads.files(folder)
-    unknown = set(orphans.among({job_id for job_id, _ in files}))
+    unknown = set(unreferenced.among({job_id for job_id, _ in files}))
     for job_id, path in files:
         if job_id in unknown:
             log.info("No record knows of %s, and its time is over; deleting it.", path)

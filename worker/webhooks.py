@@ -34,7 +34,7 @@ GONE = 410
 log = logging.getLogger(__name__)
 
 
-class Courier:
+class WebhookSender:
     """Takes webhooks from the outbox and delivers them, at least once, in as many threads as call `deliver`."""
 
     def __init__(

@@ -10,9 +10,9 @@ import time
 from flask import Flask, request
 
 from benchmarks.peers.model import port
+from captioning import weights
+from captioning.captioner import StudentCaptioner
 from common.settings import Settings
-from worker import weights
-from worker.captioner import StudentCaptioner
 
 web = Flask(__name__)
 settings = Settings()

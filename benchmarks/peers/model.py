@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from benchmarks.reference import generate
-from common.images import decode
+from captioning.student import load_student
+from common.images.decoding import decode
 from common.settings import Settings
-from common.student import load_student
 
 
 class Generate:

@@ -36,7 +36,7 @@ caption:{...}         string a caption already made for that picture, model and 
                              (both with `@{owner}` behind, where there is one)
 uploaded:{day}@{owner} string bytes that an owner sent on that day                          expires by itself
 rate:*                       requests in this minute and the last, by key or address, as the package `limits`
-                             keeps them for `web.rates`                                     expires by itself
+                             keeps them for `web.auth.rates`                                     expires by itself
 webhook:{id}          hash   what is to be told about that job or batch; its id is the webhook's
                              type, url      of the event, and whom to tell
                              since          Unix time of the event
@@ -58,17 +58,17 @@ jobs:ended            (a channel) the id of each job that reaches a terminal sta
 """
 
 from common.ledger.batches import Batches
+from common.ledger.completions import Completions
 from common.ledger.components import Components
 from common.ledger.connection import connect
-from common.ledger.endings import Endings
 from common.ledger.leases import Claim, Claimed, Result
 from common.ledger.ledger import Ledger
-from common.ledger.orphans import Orphans
 from common.ledger.outbox import Delivery, Outbox
+from common.ledger.principal import EVERYBODY, NOBODY, Principal
 from common.ledger.recovery import Recovered
 from common.ledger.schema import SchemaError
 from common.ledger.submission import NewJob
-from common.ledger.viewer import EVERYBODY, NOBODY, Viewer
+from common.ledger.unreferenced import UnreferencedUploads
 from common.ledger.workers import Worker, Workers
 
 __all__ = [
@@ -77,17 +77,17 @@ __all__ = [
     "Batches",
     "Claim",
     "Claimed",
+    "Completions",
     "Components",
     "Delivery",
-    "Endings",
     "Ledger",
     "NewJob",
-    "Orphans",
     "Outbox",
+    "Principal",
     "Recovered",
     "Result",
     "SchemaError",
-    "Viewer",
+    "UnreferencedUploads",
     "Worker",
     "Workers",
     "connect",

@@ -26,7 +26,7 @@ class Batches(Base):
         is that of the `urls` which it is told.
         """
         now, retention = self._clock(), self._settings.retention
-        owner = self._viewer.owner or ""
+        owner = self._principal.owner or ""
         fields: records.Fields = {"created_at": str(now), "expires_at": str(now + retention), "owner": owner}
         if webhook:
             fields |= {"webhook": webhook, "webhook_host": host_of(webhook), "prefix": prefix}
@@ -43,7 +43,7 @@ class Batches(Base):
     def get(self, batch_id: str) -> Batch:
         """The batch with its counts; raises `batch-not-found` or `batch-gone`."""
         fields = cast("dict[str, str]", self._redis.hgetall(keys.batch(batch_id)))
-        if not fields or not self._viewer.may_see(fields["owner"] or None):
+        if not fields or not self._principal.may_see(fields["owner"] or None):
             raise self._missing(batch_id, problems.BATCH_NOT_FOUND, problems.BATCH_GONE, "batch")
         counts = {status.value: count for status, count in self._queries().counts(keys.scope(batch=batch_id)).items()}
         return Batch(
@@ -77,4 +77,4 @@ class Batches(Base):
             first = f"({ids[-1]}"
 
     def _queries(self) -> Queries:
-        return Queries(self._shared, self._viewer)
+        return Queries(self._shared, self._principal)

@@ -9,11 +9,11 @@ from redis import Redis
 from common.ledger.base import Shared
 from common.ledger.batches import Batches
 from common.ledger.clock import clock_of
-from common.ledger.endings import Endings
+from common.ledger.completions import Completions
 from common.ledger.ledger import Ledger
-from common.ledger.orphans import Orphans
 from common.ledger.outbox import Outbox
 from common.ledger.scripts import Scripts
+from common.ledger.unreferenced import UnreferencedUploads
 from common.ledger.workers import Workers
 from common.settings import Settings
 
@@ -28,8 +28,8 @@ class Components:
         now = clock or clock_of(redis)
         self.workers = Workers(redis, settings, now)
         self.outbox = Outbox(redis, settings, now)
-        self.orphans = Orphans(redis, settings, now)
-        self.endings = Endings(redis)
+        self.unreferenced = UnreferencedUploads(redis, settings, now)
+        self.completions = Completions(redis)
         shared = Shared(redis, settings, now, clock, Scripts(redis), self.workers)
         self.ledger = Ledger(shared)
         self.batches = Batches(shared)

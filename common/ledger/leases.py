@@ -16,7 +16,7 @@ from common.problems import Problem
 #: While both lanes have jobs, one claim of so many is from the bulk lane.
 BULK_SHARE = 8
 #: Seconds until a job that was postponed is tried again, at first and at most. The longest must be well below
-#: `worker.resident.STALLED_AFTER`: a worker for which jobs wait that long without a notification ends itself.
+#: `worker.runtime.STALLED_AFTER`: a worker for which jobs wait that long without a notification ends itself.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 
 

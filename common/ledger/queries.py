@@ -18,7 +18,7 @@ class Queries(Base):
     def get(self, job_id: str) -> Job:
         """The job with its progress; raises `job-not-found` or `job-gone`."""
         fields = cast("dict[str, str]", self._redis.hgetall(keys.job(job_id)))
-        job = records.from_fields(fields) if self._viewer.may_see(fields.get("_owner")) else None
+        job = records.from_fields(fields) if self._principal.may_see(fields.get("_owner")) else None
         if job is None:
             raise self._missing(job_id, problems.JOB_NOT_FOUND, problems.JOB_GONE, "job")
         return job.model_copy(update={"progress": self._progress(job, fields.get("_owner", ""))})
@@ -31,7 +31,7 @@ class Queries(Base):
         self, *, status: Status | None = None, limit: int = 50, cursor: str | None = None
     ) -> tuple[list[Job], str | None]:
         """At most `limit` jobs, newest first, beginning after the job `cursor`, and the cursor of the rest."""
-        scope = keys.scope(None if self._viewer.sees_all else self._viewer.owner)
+        scope = keys.scope(None if self._principal.sees_all else self._principal.owner)
         key = keys.in_status(status, scope) if status else keys.all_jobs(scope)
         newest = f"({cursor}" if cursor else "+"
         ids = cast("list[str]", self._redis.zrevrangebylex(key, newest, "-", start=0, num=limit + 1))
@@ -56,7 +56,7 @@ class Queries(Base):
         pipe = self._redis.pipeline(transaction=False)
         for job_id in job_ids:
             pipe.hgetall(keys.job(job_id))
-        seen = (fields for fields in pipe.execute() if self._viewer.may_see(fields.get("_owner")))
+        seen = (fields for fields in pipe.execute() if self._principal.may_see(fields.get("_owner")))
         jobs = (records.from_fields(fields) for fields in seen)
         return [job for job in jobs if job is not None]
 

@@ -40,11 +40,11 @@ class Submission(Queries):
 
     def admit(self, pictures: int = 1) -> None:
         """Raise `queue-full` or `quota-used-up` when `pictures` more would be too many."""
-        quotas.admit(self._redis, self._settings, self._viewer.owner, pictures)
+        quotas.admit(self._redis, self._settings, self._principal.owner, pictures)
 
     def charge(self, uploaded: int) -> None:
         """Count `uploaded` bytes for the owner's day; raises `quota-used-up`, and counts nothing then."""
-        quotas.charge(self._redis, self._settings, self._viewer.owner, uploaded, self._clock)
+        quotas.charge(self._redis, self._settings, self._principal.owner, uploaded, self._clock)
 
     def create(self, job_id: str, new: NewJob) -> Job:
         """Record a job, in one step.
@@ -52,7 +52,7 @@ class Submission(Queries):
         Returns the earlier job instead, and records nothing, when `new.idempotency_key` made one from the same
         picture; raises `idempotency-conflict` when it made one from another picture.
         """
-        owner, retention = self._viewer.owner, self._settings.retention
+        owner, retention = self._principal.owner, self._settings.retention
         unknown = moment(0)
         job = Job(
             id=job_id,
@@ -99,12 +99,12 @@ class Submission(Queries):
 
     def remembered(self, idempotency_key: str, input: InputInfo) -> Job | None:
         """The job that `idempotency_key` made from the same picture; raises `idempotency-conflict`."""
-        stored = cast("str | None", self._redis.get(keys.idempotency(idempotency_key, self._viewer.owner)))
+        stored = cast("str | None", self._redis.get(keys.idempotency(idempotency_key, self._principal.owner)))
         return self._earlier(stored, input)
 
     def cached(self, picture_sha256: str, model_version: str) -> Output | None:
         """The caption that this model, with today's settings, made of the same picture of this owner before."""
-        key = keys.caption(picture_sha256, model_version, self._settings.caption_key, self._viewer.owner)
+        key = keys.caption(picture_sha256, model_version, self._settings.caption_key, self._principal.owner)
         stored = self._redis.get(key)
         return Output.model_validate_json(cast("str", stored)) if stored else None
 
@@ -119,7 +119,7 @@ class Submission(Queries):
 
         Raises `job-not-found` or `job-gone` for those who see only their own.
         """
-        if not self._viewer.sees_all:
+        if not self._principal.sees_all:
             self.get(job_id)
         self._scripts.delete(args=[self._time(), job_id, self._settings.retention])
 

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from tests.support.browser import launch
-from tests.support.pictures import encoded, numbered
+from tests.support.images import encoded, numbered
 from tests.support.service import Service
 
 #: Milliseconds a caption may take on a busy machine.

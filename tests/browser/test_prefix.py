@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, Page, Request, expect
 from common.settings import Settings
 from tests.browser.test_page import PATIENCE, browser, choose, files
 from tests.browser.test_sign_in import sign_in
+from tests.support.images import numbered
 from tests.support.keys import add_key
-from tests.support.pictures import numbered
 from tests.support.proxy import PREFIX, proxy
 from tests.support.service import Service
 

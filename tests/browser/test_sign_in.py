@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from common.settings import Settings
 from tests.browser.test_page import PATIENCE, browser, choose, files
+from tests.support.images import numbered
 from tests.support.keys import add_key, revoke_key
-from tests.support.pictures import numbered
 from tests.support.service import Service, wait_until
 
 __all__ = ["browser"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.account import OUTCOMES, different
-from tests.support.parts import Parts
+from tests.support.audit import OUTCOMES, different
+from tests.support.processes import Parts
 
 #: Pictures in the large runs.
 MANY = 2000

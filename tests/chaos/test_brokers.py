@@ -16,7 +16,7 @@ from common.jobs import Status
 from tests.chaos.conftest import LEASE
 from tests.chaos.test_workers import tend, wait_for_captions
 from tests.support import rabbitmq
-from tests.support.parts import Parts, kill
+from tests.support.processes import Parts, kill
 from tests.support.service import wait_until
 
 

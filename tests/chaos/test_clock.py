@@ -8,7 +8,7 @@ import pytest
 
 from common.files import whole
 from tests.chaos.test_workers import wait_for_captions
-from tests.support.parts import Parts
+from tests.support.processes import Parts
 
 LIBRARIES = sorted(Path("/usr").glob("lib*/**/faketime/libfaketimeMT.so.1"))
 

@@ -14,7 +14,7 @@ from common.jobs import Status
 from common.ledger import connect
 from tests.chaos.conftest import LEASE, MANY
 from tests.chaos.test_web import fill, small_disk
-from tests.support.parts import Parts, kill
+from tests.support.processes import Parts, kill
 from tests.support.service import wait_until
 
 #: Pictures sent one by one while Redis comes and goes.

@@ -11,8 +11,8 @@ import pytest
 import tests.chaos.hooks.flaky_store  # noqa: F401  registers flaky:// for the settings
 from tests.chaos.conftest import LEASE
 from tests.chaos.test_workers import wait_for_captions
-from tests.support.account import Account
-from tests.support.parts import Parts
+from tests.support.audit import Account
+from tests.support.processes import Parts
 
 PICTURES, OUTAGES = 400, 3
 

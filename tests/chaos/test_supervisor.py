@@ -9,7 +9,7 @@ import psutil
 from common.jobs import Status
 from common.settings import Settings
 from tests.chaos.conftest import LEASE
-from tests.support.account import Account
+from tests.support.audit import Account
 from tests.support.service import Service, wait_until
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.conftest import LEASE
-from tests.support.parts import Parts
+from tests.support.processes import Parts
 from tests.support.service import wait_until
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from common.jobs import Status
 from tests.chaos.conftest import MANY
-from tests.support.account import Account
-from tests.support.parts import Parts, Process, kill
-from tests.support.pictures import drawing, encoded
+from tests.support.audit import Account
+from tests.support.images import drawing, encoded
+from tests.support.processes import Parts, Process, kill
 from tests.support.service import wait_until
 
 

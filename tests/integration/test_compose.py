@@ -17,7 +17,7 @@ from cli.redis_server import find_server
 from cli.serve import free_port
 from common.exposure import is_loopback, refusal
 from common.settings import PROJECT_ROOT, Settings
-from tests.support.pictures import encoded
+from tests.support.images import encoded
 from tests.support.service import Client, wait_until
 from web import shutdown
 

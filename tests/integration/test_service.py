@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.pictures import drawing, encoded, numbered
+from tests.support.images import drawing, encoded, numbered
 from tests.support.service import Service, wait_until
 
 

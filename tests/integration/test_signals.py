@@ -17,7 +17,7 @@ from cli.redis_server import find_server
 from cli.serve import free_port
 from common.settings import Settings
 from tests.support.container import Container
-from tests.support.pictures import encoded
+from tests.support.images import encoded
 from tests.support.service import Client, wait_until
 
 #: Seconds after which a program has ended on a busy machine; all that they have to do takes one or two.

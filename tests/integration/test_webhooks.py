@@ -13,8 +13,8 @@ import pytest
 from cli.serve import free_port
 from common.ledger import Components, connect
 from common.settings import PROJECT_ROOT
-from tests.support.parts import Parts, kill
-from tests.support.pictures import numbered
+from tests.support.images import numbered
+from tests.support.processes import Parts, kill
 from tests.support.receiver import receiving, with_status
 from tests.support.service import wait_until
 

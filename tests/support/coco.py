@@ -6,9 +6,9 @@ import json
 import tarfile
 from pathlib import Path
 
-from tests.support.pictures import numbered
-from training import formats
-from training.pictures import Picture
+from tests.support.images import numbered
+from training.data import formats
+from training.data.images import Picture
 
 WORDS = ("red", "green", "blue", "yellow")
 

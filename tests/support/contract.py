@@ -9,8 +9,8 @@ from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker
 
-from web.openapi import document
-from web.openapi.schemas import ref
+from web.api.openapi import document
+from web.api.openapi.schemas import ref
 
 
 def entry(method: str, path: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.support.pictures import encoded
+from tests.support.images import encoded
 
 TYPE = "multipart/form-data; boundary=x"
 REFUSED = (400, 413, 415, 422)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from tests.support.pictures import drawing, encoded
+from tests.support.images import drawing, encoded
 
 #: Room in the largest file that is accepted.
 ROOM = 20 * 2**20 - 2**16

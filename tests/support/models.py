@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerFast
 
-from common.student import build, small_config
+from captioning.student import build, small_config
 from training.tokenizer import train_tokenizer
 
 CAPTIONS = [

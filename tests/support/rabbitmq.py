@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from cli.serve import free_port
-from tests.support.parts import Process
+from tests.support.processes import Process
 
 #: Debian's command refuses to run for anybody but root and rabbitmq, and then in the system's own folders.
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")

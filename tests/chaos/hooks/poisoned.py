@@ -9,9 +9,9 @@ import os
 import signal
 from collections.abc import Sequence
 
+from captioning.captioner import Pixels, StudentCaptioner
 from common.jobs import Output
 from common.problems import Problem
-from worker.captioner import Pixels, StudentCaptioner
 from worker.celery import app as app
 
 prepare, caption = StudentCaptioner.prepare, StudentCaptioner.caption

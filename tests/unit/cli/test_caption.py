@@ -10,8 +10,8 @@ import pytest
 
 from cli.caption import caption
 from common.settings import Settings
+from tests.support.images import numbered
 from tests.support.models import tiny_model, tiny_tokenizer
-from tests.support.pictures import numbered
 
 
 @pytest.fixture

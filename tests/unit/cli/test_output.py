@@ -11,8 +11,8 @@ import pytest
 
 from cli.output import READER_LEFT
 from common.settings import PROJECT_ROOT, Settings
+from tests.support.images import numbered
 from tests.support.models import tiny_model, tiny_tokenizer
-from tests.support.pictures import numbered
 
 
 @pytest.fixture

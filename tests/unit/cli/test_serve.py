@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from cli import leftovers
+from cli import instance_lock
 from cli import serve as serving
 from cli.serve import address, free_port, serve, should_show, usable_port, web_part
 from common.settings import Settings
@@ -83,16 +83,16 @@ def test_a_folder_is_served_once(tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_it_waits_for_the_parts_of_one_that_was_killed(tmp_path: Path) -> None:
     """A child keeps the lock that it inherited, whoever took it."""
     said: list[str] = []
-    lock = leftovers.hold(tmp_path / "parts.lock", said.append)
+    lock = instance_lock.hold(tmp_path / "parts.lock", said.append)
     assert lock is not None
     part = subprocess.Popen(["sleep", "600"], pass_fds=[lock])
     os.close(lock)
 
-    assert leftovers.hold(tmp_path / "parts.lock", said.append, patience=0.2) is None
+    assert instance_lock.hold(tmp_path / "parts.lock", said.append, patience=0.2) is None
     assert len(said) == 1 and "earlier captiond" in said[0]
     part.kill()
     part.wait()
-    again = leftovers.hold(tmp_path / "parts.lock", said.append)
+    again = instance_lock.hold(tmp_path / "parts.lock", said.append)
     assert again is not None
     os.close(again)
 
@@ -100,7 +100,7 @@ def test_it_waits_for_the_parts_of_one_that_was_killed(tmp_path: Path) -> None:
 def test_parts_that_do_not_stop_are_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leftovers, "hold", lambda path, say: None)
+    monkeypatch.setattr(instance_lock, "hold", lambda path, say: None)
 
     assert serve(Settings(data=tmp_path, port=free_port())) == 1
     assert "still use" in capsys.readouterr().err
@@ -142,8 +142,8 @@ def test_the_address_is_one_that_a_browser_takes(host: str, url: str) -> None:
 
 
 def test_a_person_sees_warnings_and_the_model_but_not_the_chatter() -> None:
-    assert should_show("2026-01-01 WARNING worker.weights: The bundled demo model captions")
-    assert should_show("2026-01-01 INFO worker.weights: Captioning with demo")
+    assert should_show("2026-01-01 WARNING captioning.weights: The bundled demo model captions")
+    assert should_show("2026-01-01 INFO captioning.weights: Captioning with demo")
     assert not should_show("2026-01-01 INFO celery.worker: Task received")
 
 
@@ -154,4 +154,4 @@ def test_a_service_whose_terminal_is_gone_goes_on(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(sys, "stdout", Gone())
 
-    serving._say("web ready")
+    serving._emit("web ready")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cli import supervisor as module
-from cli.supervisor import Part, Supervisor
+from cli.supervisor import ManagedProcess, Supervisor
 from tests.support.service import wait_until
 
 #: Runs until it is told to stop.
@@ -33,7 +33,7 @@ class Stage:
         self.supervisor = Supervisor(dict(os.environ), logs, say=self.said.append)
         self._thread = threading.Thread(target=self.supervisor.run, args=(lambda: self.said.append("all ready"),))
 
-    def start(self, *parts: Part) -> None:
+    def start(self, *parts: ManagedProcess) -> None:
         for part in parts:
             self.supervisor.start(part)
         self._thread.start()
@@ -47,8 +47,10 @@ class Stage:
         wait_until(lambda: any(words in line for line in self.said), lambda: self.said, 30)
 
 
-def part(name: str, code: str, ready: Callable[[int], str | None] = lambda pid: "here", **options: object) -> Part:
-    return Part(name, [sys.executable, "-c", code], ready, **{"patience": 5.0, **options})  # type: ignore[arg-type]
+def part(
+    name: str, code: str, ready: Callable[[int], str | None] = lambda pid: "here", **options: object
+) -> ManagedProcess:
+    return ManagedProcess(name, [sys.executable, "-c", code], ready, **{"patience": 5.0, **options})  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -125,8 +127,8 @@ def test_parts_do_not_outlive_a_supervisor_that_is_killed(tmp_path: Path) -> Non
     code = f"""
 import os, sys, time
 from pathlib import Path
-from cli.supervisor import Part, Supervisor
-part = Part("one", [sys.executable, "-c", {WAITS!r}], lambda pid: "here", patience=5)
+from cli.supervisor import ManagedProcess, Supervisor
+part = ManagedProcess("one", [sys.executable, "-c", {WAITS!r}], lambda pid: "here", patience=5)
 supervisor = Supervisor(dict(os.environ), Path({str(tmp_path)!r}), say=lambda line: None)
 supervisor.start(part)
 print(part.process.pid, flush=True)

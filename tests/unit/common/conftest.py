@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.student import Student, load_student
+from captioning.student import Student, load_student
 
 
 @pytest.fixture(scope="session")

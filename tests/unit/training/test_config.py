@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from training.config import RECIPES, Config, parse
-from training.formats import CocoFiles
+from training.data.formats import CocoFiles
 
 DATA = ["--data", "coco:c.json:i"]
 

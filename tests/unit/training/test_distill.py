@@ -12,7 +12,7 @@ import torch
 from tests.support.coco import write_coco
 from tests.support.models import tiny_tokenizer
 from tests.support.training import Run, teacher_folder, weights
-from training.teacher import Online
+from training.teacher import OnlineTeacher
 from training.trainer import rate
 
 
@@ -44,7 +44,7 @@ class TestEpochs:
         assert losses[-1] < 0.8 * losses[0]
 
     def test_a_checkpoint_is_a_model_that_the_worker_loads(self, run: Run) -> None:
-        from common.student import load_student
+        from captioning.student import load_student
 
         folder = run.go(epochs=1)
 
@@ -206,7 +206,7 @@ class TestTeacher:
     def test_it_is_not_asked_for_what_has_no_weight(
         self, run: Run, teacher: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(Online, "answer", lambda self, batch: pytest.fail("asked"))
+        monkeypatch.setattr(OnlineTeacher, "answer", lambda self, batch: pytest.fail("asked"))
 
         folder = run.go(teacher=teacher, init="teacher", alpha=1, epochs=1)
 

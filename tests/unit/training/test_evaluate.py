@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.student import load_student
+from captioning.student import load_student
 from tests.support.coco import write_coco
 from tests.support.models import tiny_model, tiny_tokenizer
 from training import evaluate, export
-from training.constant import best_constant
+from training.baselines import best_constant
 from training.metrics import java
 
 

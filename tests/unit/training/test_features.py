@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from training.data.images import DataError
 from training.features import FeatureCache
-from training.pictures import DataError
 
 SHAPE = (2, 3, 3)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.support.models import tiny_config, tiny_model, tiny_tokenizer
-from training.data import Batch
+from training.data.dataset import Batch
 from training.forward import Forward
 
 TOKENS = torch.tensor([[5, 8, 9, 3, 0, 0], [5, 9, 9, 10, 11, 3], [5, 8, 3, 0, 0, 0], [5, 10, 8, 9, 3, 0]])
@@ -62,7 +62,7 @@ def test_logits_move_with_the_picture() -> None:
 
 
 def test_dropout_of_the_attention_is_for_training_only() -> None:
-    from common.student import build
+    from captioning.student import build
 
     config = tiny_config(tiny_tokenizer())
     config.text_config.attention_probs_dropout_prob = 0.5

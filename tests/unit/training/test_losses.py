@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from training.losses import Likeliest, distillation_loss, image_loss
+from training.losses import TopK, distillation_loss, image_loss
 
 #: A vocabulary of two; the student gives the right one 3/4, the teacher 1/2.
 STUDENT = torch.log(torch.tensor([[0.25, 0.75]]))
@@ -101,7 +101,7 @@ class TestLikeliest:
         student, teacher, targets = torch.randn(6, 9), torch.randn(6, 9), torch.randint(9, (6,))
         soft = (teacher / temperature).log_softmax(-1)
         likeliest = soft.topk(9)
-        kept = Likeliest(likeliest.indices, likeliest.values, torch.full((6,), -30.0))
+        kept = TopK(likeliest.indices, likeliest.values, torch.full((6,), -30.0))
 
         found = distillation_loss(student, kept, targets, temperature=temperature)
         expected = distillation_loss(student, teacher, targets, temperature=temperature)
@@ -111,7 +111,7 @@ class TestLikeliest:
 
     def test_all_other_words_are_one_bucket(self) -> None:
         student = torch.log(torch.tensor([[0.5, 0.2, 0.3]]))
-        kept = Likeliest(torch.tensor([[0]]), torch.log(torch.tensor([[0.6]])), torch.log(torch.tensor([0.4])))
+        kept = TopK(torch.tensor([[0]]), torch.log(torch.tensor([[0.6]])), torch.log(torch.tensor([0.4])))
 
         loss = distillation_loss(student, kept, torch.tensor([0]))
 
@@ -119,7 +119,7 @@ class TestLikeliest:
 
     def test_a_student_that_leaves_nothing_for_the_bucket_has_a_loss_all_the_same(self) -> None:
         student = torch.tensor([[60.0, 0.0, 0.0]], requires_grad=True)
-        kept = Likeliest(torch.tensor([[0]]), torch.log(torch.tensor([[0.6]])), torch.log(torch.tensor([0.4])))
+        kept = TopK(torch.tensor([[0]]), torch.log(torch.tensor([[0.6]])), torch.log(torch.tensor([0.4])))
 
         distillation_loss(student, kept, torch.tensor([0]), alpha=0.0).total.backward()
 

@@ -11,7 +11,8 @@ from filelock import FileLock
 from PIL import Image
 
 from tests.support.coco import read_coco, write_coco
-from training import formats, prepare
+from training import prepare
+from training.data import formats
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import torch
 from tests.support.models import tiny_model, tiny_tokenizer
 from tests.support.training import Run, weights
 from training import self_critical
-from training.data import Batch, encode
+from training.data.dataset import Batch, encode
+from training.data.images import ImageSource, Picture
 from training.forward import encode as encoded
 from training.losses import distillation_loss
-from training.pictures import ImageSource, Picture
 from training.self_critical import SelfCritical, draw
 
 #: The first picture's caption, the same broken off, and another picture's.

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 import torch
 
-from common.student import Student, preprocessing_of, save_folder, small_config
-from common.student.errors import StudentError
+from captioning.student import Student, preprocessing_of, save_folder, small_config
+from captioning.student.errors import StudentError
 from tests.support.coco import read_coco, write_coco
 from tests.support.models import tiny_hybrid, tiny_hybrid_config, tiny_model, tiny_tokenizer
 from tests.support.training import Run, weights
 from training import stem as of_training
 from training.config import Config
-from training.data import Collate, ImageCaptionDataset
+from training.data.dataset import Collate, ImageCaptionDataset
 from training.distributed import Ranks
 from training.models import make_student
+from training.preemption import Stop
 from training.stem import freeze, parameter_groups, patches_of, published, remembered, start_from_published
-from training.stopping import Stop
-from training.teacher import Online
+from training.teacher import OnlineTeacher
 
 NAME = "efficientnet-lite2"
 PATCHES = "vision_model.embeddings.patch_embedding"
@@ -181,7 +181,7 @@ class TestRemembered:
         assert batch.pixels.shape == (2, 3, 64, 64)
         assert batch.for_teacher is not None
         assert batch.for_teacher.shape == (2, 352, 2, 2)
-        asked = Online(Student(teacher, tokenizer, "teacher", "1", False), config)
+        asked = OnlineTeacher(Student(teacher, tokenizer, "teacher", "1", False), config)
         of_features, of_pixels = asked.answer(batch), asked.answer(replace(batch, for_teacher=None))
         assert isinstance(of_features.words, torch.Tensor)
         assert isinstance(of_pixels.words, torch.Tensor)

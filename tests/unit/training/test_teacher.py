@@ -11,17 +11,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from common.pixels import Preprocessing
-from common.student import Student, load_student
-from common.student.errors import StudentError
+from captioning.preprocessing import Preprocessing
+from captioning.student import Student, load_student
+from captioning.student.errors import StudentError
 from tests.support.coco import write_coco
 from tests.support.training import Run, teacher_folder, weights
-from training import formats
 from training.config import Config
-from training.data import Batch, Collate, ImageCaptionDataset
-from training.losses import Likeliest, distillation_loss
-from training.pictures import Picture
-from training.teacher import Online, Teacher, make_teacher
+from training.data import formats
+from training.data.dataset import Batch, Collate, ImageCaptionDataset
+from training.data.images import Picture
+from training.losses import TopK, distillation_loss
+from training.teacher import OnlineTeacher, Teacher, make_teacher
 from training.teacher_cache import WORDS, TeacherCache, key_of
 
 OF = {"teacher": "sha256:1"}
@@ -32,7 +32,7 @@ def rows(cache: TeacherCache, tokens: int, seed: int = 0) -> NDArray[np.void]:
     return cache.rows(torch.randn(tokens, 200, generator=generator), 1.0)
 
 
-def values(found: Likeliest) -> list[float]:
+def values(found: TopK) -> list[float]:
     return [round(value, 4) for value in found.log_probabilities.flatten().tolist()]
 
 
@@ -139,10 +139,10 @@ class TestRemembering:
         self, make: Callable[..., Teacher], student: Student, pictures: list[Picture]
     ) -> None:
         batch, data = batch_of(pictures, student)
-        online = Online(student, Config()).answer(batch).words
+        online = OnlineTeacher(student, Config()).answer(batch).words
         cached = make(data.plain).answer(batch).words
 
-        assert isinstance(online, torch.Tensor) and isinstance(cached, Likeliest)
+        assert isinstance(online, torch.Tensor) and isinstance(cached, TopK)
         logits, targets = torch.randn_like(online), torch.zeros(len(online), dtype=torch.long)
         teachers, students = online.softmax(-1), logits.softmax(-1)
         teachers, students = (
@@ -160,11 +160,11 @@ class TestRemembering:
         first = make(data.plain)
         before = first.answer(batch).words
         first.keep()
-        monkeypatch.setattr(Online, "answer", lambda self, batch: pytest.fail("asked again"))
+        monkeypatch.setattr(OnlineTeacher, "answer", lambda self, batch: pytest.fail("asked again"))
 
         for teacher in (first, make(data.plain)):
             found = teacher.answer(batch).words
-            assert isinstance(found, Likeliest) and isinstance(before, Likeliest)
+            assert isinstance(found, TopK) and isinstance(before, TopK)
             assert torch.equal(found.ids, before.ids) and torch.equal(found.rest, before.rest)
 
     def test_it_says_how_much_of_the_teacher_it_keeps(
@@ -175,7 +175,7 @@ class TestRemembering:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         batch, data = batch_of(pictures, student)
-        online = Online(student, Config()).answer(batch).words
+        online = OnlineTeacher(student, Config()).answer(batch).words
         assert isinstance(online, torch.Tensor)
         teacher = make(data.plain, temperature=2.0)
 
@@ -199,7 +199,7 @@ class TestRemembering:
         found = teacher.answer(batch).words
 
         expected = make(data.plain, teacher_cache=tmp_path / "other").answer(batch)
-        assert isinstance(found, Likeliest) and isinstance(expected.words, Likeliest)
+        assert isinstance(found, TopK) and isinstance(expected.words, TopK)
         assert torch.equal(found.ids[:, :8], expected.words.ids[:, :8])
 
     def test_an_augmented_picture_is_answered_as_the_plain_one(
@@ -211,8 +211,8 @@ class TestRemembering:
 
         found = make(data.plain, augment=True).answer(augmented).words
 
-        expected = Online(student, Config()).answer(plain).words
-        assert isinstance(found, Likeliest) and isinstance(expected, torch.Tensor)
+        expected = OnlineTeacher(student, Config()).answer(plain).words
+        assert isinstance(found, TopK) and isinstance(expected, torch.Tensor)
         assert torch.equal(found.ids[:, :8], expected.topk(8).indices)
 
     @pytest.mark.parametrize("change", [{"temperature": 2.0}, {"teacher_precision": "bf16"}])

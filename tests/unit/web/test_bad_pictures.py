@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 
 from tests.support.hostile import png
-from tests.support.pictures import drawing, encoded
+from tests.support.images import drawing, encoded
 from tests.unit.web.conftest import Client
 
 

@@ -11,7 +11,7 @@ from redis import Redis
 
 from common.settings import Settings
 from tests.support.forms import END, TYPE
-from tests.support.pictures import encoded, numbered
+from tests.support.images import encoded, numbered
 from tests.unit.web.conftest import Client
 from web import create_app
 

@@ -13,7 +13,7 @@ from flask import Flask
 from redis import Redis
 
 from common.settings import PROJECT_ROOT, Settings
-from tests.support.pictures import encoded
+from tests.support.images import encoded
 from tests.unit.web.conftest import Client
 from web import create_app
 

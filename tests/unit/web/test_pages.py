@@ -10,7 +10,7 @@ import pytest
 
 from common.jobs import ModelInfo
 from common.ledger import Ledger
-from tests.support.pictures import encoded, numbered
+from tests.support.images import encoded, numbered
 from tests.unit.web.conftest import Client
 
 HTML = {"Accept": "text/html"}

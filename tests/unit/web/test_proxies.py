@@ -13,12 +13,12 @@ from redis import Redis
 from common.ledger import Components, Ledger
 from common.outbound import Outbound
 from common.settings import Settings
+from tests.support.images import encoded, numbered
 from tests.support.keys import add_key
-from tests.support.pictures import encoded, numbered
 from tests.unit.web.conftest import Client
 from web import create_app
 from web.proxies import normalized
-from worker.webhooks import Courier
+from worker.webhooks import WebhookSender
 
 BEHIND = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https", "X-Forwarded-Prefix": "/captions"}
 HTML = {"Accept": "text/html"}
@@ -115,8 +115,8 @@ def test_a_webhook_is_told_what_the_client_was(
     outbox = components.outbox
     delivery = outbox.claim()
     assert delivery is not None and delivery.id == sent["id"]
-    courier = Courier(outbox, ledger, components.batches, Outbound(allow_local=False))
-    body = courier._body(delivery)
+    webhook_sender = WebhookSender(outbox, ledger, components.batches, Outbound(allow_local=False))
+    body = webhook_sender._body(delivery)
     assert f'"self":"/captions{path}/{sent["id"]}"'.encode() in body
 
 

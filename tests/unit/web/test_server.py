@@ -17,8 +17,8 @@ import pytest
 from redis import Redis
 
 from common.settings import Settings
+from tests.support.images import encoded
 from tests.support.keys import add_key
-from tests.support.pictures import encoded
 from web import create_app, server
 
 MB = 2**20

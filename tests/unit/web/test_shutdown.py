@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from common.settings import Settings
-from tests.support.pictures import encoded
+from tests.support.images import encoded
 from tests.unit.web.test_server import answer_of, head
 from web import create_app, server, shutdown
 

@@ -18,9 +18,9 @@ from common.queue import make_celery
 from common.settings import Settings
 from common.uploads import UploadStore
 from tests.support.clock import Clock
-from tests.support.pictures import encoded
+from tests.support.images import encoded
 from tests.unit.worker.fakes import FakeCaptioner, Notifications, in_time
-from worker.resident import Resident
+from worker.runtime import WorkerRuntime
 from worker.tasks import work
 
 PICTURE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", width=320, height=240)
@@ -80,7 +80,7 @@ def given_up() -> list[int]:
 
 
 @pytest.fixture
-def resident(
+def runtime(
     settings: Settings,
     captioner: FakeCaptioner,
     celery: Celery,
@@ -89,10 +89,10 @@ def resident(
     clock: Clock,
     given_up: list[int],
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Resident]:
+) -> Iterator[WorkerRuntime]:
     """A worker that is not started: the tests do what its threads would do."""
-    monkeypatch.setattr("worker.resident.time", SimpleNamespace(monotonic=clock))
-    worker = Resident(settings, captioner, celery, components, give_up=given_up.append)
+    monkeypatch.setattr("worker.runtime.time", SimpleNamespace(monotonic=clock))
+    worker = WorkerRuntime(settings, captioner, celery, components, give_up=given_up.append)
     yield worker
     worker.close()
 
@@ -113,6 +113,6 @@ def wait_in(ledger: Ledger, uploads: UploadStore) -> Callable[..., Job]:
 
 
 @pytest.fixture
-def answer(resident: Resident) -> Callable[..., None]:
+def answer(runtime: WorkerRuntime) -> Callable[..., None]:
     """What the worker does at a notification."""
-    return lambda: in_time(partial(work, resident))
+    return lambda: in_time(partial(work, runtime))

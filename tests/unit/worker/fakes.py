@@ -13,10 +13,10 @@ from typing import TypeVar
 import numpy as np
 from kombu.connection import Connection
 
-from common.images import decode
+from captioning.captioner import Pixels
+from common.images.decoding import decode
 from common.jobs import ModelInfo, Output
 from common.problems import Problem
-from worker.captioner import Pixels
 
 #: Seconds after which a test gives a thread up; only a broken one needs them.
 PATIENCE = 30.0

@@ -12,9 +12,9 @@ import pytest
 from redis import Redis
 
 from common.jobs import Output, Timings
-from common.ledger import Components, Ledger, NewJob, Orphans
-from common.ledger.orphans import GRACE
+from common.ledger import Components, Ledger, NewJob, UnreferencedUploads
 from common.ledger.recovery import RECOVERY_LIMIT
+from common.ledger.unreferenced import GRACE
 from common.settings import Settings
 from common.uploads import FOLDERS, UploadStore
 from tests.support.clock import Clock
@@ -39,11 +39,11 @@ def id_now(clock: Clock) -> MakeId:
     return make
 
 
-def tidy_all(redis: Redis, orphans: Orphans, store: UploadStore) -> None:
+def tidy_all(redis: Redis, unreferenced: UnreferencedUploads, store: UploadStore) -> None:
     """A look into each folder."""
     for _ in range(FOLDERS):
         redis.delete("tidying")  # its expiry follows the real clock
-        tidy_once(orphans, store)
+        tidy_once(unreferenced, store)
 
 
 def files(folder: Path) -> list[Path]:
@@ -51,8 +51,8 @@ def files(folder: Path) -> list[Path]:
 
 
 @pytest.fixture
-def orphans(components: Components) -> Orphans:
-    return components.orphans
+def unreferenced(components: Components) -> UnreferencedUploads:
+    return components.unreferenced
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -65,7 +65,13 @@ def store(request: pytest.FixtureRequest, settings: Settings) -> UploadStore:
 
 class TestOrphans:
     def test_a_picture_that_no_record_knows_is_deleted_when_its_time_is_over(
-        self, ledger: Ledger, orphans: Orphans, redis: Redis, store: UploadStore, clock: Clock, id_now: MakeId
+        self,
+        ledger: Ledger,
+        unreferenced: UnreferencedUploads,
+        redis: Redis,
+        store: UploadStore,
+        clock: Clock,
+        id_now: MakeId,
     ) -> None:
         orphan, known = id_now(), id_now()
         for job_id in (orphan, known):
@@ -73,16 +79,22 @@ class TestOrphans:
         ledger.create(known, NewJob(input=PICTURE))
 
         clock.advance(1000 + GRACE - 1)
-        tidy_all(redis, orphans, store)
+        tidy_all(redis, unreferenced, store)
         young = [store.load(orphan), store.load(known)]
         clock.advance(2)
-        tidy_all(redis, orphans, store)
+        tidy_all(redis, unreferenced, store)
 
         assert young == [b"picture"] * 2
         assert (len(store.files(0)), len(store.files(1))) == (0, 1)
 
     def test_what_was_never_saved_to_its_end_goes_too(
-        self, orphans: Orphans, redis: Redis, uploads: UploadStore, clock: Clock, id_now: MakeId, settings: Settings
+        self,
+        unreferenced: UnreferencedUploads,
+        redis: Redis,
+        uploads: UploadStore,
+        clock: Clock,
+        id_now: MakeId,
+        settings: Settings,
     ) -> None:
         job_id = id_now()
         uploads.save(job_id, b"picture")
@@ -90,15 +102,17 @@ class TestOrphans:
         os.rename(whole, whole.with_name(f"{job_id}.saving"))
 
         clock.advance(1000 + GRACE + 1)
-        tidy_all(redis, orphans, uploads)
+        tidy_all(redis, unreferenced, uploads)
 
         assert files(settings.data) == []
 
-    def test_one_folder_is_searched_a_minute_and_each_in_its_turn(self, orphans: Orphans, redis: Redis) -> None:
+    def test_one_folder_is_searched_a_minute_and_each_in_its_turn(
+        self, unreferenced: UnreferencedUploads, redis: Redis
+    ) -> None:
         searched = []
         for _ in range(FOLDERS):
-            searched.append(orphans.next_folder(FOLDERS))
-            assert orphans.next_folder(FOLDERS) is None
+            searched.append(unreferenced.next_folder(FOLDERS))
+            assert unreferenced.next_folder(FOLDERS) is None
             assert 0 < redis.ttl("tidying") <= 60
             redis.delete("tidying")
 
@@ -107,7 +121,7 @@ class TestOrphans:
 
 def test_a_day_of_recoveries_leaves_nothing_and_none_of_them_does_much(
     ledger: Ledger,
-    orphans: Orphans,
+    unreferenced: UnreferencedUploads,
     uploads: UploadStore,
     components: Components,
     redis: Redis,
@@ -133,7 +147,7 @@ def test_a_day_of_recoveries_leaves_nothing_and_none_of_them_does_much(
         redis.delete("recovering", "tidying")  # their expiry follows the real clock
         before = len(deleted)
         recover_once(ledger, uploads, lambda waiting: None)
-        tidy_once(orphans, uploads)
+        tidy_once(unreferenced, uploads)
         return len(deleted) - before
 
     for number in range(3000):

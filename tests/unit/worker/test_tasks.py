@@ -19,10 +19,10 @@ from common.settings import Settings
 from common.uploads import UploadStore
 from tests.support.claims import claim_job
 from tests.support.clock import Clock
-from tests.support.pictures import drawing, encoded
+from tests.support.images import drawing, encoded
 from tests.unit.worker.fakes import MODEL, PATIENCE, FakeCaptioner, Gate, Notifications, eventually, in_time
 from worker.batcher import WAITING_BATCHES
-from worker.resident import Resident
+from worker.runtime import WorkerRuntime
 
 MakeJob = Callable[..., Job]
 Answer = Callable[..., None]
@@ -45,15 +45,15 @@ class TestCaption:
         assert redis.zcard("leases") == 0
 
     def test_it_is_held_while_it_is_captioned_and_no_longer(
-        self, resident: Resident, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
+        self, runtime: WorkerRuntime, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
     ) -> None:
         held: list[str] = []
-        captioner.at_caption = lambda: held.extend(claim.id for claim in resident.held())
+        captioner.at_caption = lambda: held.extend(claim.id for claim in runtime.held())
         job = wait_in()
         answer()
 
         assert held == [job.id]
-        assert resident.held() == []
+        assert runtime.held() == []
 
     def test_a_second_notification_of_the_same_job_does_nothing(
         self, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
@@ -113,7 +113,7 @@ class TestMany:
 
     def test_a_worker_that_stops_in_between_passes_on_what_it_has_not_begun(
         self,
-        resident: Resident,
+        runtime: WorkerRuntime,
         ledger: Ledger,
         captioner: FakeCaptioner,
         notifications: Notifications,
@@ -121,7 +121,7 @@ class TestMany:
         answer: Answer,
     ) -> None:
         first, second = wait_in(), wait_in()
-        captioner.at_prepare = resident.stopping.set
+        captioner.at_prepare = runtime.stopping.set
         answer()
 
         assert [job.status for job in ledger.read([first.id, second.id])] == [Status.SUCCEEDED, Status.QUEUED]
@@ -261,11 +261,11 @@ class TestStoreAway:
 
 class TestLostClaim:
     def test_a_job_canceled_while_it_is_loaded_is_not_captioned(
-        self, resident: Resident, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
+        self, runtime: WorkerRuntime, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
     ) -> None:
         def cancel() -> None:
             ledger.cancel(job.id)
-            resident.extend()  # as a thread does every second
+            runtime.extend()  # as a thread does every second
 
         job = wait_in()
         captioner.at_prepare = cancel
@@ -325,7 +325,7 @@ class TestLostClaim:
 class TestLanes:
     def test_a_worker_full_of_a_batch_still_takes_an_interactive_job(
         self,
-        resident: Resident,
+        runtime: WorkerRuntime,
         ledger: Ledger,
         settings: Settings,
         captioner: FakeCaptioner,
@@ -338,7 +338,7 @@ class TestLanes:
         for thread in threads:
             thread.start()
         gate.wait_for_call()
-        eventually(lambda: len(resident.held()) == WAITING_BATCHES * settings.max_batch)
+        eventually(lambda: len(runtime.held()) == WAITING_BATCHES * settings.max_batch)
         single = wait_in()
         threads.append(threading.Thread(target=answer))
         threads[-1].start()
@@ -352,22 +352,22 @@ class TestLanes:
         assert {job.status for job in ledger.read([job.id for job in [*bulk, single]])} == {Status.SUCCEEDED}
 
     def test_threads_are_kept_for_interactive_jobs(
-        self, resident: Resident, ledger: Ledger, settings: Settings, wait_in: MakeJob
+        self, runtime: WorkerRuntime, ledger: Ledger, settings: Settings, wait_in: MakeJob
     ) -> None:
         most = THREADS_PER_PICTURE * settings.max_batch
         with ExitStack() as held:
             for _ in range(most):
                 wait_in(batch=BATCH)
-                assert held.enter_context(resident.claiming()).claims
+                assert held.enter_context(runtime.claiming()).claims
             wait_in(batch=BATCH)
             single = wait_in()
 
-            assert [claim.id for claim in held.enter_context(resident.claiming()).claims] == [single.id]
-        with resident.claiming() as claimed:
+            assert [claim.id for claim in held.enter_context(runtime.claiming()).claims] == [single.id]
+        with runtime.claiming() as claimed:
             assert len(claimed.claims) == 1
 
     def test_a_job_that_is_canceled_while_it_waits_for_the_model_costs_no_call(
-        self, resident: Resident, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
+        self, runtime: WorkerRuntime, ledger: Ledger, captioner: FakeCaptioner, wait_in: MakeJob, answer: Answer
     ) -> None:
         gate = Gate(captioner)
         jobs = [wait_in(batch=BATCH)]
@@ -377,9 +377,9 @@ class TestLanes:
         jobs.append(wait_in(batch=BATCH))
         threads.append(threading.Thread(target=answer))
         threads[1].start()
-        eventually(lambda: len(resident.held()) == 2)
+        eventually(lambda: len(runtime.held()) == 2)
         ledger.cancel(jobs[1].id)
-        resident.extend()
+        runtime.extend()
         gate.open()
         for thread in threads:
             thread.join(PATIENCE)
@@ -404,7 +404,7 @@ def hold_and_die(ledger: Ledger, clock: Clock, redis: Redis) -> Answer:
 class TestSuspects:
     def test_a_job_that_was_held_when_a_worker_was_lost_is_captioned_alone(
         self,
-        resident: Resident,
+        runtime: WorkerRuntime,
         ledger: Ledger,
         hold_and_die: Answer,
         captioner: FakeCaptioner,
@@ -418,13 +418,13 @@ class TestSuspects:
         threads: list[threading.Thread] = []
 
         def meet() -> None:
-            held.extend(claim.id for claim in resident.held())
+            held.extend(claim.id for claim in runtime.held())
             if not threads:
                 neighbours.append(wait_in())
                 threads.append(threading.Thread(target=answer))
                 threads[0].start()
                 time.sleep(0.1)  # long enough for the neighbour to come in, if it could
-                held.extend(claim.id for claim in resident.held())
+                held.extend(claim.id for claim in runtime.held())
 
         captioner.at_caption = meet
         answer()
@@ -460,9 +460,9 @@ class TestSuspects:
 
 class TestStopping:
     def test_a_stopping_worker_passes_the_notification_on_and_leaves_the_job(
-        self, resident: Resident, ledger: Ledger, notifications: Notifications, wait_in: MakeJob, answer: Answer
+        self, runtime: WorkerRuntime, ledger: Ledger, notifications: Notifications, wait_in: MakeJob, answer: Answer
     ) -> None:
-        resident.stopping.set()
+        runtime.stopping.set()
         job = wait_in()
         answer()
 
@@ -471,9 +471,9 @@ class TestStopping:
         assert notifications.count() == 1
 
     def test_a_job_that_comes_too_late_for_the_batcher_is_handed_back(
-        self, resident: Resident, ledger: Ledger, notifications: Notifications, wait_in: MakeJob, answer: Answer
+        self, runtime: WorkerRuntime, ledger: Ledger, notifications: Notifications, wait_in: MakeJob, answer: Answer
     ) -> None:
-        in_time(resident.batcher.close)
+        in_time(runtime.batcher.close)
         job = wait_in()
         answer()
 

@@ -13,7 +13,7 @@ from common.jobs import Job, Status
 from common.ledger import Ledger
 from tests.unit.worker.fakes import FakeCaptioner
 from worker import tasks
-from worker.resident import Resident
+from worker.runtime import WorkerRuntime
 
 MakeJob = Callable[..., Job]
 Answer = Callable[[], None]
@@ -53,7 +53,7 @@ def test_a_caption_or_a_failure_is_written_when_redis_is_back(
     ledger: Ledger,
     server: fakeredis.FakeServer,
     captioner: FakeCaptioner,
-    resident: Resident,
+    runtime: WorkerRuntime,
     wait_in: MakeJob,
     answer: Answer,
     pauses: list[float],
@@ -71,11 +71,11 @@ def test_a_caption_or_a_failure_is_written_when_redis_is_back(
     assert ledger.get(job.id).status is (Status.FAILED if stumbles else Status.SUCCEEDED)
     assert pauses == [tasks.WRITE_PAUSE] * 100
     assert captioner.calls == [1]
-    assert resident.held() == []
+    assert runtime.held() == []
 
 
 def test_a_worker_that_stops_leaves_what_it_cannot_write_to_the_lease(
-    resident: Resident,
+    runtime: WorkerRuntime,
     ledger: Ledger,
     server: fakeredis.FakeServer,
     captioner: FakeCaptioner,
@@ -85,7 +85,7 @@ def test_a_worker_that_stops_leaves_what_it_cannot_write_to_the_lease(
 ) -> None:
     def leave() -> None:
         server.connected = False
-        resident.stopping.set()
+        runtime.stopping.set()
 
     captioner.at_caption = leave
     job = wait_in()
@@ -98,7 +98,7 @@ def test_a_worker_that_stops_leaves_what_it_cannot_write_to_the_lease(
 
 
 def test_a_job_that_cannot_be_handed_back_is_left_to_its_lease(
-    resident: Resident,
+    runtime: WorkerRuntime,
     ledger: Ledger,
     server: fakeredis.FakeServer,
     captioner: FakeCaptioner,
@@ -106,7 +106,7 @@ def test_a_job_that_cannot_be_handed_back_is_left_to_its_lease(
     answer: Answer,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    resident.batcher.close()
+    runtime.batcher.close()
 
     def leave() -> None:
         server.connected = False

@@ -29,8 +29,8 @@ from tests.unit.worker.conftest import PICTURE
 from tests.unit.worker.fakes import PATIENCE as FOREVER
 from tests.unit.worker.fakes import eventually, in_time
 from worker import webhooks
-from worker.resident import Resident
-from worker.webhooks import JITTER, PATIENCE, SENDERS, SENDERS_PER_HOST, Courier
+from worker.runtime import WorkerRuntime
+from worker.webhooks import JITTER, PATIENCE, SENDERS, SENDERS_PER_HOST, WebhookSender
 
 Told = Callable[[str], Job]
 
@@ -46,14 +46,14 @@ def outbox(components: Components) -> Outbox:
 
 
 @pytest.fixture
-def courier(outbox: Outbox, ledger: Ledger, batches: Batches, clock: Clock) -> Courier:
-    return Courier(outbox, ledger, batches, Outbound(True), clock=clock, chance=random.Random(1))
+def webhook_sender(outbox: Outbox, ledger: Ledger, batches: Batches, clock: Clock) -> WebhookSender:
+    return WebhookSender(outbox, ledger, batches, Outbound(True), clock=clock, chance=random.Random(1))
 
 
 @pytest.fixture
-def deliver(courier: Courier) -> Callable[[], None]:
+def deliver(webhook_sender: WebhookSender) -> Callable[[], None]:
     """What a worker's thread does now and then."""
-    return lambda: in_time(lambda: courier.deliver(threading.Event()))
+    return lambda: in_time(lambda: webhook_sender.deliver(threading.Event()))
 
 
 @pytest.fixture
@@ -206,7 +206,7 @@ class TestTryingAgain:
         self, told: Told, outbox: Outbox, ledger: Ledger, batches: Batches, receiver: Receiver, clock: Clock
     ) -> None:
         told(receiver.url())
-        strict = Courier(outbox, ledger, batches, Outbound(False), clock=clock)
+        strict = WebhookSender(outbox, ledger, batches, Outbound(False), clock=clock)
         in_time(lambda: strict.deliver(threading.Event()))
 
         assert receiver.asked == []
@@ -234,7 +234,7 @@ class TestTryingAgain:
 
 class TestOthers:
     def test_a_receiver_that_does_not_answer_holds_up_no_other(
-        self, courier: Courier, told: Told, receiver: Receiver
+        self, webhook_sender: WebhookSender, told: Told, receiver: Receiver
     ) -> None:
         released, stopping = threading.Event(), threading.Event()
 
@@ -247,7 +247,7 @@ class TestOthers:
                 told(slow.url(host="localhost"))
             for _ in range(3):
                 told(receiver.url())
-            threads = [threading.Thread(target=courier.deliver, args=(stopping,)) for _ in range(SENDERS)]
+            threads = [threading.Thread(target=webhook_sender.deliver, args=(stopping,)) for _ in range(SENDERS)]
             for thread in threads:
                 thread.start()
             try:
@@ -271,17 +271,19 @@ class TestOthers:
 
         assert (meanwhile, len(receiver.asked)) == (0, 1)
 
-    def test_a_worker_that_stops_begins_no_other(self, courier: Courier, told: Told, receiver: Receiver) -> None:
+    def test_a_worker_that_stops_begins_no_other(
+        self, webhook_sender: WebhookSender, told: Told, receiver: Receiver
+    ) -> None:
         stopping = threading.Event()
         stopping.set()
         told(receiver.url())
-        in_time(lambda: courier.deliver(stopping))
+        in_time(lambda: webhook_sender.deliver(stopping))
 
         assert receiver.asked == []
 
     def test_captioning_goes_on_while_a_receiver_hangs(
         self,
-        resident: Resident,
+        runtime: WorkerRuntime,
         ledger: Ledger,
         wait_in: Callable[..., Job],
         answer: Callable[[], None],
@@ -293,8 +295,8 @@ class TestOthers:
             sending.set()
             released.wait(FOREVER)
 
-        monkeypatch.setattr(Courier, "deliver", hang)
-        resident.start()
+        monkeypatch.setattr(WebhookSender, "deliver", hang)
+        runtime.start()
         assert sending.wait(FOREVER)
         job = wait_in()
         answer()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from common.jobs import Status, new_id
-from common.ledger import Components, Ledger, Viewer
+from common.ledger import Components, Ledger, Principal
 from common.ledger.leases import BULK_SHARE
 from common.settings import Settings
 from tests.support.clock import Clock
@@ -28,7 +28,7 @@ def settings() -> Settings:
 
 
 def of(ledger: Ledger, owner: str) -> Ledger:
-    return ledger.for_viewer(Viewer(owner, sees_all=False))
+    return ledger.for_principal(Principal(owner, sees_all=False))
 
 
 def many(ledger: Ledger, count: int, batch: str | None = BATCH) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from common.ledger import Components, Ledger, Viewer
+from common.ledger import Components, Ledger, Principal
 from common.problems import Problem
 from common.settings import Settings
 from tests.support.clock import Clock
@@ -18,7 +18,7 @@ def settings() -> Settings:
 
 
 def of(ledger: Ledger, name: str) -> Ledger:
-    return ledger.for_viewer(Viewer(name, sees_all=False))
+    return ledger.for_principal(Principal(name, sees_all=False))
 
 
 def refusal(ledger: Ledger, pictures: int = 1) -> str | None:

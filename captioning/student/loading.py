@@ -1,0 +1,70 @@
+"""One way to load any student: a `.pt`, a folder in Hugging Face form, or a hub id."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
+
+from captioning.preprocessing import Preprocessing
+from captioning.student.checkpoint import load_checkpoint
+from captioning.student.errors import StudentError
+from captioning.student.folder import load_folder
+from captioning.student.processor import load_tokenizer
+from captioning.student.shapes import preprocessing_of
+from common.settings import PROJECT_ROOT
+
+#: The bundled student, in Hugging Face form.
+DEMO = PROJECT_ROOT / "models" / "demo"
+
+
+@dataclass(frozen=True)
+class Student:
+    """A captioner ready to use: float32, eval mode, with its tokenizer. `version` names its exact weights."""
+
+    model: BlipForConditionalGeneration
+    tokenizer: PreTrainedTokenizerFast
+    name: str
+    version: str
+    demo: bool
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How it takes its pictures."""
+        return preprocessing_of(self.model.config)
+
+
+def load_student(source: str | Path, *, processor: str | Path, text_heads: int = 8, vision_heads: int = 12) -> Student:
+    """Load what `source` names: `demo`, a `.pt` file, a folder, or a hub id.
+
+    `processor` (folder or hub id) and the head counts are for a `.pt` that does not bring its own.
+    Raises `StudentError`.
+    """
+    path = DEMO if str(source) == "demo" else Path(source)
+    if path.suffix == ".pt":
+        model, own = load_checkpoint(path, text_heads=text_heads, vision_heads=vision_heads)
+        tokenizer = own or load_tokenizer(processor)
+        weights: Path | None = path
+    else:
+        model, tokenizer = load_folder(path if path.is_dir() else source)
+        weights = next(iter(sorted(path.glob("*.safetensors"))), None) if path.is_dir() else None
+    rows = model.config.text_config.vocab_size
+    if len(tokenizer) > rows:
+        raise StudentError(
+            f"{source} knows {rows} tokens, its tokenizer {len(tokenizer)}: they do not belong together. "
+            "Set CAPTIOND_PROCESSOR to the tokenizer it was trained with."
+        )
+    return Student(
+        model=model,
+        tokenizer=tokenizer,
+        name=path.stem if path.exists() else str(source),
+        version=f"sha256:{_sha256(weights)}" if weights else f"hub:{getattr(model.config, '_commit_hash', None)}",
+        demo=path.resolve() == DEMO.resolve(),
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Reading images: decoding within limits, in processes of their own; see `common.images.sandbox`."""

@@ -1,0 +1,26 @@
+"""Views of a picture."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from tests.support.images import drawing
+from training.data.augment import augmented, may_be_mirrored
+
+
+def test_the_same_chance_gives_the_same_view_of_the_side_asked_for() -> None:
+    first, again, other = (np.asarray(augmented(drawing(), 48, random.Random(seed), mirror=True)) for seed in (1, 1, 2))
+
+    assert first.shape == (48, 48, 3)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("caption", "allowed"), [("a Left shoe", False), ("a bright dog", True), ("turn right", False)]
+)
+def test_a_picture_whose_captions_tell_left_from_right_is_not_mirrored(caption: str, allowed: bool) -> None:
+    assert may_be_mirrored(["a dog", caption]) is allowed

@@ -1,0 +1,1 @@
+"""The JSON API: one blueprint for each resource, and its OpenAPI description."""

@@ -1,0 +1,23 @@
+"""`Webhook-URL`: where to tell that what this request sends has ended."""
+
+from __future__ import annotations
+
+from flask import request
+
+from common import problems
+from common.outbound import NotAllowed
+from web.services import Services
+
+HEADER = "Webhook-URL"
+
+
+def requested_webhook(services: Services) -> str | None:
+    """The URL of the request's header, None when it has none; raises `url-not-allowed`."""
+    url = request.headers.get(HEADER)
+    if url is None:
+        return None
+    try:
+        services.outbound.place(url)
+    except NotAllowed as error:
+        raise problems.URL_NOT_ALLOWED(f"{HEADER}: {error}") from error
+    return url
