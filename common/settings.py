@@ -61,122 +61,119 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False
     )
 
-    data: Path = Field(Path("data"), description="Folder for uploads, logs, fetched weights and the private Redis.")
+    data: Path = Field(Path("data"), description="Folder for uploads, logs, downloaded weights and the private Redis.")
     host: str = Field("127.0.0.1", description="Address the web server listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port the web server listens on.")
-    insecure: bool = Field(
-        False, description="Serve on an address that other machines reach although there are no API keys."
-    )
+    insecure: bool = Field(False, description="Serve on an address that other machines can reach without API keys.")
     hosts: str = Field(
         "",
-        description="Names, divided by commas, by which the service may be called without API keys, beside "
-        "`CAPTIOND_HOST`, `localhost` and every IP address.",
+        description="Comma-separated host names that requests may use without API keys, besides `CAPTIOND_HOST`, "
+        "`localhost` and every IP address.",
     )
     api_keys: str = Field(
         "",
-        description="API keys beside those of the file `DATA/keys`, as `captiond keys add` shows them: "
-        "`NAME:SCOPES:SHA256`, divided by spaces or commas.",
+        description="API keys in addition to the file `DATA/keys`, as `captiond keys add` prints them: "
+        "`NAME:SCOPES:SHA256`, separated by spaces or commas.",
     )
     trusted_proxies: int = Field(
         0,
         ge=0,
-        description="Number of proxies in front of the web server, each of which adds to `X-Forwarded-For`, and which "
-        "set `X-Forwarded-Proto` and `X-Forwarded-Prefix`.",
+        description="Number of proxies in front of the web server that append to `X-Forwarded-For` and set "
+        "`X-Forwarded-Proto` and `X-Forwarded-Prefix`.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Least severe level that is logged: DEBUG, INFO, WARNING or ERROR."
+        "INFO", description="Lowest level that is logged: DEBUG, INFO, WARNING or ERROR."
     )
 
     redis_url: str | None = Field(
         None,
         repr=False,
-        description="Redis that holds the jobs, e.g. `redis://127.0.0.1:6379/0`. Unset, `captiond serve` starts a "
-        "private one; a worker or web server started by hand uses `redis://127.0.0.1:6379/0`.",
+        description="Redis of the ledger, e.g. `redis://127.0.0.1:6379/0`. If unset, `captiond serve` starts a "
+        "private one; other workers and web servers use `redis://127.0.0.1:6379/0`.",
     )
-    broker_url: str | None = Field(
-        None, repr=False, description="Celery's broker; unset, the Redis that holds the jobs."
-    )
+    broker_url: str | None = Field(None, repr=False, description="Celery's broker; if unset, the Redis of the ledger.")
     uploads_url: str | None = Field(
         None,
         repr=False,
-        description="Where pictures are kept, any fsspec URL (`s3://bucket/prefix`); unset, `DATA/uploads`. "
-        "On a file share, a folder in it and not the mount point.",
+        description="Upload store, any fsspec URL (`s3://bucket/prefix`); if unset, `DATA/uploads`. On a file share, "
+        "use a subfolder, not the mount point.",
     )
 
     model: str = Field(
         "auto",
-        description="What captions: `auto` (the deployed student, else the demo), `demo`, a `.pt` file, a folder in "
-        "Hugging Face form, or a hub id.",
+        description="Model: `auto` (the deployed student, else the demo), `demo`, a `.pt` file, a folder in Hugging "
+        "Face format or a hub id.",
     )
     model_url: str = Field(
         "https://drive.google.com/uc?id=1w7hY_dpYc-QJ_qUzBkz-2uBqxnfS0lko",
         repr=False,
-        description="Where `auto` downloads `student_epoch6.pt` from (Google Drive, by gdown).",
+        description="URL from which `auto` downloads `student_epoch6.pt` (Google Drive, with gdown).",
     )
     processor: str = Field(
         "Salesforce/blip-image-captioning-base",
-        description="Tokenizer and picture settings for a `.pt` student: a hub id or a local folder.",
+        description="Tokenizer and image preprocessing of a `.pt` student: a hub id or a local folder.",
     )
     text_heads: PositiveInt = Field(8, description="Attention heads of a `.pt` student's text decoder.")
     vision_heads: PositiveInt = Field(12, description="Attention heads of a `.pt` student's vision encoder.")
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
         "auto",
-        description="Arithmetic of the model: `fp32` is exact, `bf16`, `fp16` and `int8` are faster where the "
-        "processor has them; `auto` measures which one pays, and says so.",
+        description="Precision of the model: `fp32` is exact; `bf16`, `fp16` and `int8` are faster on processors that"
+        " support them; `auto` measures which is fastest and logs it.",
     )
-    beams: PositiveInt = Field(5, description="Beams of the search for a caption.")
-    max_length: int = Field(32, ge=2, description="Longest caption, in tokens, with its start and end token.")
-    min_length: int = Field(0, ge=0, description="Shortest caption, in tokens, with its start and end token.")
+    beams: PositiveInt = Field(5, description="Beams of the beam search.")
+    max_length: int = Field(32, ge=2, description="Maximum caption length in tokens, with start and end token.")
+    min_length: int = Field(0, ge=0, description="Minimum caption length in tokens, with start and end token.")
     length_penalty: float = Field(
         1.0,
         ge=0,
-        description="Power of a caption's length that its log-probability is divided by; more favours longer.",
+        description="Exponent of the length by which a caption's log-probability is divided; higher values favour "
+        "longer captions.",
     )
-    prompt: str = Field("", description="Words that every caption begins with, for a model that was trained with them.")
-    max_batch: PositiveInt = Field(8, description="Most pictures in one call of the model.")
+    prompt: str = Field("", description="Words that start every caption, for a model trained with them.")
+    max_batch: PositiveInt = Field(8, description="Maximum images per call of the model.")
 
     lease_seconds: PositiveFloat = Field(
-        30.0, description="How long a worker may be silent before its jobs are given to another."
+        30.0, description="Seconds without a heartbeat after which a worker's jobs go to another."
     )
-    max_attempts: PositiveInt = Field(3, description="How often a job is tried before it fails as `worker-lost`.")
-    retention: PositiveFloat = Field(7 * 86400.0, description="Seconds after which a job and its picture are deleted.")
+    max_attempts: PositiveInt = Field(3, description="Attempts before a job fails as `worker-lost`.")
+    retention: PositiveFloat = Field(7 * 86400.0, description="Seconds after which a job and its image are deleted.")
 
-    max_upload_bytes: PositiveInt = Field(20 * 2**20, description="Largest picture accepted, in bytes.")
-    max_pixels: PositiveInt = Field(50_000_000, description="Largest picture accepted, in pixels (width x height).")
-    max_batch_items: PositiveInt = Field(1000, description="Most pictures in one batch request.")
-    max_batch_bytes: PositiveInt = Field(512 * 2**20, description="Largest batch request accepted, in bytes.")
+    max_upload_bytes: PositiveInt = Field(20 * 2**20, description="Maximum size of an image in bytes.")
+    max_pixels: PositiveInt = Field(50_000_000, description="Maximum size of an image in pixels (width x height).")
+    max_batch_items: PositiveInt = Field(1000, description="Maximum images in one batch request.")
+    max_batch_bytes: PositiveInt = Field(512 * 2**20, description="Maximum size of a batch request in bytes.")
     max_open_jobs: PositiveInt = Field(
         10_000,
-        description="Jobs that may wait or run at once; more are refused with 503 until some are done.",
+        description="Maximum jobs waiting or running; further ones are refused with 503.",
     )
     max_open_jobs_per_key: int = Field(
-        5_000, ge=0, description="Jobs that may wait or run at once for one API key; 0 sets no limit."
+        5_000, ge=0, description="Maximum jobs waiting or running for one API key; 0 means no limit."
     )
     max_bytes_per_key_and_day: int = Field(
-        0, ge=0, description="Bytes of pictures that one API key may send in a day (UTC); 0 sets no limit."
+        0, ge=0, description="Maximum bytes of images from one API key per day (UTC); 0 means no limit."
     )
     submits_per_minute: int = Field(
         30_000,
         ge=0,
-        description="Requests that change something, in a minute, for an API key, or for an address where there are "
-        "no keys (this machine's own is not counted); 0 sets no limit.",
+        description="Maximum writing requests per minute for an API key, or, without keys, for an address (except "
+        "this machine); 0 means no limit.",
     )
-    reads_per_minute: int = Field(120_000, ge=0, description="Likewise for requests that only read.")
+    reads_per_minute: int = Field(120_000, ge=0, description="The same for reading requests.")
     ready_seconds: float = Field(
-        10.0, ge=1, description="A worker not heard for this long is no longer counted as ready."
+        10.0, ge=1, description="Seconds without a heartbeat after which a worker no longer counts as ready."
     )
 
-    fetch_urls: bool = Field(False, description="Whether a picture may be given by its URL, for the server to fetch.")
+    fetch_urls: bool = Field(False, description="Let clients send an image URL, which the server downloads.")
     webhook_secret: str | None = Field(
         None,
         repr=False,
-        description="What webhooks are signed with, `whsec_` and 24 to 64 bytes in base64; several with commas between "
-        "them while you change it. Unset, the service makes one: `captiond webhook-secret` prints it.",
+        description="Signing secret of webhooks, `whsec_` and 24 to 64 bytes in base64; several, separated by commas,"
+        " during a rotation. If unset, the service creates one: `captiond webhook-secret` prints it.",
     )
     allow_local_urls: bool = Field(
         False,
-        description="Whether webhooks and pictures' URLs may be `http:`, on any port, and inside the server's own "
-        "network; only for where nobody but you sends pictures.",
+        description="Let webhook and image URLs use `http:`, any port and private addresses; only if you trust every "
+        "client.",
     )
 
     @model_validator(mode="wrap")
