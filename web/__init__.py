@@ -1,4 +1,4 @@
-"""The web tier: saves uploads, records jobs, notifies the workers; never waits for the model nor imports torch."""
+"""The web tier: stores uploads, creates jobs and notifies the workers. It never runs the model nor imports torch."""
 
 from web.app import create_app
 

@@ -1,4 +1,4 @@
-"""`python -m web`: serves the application with waitress."""
+"""`python -m web`: serve the application with waitress."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ if __name__ == "__main__":
         folders.prepare(settings)
     except FolderError as error:
         sys.exit(str(error))
-    if (why := exposure.refusal(settings)) is not None:
-        sys.exit(why)
+    if (reason := exposure.refusal(settings)) is not None:
+        sys.exit(reason)
     logs.start(settings)
     app = create_app(settings)
+    services = app.extensions["captiond"]
     try:
-        app.extensions["captiond"].components.ledger.start()
+        services.components.ledger.start()
     except SchemaError as error:
         sys.exit(str(error))
-    stopping = app.extensions["captiond"].stopping
-    shutdown.on_signals(stopping)
-    if settings.insecure and not app.extensions["captiond"].keyring.needed:
-        logging.getLogger("web").warning("Without API keys, whoever reaches %s may use the service.", settings.host)
+    shutdown.install_signal_handlers(services.stopping)
+    if settings.insecure and not services.keyring.needed:
+        logging.getLogger("web").warning(
+            "No API keys exist: every client that can connect to %s may use the service.", settings.host
+        )
     try:
-        serving = server.make(app, settings)
+        http_server = server.create_server(app, settings)
     except ListenError as error:
         sys.exit(str(error))
-    shutdown.serve(serving, stopping)
+    shutdown.serve(http_server, services.stopping)

@@ -1,4 +1,4 @@
-"""The Flask application."""
+"""The Flask application factory."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from web.auth import access, rates, security, session
 from web.services import Services
 
 
-class Json(DefaultJSONProvider):
-    """Flask's JSON, in the order of the members, and without NaN and Infinity."""
+class StrictJSONProvider(DefaultJSONProvider):
+    """Flask's JSON provider, which keeps the order of members and writes NaN and infinity as null."""
 
     sort_keys = False
 
@@ -29,25 +29,23 @@ class Json(DefaultJSONProvider):
 
 
 def create_app(settings: Settings | None = None, *, redis: Redis | None = None, celery: Celery | None = None) -> Flask:
-    """The application for `settings`, by default those of the environment.
+    """Create the application.
 
-    A test may bring its own Redis client (with `decode_responses`) and Celery.
+    `settings` default to those of the environment. `redis` (with `decode_responses`) and `celery` are for tests.
     """
     settings = settings or Settings()
     app = Flask(__name__)
-    app.json = Json(app)
+    app.json = StrictJSONProvider(app)
     app.request_class = forms.FormRequest
-    app.extensions["captiond"] = Services(
-        settings, redis or connect(settings.redis_location), celery or make_celery(settings)
-    )
-    here = app.extensions["captiond"]
-    body_limits.limit(app, settings)
-    security.protect(app, settings, here.keyring)
-    access.guard(app, here.keyring)
-    rates.limit(app, rates.Rates(here.redis, settings))
-    errors.handle(app)
-    for part in (pages, session, jobs, batches, models, health, docs):
-        app.register_blueprint(part.blueprint)
+    services = Services(settings, redis or connect(settings.redis_location), celery or make_celery(settings))
+    app.extensions["captiond"] = services
+    body_limits.set_limits(app, settings)
+    security.protect(app, settings, services.keyring)
+    access.require_keys(app, services.keyring)
+    rates.limit_rates(app, rates.RateLimiter(services.redis, settings))
+    errors.register_handlers(app)
+    for module in (pages, session, jobs, batches, models, health, docs):
+        app.register_blueprint(module.blueprint)
     if settings.trusted_proxies:
         proxies.trust(app, settings.trusted_proxies)
     return app

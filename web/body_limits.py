@@ -1,6 +1,6 @@
-"""Limits on the body of a request, all in one place.
+"""Limits on the size of request bodies.
 
-`web.server` asks `largest_body` before the application sees a request; `limit` holds the application's forms to them.
+`web.server` applies `max_body_bytes` before the application sees a request; `set_limits` applies the limits to forms.
 """
 
 from __future__ import annotations
@@ -11,28 +11,29 @@ from common.keyring import Keyring
 from common.settings import Settings
 from web.auth.access import secret_of
 
-#: Bytes that a form may have beside its image.
+#: Bytes of a form in addition to its image.
 FORM_OVERHEAD = 64 * 1024
-#: Bytes that a batch may have beside its images.
+#: Bytes of a batch in addition to its images.
 BATCH_OVERHEAD = 2**20
-#: Endpoints, and their paths, whose forms may have as many images as a batch.
+#: Endpoints that accept as many images as a batch, and their paths.
 BATCH_ENDPOINTS = frozenset({"batches.create", "pages.upload"})
 BATCH_PATHS = frozenset({"/v1/batches", "/"})
 
 
-def limit(app: Flask, settings: Settings) -> None:
-    """Hold the forms of `app` to the limits. Called before anything that reads a form."""
+def set_limits(app: Flask, settings: Settings) -> None:
+    """Set Flask's limits on forms. Must be called before any other hook that reads a form."""
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes + FORM_OVERHEAD
 
     @app.before_request
     def allow_batches() -> None:
         if request.endpoint in BATCH_ENDPOINTS:
             request.max_content_length = settings.max_batch_bytes
-            request.max_form_parts = 2 * settings.max_batch_items + 1  # an image and a `custom_id` each, and one more
+            # An image and a `custom_id` for each job, and one part more so that one image too many is reported.
+            request.max_form_parts = 2 * settings.max_batch_items + 1
 
 
-def largest_body(settings: Settings, keyring: Keyring, path: str, headers: dict[str, str]) -> int:
-    """Bytes that the sender of a request may send. Without the key that is needed, no more than the sign-in form."""
+def max_body_bytes(settings: Settings, keyring: Keyring, path: str, headers: dict[str, str]) -> int:
+    """Maximum body of a request in bytes. Without a required key it suffices for the sign-in form only."""
     secret, _ = secret_of(headers.get("AUTHORIZATION"), headers.get("COOKIE"))
     if keyring.needed and (secret is None or keyring.find(secret) is None):
         return FORM_OVERHEAD

@@ -1,4 +1,4 @@
-"""`/openapi.json` for programs and `/docs` for people: the same description of the API."""
+"""`/openapi.json` and `/docs`: the description of the API as JSON and as an HTML page."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def page() -> str:
 
 
 def _document() -> dict[str, Any]:
-    """The description, whose paths are below that of this request."""
+    """The OpenAPI document whose server URL is the path prefix of this request."""
     return {**document(), "servers": [{"url": request.script_root or "/"}]}

@@ -1,4 +1,7 @@
-"""Every error as an RFC 9457 problem, or as a page for a person who navigates; never an exception's text."""
+"""Error handlers: every error becomes an RFC 9457 problem, or an HTML page for browsers outside the API.
+
+The text of an unexpected exception is logged and never sent.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,9 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from common import problems, strict_json
 from common.files import NO_ROOM, not_kept
 from common.problems import CONTENT_TYPE, Kind, Problem
-from web.services import services
+from web.services import get_services
 
-#: Seconds after which a client may try again, by problem.
+#: Seconds of the Retry-After header for each kind of problem.
 RETRY_AFTER = {
     problems.QUEUE_FULL: 30,
     problems.FETCHING_BUSY: 5,
@@ -26,73 +29,77 @@ RETRY_AFTER = {
 log = logging.getLogger(__name__)
 
 
-def handle(app: Flask) -> None:
-    """Answer every error of `app` as a problem."""
-    app.register_error_handler(Problem, answer)
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(RedisError, _store)
-    app.register_error_handler(OSError, _system)
-    app.register_error_handler(Exception, _unexpected)
+def register_handlers(app: Flask) -> None:
+    """Register the error handlers of `app`."""
+    app.register_error_handler(Problem, problem_response)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(RedisError, _redis_error)
+    app.register_error_handler(OSError, _os_error)
+    app.register_error_handler(Exception, _unexpected_error)
 
 
-def answer(problem: Problem) -> Response:
-    """The problem as JSON, or as a page where the client would rather have HTML outside the API."""
-    if wants_page():
+def problem_response(problem: Problem) -> Response:
+    """The problem as JSON, or as an HTML page if `wants_html`."""
+    if wants_html():
         template = "sign_in.html" if problem.kind is problems.KEY_NEEDED else "error.html"
         response = Response(render_template(template, problem=problem), mimetype="text/html")
     else:
         response = Response(strict_json.dumps(problem.body()), content_type=CONTENT_TYPE)
     response.status_code = problem.status
-    seconds = problem.extensions.get("retry_after", RETRY_AFTER.get(problem.kind))
-    if seconds is not None:
-        response.headers["Retry-After"] = str(seconds)
+    retry_after = problem.extensions.get("retry_after", RETRY_AFTER.get(problem.kind))
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(retry_after)
     if problem.kind is problems.KEY_NEEDED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="captiond"'
     return response
 
 
-def wants_page() -> bool:
-    """Whether a person looks at the answer: a browser outside the API."""
+def wants_html() -> bool:
+    """Whether the client prefers HTML and the path is neither below `/v1/` nor a health check."""
     if request.path.startswith(("/v1/", "/healthz", "/readyz")):
         return False
     return request.accept_mimetypes.best_match(["application/problem+json", "text/html"]) == "text/html"
 
 
-def _http(error: HTTPException) -> WerkzeugResponse:
+def _http_error(error: HTTPException) -> WerkzeugResponse:
     if isinstance(error, NotFound):
         root = request.script_root
-        return answer(problems.NOT_FOUND(f"Check the address. The page is at {root}/, the API below {root}/v1/."))
+        return problem_response(problems.NOT_FOUND(f"Check the URL. The page is at {root}/, the API below {root}/v1/."))
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
-        response = answer(problems.METHOD_NOT_ALLOWED(f"{request.method} is not possible here; {allowed} is."))
+        response = problem_response(
+            problems.METHOD_NOT_ALLOWED(f"The method {request.method} is not allowed here. Allowed are: {allowed}.")
+        )
         response.headers["Allow"] = allowed
         return response
     if isinstance(error, RequestEntityTooLarge):
-        settings = services().settings
-        return answer(
+        settings = get_services().settings
+        return problem_response(
             problems.UPLOAD_TOO_LARGE(
-                f"The request is larger than what is accepted here: {settings.max_upload_bytes / 2**20:.0f} MB for a "
-                f"picture, {settings.max_batch_bytes / 2**20:.0f} MB for a batch. Make the picture smaller, for "
-                "example by saving it as JPEG, or send fewer at once."
+                f"The request is too large. The limits are {settings.max_upload_bytes / 2**20:.0f} MB for a picture "
+                f"and {settings.max_batch_bytes / 2**20:.0f} MB for a batch. Make the picture smaller, for example by "
+                "saving it as JPEG, or send fewer pictures at once."
             )
         )
     if error.code is not None and 300 <= error.code < 400:
         return error.get_response()
     kind = Kind(problems.BAD_REQUEST.slug, error.code or 400, error.name)
-    return answer(kind("The request is not one that a browser or an HTTP library makes. Check how it was built."))
+    return problem_response(kind("The request is malformed. Check how the client builds it."))
 
 
-def _store(error: RedisError) -> Response:
-    log.warning("Redis does not answer: %s", error)
-    return answer(
-        problems.STORE_UNAVAILABLE("The job store does not answer at the moment. Nothing was kept; send it again.")
+def _redis_error(error: RedisError) -> Response:
+    log.warning("Redis is unavailable: %s", error)
+    return problem_response(
+        problems.STORE_UNAVAILABLE("The job store is unavailable. Nothing was stored; send the request again.")
     )
 
 
-def _system(error: OSError) -> Response:
-    return answer(not_kept(error)) if error.errno in NO_ROOM else _unexpected(error)
+def _os_error(error: OSError) -> Response:
+    return problem_response(not_kept(error)) if error.errno in NO_ROOM else _unexpected_error(error)
 
 
-def _unexpected(error: Exception) -> Response:
+def _unexpected_error(error: Exception) -> Response:
     log.error("Unexpected error in %s %s", request.method, request.path, exc_info=error)
-    return answer(problems.INTERNAL("This should not have happened. The server's log says more; try again."))
+    return problem_response(
+        problems.INTERNAL("An unexpected error occurred. The server's log has the details. Try again.")
+    )

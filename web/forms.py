@@ -1,8 +1,8 @@
-"""Multipart forms: every picture in a form arrives, whatever its file name is, and with or without one.
+"""Multipart form parser that accepts an image with any file name, or without one.
 
-werkzeug's own parser takes a part without a file name for text, drops the whole form when a part's header is not UTF-8,
-and gives an empty form for one that it cannot read. This one keeps werkzeug's decoder, its limits and its temporary
-files, and differs in these three points.
+werkzeug's parser treats a part without a file name as text, drops the whole form if a part's header is not UTF-8, and
+returns an empty form for a malformed body. This parser differs in these three points, and uses werkzeug's decoder,
+limits and temporary files.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, Multip
 
 from common import problems
 
-#: Names of the fields that hold pictures.
-PICTURE_FIELDS = frozenset({"image", "images"})
-#: Bytes that are read from the request at a time.
-CHUNK = 64 * 1024
-#: Longest part of a field's name that an error repeats, in characters.
-SHOWN_NAME = 40
+#: Names of the fields that contain images.
+IMAGE_FIELDS = frozenset({"image", "images"})
+#: Bytes of each read from the request.
+CHUNK_SIZE = 64 * 1024
+#: Characters of a field's name in an error message.
+MAX_SHOWN_NAME_LENGTH = 40
 
 _Parsed = tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]
 
 
-def decoded(text: bytes) -> str:
-    """Text of unknown encoding, such as a file name in a header: UTF-8 if it is valid UTF-8, else Latin-1."""
+def decode_text(data: bytes) -> str:
+    """Decode text of unknown encoding, such as a file name: as UTF-8 if it is valid UTF-8, else as Latin-1."""
     try:
-        return text.decode()
+        return data.decode()
     except UnicodeDecodeError:
-        return text.decode("latin-1")
+        return data.decode("latin-1")
 
 
 class FormParser(FormDataParser):
-    """Parses the body of a request into its fields and its files.
+    """Parse a request body into text fields and files.
 
-    Raises `bad-request` for a multipart form that cannot be read to its end, `too-many-images` for one with more than
-    `max_form_parts` parts, and `upload-too-large` for a text of more than `max_form_memory_size` bytes.
+    Raises `bad-request` for a malformed or truncated multipart form, `too-many-images` for more than `max_form_parts`
+    parts, and `upload-too-large` for a text field of more than `max_form_memory_size` bytes.
     """
 
     def parse(
@@ -58,43 +58,43 @@ class FormParser(FormDataParser):
             return super().parse(stream, mimetype, content_length, options)
         texts: list[tuple[str, str]] = []
         files: list[tuple[str, FileStorage]] = []
-        with ExitStack() as opened:  # closes the temporary files of a form that is refused halfway
-            for part, content in self._parts(stream, (options or {}).get("boundary", ""), content_length, opened):
+        with ExitStack() as stack:  # closes the temporary files if an exception is raised
+            for part, content in self._parts(stream, (options or {}).get("boundary", ""), content_length, stack):
                 name = part.name or ""
                 if not _is_file(part):
-                    texts.append((name, decoded(content.read())))
-                elif _is_unfilled(part, content):
+                    texts.append((name, decode_text(content.read())))
+                elif _is_empty_file(part, content):
                     content.close()
                 else:
-                    # Without a name for it, FileStorage would take that of the temporary file.
+                    # With None, FileStorage would use the name of the temporary file.
                     filename = part.filename if isinstance(part, File) else ""
                     files.append((name, FileStorage(content, filename, name, headers=part.headers)))
-            opened.pop_all()
+            stack.pop_all()
         return stream, MultiDict(texts), MultiDict(files)
 
     def _parts(
-        self, stream: IO[bytes], boundary: str, content_length: int | None, opened: ExitStack
+        self, stream: IO[bytes], boundary: str, content_length: int | None, stack: ExitStack
     ) -> Iterator[tuple[Field | File, IO[bytes]]]:
-        """Each part's header with its content, read from its beginning; `opened` closes the contents."""
+        """Each part with its content, positioned at its beginning; the contents are registered on `stack`."""
         part: Field | File | None = None
         content: IO[bytes] = io.BytesIO()
-        number = size = 0
+        count = size = 0
         for event in self._events(stream, boundary):
             if isinstance(event, Field | File):
-                part, size, number = event, 0, number + 1
-                if self.max_form_parts is not None and number > self.max_form_parts:
+                part, size, count = event, 0, count + 1
+                if self.max_form_parts is not None and count > self.max_form_parts:
                     raise problems.TOO_MANY_IMAGES(
-                        f"The form has more than {self.max_form_parts} parts, the most that one request may have. "
-                        "Send its pictures in several requests."
+                        f"The form has more than {self.max_form_parts} parts, the maximum for one request. Send the "
+                        "pictures in several requests."
                     )
-                content = opened.enter_context(self._container(part, content_length))
+                content = stack.enter_context(self._open_content(part, content_length))
             elif isinstance(event, Data) and part is not None:
                 size += len(event.data)
                 if self.max_form_memory_size is not None and size > self.max_form_memory_size and not _is_file(part):
                     raise problems.UPLOAD_TOO_LARGE(
-                        f"The form's field {shown_name(part.name)} is a text of more than "
-                        f"{self.max_form_memory_size // 1000} kB. A picture's field is called `image`, or `images` "
-                        "where several are taken."
+                        f"The text of the form field {shown_name(part.name)} is longer than "
+                        f"{self.max_form_memory_size // 1000} kB. Send a picture in the field `image`, or the pictures "
+                        "of a batch in `images`."
                     )
                 content.write(event.data)
                 if not event.more_data:
@@ -102,26 +102,24 @@ class FormParser(FormDataParser):
                     yield part, content
 
     def _events(self, stream: IO[bytes], boundary: str) -> Iterator[Event]:
-        """What werkzeug's decoder makes of the stream."""
+        """The events of werkzeug's decoder; raises `bad-request` for a malformed form."""
         if not boundary or not boundary.isascii():
-            raise problems.BAD_REQUEST(
-                "The form's Content-Type has no boundary. Leave this header to the library that makes the form."
-            )
+            raise problems.BAD_REQUEST("The form's Content-Type has no boundary. Let the HTTP library set this header.")
         decoder = _Decoder(boundary.encode(), self.max_form_memory_size)
-        chunks: Iterator[bytes | None] = chain(iter(partial(stream.read, CHUNK), b""), (None,))
+        chunks: Iterator[bytes | None] = chain(iter(partial(stream.read, CHUNK_SIZE), b""), (None,))
         for chunk in chunks:
             try:
                 decoder.receive_data(chunk)
                 while not isinstance(event := decoder.next_event(), NeedData | Epilogue):
                     yield event
-            except (ValueError, RequestEntityTooLarge) as error:  # the latter for a header that has no end
+            except (ValueError, RequestEntityTooLarge) as error:  # the latter for an endless header
                 raise problems.BAD_REQUEST(
-                    "The multipart form cannot be read: it ends too early, or a part of it has no proper header. "
-                    "Nothing was kept; check how it was built, and send it again."
+                    "The multipart form is malformed: it ends too early, or one of its parts has an invalid header. "
+                    "Nothing was stored; check how the client builds the form, and send it again."
                 ) from error
 
-    def _container(self, part: Field | File, content_length: int | None) -> IO[bytes]:
-        """Where the part's content is collected: for a file, what keeps a long one in the temporary folder."""
+    def _open_content(self, part: Field | File, content_length: int | None) -> IO[bytes]:
+        """A stream for the part's content; a long file is stored in the temporary folder."""
         if not _is_file(part):
             return io.BytesIO()
         filename = part.filename if isinstance(part, File) else None
@@ -129,30 +127,30 @@ class FormParser(FormDataParser):
 
 
 class FormRequest(Request):
-    """A request whose forms `FormParser` reads."""
+    """A request that parses forms with `FormParser`."""
 
     form_data_parser_class = FormParser
 
 
 def shown_name(name: str | None) -> str:
-    """A field's name as an error repeats it."""
-    return repr((name or "")[:SHOWN_NAME])
+    """A field's name in quotes, shortened for an error message."""
+    return repr((name or "")[:MAX_SHOWN_NAME_LENGTH])
 
 
 class _Decoder(MultipartDecoder):
-    """Takes headers in any encoding, where werkzeug takes UTF-8 only."""
+    """werkzeug's decoder, which accepts headers in Latin-1, too."""
 
     def _parse_headers(self, data: bytes | bytearray) -> Headers:
-        return super()._parse_headers(decoded(bytes(data)).encode())
+        return super()._parse_headers(decode_text(bytes(data)).encode())
 
 
 def _is_file(part: Field | File) -> bool:
-    """Whether the part is a file: it has a file name, even an empty one, or is in a picture's field."""
-    return isinstance(part, File) or part.name in PICTURE_FIELDS
+    """Whether the part is a file: it has a file name, even an empty one, or its field is an image field."""
+    return isinstance(part, File) or part.name in IMAGE_FIELDS
 
 
-def _is_unfilled(part: Field | File, content: IO[bytes]) -> bool:
-    """Whether it is the empty part that a browser sends for a field in which no file was chosen."""
+def _is_empty_file(part: Field | File, content: IO[bytes]) -> bool:
+    """Whether this is the empty part that a browser sends for a file field without a chosen file."""
     if not isinstance(part, File) or part.filename:
         return False
     empty = not content.read(1)

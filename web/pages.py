@@ -1,4 +1,4 @@
-"""The page, and the plain forms that do without scripts."""
+"""HTML pages: the start page, and the pages of a job and of a batch, which work without JavaScript."""
 
 from __future__ import annotations
 
@@ -8,53 +8,56 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from common import problems
 from common.jobs import Job
 from common.ledger import NewJob
-from web.services import notice, services
-from web.submission import read, submit, submit_all
+from web.services import get_services, model_notice
+from web.submission import read_upload, submit_batch, submit_job
 
-#: Captions shown below the drop zone.
-RECENT = 12
+#: Recent jobs on the start page.
+RECENT_JOBS = 12
+#: Seconds after which the page of an unfinished job is reloaded.
+REFRESH_INTERVAL = 2
 
 blueprint = Blueprint("pages", __name__)
 
 
 @blueprint.get("/")
 def index() -> str:
-    here = services()
-    jobs, _ = here.ledger.recent(limit=RECENT)
-    model = here.model()
-    return render_template("index.html", jobs=jobs, model=model, notice=notice(model), settings=here.settings)
+    services = get_services()
+    jobs, _ = services.ledger.recent(limit=RECENT_JOBS)
+    model = services.current_model()
+    return render_template("index.html", jobs=jobs, model=model, notice=model_notice(model), settings=services.settings)
 
 
 @blueprint.post("/")
 def upload() -> WerkzeugResponse:
-    """The form without scripts: to the job, or to the batch of several pictures."""
-    here = services()
+    """Handle the form without JavaScript: redirect to the job of one image, or to the batch of several."""
+    services = get_services()
     files = request.files.getlist("images")
     if not files:
-        raise problems.MISSING_IMAGE("No picture was chosen. Go back, choose one or several, and send them again.")
+        raise problems.MISSING_IMAGE("No picture was chosen. Go back, choose at least one, and send the form again.")
     if len(files) > 1:
-        return redirect(url_for("pages.batch", batch_id=submit_all(here, files, [])), 303)
-    here.ledger.admit()
-    job = submit(here, files[0].filename, read(files[0], here.settings.max_upload_bytes), NewJob())
+        return redirect(url_for("pages.batch", batch_id=submit_batch(services, files, [])), 303)
+    services.ledger.admit()
+    data = read_upload(files[0], services.settings.max_upload_bytes)
+    job = submit_job(services, files[0].filename, data, NewJob())
     return redirect(url_for("pages.job", job_id=job.id), 303)
 
 
 @blueprint.get("/jobs/<job_id>")
 def job(job_id: str) -> Response:
-    return _following([services().ledger.get(job_id)])
+    return _jobs_page([get_services().ledger.get(job_id)])
 
 
 @blueprint.get("/batches/<batch_id>")
 def batch(batch_id: str) -> Response:
-    here = services()
-    here.batches.get(batch_id)
-    return _following(list(here.batches.jobs(batch_id)))
+    services = get_services()
+    services.batches.get(batch_id)
+    return _jobs_page(list(services.batches.jobs(batch_id)))
 
 
-def _following(jobs: list[Job]) -> Response:
-    """The jobs on a page that loads itself anew until all are done."""
+def _jobs_page(jobs: list[Job]) -> Response:
+    """A page that lists `jobs`, and is reloaded by the browser until all are finished."""
     waiting = any(not job.status.terminal for job in jobs)
     response = Response(render_template("jobs.html", jobs=jobs, waiting=waiting), mimetype="text/html")
     if waiting:
-        response.headers["Refresh"] = "2"
+        response.headers["Refresh"] = str(REFRESH_INTERVAL)
     return response

@@ -1,8 +1,8 @@
-"""The web server: waitress, with bounds on what it takes in before the application sees a request.
+"""The web server: waitress, with limits on what a client may send before the application sees its request.
 
-waitress receives a request whole, keeps a long body in the temporary folder, and drops a client only when it is
-silent. So that neither disk nor connections can be used up by whoever reaches the port, a body is kept here only as
-far as its sender may send it, and a request that comes too slowly is dropped.
+By itself, waitress receives a whole request, stores a long body in the temporary folder, and drops a client only when
+it is silent. Here a body is stored only up to the size that its sender may send, and a slow request is dropped, so
+that clients cannot exhaust the disk or the connections.
 """
 
 from __future__ import annotations
@@ -23,80 +23,87 @@ from common import listening, problems, strict_json
 from common.files import not_kept
 from common.problems import CONTENT_TYPE, Kind, Problem
 from common.settings import Settings
-from web.body_limits import BATCH_OVERHEAD, largest_body
+from web.body_limits import BATCH_OVERHEAD, max_body_bytes
 from web.services import THREADS
 
-#: Bytes of a request's first line and headers.
-LONGEST_HEADER = 32 * 1024
-#: Seconds after which a silent client is dropped, and between two looks for such clients.
-SILENCE, LOOK = 60, 10
-#: Connections at once: well above the threads, and few enough that each may have a temporary file.
-CONNECTIONS = 256
-#: Seconds a request may take to come in, and bytes a second at which a body earns it more.
-GRACE, SLOWEST = 20.0, 8 * 1024
-#: Bytes of a body that are kept in memory.
-IN_MEMORY = 512 * 1024
-#: Bytes after which a body that comes in asks again whether there is room for more.
-STEP = 2**20
-#: As many of the largest batches may be under way at once; further bodies are refused while they are.
-BATCHES_AT_ONCE = 2
+#: Bytes of a request line and its headers.
+MAX_HEADER_BYTES = 32 * 1024
+#: Seconds after which an idle connection is closed, and between two checks for idle connections.
+IDLE_TIMEOUT, CLEANUP_INTERVAL = 60, 10
+#: Concurrent connections: more than the threads, and few enough that each may have a temporary file.
+MAX_CONNECTIONS = 256
+#: Seconds in which a request must arrive, and the rate in bytes per second at which its body extends this time.
+RECEIVE_TIMEOUT, MIN_RECEIVE_RATE = 20.0, 8 * 1024
+#: Bytes of a body that are buffered in memory; a longer one goes to a temporary file.
+MEMORY_BUFFER_BYTES = 512 * 1024
+#: Bytes of a body between two checks of the total size of all bodies.
+CAPACITY_CHECK_BYTES = 2**20
+#: Maximum total size of all bodies, as a multiple of the largest batch. Further bodies are refused.
+MAX_CONCURRENT_BATCHES = 2
 
 
-def make(app: Flask, settings: Settings) -> Any:
-    """A server for `app`, whose `run()` serves until the process is told to stop; raises `ListenError`."""
+def create_server(app: Flask, settings: Settings) -> Any:
+    """A waitress server for `app`; raises `ListenError` if it cannot listen."""
     sockets: dict[int, Any] = {}
     server = waitress.server.create_server(
         app,
         map=sockets,
         sockets=listening.listen(settings.host, settings.port),
         threads=THREADS,
-        max_request_header_size=LONGEST_HEADER,
+        max_request_header_size=MAX_HEADER_BYTES,
         max_request_body_size=settings.max_batch_bytes + BATCH_OVERHEAD,
-        channel_timeout=SILENCE,
-        cleanup_interval=LOOK,
-        connection_limit=CONNECTIONS,
+        channel_timeout=IDLE_TIMEOUT,
+        cleanup_interval=CLEANUP_INTERVAL,
+        connection_limit=MAX_CONNECTIONS,
         asyncore_use_poll=True,
-        # Without a proxy that is trusted, what a client says of itself in X-Forwarded-For is dropped at once.
+        # Without a trusted proxy, drop X-Forwarded headers, because any client can forge them.
         clear_untrusted_proxy_headers=not settings.trusted_proxies,
         ident=None,
     )
-    most = partial(largest_body, settings, app.extensions["captiond"].keyring)
-    room = BATCHES_AT_ONCE * settings.max_batch_bytes
-    listeners = [each for each in sockets.values() if isinstance(each, waitress.server.BaseWSGIServer)]
+    max_bytes = partial(max_body_bytes, settings, app.extensions["captiond"].keyring)
+    capacity = MAX_CONCURRENT_BATCHES * settings.max_batch_bytes
+    listeners = [
+        dispatcher for dispatcher in sockets.values() if isinstance(dispatcher, waitress.server.BaseWSGIServer)
+    ]
+    has_capacity = partial(_has_capacity, listeners, capacity)
     for listener in listeners:
-        listener.channel_class = partial(_Channel, most=most, has_room=partial(_has_room, listeners, room))
+        listener.channel_class = partial(_Channel, max_bytes=max_bytes, has_capacity=has_capacity)
     return server
 
 
 class _Body(OverflowableBuffer):  # type: ignore[misc]
-    """A request's body: kept up to `most` bytes and while there is room, beyond that counted and thrown away.
+    """A request body. Once it exceeds `max_bytes`, or the capacity is used up, its bytes are counted and discarded.
 
-    Taking it in to its end, instead of hanging up, lets the client hear why it was refused; its length is told as it
-    came, so that the application refuses it, too.
+    The rest is still received, so that the client can read the error response. `len` is the received length, so that
+    the application refuses the body, too.
     """
 
-    def __init__(self, most: int, has_room: Callable[[], bool]) -> None:
-        super().__init__(IN_MEMORY)
-        self._most = most
-        self._has_room = has_room
-        self._came = 0
-        self._dropped = False
+    def __init__(self, max_bytes: int, has_capacity: Callable[[], bool]) -> None:
+        super().__init__(MEMORY_BUFFER_BYTES)
+        self._max_bytes = max_bytes
+        self._has_capacity = has_capacity
+        self._received = 0
+        self._discarded = False
         self.problem: Problem | None = None
 
     @property
-    def kept(self) -> int:
-        return 0 if self._dropped else self._came
+    def stored(self) -> int:
+        """Bytes in memory and in the temporary file."""
+        return 0 if self._discarded else self._received
 
     def append(self, data: bytes) -> None:
-        before, self._came = self._came, self._came + len(data)
-        if self._dropped:
+        before, self._received = self._received, self._received + len(data)
+        if self._discarded:
             return
-        if self._came > self._most:
-            self._drop()
+        if self._received > self._max_bytes:
+            self._discard()
             return
-        if before // STEP != self._came // STEP and not self._has_room():
+        check_due = before // CAPACITY_CHECK_BYTES != self._received // CAPACITY_CHECK_BYTES
+        if check_due and not self._has_capacity():
             self._refuse(
-                problems.STORAGE_FULL("Too much is being sent at the moment. Nothing was kept; send it again later.")
+                problems.STORAGE_FULL(
+                    "The server is receiving too much data at the moment. Nothing was stored; send this again later."
+                )
             )
             return
         try:
@@ -105,68 +112,73 @@ class _Body(OverflowableBuffer):  # type: ignore[misc]
             self._refuse(not_kept(error))
 
     def __len__(self) -> int:
-        return self._came
+        return self._received
 
     def _refuse(self, problem: Problem) -> None:
         self.problem = problem
-        self._drop()
+        self._discard()
 
-    def _drop(self) -> None:
-        self._dropped = True
+    def _discard(self) -> None:
+        self._discarded = True
         self.close()
         self.buf, self.strbuf = None, b""
 
 
 class _Request(HTTPRequestParser):  # type: ignore[misc]
-    """A request that comes in."""
+    """The parser of one request, whose body is a `_Body`."""
 
-    def __init__(self, adj: Any, most: Callable[[str, dict[str, str]], int], has_room: Callable[[], bool]) -> None:
+    def __init__(
+        self, adj: Any, max_bytes: Callable[[str, dict[str, str]], int], has_capacity: Callable[[], bool]
+    ) -> None:
         super().__init__(adj)
-        self._most = most
-        self._has_room = has_room
-        self._begun = time.monotonic()
+        self._max_bytes = max_bytes
+        self._has_capacity = has_capacity
+        self._started = time.monotonic()
         self.body: _Body | None = None
 
     def parse_header(self, header_plus: bytes) -> None:
         super().parse_header(header_plus)
         if self.body_rcv is not None:
-            self.body = self.body_rcv.buf = _Body(self._most(self.path, self.headers), self._has_room)
+            self.body = self.body_rcv.buf = _Body(self._max_bytes(self.path, self.headers), self._has_capacity)
 
     def received(self, data: bytes) -> int:
-        taken: int = super().received(data)
+        consumed: int = super().received(data)
         if self.completed and self.body is not None and self.body.problem:
-            self.error = _Refusal(self.body.problem)
-        elif self.error is not None and not isinstance(self.error, _Refusal):
+            self.error = _ProblemError(self.body.problem)
+        elif self.error is not None and not isinstance(self.error, _ProblemError):
             code, reason = self.error.code, self.error.reason
             kind = problems.UPLOAD_TOO_LARGE if code == 413 else Kind(problems.BAD_REQUEST.slug, code, reason)
-            self.error = _Refusal(
-                kind("The request is longer than what is accepted here, or not as HTTP is. Check how it was built.")
+            self.error = _ProblemError(
+                kind("The request is too large, or it is not valid HTTP. Check how the client builds it.")
             )
-        return taken
+        return consumed
 
     @property
-    def late(self) -> bool:
-        earned: float = self.body_bytes_received / SLOWEST
-        return time.monotonic() - self._begun > GRACE + earned
+    def timed_out(self) -> bool:
+        """Whether the request took more than `RECEIVE_TIMEOUT` plus the extension by its body."""
+        extension: float = self.body_bytes_received / MIN_RECEIVE_RATE
+        return time.monotonic() - self._started > RECEIVE_TIMEOUT + extension
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]
-    """A connection."""
+    """A connection that is closed when its request has timed out."""
 
-    def __init__(self, *args: Any, most: Callable[..., int], has_room: Callable[[], bool], **kwargs: Any) -> None:
-        # waitress makes its requests with this, as it would with the class.
-        self.parser_class = partial(_Request, most=most, has_room=has_room)
+    def __init__(
+        self, *args: Any, max_bytes: Callable[..., int], has_capacity: Callable[[], bool], **kwargs: Any
+    ) -> None:
+        # waitress calls `parser_class` to create a request.
+        self.parser_class = partial(_Request, max_bytes=max_bytes, has_capacity=has_capacity)
         super().__init__(*args, **kwargs)
 
     def readable(self) -> bool:
-        """Asked about once a second, whether something came or not."""
-        if self.request is not None and not self.requests and self.request.late:
+        """Close a timed-out connection. waitress calls this about once a second, even without data."""
+        if self.request is not None and not self.requests and self.request.timed_out:
             self.will_close = True
         return bool(super().readable())
 
 
-class _Refusal(Error):  # type: ignore[misc]
-    """waitress' own errors as what this service answers everywhere."""
+class _ProblemError(Error):  # type: ignore[misc]
+    """A problem as an error of waitress."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.detail)
@@ -177,9 +189,9 @@ class _Refusal(Error):  # type: ignore[misc]
         return f"{self.code} {self.reason}", [("Content-Type", CONTENT_TYPE)], strict_json.dumps(self._body).encode()
 
 
-def _has_room(listeners: list[Any], room: int) -> bool:
-    """Whether the bodies of all requests that come in or are being answered take less than `room` bytes."""
+def _has_capacity(listeners: list[Any], capacity: int) -> bool:
+    """Whether the stored bodies of all open requests take less than `capacity` bytes."""
     channels = [channel for listener in listeners for channel in list(listener.active_channels.values())]
     requests = [request for channel in channels for request in (channel.request, *channel.requests)]
-    kept: int = sum(request.body.kept for request in requests if request is not None and request.body is not None)
-    return kept < room
+    stored: int = sum(request.body.stored for request in requests if request is not None and request.body is not None)
+    return stored < capacity

@@ -1,4 +1,4 @@
-"""What the views work with: the ledger, the uploads, Celery."""
+"""The dependencies of the views: settings, Redis, Celery, the ledger and the upload store."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from common.outbound import Outbound
 from common.settings import Settings
 from common.uploads import UploadStore
 
-#: Requests that may wait for a caption at once; the others are answered right away. A thread that waits costs next to
-#: nothing.
-WAITING = 64
-#: Threads of the web server: clients who wait never keep those who upload from one.
-THREADS = WAITING + 16
-#: Pictures that are fetched from their URLs at once.
-FETCHING = 4
+#: Concurrent requests that may wait for a job (`Prefer: wait`); further ones are answered at once. A waiting request
+#: occupies a thread, which costs little.
+MAX_WAITING_REQUESTS = 64
+#: Threads of the web server, enough for uploads while all wait slots are in use.
+THREADS = MAX_WAITING_REQUESTS + 16
+#: Concurrent downloads of images from URLs.
+MAX_CONCURRENT_FETCHES = 4
 
-#: What to do about the demo model; shown on the page, too.
+#: The notice about the demo model; the start page shows it, too.
 DEMO_NOTICE = (
     "The bundled demo model is captioning. It is small: it names common scenes of people, dogs, sport and streets, "
-    "and is often wrong about rarer things, colours and counts. To use the real one, place student_epoch6.pt in the "
+    "and is often wrong about rarer things, colours and counts. To use the real model, place student_epoch6.pt in the "
     "project's root and start the service again."
 )
 
 
 class Services:
-    """One application's connections."""
+    """The dependencies of one application."""
 
     def __init__(self, settings: Settings, redis: Redis, celery: Celery) -> None:
         self.settings = settings
@@ -45,31 +45,31 @@ class Services:
         self.uploads.create()
         self.outbound = Outbound(settings.allow_local_urls)
         self.keyring = Keyring(settings)
-        self.may_fetch = threading.BoundedSemaphore(FETCHING)
-        self.may_wait = threading.BoundedSemaphore(WAITING)
-        #: Set when the server shuts down: nobody waits for a caption any longer.
+        self.fetch_slots = threading.BoundedSemaphore(MAX_CONCURRENT_FETCHES)
+        self.wait_slots = threading.BoundedSemaphore(MAX_WAITING_REQUESTS)
+        #: Set when the server shuts down; waiting requests are then answered at once.
         self.stopping = threading.Event()
 
     @property
     def ledger(self) -> Ledger:
-        """The ledger as who made this request may see it."""
+        """The ledger, restricted to the principal of this request."""
         return self.components.ledger.for_principal(g.principal)
 
     @property
     def batches(self) -> Batches:
-        """The batches, likewise."""
+        """The batches, restricted to the principal of this request."""
         return self.components.batches.for_principal(g.principal)
 
-    def model(self) -> ModelInfo | None:
-        """The model of the worker that was heard last; None while no worker is ready."""
+    def current_model(self) -> ModelInfo | None:
+        """The model of the worker with the latest heartbeat; None if no worker is ready."""
         return next((worker.model for worker in self.workers.alive()), None)
 
 
-def services() -> Services:
-    """The services of the application that handles this request."""
+def get_services() -> Services:
+    """The services of the current application."""
     return cast(Services, current_app.extensions["captiond"])
 
 
-def notice(model: ModelInfo | None) -> str | None:
-    """The sentence that a person should read about `model`."""
+def model_notice(model: ModelInfo | None) -> str | None:
+    """The notice for users about `model`; None if there is none."""
     return DEMO_NOTICE if model and model.demo else None

@@ -1,7 +1,7 @@
-"""Graceful shutdown: on a signal the server takes no more connections, answers the requests that have begun, and ends.
+"""Graceful shutdown: on a signal the server closes its listening sockets, answers the open requests and exits.
 
-Python installs no handler for SIGTERM. The kernel then ends the process, in the middle of what it serves, unless it is
-process 1 of a container: that is sent no signal for which it has no handler, and would go on until it is killed.
+Python installs no handler for SIGTERM. Without one, the kernel ends the process in the middle of its requests, or,
+if it is process 1 of a container, does not deliver the signal at all.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer, MultiSocketServer
 
-#: Seconds that the requests that have begun have to be answered. Kubernetes kills 30 s after its SIGTERM.
-GRACE = 25.0
-#: Longest time, in seconds, after which a signal is noticed.
-INTERVAL = 1.0
+#: Seconds in which open requests must be answered. Kubernetes sends SIGKILL 30 s after SIGTERM.
+GRACE_PERIOD = 25.0
+#: Maximum delay in seconds until a signal is noticed.
+POLL_INTERVAL = 1.0
 
 log = logging.getLogger(__name__)
 
 
-def on_signals(stopping: threading.Event) -> None:
-    """Set `stopping` on SIGTERM and SIGINT; a second one ends the process at once."""
+def install_signal_handlers(stopping: threading.Event) -> None:
+    """Set `stopping` on the first SIGTERM or SIGINT; exit at once on the second."""
 
     def handle(number: int, frame: object) -> None:
         if stopping.is_set():
@@ -38,34 +38,35 @@ def on_signals(stopping: threading.Event) -> None:
 
 
 def serve(server: Any, stopping: threading.Event) -> None:
-    """Run a waitress server until `stopping` is set, then answer what has begun, for at most `GRACE` seconds."""
+    """Run a waitress server until `stopping` is set, then answer open requests for at most `GRACE_PERIOD` seconds."""
     sockets = server.map if isinstance(server, MultiSocketServer) else server._map
-    listeners = [each for each in sockets.values() if isinstance(each, BaseWSGIServer)]
+    listeners = [dispatcher for dispatcher in sockets.values() if isinstance(dispatcher, BaseWSGIServer)]
     while not stopping.is_set():
-        _poll(sockets, INTERVAL)
-    _poll(sockets, 0)  # takes the connections that were made before
+        _poll(sockets, POLL_INTERVAL)
+    _poll(sockets, 0)  # accept the pending connections
     for listener in listeners:
-        wasyncore.dispatcher.close(listener)  # not its own `close`, after which its threads could not wake the loop
-    _poll(sockets, 0)  # reads what was sent before
-    deadline = time.monotonic() + GRACE
+        # `listener.close` would also close the trigger with which the server's threads wake the loop.
+        wasyncore.dispatcher.close(listener)
+    _poll(sockets, 0)  # read the requests of these connections
+    deadline = time.monotonic() + GRACE_PERIOD
     while channels := [channel for listener in listeners for channel in listener.active_channels.values()]:
         busy = sum(map(_is_busy, channels))
         if time.monotonic() > deadline:
-            log.warning("Stopped %.0f s after the signal, with %d requests unanswered.", GRACE, busy)
+            log.warning("Stopped %.0f s after the signal, with %d requests unanswered.", GRACE_PERIOD, busy)
             break
         for channel in channels:
             if not _is_busy(channel):
                 channel.will_close = True
-        _poll(sockets, INTERVAL)
+        _poll(sockets, POLL_INTERVAL)
     wasyncore.close_all(sockets)
-    server.task_dispatcher.shutdown(timeout=INTERVAL)
+    server.task_dispatcher.shutdown(timeout=POLL_INTERVAL)
 
 
-def _poll(sockets: dict[int, Any], seconds: float) -> None:
-    """Read and write what can be read and written, once; wait for that for at most so many seconds."""
-    wasyncore.loop(timeout=seconds, use_poll=True, map=sockets, count=1)
+def _poll(sockets: dict[int, Any], timeout: float) -> None:
+    """Run waitress' event loop once; wait at most `timeout` seconds for an event."""
+    wasyncore.loop(timeout=timeout, use_poll=True, map=sockets, count=1)
 
 
 def _is_busy(channel: HTTPChannel) -> bool:
-    """Whether a request of this connection is coming in, is being answered, or has an answer that is not sent yet."""
+    """Whether the connection is receiving a request, is answering one, or has unsent output."""
     return channel.request is not None or bool(channel.requests) or channel.total_outbufs_len > 0

@@ -1,4 +1,4 @@
-"""The one way in for pictures, whether by API, in a batch, or by the page's form."""
+"""Validate, store and record uploaded images. The API, batches and the page's form all use this module."""
 
 from __future__ import annotations
 
@@ -17,131 +17,142 @@ from common.jobs import InputInfo, Job, ModelInfo, Status, new_id
 from common.ledger import NewJob
 from common.problems import Problem
 from common.queue import CLAIM_SIZE, notify
-from web.forms import decoded, shown_name
+from web.forms import decode_text, shown_name
 from web.services import Services
 
-#: Most of a form's other fields that are named to a client whose form has no picture.
-SHOWN_FIELDS = 5
-#: Longest file name that is kept, in characters.
-NAME_LENGTH = 200
+#: Other form fields that the error for a missing image lists.
+MAX_SHOWN_FIELDS = 5
+#: Characters of a file name; its beginning is cut off.
+MAX_NAME_LENGTH = 200
 
 
-def sent_image() -> FileStorage:
-    """The one picture of a request: the form's `image`, or a body that is the picture itself."""
+def uploaded_image() -> FileStorage:
+    """The image of a request: the form field `image`, or the body itself. Raises `missing-image` or `bad-request`."""
     if request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
-        # WSGI hands headers on as Latin-1, whatever they are (PEP 3333).
-        filename = decoded(request.headers.get("X-Filename", "").encode("latin-1", "replace"))
+        # WSGI decodes all headers as Latin-1 (PEP 3333).
+        filename = decode_text(request.headers.get("X-Filename", "").encode("latin-1", "replace"))
         return FileStorage(io.BytesIO(request.get_data(cache=False)), filename=filename)
     files = request.files.getlist("image")
     if len(files) == 1:
         return files[0]
     if len(files) > 1:
         raise problems.BAD_REQUEST(
-            f"This takes one picture. Send several to {request.script_root}/v1/batches, each as `images`."
+            f"This request takes one picture. Send several to {request.script_root}/v1/batches, each as the form "
+            "field `images`."
         )
-    others = ", ".join(shown_name(name) for name in islice(chain(request.files, request.form), SHOWN_FIELDS))
-    sent = f" There is {others}, but no `image`." if others else ""
+    others = ", ".join(shown_name(name) for name in islice(chain(request.files, request.form), MAX_SHOWN_FIELDS))
+    hint = f" The form has {others}, but no `image`." if others else ""
     raise problems.MISSING_IMAGE(
-        f"Send the picture as the multipart form field `image`, for example: curl -F image=@photo.jpg URL.{sent}"
+        f"Send the picture as the multipart form field `image`, for example: curl -F image=@photo.jpg URL.{hint}"
     )
 
 
-def read(file: FileStorage, limit: int) -> bytes:
-    """The file's bytes; raises `upload-too-large` without reading on."""
+def read_upload(file: FileStorage, limit: int) -> bytes:
+    """The content of the file; raises `upload-too-large` if it has more than `limit` bytes."""
     data = file.stream.read(limit + 1)
     if len(data) > limit:
-        raise too_large(limit)
+        raise upload_too_large(limit)
     return data
 
 
-def too_large(limit: int) -> Problem:
+def upload_too_large(limit: int) -> Problem:
     """The problem of a file of more than `limit` bytes."""
     return problems.UPLOAD_TOO_LARGE(
-        f"The file is larger than the {limit / 2**20:.0f} MB that are accepted here. "
-        "Make the picture smaller, for example by saving it as JPEG, and send it again."
+        f"The file is larger than the limit of {limit / 2**20:.0f} MB. Make the picture smaller, for example by saving "
+        "it as JPEG, and send it again."
     )
 
 
-def submit(services: Services, filename: str | None, data: bytes, new: NewJob) -> Job:
-    """Check, keep and record one picture, and notify the workers; raises as `keep` does.
+def submit_job(services: Services, filename: str | None, data: bytes, new_job: NewJob) -> Job:
+    """Create a job for one image and notify the workers; raises as `create_job` does.
 
-    A broker that does not answer is no error: the recovery notifies again.
+    A failed notification is no error, because the recovery notifies again.
     """
-    job = keep(services, filename, data, services.model(), new)
+    job = create_job(services, filename, data, services.current_model(), new_job)
     if job.status is Status.QUEUED:
         notify(services.celery, 1)
     return job
 
 
-def submit_all(here: Services, files: list[FileStorage], custom_ids: list[str], webhook: str | None = None) -> str:
-    """Record a batch of all `files`, of whose end `webhook` is told; the id of the batch."""
-    most = here.settings.max_batch_items
+def submit_batch(
+    services: Services, files: list[FileStorage], custom_ids: list[str], webhook: str | None = None
+) -> str:
+    """Create a batch with a job for each of `files`; returns its id.
+
+    An invalid file creates a failed job. `webhook` receives an event when the batch is finished. Raises
+    `missing-image`, `too-many-images` or `bad-request` for the batch as a whole.
+    """
+    max_items = services.settings.max_batch_items
     if not files:
-        raise problems.MISSING_IMAGE("Send the pictures as multipart form fields `images`, one for each picture.")
-    if len(files) > most:
-        raise problems.TOO_MANY_IMAGES(f"{len(files)} pictures are more than the {most} of one batch. Send several.")
+        raise problems.MISSING_IMAGE("Send each picture as the multipart form field `images`.")
+    if len(files) > max_items:
+        raise problems.TOO_MANY_IMAGES(
+            f"The batch has {len(files)} pictures; the maximum is {max_items}. Send several batches."
+        )
     if custom_ids and len(custom_ids) != len(files):
         raise problems.BAD_REQUEST(
-            f"There are {len(files)} `images` and {len(custom_ids)} `custom_id`; give one for each picture, or none."
+            f"The form has {len(files)} `images`, but {len(custom_ids)} `custom_id`. Send one `custom_id` for each "
+            "picture, or none."
         )
-    here.ledger.admit(len(files))
+    services.ledger.admit(len(files))
     batch_id = new_id()
-    here.batches.create(batch_id, webhook, request.script_root)
-    model, recorded = here.model(), 0  # the workers are asked once
-    for file, custom_id in zip(files, custom_ids or [clean_name(file.filename) for file in files], strict=True):
-        new = NewJob(batch=batch_id, custom_id=custom_id, webhook=webhook)
+    services.batches.create(batch_id, webhook, request.script_root)
+    model, queued = services.current_model(), 0  # one query of the workers for the whole batch
+    for file, custom_id in zip(files, custom_ids or [clean_filename(file.filename) for file in files], strict=True):
+        new_job = NewJob(batch=batch_id, custom_id=custom_id, webhook=webhook)
         try:
-            job = keep(here, file.filename, read(file, here.settings.max_upload_bytes), model, new)
+            data = read_upload(file, services.settings.max_upload_bytes)
+            job = create_job(services, file.filename, data, model, new_job)
         except Problem as problem:
-            here.ledger.create(new_id(), replace(new, error=problem))
+            services.ledger.create(new_id(), replace(new_job, error=problem))
             continue
-        recorded += job.status is Status.QUEUED
-        if recorded == CLAIM_SIZE:  # the first pictures need not wait for the last
-            notify(here.celery, recorded)
-            recorded = 0
-    notify(here.celery, recorded)
+        queued += job.status is Status.QUEUED
+        if queued == CLAIM_SIZE:  # workers start on the first images before the last one is stored
+            notify(services.celery, queued)
+            queued = 0
+    notify(services.celery, queued)
     if webhook:
-        here.batches.seal(batch_id)
+        services.batches.seal(batch_id)
     return batch_id
 
 
-def keep(services: Services, filename: str | None, data: bytes, model: ModelInfo | None, new: NewJob) -> Job:
-    """Check, keep and record one picture as the job `new`; a caption that `model` made of it before is taken.
+def create_job(services: Services, filename: str | None, data: bytes, model: ModelInfo | None, new_job: NewJob) -> Job:
+    """Validate and store one image, and record its job. A cached caption of `model` finishes the job at once.
 
-    Raises the picture's problem, `idempotency-conflict`, `quota-used-up`, `storage-full`, or
-    `redis.RedisError`; nothing is kept then.
+    Raises the problem of an invalid image, `idempotency-conflict`, `quota-used-up`, `storage-full`, or
+    `redis.RedisError`. The image is then deleted, unless the job may have been recorded.
     """
-    facts = sandbox().check(data, services.settings.max_pixels)
-    picture = InputInfo(
-        filename=clean_name(filename),
+    header = sandbox().check(data, services.settings.max_pixels)
+    image = InputInfo(
+        filename=clean_filename(filename),
         sha256=hashlib.sha256(data).hexdigest(),
         bytes=len(data),
-        format=facts.format,
-        width=facts.width,
-        height=facts.height,
+        format=header.format,
+        width=header.width,
+        height=header.height,
     )
-    if new.idempotency_key and (earlier := services.ledger.remembered(new.idempotency_key, picture)):
+    if new_job.idempotency_key and (earlier := services.ledger.remembered(new_job.idempotency_key, image)):
         return earlier
     services.ledger.charge(len(data))
-    output = services.ledger.cached(picture.sha256, model.version) if model else None
+    output = services.ledger.cached(image.sha256, model.version) if model else None
     cached = (model, output) if model and output else None
     job_id = new_id()
     services.uploads.save(job_id, data)
     try:
-        job = services.ledger.create(job_id, replace(new, input=picture, cached=cached, prefix=request.script_root))
+        job = services.ledger.create(job_id, replace(new_job, input=image, cached=cached, prefix=request.script_root))
     except (ConnectionError, TimeoutError):
-        # The answer is lost, the record may have been written: its picture stays. The recovery deletes an orphan.
+        # Redis may have recorded the job before its reply was lost. The recovery deletes unreferenced uploads.
         raise
     except BaseException:
         services.uploads.delete(job_id)
         raise
-    if job.id != job_id:  # the same Idempotency-Key won a race
+    if job.id != job_id:  # a concurrent request with the same Idempotency-Key created its job first
         services.uploads.delete(job_id)
     return job
 
 
-def clean_name(filename: str | None) -> str:
-    """The last part of a path, without control characters, of bearable length."""
-    last = (filename or "").replace("\\", "/").rsplit("/", 1)[-1]
-    printable = "".join(character for character in last if character.isprintable()).strip()
-    return printable[-NAME_LENGTH:] or "picture"
+def clean_filename(filename: str | None) -> str:
+    """Base name without control characters, at most `MAX_NAME_LENGTH` characters; `picture` if nothing is left."""
+    base_name = (filename or "").replace("\\", "/").rsplit("/", 1)[-1]
+    printable = "".join(character for character in base_name if character.isprintable()).strip()
+    return printable[-MAX_NAME_LENGTH:] or "picture"

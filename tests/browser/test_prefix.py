@@ -1,4 +1,4 @@
-"""The page below a path of a proxy, in a real Chromium: nothing that it asks for is outside that path."""
+"""The page behind a proxy with a path prefix, in Chromium: every request is below the prefix."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 
 from common.settings import Settings
-from tests.browser.test_page import PATIENCE, browser, choose, files
+from tests.browser.test_page import CAPTION_TIMEOUT, browser, choose_files, files
 from tests.browser.test_sign_in import sign_in
 from tests.support.images import numbered
 from tests.support.keys import add_key
@@ -23,63 +23,65 @@ __all__ = ["browser"]
 
 @pytest.fixture(scope="module")
 def secret(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return add_key(Settings(data=tmp_path_factory.getbasetemp() / "behind"), "alice")
+    return add_key(Settings(data=tmp_path_factory.getbasetemp() / "proxied"), "alice")
 
 
 @pytest.fixture(scope="module")
-def start(secret: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of the page behind the proxy, of a service that needs a key."""
-    service = Service(Path(tmp_path_factory.getbasetemp() / "behind"), trusted_proxies=1).start()
+def start_url(secret: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of the start page behind the proxy. The service requires a key."""
+    service = Service(Path(tmp_path_factory.getbasetemp() / "proxied"), trusted_proxies=1).start()
     with proxy(service.port) as url:
         yield url
     service.stop()
 
 
-@pytest.fixture(params=[True, False], ids=["with scripts", "without scripts"])
+@pytest.fixture(params=[True, False], ids=["with JavaScript", "without JavaScript"])
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A page all of whose requests must be below the path."""
+    """A page. Fails if one of its requests is not below the prefix."""
     context = browser.new_context(java_script_enabled=request.param)
     page = context.new_page()
-    asked: list[str] = []
+    paths: list[str] = []
 
-    def note(sent: Request) -> None:
-        if sent.url.startswith("http:"):  # not the previews, which are in the browser's memory
-            asked.append(urlsplit(sent.url).path)
+    def record(request: Request) -> None:
+        if request.url.startswith("http:"):  # previews have blob: URLs
+            paths.append(urlsplit(request.url).path)
 
-    page.on("request", note)
+    page.on("request", record)
     yield page
     context.close()
-    assert asked and [path for path in asked if not path.startswith(f"{PREFIX}/")] == []
+    assert paths and [path for path in paths if not path.startswith(f"{PREFIX}/")] == []
 
 
-def test_signing_in_sending_following_and_signing_out_work(
-    page: Page, start: str, secret: str, request: pytest.FixtureRequest
+def test_sign_in_upload_caption_and_sign_out_work(
+    page: Page, start_url: str, secret: str, request: pytest.FixtureRequest
 ) -> None:
-    scripts = request.node.callspec.params["page"]
-    page.goto(start)
+    javascript = request.node.callspec.params["page"]
+    page.goto(start_url)
     sign_in(page, secret)
-    choose(page, files(numbered(41)[7:9] if scripts else numbered(41)[9:10]))
-    if not scripts:
+    choose_files(page, files(numbered(41)[7:9] if javascript else numbered(41)[9:10]))
+    if not javascript:
         page.get_by_role("button", name="Caption").click()
-    captions = page.locator("#cards .caption" if scripts else ".caption")
-    expect(captions).to_have_count(2 if scripts else 1, timeout=PATIENCE)
+    captions = page.locator("#cards .caption" if javascript else ".caption")
+    expect(captions).to_have_count(2 if javascript else 1, timeout=CAPTION_TIMEOUT)
     expect(captions.first).to_have_text(re.compile(r"\w+ \w+"))
     assert [cookie["path"] for cookie in page.context.cookies()] == [PREFIX]
 
-    page.goto(start)
-    if scripts:
-        expect(captions).to_have_count(2, timeout=PATIENCE)
-    thumb = page.locator(".card img").first
-    expect(thumb).to_have_attribute("src", re.compile(f"^{PREFIX}/v1/jobs/"))
-    assert page.request.get(f"{urlsplit(start).scheme}://{urlsplit(start).netloc}{thumb.get_attribute('src')}").ok
+    page.goto(start_url)
+    if javascript:
+        expect(captions).to_have_count(2, timeout=CAPTION_TIMEOUT)
+    thumbnail = page.locator(".card img").first
+    expect(thumbnail).to_have_attribute("src", re.compile(f"^{PREFIX}/v1/jobs/"))
+    assert page.request.get(
+        f"{urlsplit(start_url).scheme}://{urlsplit(start_url).netloc}{thumbnail.get_attribute('src')}"
+    ).ok
 
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("API key")).to_be_visible()
     assert page.context.cookies() == []
 
 
-def test_the_description_of_the_api_is_there_with_its_links(page: Page, start: str) -> None:
-    page.goto(f"{start}docs")
+def test_the_docs_page_links_to_the_openapi_document(page: Page, start_url: str) -> None:
+    page.goto(f"{start_url}docs")
     with page.expect_navigation() as navigation:
         page.get_by_role("link", name="openapi.json").click()
 

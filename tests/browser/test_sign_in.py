@@ -1,4 +1,4 @@
-"""The page where keys are needed, in a real Chromium, against the real service."""
+"""Sign-in in Chromium, against a running service that requires keys."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from common.settings import Settings
-from tests.browser.test_page import PATIENCE, browser, choose, files
+from tests.browser.test_page import CAPTION_TIMEOUT, browser, choose_files, files
 from tests.support.images import numbered
 from tests.support.keys import add_key, revoke_key
 from tests.support.service import Service, wait_until
@@ -21,9 +21,9 @@ __all__ = ["browser"]
 
 
 @pytest.fixture(scope="module")
-def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that needs keys."""
-    data = Path(tmp_path_factory.mktemp("closed"))
+def key_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service that requires keys."""
+    data = Path(tmp_path_factory.mktemp("keys"))
     (data / "keys").touch()
     service = Service(data).start()
     yield service
@@ -31,46 +31,46 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture
-def secret(closed: Service, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A key that was made while the service ran."""
-    settings, name = Settings(data=closed.data), f"key{abs(hash(request.node.name))}"
+def secret(key_service: Service, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The secret of a key that was added while the service ran."""
+    settings, name = Settings(data=key_service.data), f"key{abs(hash(request.node.name))}"
     secret = add_key(settings, name)
-    wait_until(lambda: closed.get("/v1/models", Authorization=f"Bearer {secret}")[0] == 200, patience=10)
+    wait_until(lambda: key_service.get("/v1/models", Authorization=f"Bearer {secret}")[0] == 200, patience=10)
     yield secret
     revoke_key(settings, name)
 
 
-@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
-def test_the_key_is_asked_for_once_and_then_everything_works(
-    browser: Browser, closed: Service, secret: str, scripts: bool
+@pytest.mark.parametrize("javascript", [True, False], ids=["with JavaScript", "without JavaScript"])
+def test_a_key_is_entered_once_and_valid_until_sign_out(
+    browser: Browser, key_service: Service, secret: str, javascript: bool
 ) -> None:
-    context = browser.new_context(java_script_enabled=scripts)
+    context = browser.new_context(java_script_enabled=javascript)
     page = context.new_page()
-    page.goto(closed.url)
+    page.goto(key_service.url)
     expect(page.locator("#images")).to_have_count(0)
 
     sign_in(page, "captiond_wrong")
-    expect(page.get_by_role("alert")).to_contain_text("not known")
+    expect(page.get_by_role("alert")).to_contain_text("unknown")
     sign_in(page, secret)
-    choose(page, files(numbered(31)[2:3]))
-    if not scripts:
+    choose_files(page, files(numbered(31)[2:3]))
+    if not javascript:
         page.get_by_role("button", name="Caption").click()
-    expect(page.locator(".caption")).to_have_text(re.compile(r"\w+ \w+"), timeout=PATIENCE)
+    expect(page.locator(".caption")).to_have_text(re.compile(r"\w+ \w+"), timeout=CAPTION_TIMEOUT)
     assert secret not in page.content()
 
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("API key")).to_be_visible()
-    page.goto(closed.url)
+    page.goto(key_service.url)
     expect(page.get_by_label("API key")).to_be_visible()
     context.close()
 
 
-def test_another_site_can_do_nothing_with_the_cookie(
-    browser: Browser, closed: Service, secret: str, other_site: str
+def test_another_site_cannot_use_the_cookie(
+    browser: Browser, key_service: Service, secret: str, other_site: str
 ) -> None:
     context = browser.new_context()
     page = context.new_page()
-    page.goto(closed.url)
+    page.goto(key_service.url)
     sign_in(page, secret)
     expect(page.locator("#images")).to_have_count(1)
 
@@ -83,7 +83,7 @@ def test_another_site_can_do_nothing_with_the_cookie(
                     const form = document.body.appendChild(document.createElement("form"));
                     Object.assign(form, {method, action}).submit();
                 }""",
-                [method, f"{closed.url}/v1/jobs"],
+                [method, f"{key_service.url}/v1/jobs"],
             )
         statuses.append(navigation.value.status)
 
@@ -93,9 +93,9 @@ def test_another_site_can_do_nothing_with_the_cookie(
 
 @pytest.fixture
 def other_site() -> Iterator[str]:
-    """A page by the name of localhost, which for a browser is another site than 127.0.0.1."""
+    """The URL of a page on localhost, which browsers treat as another site than 127.0.0.1."""
 
-    class Blank(BaseHTTPRequestHandler):
+    class BlankPage(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
@@ -103,9 +103,9 @@ def other_site() -> Iterator[str]:
             self.wfile.write(b"<title>other</title>")
 
         def log_message(self, *_: object) -> None:
-            """Nothing."""
+            """Log nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Blank) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BlankPage) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://localhost:{server.server_port}/"
         server.shutdown()

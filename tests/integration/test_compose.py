@@ -85,7 +85,7 @@ def test_worker_and_web_share_the_uploads_and_stop_before_they_are_killed() -> N
 
     assert worker["volumes"] == web["volumes"] == ["data:/data"]
     assert int(worker["stop_grace_period"].rstrip("s")) > 30
-    assert int(web["stop_grace_period"].rstrip("s")) > shutdown.GRACE
+    assert int(web["stop_grace_period"].rstrip("s")) > shutdown.GRACE_PERIOD
     assert web["ports"] == ["127.0.0.1:8080:8080"]
 
 

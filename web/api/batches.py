@@ -1,4 +1,4 @@
-"""`/v1/batches`: many pictures in one request; a bad one fails alone."""
+"""`/v1/batches`: many images in one request. An invalid image fails without affecting the others."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from flask import Blueprint, Response, jsonify, request, url_for
 from common import strict_json
 from common.jobs import Job
 from web.api.webhook import requested_webhook
-from web.services import services
-from web.submission import submit_all
+from web.services import get_services
+from web.submission import submit_batch
 
 blueprint = Blueprint("batches", __name__, url_prefix="/v1/batches")
 
 
 @blueprint.post("")
 def create() -> Response:
-    """202 with the batch, whose jobs wait or have failed already."""
-    here = services()
-    batch_id = submit_all(
-        here, request.files.getlist("images"), request.form.getlist("custom_id"), requested_webhook(here)
+    """Create a batch with one job for each image; 202 with the batch."""
+    services = get_services()
+    batch_id = submit_batch(
+        services, request.files.getlist("images"), request.form.getlist("custom_id"), requested_webhook(services)
     )
-    response = jsonify(here.batches.get(batch_id).body(request.script_root))
+    response = jsonify(services.batches.get(batch_id).body(request.script_root))
     response.status_code = 202
     response.headers["Location"] = url_for("batches.show", batch_id=batch_id)
     response.headers["Retry-After"] = "1"
@@ -31,25 +31,25 @@ def create() -> Response:
 
 @blueprint.get("/<batch_id>")
 def show(batch_id: str) -> Response:
-    return jsonify(services().batches.get(batch_id).body(request.script_root))
+    return jsonify(get_services().batches.get(batch_id).body(request.script_root))
 
 
 @blueprint.get("/<batch_id>/results")
 def results(batch_id: str) -> Response:
-    """One JSON object a line, in the order of submission, for every picture, done or not."""
-    here = services()
-    here.batches.get(batch_id)
-    return Response(_lines(here.batches.jobs(batch_id)), mimetype="application/jsonl")
+    """One JSON line for each job, finished or not, in the order of submission."""
+    services = get_services()
+    services.batches.get(batch_id)
+    return Response(_json_lines(services.batches.jobs(batch_id)), mimetype="application/jsonl")
 
 
 @blueprint.post("/<batch_id>/cancel")
 def cancel(batch_id: str) -> Response:
-    return jsonify(services().batches.cancel(batch_id).body(request.script_root))
+    return jsonify(get_services().batches.cancel(batch_id).body(request.script_root))
 
 
-def _lines(jobs: Iterable[Job]) -> Iterator[str]:
+def _json_lines(jobs: Iterable[Job]) -> Iterator[str]:
     for job in jobs:
-        line = {
+        result = {
             "custom_id": job.custom_id,
             "id": job.id,
             "status": job.status.value,
@@ -57,4 +57,4 @@ def _lines(jobs: Iterable[Job]) -> Iterator[str]:
             "score": job.output.score if job.output else None,
             "error": job.error.model_dump() if job.error else None,
         }
-        yield strict_json.dumps(line) + "\n"
+        yield strict_json.dumps(result) + "\n"

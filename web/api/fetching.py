@@ -1,4 +1,4 @@
-"""Fetches a picture from the URL that a request gives instead of it."""
+"""Download the image of a job from the URL in the request."""
 
 from __future__ import annotations
 
@@ -13,60 +13,61 @@ from werkzeug.datastructures import FileStorage
 from common import problems
 from common.outbound import NotAllowed, TooLarge, Unreachable
 from web.services import Services
-from web.submission import too_large
+from web.submission import upload_too_large
 
-#: Seconds for the whole fetch, and redirects followed within it.
-FETCH_SECONDS = 10.0
-REDIRECTS = 3
+#: Seconds for the whole download, redirects included.
+FETCH_TIMEOUT = 10.0
+MAX_REDIRECTS = 3
 
 log = logging.getLogger(__name__)
 
 
 def fetched_image(services: Services) -> FileStorage:
-    """The picture at the `url` of the request's JSON.
+    """The image at the `url` of the request's JSON body.
 
-    Raises `fetching-off`, `fetching-busy`, `url-not-allowed`, `fetch-failed` and `upload-too-large`.
+    Raises `bad-request`, `fetching-off`, `fetching-busy`, `url-not-allowed`, `fetch-failed` and `upload-too-large`.
     """
-    url = _given_url()
+    url = _requested_url()
     if not services.settings.fetch_urls:
         raise problems.FETCHING_OFF(
-            "This service fetches no pictures; send the picture itself. Its operator may set CAPTIOND_FETCH_URLS."
+            "This service does not download pictures from URLs. Send the picture itself, or ask the operator to set "
+            "CAPTIOND_FETCH_URLS."
         )
-    if not services.may_fetch.acquire(blocking=False):
-        raise problems.FETCHING_BUSY("Several pictures are being fetched already. Send this again in a few seconds.")
+    if not services.fetch_slots.acquire(blocking=False):
+        raise problems.FETCHING_BUSY("Too many pictures are being downloaded. Send this again in a few seconds.")
     try:
         data = _fetch(services, url)
     finally:
-        services.may_fetch.release()
+        services.fetch_slots.release()
     return FileStorage(io.BytesIO(data), filename=unquote(urlsplit(url).path))
 
 
-def _given_url() -> str:
-    given: Any = request.get_json(silent=True)
-    if not isinstance(given, dict) or given.keys() != {"url"} or not isinstance(given["url"], str):
+def _requested_url() -> str:
+    body: Any = request.get_json(silent=True)
+    if not isinstance(body, dict) or body.keys() != {"url"} or not isinstance(body["url"], str):
         raise problems.BAD_REQUEST('A JSON body has one member, the picture\'s URL: {"url": "https://..."}.')
-    url: str = given["url"]
+    url: str = body["url"]
     return url
 
 
 def _fetch(services: Services, url: str) -> bytes:
     limit = services.settings.max_upload_bytes
     try:
-        answer = services.outbound.request("GET", url, seconds=FETCH_SECONDS, limit=limit, redirects=REDIRECTS)
+        response = services.outbound.request("GET", url, seconds=FETCH_TIMEOUT, limit=limit, redirects=MAX_REDIRECTS)
     except NotAllowed as error:
         raise problems.URL_NOT_ALLOWED(str(error)) from error
     except TooLarge as error:
-        raise too_large(limit) from error
+        raise upload_too_large(limit) from error
     except Unreachable as error:
-        log.info("A picture at %s is not fetched: %s.", urlsplit(url).hostname, error)
-        # The same for a host that does not answer as for one inside, so that nobody learns names from the difference.
+        log.info("Failed to download a picture from %s: %s.", urlsplit(url).hostname, error)
+        # The same detail for unreachable hosts and internal hosts: a difference would disclose internal host names.
         raise problems.FETCH_FAILED(
-            "The picture could not be fetched from its URL: no server on the Internet answered with it in time. "
-            "Check the URL, or send the picture itself."
-        ) from error
-    if answer.status != 200:
-        raise problems.FETCH_FAILED(
-            f"The server at this URL answered {answer.status} instead of the picture. Check the URL, or send the "
+            "The picture could not be downloaded: no public server sent it in time. Check the URL, or send the "
             "picture itself."
+        ) from error
+    if response.status != 200:
+        raise problems.FETCH_FAILED(
+            f"The server at this URL answered with status {response.status} and no picture. Check the URL, or send "
+            "the picture itself."
         )
-    return answer.body
+    return response.body

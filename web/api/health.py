@@ -1,6 +1,6 @@
-"""`/healthz`: this process answers. `/readyz`: a picture sent now would be captioned.
+"""`/healthz`: liveness of this process. `/readyz`: whether a worker can caption now.
 
-Both answer under any host name and without a key, as the probes of load balancers and container engines need it.
+Both accept any host name and need no key, because the probes of load balancers and container engines send neither.
 """
 
 from __future__ import annotations
@@ -8,30 +8,30 @@ from __future__ import annotations
 from flask import Blueprint, Response, g, jsonify
 
 from common import problems
-from web.auth.access import is_stranger
-from web.services import services
+from web.auth.access import is_unauthenticated
+from web.services import get_services
 
 blueprint = Blueprint("health", __name__)
 
 
 @blueprint.get("/healthz")
 def alive() -> Response:
-    """Says nothing about Redis: restarting the web server would not bring it back."""
+    """Does not check Redis: restarting the web server would not repair it."""
     return jsonify({"status": "ok"})
 
 
 @blueprint.get("/readyz")
 def ready() -> Response:
-    """503 until Redis answers and a worker with a loaded model was heard in the last seconds.
+    """503 unless Redis answers and a worker with a loaded model sent a heartbeat in the last seconds.
 
-    Without a key where keys are needed, or under a host name that is not the service's, it says no more than that.
+    The model and the number of workers are left out for requests without a required key or with an unknown host name.
     """
-    workers = services().workers.alive()
+    workers = get_services().workers.alive()
     if not workers:
         raise problems.NOT_READY(
-            "No worker with a loaded model has been heard in the last seconds. It may still be loading; pictures "
-            "are accepted and wait meanwhile."
+            "No worker with a loaded model has sent a heartbeat in the last seconds. It may still be loading; pictures "
+            "are accepted and queued in the meantime."
         )
-    if is_stranger() or g.unknown_host:
+    if is_unauthenticated() or g.unknown_host:
         return jsonify({"status": "ready"})
     return jsonify({"status": "ready", "model": workers[0].model.model_dump(), "workers": len(workers)})

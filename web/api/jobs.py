@@ -1,4 +1,4 @@
-"""`/v1/jobs`: send a picture, follow it, cancel it, delete it."""
+"""`/v1/jobs`: create, list, poll, cancel and delete jobs."""
 
 from __future__ import annotations
 
@@ -9,112 +9,115 @@ from common.images.sandbox import sandbox
 from common.jobs import Job, Status, is_id
 from common.ledger import NewJob
 from web.api.fetching import fetched_image
-from web.api.preferences import preferred_wait, say_applied, wait_for
+from web.api.preferences import add_preference_applied, preferred_wait, wait_until_done
 from web.api.webhook import requested_webhook
-from web.services import services
-from web.submission import read, sent_image, submit
+from web.services import get_services
+from web.submission import read_upload, submit_job, uploaded_image
 
 #: Jobs on one page of the list.
-PAGE, LONGEST_PAGE = 50, 200
-#: Sides of the picture as it is shown again, in pixels.
-SIDE, LARGEST_SIDE = 1024, 2048
-#: Longest Idempotency-Key, in characters.
-KEY_LENGTH = 255
+DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 50, 200
+#: Longer side of the JPEG that `/image` returns, in pixels.
+DEFAULT_IMAGE_SIZE, MAX_IMAGE_SIZE = 1024, 2048
+#: Characters of an Idempotency-Key.
+MAX_IDEMPOTENCY_KEY_LENGTH = 255
 
 blueprint = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 
 
 @blueprint.post("")
 def create() -> Response:
-    """202 with the job, 201 when its caption is there already."""
-    here = services()
+    """Create a job: 202 while it is open, 201 if it is already finished."""
+    services = get_services()
     key = request.headers.get("Idempotency-Key")
-    if key is not None and not 0 < len(key) <= KEY_LENGTH:
-        raise problems.BAD_REQUEST(f"An Idempotency-Key has 1 to {KEY_LENGTH} characters.")
-    webhook = requested_webhook(here)
-    here.ledger.admit()
-    file = fetched_image(here) if request.is_json else sent_image()
-    data = read(file, here.settings.max_upload_bytes)
-    job = submit(here, file.filename, data, NewJob(idempotency_key=key, webhook=webhook))
-    seconds = preferred_wait(request.headers.get("Prefer"))
-    job = here.ledger.get(wait_for(here, job, seconds).id)
+    if key is not None and not 0 < len(key) <= MAX_IDEMPOTENCY_KEY_LENGTH:
+        raise problems.BAD_REQUEST(f"An Idempotency-Key has 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} characters.")
+    webhook = requested_webhook(services)
+    services.ledger.admit()
+    file = fetched_image(services) if request.is_json else uploaded_image()
+    data = read_upload(file, services.settings.max_upload_bytes)
+    job = submit_job(services, file.filename, data, NewJob(idempotency_key=key, webhook=webhook))
+    wait = preferred_wait(request.headers.get("Prefer"))
+    job = services.ledger.get(wait_until_done(services, job, wait).id)
     response = jsonify(job.body(request.script_root))
     response.status_code = 201 if job.status.terminal else 202
     response.headers["Location"] = url_for("jobs.show", job_id=job.id)
     if not job.status.terminal:
         response.headers["Retry-After"] = "1"
-    say_applied(response, seconds)
+    add_preference_applied(response, wait)
     return response
 
 
 @blueprint.get("")
 def index() -> Response:
-    """The newest jobs first, in pages."""
+    """One page of jobs, newest first."""
     status = request.args.get("status")
     if status is not None and status not in set(Status):
-        raise problems.BAD_REQUEST(f"There is no status {status!r}; there are {', '.join(Status)}.")
-    limit = whole_number("limit", PAGE, LONGEST_PAGE)
+        raise problems.BAD_REQUEST(f"There is no status {status!r}. Use one of {', '.join(Status)}.")
+    limit = query_int("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
     cursor = request.args.get("cursor")
     if cursor is not None and not is_id(cursor):
-        raise problems.BAD_REQUEST("`cursor` takes the `next` of the page before. Leave it out for the first page.")
-    jobs, following = services().ledger.recent(status=Status(status) if status else None, limit=limit, cursor=cursor)
-    return jsonify({"jobs": [job.body(request.script_root) for job in jobs], "next": following})
+        raise problems.BAD_REQUEST(
+            "`cursor` must be the `next` value of the previous page. Leave it out for the first page."
+        )
+    status_filter = Status(status) if status else None
+    jobs, next_cursor = get_services().ledger.recent(status=status_filter, limit=limit, cursor=cursor)
+    return jsonify({"jobs": [job.body(request.script_root) for job in jobs], "next": next_cursor})
 
 
 @blueprint.get("/<job_id>")
 def show(job_id: str) -> Response:
-    """The job; 304 when it is as the client knows it."""
-    here = services()
-    seconds = preferred_wait(request.headers.get("Prefer"))
-    return job_response(wait_for(here, here.ledger.get(job_id), seconds), seconds)
+    """The job; 304 if its ETag matches `If-None-Match`."""
+    services = get_services()
+    wait = preferred_wait(request.headers.get("Prefer"))
+    return job_response(wait_until_done(services, services.ledger.get(job_id), wait), wait)
 
 
 @blueprint.post("/<job_id>/cancel")
 def cancel(job_id: str) -> Response:
-    """The job, canceled unless it was done."""
-    return jsonify(services().ledger.cancel(job_id).body(request.script_root))
+    """Cancel the job; a finished job is returned unchanged."""
+    return jsonify(get_services().ledger.cancel(job_id).body(request.script_root))
 
 
 @blueprint.delete("/<job_id>")
 def delete(job_id: str) -> Response:
-    """Record and picture, gone at once."""
-    here = services()
-    here.ledger.get(job_id)
-    here.uploads.delete(job_id)
-    here.ledger.delete(job_id)
+    """Delete the job and its image at once."""
+    services = get_services()
+    services.ledger.get(job_id)
+    services.uploads.delete(job_id)
+    services.ledger.delete(job_id)
     return Response(status=204)
 
 
 @blueprint.get("/<job_id>/image")
 def image(job_id: str) -> Response:
-    """The picture, encoded anew: without metadata, and never as anything but a picture."""
-    here = services()
-    job = here.ledger.get(job_id)
+    """The image, re-encoded as JPEG without metadata, so that a browser cannot interpret it as another type."""
+    services = get_services()
+    job = services.ledger.get(job_id)
     if job.input is None:
-        raise problems.NOT_FOUND("This job has no picture: what was sent for it was refused.")
-    side = whole_number("size", SIDE, LARGEST_SIDE)
-    picture = sandbox().thumbnail(here.uploads.load(job_id), here.settings.max_pixels, side)
-    response = Response(picture, mimetype="image/jpeg")
+        raise problems.NOT_FOUND("This job has no picture, because its upload was rejected.")
+    size = query_int("size", DEFAULT_IMAGE_SIZE, MAX_IMAGE_SIZE)
+    jpeg = sandbox().thumbnail(services.uploads.load(job_id), services.settings.max_pixels, size)
+    response = Response(jpeg, mimetype="image/jpeg")
     response.headers["Content-Disposition"] = "inline; filename=picture.jpg"
-    response.set_etag(f"{job_id}-{side}")
+    response.set_etag(f"{job_id}-{size}")
     response.headers["Cache-Control"] = "private, max-age=300"
     response.make_conditional(request)
     return response
 
 
-def job_response(job: Job, waited: int) -> Response:
-    """A job as JSON with its ETag."""
+def job_response(job: Job, wait: int) -> Response:
+    """A job as JSON with its ETag; `wait` is the applied `Prefer: wait` in seconds."""
     response = jsonify(job.body(request.script_root))
     response.add_etag(weak=True)
     response.headers["Cache-Control"] = "no-cache"
-    say_applied(response, waited)
+    add_preference_applied(response, wait)
     response.make_conditional(request)
     return response
 
 
-def whole_number(name: str, default: int, most: int) -> int:
-    """A number from 1 to `most` of the query string."""
+def query_int(name: str, default: int, maximum: int) -> int:
+    """An integer query parameter from 1 to `maximum`; raises `bad-request`."""
     text = request.args.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
-        raise problems.BAD_REQUEST(f"`{name}` takes a whole number from 1 to {most}.")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= maximum):
+        raise problems.BAD_REQUEST(f"`{name}` must be a whole number from 1 to {maximum}.")
     return int(text)

@@ -1,4 +1,4 @@
-"""`/v1/models`: which models the live workers announce, and which one captions."""
+"""`/v1/models`: the models of the live workers."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from collections import Counter
 
 from flask import Blueprint, Response, jsonify
 
-from web.services import notice, services
+from web.services import get_services, model_notice
 
 blueprint = Blueprint("models", __name__)
 
 
 @blueprint.get("/v1/models")
 def index() -> Response:
-    workers = services().workers.alive()
+    """Each model with its number of workers, and the model of the worker with the latest heartbeat."""
+    workers = get_services().workers.alive()
     counts = Counter(worker.model for worker in workers)
     captioning = workers[0].model if workers else None
     return jsonify(
         {
             "models": [{**model.model_dump(), "workers": count} for model, count in counts.items()],
             "captioning": captioning.model_dump() if captioning else None,
-            "notice": notice(captioning),
+            "notice": model_notice(captioning),
         }
     )

@@ -1,4 +1,4 @@
-"""`Prefer: wait=N` (RFC 7240): hold the answer until the caption is there, or N seconds have passed."""
+"""`Prefer: wait=N` (RFC 7240): delay the response until the job is finished, for at most N seconds."""
 
 from __future__ import annotations
 
@@ -10,39 +10,42 @@ from flask import Response
 from common.jobs import Job
 from web.services import Services
 
-#: Longest wait, in seconds; a larger wish is cut to it.
-LONGEST = 60
-#: Seconds between two looks at the ledger, should nobody say that the job has ended.
-LOOK = 1.0
+#: Seconds; a longer wait is reduced to this.
+MAX_WAIT = 60
+#: Seconds between two reads of the job, in case its completion event is lost.
+POLL_INTERVAL = 1.0
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})")
 
 
 def preferred_wait(header: str | None) -> int:
-    """The seconds a Prefer header asks to wait, 0 when it does not."""
-    found = _WAIT.search(header or "")
-    return min(int(found[1]), LONGEST) if found else 0
+    """The wait of a Prefer header in seconds, at most `MAX_WAIT`; 0 without one."""
+    match = _WAIT.search(header or "")
+    return min(int(match[1]), MAX_WAIT) if match else 0
 
 
-def wait_for(services: Services, job: Job, seconds: int) -> Job:
-    """The job when it is done, or as it is after `seconds`, at the server's shutdown, or when too many wait already."""
-    if not seconds or job.status.terminal or not services.may_wait.acquire(blocking=False):
+def wait_until_done(services: Services, job: Job, seconds: int) -> Job:
+    """The job once it is finished, or its state after `seconds`.
+
+    Returns early when the server shuts down, and at once when all wait slots are in use.
+    """
+    if not seconds or job.status.terminal or not services.wait_slots.acquire(blocking=False):
         return job
     try:
         deadline = time.monotonic() + seconds
-        with services.completions.subscribe(job.id) as ended:
+        with services.completions.subscribe(job.id) as completed:
             while True:
                 job = services.ledger.get(job.id)
-                left = deadline - time.monotonic()
-                if job.status.terminal or left <= 0 or services.stopping.is_set():
+                remaining = deadline - time.monotonic()
+                if job.status.terminal or remaining <= 0 or services.stopping.is_set():
                     return job
-                ended.wait(min(left, LOOK))
-                ended.clear()
+                completed.wait(min(remaining, POLL_INTERVAL))
+                completed.clear()
     finally:
-        services.may_wait.release()
+        services.wait_slots.release()
 
 
-def say_applied(response: Response, seconds: int) -> None:
-    """Confirm the preference."""
+def add_preference_applied(response: Response, seconds: int) -> None:
+    """Set the Preference-Applied header, unless `seconds` is 0."""
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds}"

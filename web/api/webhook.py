@@ -1,4 +1,4 @@
-"""`Webhook-URL`: where to tell that what this request sends has ended."""
+"""The `Webhook-URL` header: the URL that receives an event when the job or batch is finished."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEADER = "Webhook-URL"
 
 
 def requested_webhook(services: Services) -> str | None:
-    """The URL of the request's header, None when it has none; raises `url-not-allowed`."""
+    """The webhook URL of the request, None without the header; raises `url-not-allowed`."""
     url = request.headers.get(HEADER)
     if url is None:
         return None

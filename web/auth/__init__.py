@@ -1,1 +1,1 @@
-"""Who may do what: API keys and scopes, sessions, rate limits, and defences against other sites' requests."""
+"""API keys and scopes, sessions, rate limits, and protection against cross-site requests."""

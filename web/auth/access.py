@@ -1,4 +1,4 @@
-"""Who is asking, and whether they may: the one place that decides, before any view runs."""
+"""Authentication and authorisation of every request, before its view runs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from werkzeug.http import parse_cookie
 from common import problems
 from common.keyring import Key, Keyring, Scope
 from common.ledger import EVERYBODY, NOBODY, Principal
-from web.auth.security import is_foreign, is_own
+from web.auth.security import is_cross_site, is_same_origin
 
 COOKIE = "captiond_key"
 
-#: What a key must be for to reach an endpoint; None for what is open to strangers. An endpoint that does not stand
-#: here takes an administrator's key.
-NEEDS: Mapping[str, Scope | None] = {
+#: The scope that each endpoint requires; None for a public endpoint. An endpoint that is not listed requires `admin`.
+REQUIRED_SCOPES: Mapping[str, Scope | None] = {
     "static": None,
     "health.alive": None,
     "health.ready": None,
@@ -42,50 +41,52 @@ NEEDS: Mapping[str, Scope | None] = {
 }
 
 
-def guard(app: Flask, keyring: Keyring) -> None:
-    """Ask each request of `app` for a key, when keys are needed, and hold it to what its key is for.
+def require_keys(app: Flask, keyring: Keyring) -> None:
+    """Require an API key with the endpoint's scope for each request of `app`, if API keys exist.
 
-    The key is looked up once, here, and in `flask.g` as `key` from then on; `principal` is what the ledger takes.
+    Sets `g.keys_required`, `g.key` (None without a valid key) and `g.principal` for the rest of the request.
     """
 
     @app.before_request
-    def check() -> None:
-        g.needed = keyring.needed
-        g.key = _key(keyring) if g.needed else None
-        g.principal = _principal(g.key) if g.needed else EVERYBODY
+    def authorize() -> None:
+        g.keys_required = keyring.needed
+        g.key = _request_key(keyring) if g.keys_required else None
+        g.principal = _principal(g.key) if g.keys_required else EVERYBODY
         endpoint = request.endpoint
-        if endpoint is None or not g.needed:  # an address where there is nothing tells nothing
+        if endpoint is None or not g.keys_required:  # without an endpoint, the answer is 404 for everyone
             return
-        scope = NEEDS.get(endpoint, Scope.ADMIN)
+        scope = REQUIRED_SCOPES.get(endpoint, Scope.ADMIN)
         if scope is None:
             return
         if g.key is None:
-            raise _stranger()
+            raise _key_needed()
         if not g.key.may(scope):
             raise problems.KEY_REFUSED(
-                f"The key {g.key.name} is not for this: it would have to be for `{scope}`. Use another key, or have "
-                f"one made: captiond keys add NAME --scope {scope}"
+                f"This request requires the scope `{scope}`, which the key {g.key.name} does not have. Use another "
+                f"key, or create one: captiond keys add NAME --scope {scope}"
             )
 
 
-def is_stranger() -> bool:
-    """Whether this request came without the key that it would need for more than the open endpoints."""
-    return g.needed and g.key is None
+def is_unauthenticated() -> bool:
+    """Whether API keys exist and this request has no valid one."""
+    return g.keys_required and g.key is None
 
 
 def secret_of(authorization: str | None, cookie: str | None) -> tuple[str | None, bool]:
-    """The secret that a request's headers bring, and whether it comes from the cookie."""
+    """The secret in the Authorization or Cookie header, and whether it comes from the cookie."""
     scheme, _, secret = (authorization or "").partition(" ")
     if scheme.lower() == "bearer" and secret.strip():
         return secret.strip(), False
     return parse_cookie(cookie).get(COOKIE), True
 
 
-def _key(keyring: Keyring) -> Key | None:
+def _request_key(keyring: Keyring) -> Key | None:
     secret, from_cookie = secret_of(request.headers.get("Authorization"), request.headers.get("Cookie"))
-    # A browser sends the cookie by itself: it counts only for what this site's own page asks for. To look, it is
-    # enough that no other site is named; to change something, the browser must say that it was this one.
-    if secret is None or (from_cookie and (is_foreign() if request.method in ("GET", "HEAD") else not is_own())):
+    # Browsers attach the cookie to requests of other sites, too. For a safe method it is ignored if the browser names
+    # another site; for any other method it is ignored unless the browser names this origin.
+    if secret is None or (
+        from_cookie and (is_cross_site() if request.method in ("GET", "HEAD") else not is_same_origin())
+    ):
         return None
     return keyring.find(secret)
 
@@ -94,12 +95,12 @@ def _principal(key: Key | None) -> Principal:
     return Principal(key.name, key.may(Scope.ADMIN)) if key else NOBODY
 
 
-def _stranger() -> problems.Problem:
+def _key_needed() -> problems.Problem:
     if request.authorization is not None:
         return problems.KEY_NEEDED(
-            "This key is not known here: it was revoked, or not copied whole. Have one made: captiond keys add NAME"
+            "This API key is unknown: it was revoked, or copied incompletely. Create a key: captiond keys add NAME"
         )
     return problems.KEY_NEEDED(
-        "Send an API key as `Authorization: Bearer KEY`, or open the page and enter it there. Who runs the service "
-        "makes one: captiond keys add NAME"
+        "Send an API key as `Authorization: Bearer KEY`, or open the page and enter it there. The operator of the "
+        "service creates keys: captiond keys add NAME"
     )

@@ -1,4 +1,4 @@
-"""Requests in a minute, for each API key, or for each address where there are no keys."""
+"""Rate limits: requests per minute, for each API key, or for each IP address if no API keys exist."""
 
 from __future__ import annotations
 
@@ -15,59 +15,64 @@ from redis import Redis, RedisError
 
 from common import problems
 from common.settings import Settings
-from web.auth.access import NEEDS
+from web.auth.access import REQUIRED_SCOPES
 from web.auth.security import SAFE_METHODS
 
 log = logging.getLogger(__name__)
 
 
-class Rates:
-    """Counts requests in Redis, so that all web servers count together; lets all through while Redis is away."""
+class RateLimiter:
+    """Sliding-window counters in Redis, shared by all web servers. Allows every request while Redis is unavailable."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         storage = RedisStorage("redis://", connection_pool=redis.connection_pool, key_prefix="rate")
         self._limiter = SlidingWindowCounterRateLimiter(storage)
-        self._most = {"submit": settings.submits_per_minute, "read": settings.reads_per_minute}
-        self._away = False
+        self._limits = {"submit": settings.submits_per_minute, "read": settings.reads_per_minute}
+        self._redis_down = False
 
-    def seconds_to_wait(self, who: str, what: str) -> int:
-        """Count a request of `who`; 0 when it may pass, else the seconds after which it may come again."""
-        if not self._most[what]:
+    def hit(self, client: str, action: str) -> int:
+        """Count a request of `client`; 0 if it is allowed, else the seconds after which the client may retry.
+
+        `action` is `submit` or `read`; each has a limit of its own.
+        """
+        if not self._limits[action]:
             return 0
-        item = RateLimitItemPerMinute(self._most[what])
+        item = RateLimitItemPerMinute(self._limits[action])
         try:
-            passes = self._limiter.hit(item, what, who)
-            wait = 0 if passes else max(1, math.ceil(self._limiter.get_window_stats(item, what, who)[0] - time.time()))
-            self._away = False
-            return wait
+            retry_after = 0
+            if not self._limiter.hit(item, action, client):
+                reset_time = self._limiter.get_window_stats(item, action, client)[0]
+                retry_after = max(1, math.ceil(reset_time - time.time()))
+            self._redis_down = False
+            return retry_after
         except RedisError as error:
-            if not self._away:
-                log.warning("Redis does not answer (%s); requests are not counted until it does.", error)
-            self._away = True
+            if not self._redis_down:
+                log.warning("Redis is unavailable (%s). Rate limits are off until it answers.", error)
+            self._redis_down = True
             return 0
 
 
-def limit(app: Flask, rates: Rates) -> None:
-    """Hold each request of `app` to the rates, but for what is open to strangers, such as health checks."""
+def limit_rates(app: Flask, limiter: RateLimiter) -> None:
+    """Apply the rate limits to each request of `app`, except to public endpoints such as health checks."""
 
     @app.before_request
-    def check() -> None:
-        if request.endpoint is None or NEEDS.get(request.endpoint, "") is None:
+    def limit_rate() -> None:
+        if request.endpoint is None or REQUIRED_SCOPES.get(request.endpoint, "") is None:
             return
-        who = _who()
-        if who is None:
+        client = _client()
+        if client is None:
             return
-        what = "read" if request.method in SAFE_METHODS else "submit"
-        if wait := rates.seconds_to_wait(who, what):
+        action = "read" if request.method in SAFE_METHODS else "submit"
+        if retry_after := limiter.hit(client, action):
             raise problems.RATE_LIMITED(
-                f"These are more requests than are accepted in a minute. Send this again in {wait} s, and poll less "
-                "often: `Prefer: wait=10` holds an answer until the caption is there.",
-                retry_after=wait,
+                f"Too many requests in a minute. Send this again in {retry_after} s, and poll less often: "
+                "`Prefer: wait=10` delays a response until the caption is ready.",
+                retry_after=retry_after,
             )
 
 
-def _who() -> str | None:
-    """The key's name, else the address; None for this machine itself, whose programs are its owner's."""
+def _client() -> str | None:
+    """The name of the key, else the IP address; None for a loopback address, which is not limited."""
     if g.key is not None:
         return f"key:{g.key.name}"
     address = request.remote_addr or ""

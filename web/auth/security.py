@@ -1,4 +1,4 @@
-"""Headers that tell browsers what not to do, and a refusal of requests that another site makes."""
+"""Security headers of every response, and protection against cross-site requests and DNS rebinding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from common import problems
 from common.keyring import Keyring
 from common.settings import Settings
 
-#: Nothing but this site's own files; `blob:` is for previews of pictures that are still being uploaded.
+#: Allow only files of this origin. `blob:` is for the previews of images that are being uploaded.
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -29,7 +29,7 @@ HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    # Nothing to other sites. Not `no-referrer`: with it, browsers hide from us, too, which site posts a form.
+    # Not `no-referrer`: with it, browsers send `Origin: null` for forms of this origin, too.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -38,13 +38,13 @@ HEADERS = {
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
-#: Endpoints that answer under every host name: a health probe often sends none, or that of a container or a pod.
-HEALTH = frozenset({"health.alive", "health.ready"})
+#: Endpoints that accept every Host header: health probes often send none, or the name of a container or pod.
+HEALTH_ENDPOINTS = frozenset({"health.alive", "health.ready"})
 
 
 def protect(app: Flask, settings: Settings, keyring: Keyring) -> None:
-    """Add the headers to every answer of `app`, and refuse what other sites ask for."""
-    names = {name.strip().lower() for name in (*settings.hosts.split(","), settings.host, "localhost")} - {""}
+    """Add the security headers to every response of `app`, and refuse unknown hosts and cross-site requests."""
+    hosts = {name.strip().lower() for name in (*settings.hosts.split(","), settings.host, "localhost")} - {""}
 
     @app.after_request
     def add_headers(response: Response) -> Response:
@@ -53,50 +53,50 @@ def protect(app: Flask, settings: Settings, keyring: Keyring) -> None:
         return response
 
     @app.before_request
-    def refuse_unknown_names() -> None:
-        """A page of another site can have its own name lead here, and is then of the same origin for its browser.
+    def refuse_unknown_host() -> None:
+        """Prevent DNS rebinding: a site that resolves its own name to this server becomes the same origin.
 
-        It cannot do so with an address, and with keys it gains nothing: it has none. Health checks answer such a
-        page as they answer a client without a key.
+        IP addresses cannot be rebound, and with API keys the attack gains nothing, because the site has no key. Health
+        checks accept any host, and disclose no more than to a client without a key.
         """
-        g.unknown_host = not (keyring.needed or is_address(request.host) or host_of(request.host) in names)
-        if g.unknown_host and request.endpoint not in HEALTH:
+        g.unknown_host = not (keyring.needed or is_ip_address(request.host) or hostname(request.host) in hosts)
+        if g.unknown_host and request.endpoint not in HEALTH_ENDPOINTS:
             raise problems.UNKNOWN_HOST(
-                "Without API keys the service is called by its address or as localhost. Whoever runs it can give it "
-                "this name by CAPTIOND_HOSTS, or make keys."
+                "Without API keys the service answers only to its IP address, to localhost and to the names in "
+                "CAPTIOND_HOSTS. Ask the operator to add this name there, or to create API keys."
             )
 
     @app.before_request
-    def refuse_foreign() -> None:
-        if request.method not in SAFE_METHODS and is_foreign():
-            raise problems.FOREIGN_ORIGIN("Only this service's own page, or a program, may ask for this.")
+    def refuse_cross_site() -> None:
+        if request.method not in SAFE_METHODS and is_cross_site():
+            raise problems.FOREIGN_ORIGIN("A page of another site may not send this request.")
 
 
-def host_of(netloc: str) -> str:
-    """The name or address of a Host header, without port and brackets."""
+def hostname(netloc: str) -> str:
+    """The host name or IP address of a Host header, without port and brackets; empty if it is invalid."""
     try:
         return urlsplit(f"//{netloc}").hostname or ""
     except ValueError:
         return ""
 
 
-def is_address(netloc: str) -> bool:
-    """Whether a Host header has an IP address, which no name server can have given."""
+def is_ip_address(netloc: str) -> bool:
+    """Whether a Host header contains an IP address, and thus no name that DNS resolved."""
     try:
-        ipaddress.ip_address(host_of(netloc))
+        ipaddress.ip_address(hostname(netloc))
     except ValueError:
         return False
     return True
 
 
-def is_own() -> bool:
-    """Whether a browser says that this site's own page made this request. Programs such as curl say nothing."""
-    said = request.headers.get("Sec-Fetch-Site") or request.headers.get("Origin")
-    return said is not None and not is_foreign()
+def is_same_origin() -> bool:
+    """Whether the browser names this origin as the request's source. False for clients that name none, such as curl."""
+    source = request.headers.get("Sec-Fetch-Site") or request.headers.get("Origin")
+    return source is not None and not is_cross_site()
 
 
-def is_foreign() -> bool:
-    """Whether a browser says that another site made this request. Programs such as curl say nothing."""
+def is_cross_site() -> bool:
+    """Whether the browser names another origin as the request's source. False for clients that name none."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site not in ("same-origin", "none")

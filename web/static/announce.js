@@ -1,18 +1,18 @@
-// Says things once to a screen reader, through the page's polite live region.
+// Announces messages to screen readers through the page's polite live region.
+
+/** Milliseconds in which messages are joined: a region that changes twice at once is often read only once. */
+const DELAY = 150;
 
 const region = document.getElementById("announcer");
 /** @type {string[]} */
 const queue = [];
 let timer = 0;
 
-/**
- * Messages that come together are read together: a region changed twice at once is often read once.
- * @param {string} message
- */
+/** @param {string} message */
 export function announce(message) {
   queue.push(message);
   clearTimeout(timer);
   timer = setTimeout(() => {
     region.textContent = queue.splice(0).join(". ");
-  }, 150);
+  }, DELAY);
 }

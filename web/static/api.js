@@ -1,8 +1,8 @@
-// Where the API is: beside the folder that this file is in, below whatever path a proxy serves both.
+// URLs of the API, relative to this file, so that they include the path prefix of a proxy.
 
 /**
- * @param {string} path below `/v1/`
- * @returns {string} its URL
+ * @param {string} path relative to `/v1/`
+ * @returns {string} the absolute URL
  */
 export function api(path) {
   return new URL(`../v1/${path}`, import.meta.url).href;

@@ -1,36 +1,36 @@
-// One picture on the page, from its upload to its caption.
+// A card: one picture on the page, from its upload to its caption.
 import { copy } from "./copy.js";
 
-const SETTLED = new Set(["succeeded", "failed", "canceled"]);
+const TERMINAL_STATUSES = new Set(["succeeded", "failed", "canceled"]);
 
 export class Card {
   #controller = new AbortController();
   #actions;
   #body;
   #failed = false;
-  #shown = "";
-  #blob = "";
+  #stateKey = "";
+  #previewUrl = "";
 
   /**
-   * @param {{file?: File, name: string, job?: object}} subject
-   * @param {{retry: () => void, cancel: () => void, remove: () => void, changed: () => void}} on
+   * @param {{file?: File, name: string, job?: object}} source
+   * @param {{retry: () => void, cancel: () => void, remove: () => void, changed: () => void}} callbacks
    */
-  constructor({ file, name, job }, on) {
+  constructor({ file, name, job }, callbacks) {
     this.file = file;
     this.name = name;
     this.job = job ?? null;
     this.canceled = false;
-    this.on = on;
-    this.element = make("li", "card");
-    this.element.append(this.#thumb(), (this.#body = make("div", "body")));
-    this.#body.append(make("p", "file", name), (this.#actions = make("div", "actions")));
-    this.#say(waitingLine("Waiting to be sent"));
-    this.#offer(["Cancel", on.cancel]);
+    this.callbacks = callbacks;
+    this.element = createElement("li", "card");
+    this.element.append(this.#createThumbnail(), (this.#body = createElement("div", "body")));
+    this.#body.append(createElement("p", "file", name), (this.#actions = createElement("div", "actions")));
+    this.#setState(spinnerLine("Waiting to be sent"));
+    this.#setActions(["Cancel", callbacks.cancel]);
   }
 
-  /** Whether nothing more will happen by itself. */
-  get settled() {
-    return this.#failed || this.canceled || (this.job !== null && SETTLED.has(this.job.status));
+  /** Whether the card has reached its final state, unless the user retries. */
+  get finished() {
+    return this.#failed || this.canceled || (this.job !== null && TERMINAL_STATUSES.has(this.job.status));
   }
 
   signal() {
@@ -40,145 +40,147 @@ export class Card {
   abort() {
     this.canceled = true;
     this.#controller.abort();
-    this.#say(make("p", "state", "Canceled."));
-    this.#offer(["Remove", () => this.remove()]);
-    this.on.changed();
+    this.#showCanceled();
+    this.callbacks.changed();
   }
 
-  /** @param {number} part of the upload that is done, 0 to 1 */
-  uploading(part) {
+  /** @param {number} fraction of the upload that is complete, 0 to 1 */
+  showUpload(fraction) {
     this.#failed = false;
-    if (this.#shown !== "uploading") {
-      const bar = make("progress");
+    if (this.#stateKey !== "uploading") {
+      const bar = createElement("progress");
       bar.max = 1;
       bar.setAttribute("aria-label", `Sending ${this.name}`);
-      const line = make("div");
-      line.append(make("p", "state", "Sending …"), bar);
-      this.#say(line, "uploading");
-      this.#offer(["Cancel", this.on.cancel]);
+      const state = createElement("div");
+      state.append(createElement("p", "state", "Sending …"), bar);
+      this.#setState(state, "uploading");
+      this.#setActions(["Cancel", this.callbacks.cancel]);
     }
-    this.#body.querySelector("progress").value = part;
-    if (part === 1) this.#say(waitingLine("Checking the picture"), "checking");
+    this.#body.querySelector("progress").value = fraction;
+    if (fraction === 1) this.#setState(spinnerLine("Checking the picture"), "checking");
   }
 
   /** @param {object} job */
-  show(job) {
+  showJob(job) {
     this.job = job;
     this.element.dataset.status = job.status;
     if (!this.file && job.urls.image && !this.element.querySelector("img")) {
-      this.element.querySelector(".thumb").append(picture(`${job.urls.image}?size=320`));
+      this.element.querySelector(".thumb").append(createImage(`${job.urls.image}?size=320`));
     }
-    if (job.status === "succeeded") this.#caption(job.output.caption);
-    else if (job.status === "failed") this.fail(job.error);
-    else if (job.status === "canceled") {
-      this.#say(make("p", "state", "Canceled."));
-      this.#offer(["Remove", () => this.remove()]);
-    } else {
-      const text = place(job);
-      if (this.#shown !== text) {
-        this.#say(waitingLine(text), text);
-        this.#offer(["Cancel", this.on.cancel]);
+    if (job.status === "succeeded") this.#showCaption(job.output.caption);
+    else if (job.status === "failed") this.showProblem(job.error);
+    else if (job.status === "canceled") this.#showCanceled();
+    else {
+      const text = progressText(job);
+      if (this.#stateKey !== text) {
+        this.#setState(spinnerLine(text), text);
+        this.#setActions(["Cancel", this.callbacks.cancel]);
       }
     }
-    this.on.changed();
+    this.callbacks.changed();
   }
 
   /** @param {{title: string, detail: string}} problem */
-  fail(problem) {
+  showProblem(problem) {
     this.#failed = true;
     this.element.dataset.status = "failed";
-    const line = make("p", "error");
-    line.append(make("strong", "", `${problem.title}.`), ` ${problem.detail}`);
-    this.#say(line);
+    const line = createElement("p", "error");
+    line.append(createElement("strong", "", `${problem.title}.`), ` ${problem.detail}`);
+    this.#setState(line);
     const retry = ["Retry", () => this.#retry()];
-    this.#offer(...(this.file ? [retry] : []), ["Remove", () => this.remove()]);
-    this.on.changed();
+    this.#setActions(...(this.file ? [retry] : []), ["Remove", () => this.remove()]);
+    this.callbacks.changed();
   }
 
   remove() {
     this.#controller.abort();
-    if (this.#blob) URL.revokeObjectURL(this.#blob);
-    const next = this.element.nextElementSibling ?? this.element.previousElementSibling;
+    if (this.#previewUrl) URL.revokeObjectURL(this.#previewUrl);
+    const neighbor = this.element.nextElementSibling ?? this.element.previousElementSibling;
     this.element.remove();
-    (next?.querySelector("button") ?? document.getElementById("images")).focus();
-    this.on.remove();
+    (neighbor?.querySelector("button") ?? document.getElementById("images")).focus();
+    this.callbacks.remove();
   }
 
   #retry() {
     this.#failed = false;
     this.job = null;
     this.#controller = new AbortController();
-    this.#say(waitingLine("Waiting to be sent"));
-    this.#offer(["Cancel", this.on.cancel]);
-    this.on.retry();
+    this.#setState(spinnerLine("Waiting to be sent"));
+    this.#setActions(["Cancel", this.callbacks.cancel]);
+    this.callbacks.retry();
   }
 
-  #caption(text) {
-    this.#say(make("p", "caption", text));
-    const button = action("Copy", async () => {
-      button.textContent = (await copy(text)) ? "Copied" : "Press Ctrl+C";
+  #showCanceled() {
+    this.#setState(createElement("p", "state", "Canceled."));
+    this.#setActions(["Remove", () => this.remove()]);
+  }
+
+  #showCaption(caption) {
+    this.#setState(createElement("p", "caption", caption));
+    const button = createButton("Copy", async () => {
+      button.textContent = (await copy(caption)) ? "Copied" : "Press Ctrl+C";
       setTimeout(() => (button.textContent = "Copy"), 2000);
     });
     button.setAttribute("aria-label", `Copy the caption of ${this.name}`);
-    this.#actions.replaceChildren(button, action("Remove", () => this.remove(), this.name));
+    this.#actions.replaceChildren(button, createButton("Remove", () => this.remove(), this.name));
   }
 
-  #thumb() {
-    const thumb = make("div", "thumb");
+  #createThumbnail() {
+    const thumbnail = createElement("div", "thumb");
     if (this.file?.type.startsWith("image/")) {
-      this.#blob = URL.createObjectURL(this.file);
-      const image = picture(this.#blob);
+      this.#previewUrl = URL.createObjectURL(this.file);
+      const image = createImage(this.#previewUrl);
       image.addEventListener("error", () => image.remove());
-      thumb.append(image);
+      thumbnail.append(image);
     }
-    return thumb;
+    return thumbnail;
   }
 
-  /** Puts `line` in the place where the card says how it stands. */
-  #say(line, shown = "") {
-    this.#shown = shown;
-    line.classList.add("standing");
-    const before = this.#body.querySelector(":scope > .standing");
-    if (before) before.replaceWith(line);
-    else this.#body.prepend(line);
+  /** Replaces the element that shows the card's state; `key` identifies the state. */
+  #setState(element, key = "") {
+    this.#stateKey = key;
+    element.classList.add("card-state");
+    const current = this.#body.querySelector(":scope > .card-state");
+    if (current) current.replaceWith(element);
+    else this.#body.prepend(element);
   }
 
-  #offer(...offers) {
-    this.#actions.replaceChildren(...offers.map(([label, run]) => action(label, run, this.name)));
+  #setActions(...actions) {
+    this.#actions.replaceChildren(...actions.map(([label, onClick]) => createButton(label, onClick, this.name)));
   }
 }
 
-/** @param {object} job */
-function place(job) {
-  if (job.status === "processing") return "Looking at it";
-  const before = job.progress?.position ?? 0;
+/** @param {object} job that is not finished */
+function progressText(job) {
+  if (job.status === "processing") return "Captioning";
+  const position = job.progress?.position ?? 0;
   const eta = job.progress?.eta_seconds;
   const time = eta > 5 ? `, about ${eta < 90 ? `${Math.round(eta)} s` : `${Math.round(eta / 60)} min`}` : "";
-  if (!before) return "Next in line";
-  return `${before} ${before === 1 ? "picture" : "pictures"} before yours${time}`;
+  if (!position) return "Next in line";
+  return `${position} ${position === 1 ? "picture" : "pictures"} before yours${time}`;
 }
 
-function waitingLine(text) {
-  const line = make("p", "state");
-  const spinner = make("span", "spinner");
+function spinnerLine(text) {
+  const line = createElement("p", "state");
+  const spinner = createElement("span", "spinner");
   spinner.setAttribute("aria-hidden", "true");
   line.append(spinner, text + " …");
   return line;
 }
 
-function picture(source) {
-  const image = make("img");
-  image.src = source;
+function createImage(url) {
+  const image = createElement("img");
+  image.src = url;
   image.alt = "";
   image.loading = "lazy";
   return image;
 }
 
-function action(label, run, subject = "") {
-  const button = make("button", "quiet", label);
+function createButton(label, onClick, subject = "") {
+  const button = createElement("button", "quiet", label);
   button.type = "button";
   if (subject) button.setAttribute("aria-label", `${label}: ${subject}`);
-  button.addEventListener("click", run);
+  button.addEventListener("click", onClick);
   return button;
 }
 
@@ -187,7 +189,7 @@ function action(label, run, subject = "") {
  * @param {Name} name
  * @returns {HTMLElementTagNameMap[Name]}
  */
-function make(name, className = "", text = "") {
+function createElement(name, className = "", text = "") {
   const element = document.createElement(name);
   if (className) element.className = className;
   if (text) element.textContent = text;

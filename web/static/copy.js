@@ -1,8 +1,8 @@
-// Copies a text, also where the clipboard may not be written to (plain http, or permission refused).
+// Copies text to the clipboard, also where the Clipboard API is unavailable (plain HTTP, or permission denied).
 
 /**
  * @param {string} text
- * @returns {Promise<boolean>} whether it was copied
+ * @returns {Promise<boolean>} whether the text was copied
  */
 export async function copy(text) {
   try {

@@ -1,37 +1,37 @@
-// The page: what is chosen, dropped or pasted becomes cards; cards are uploaded and followed to their captions.
+// The start page: turns chosen, dropped and pasted files into cards, uploads them and polls their jobs.
 import { announce } from "./announce.js";
 import { api } from "./api.js";
 import { Card } from "./card.js";
-import { follow } from "./follow.js";
+import { poll } from "./poll.js";
 import { watchModel } from "./model.js";
 import { saveCaptions } from "./save.js";
-import { remember, remembered } from "./memory.js";
+import { loadJobIds, saveJobIds } from "./memory.js";
 import { upload } from "./upload.js";
 
-/** Uploads at once: enough to keep a line busy, few enough that the first captions come early. */
-const UPLOADS = 3;
+/** Concurrent uploads: enough to use the bandwidth, few enough that the first captions arrive early. */
+const MAX_UPLOADS = 3;
 
 const page = document.documentElement;
 const form = document.getElementById("drop");
-const chooser = document.getElementById("images");
+const fileInput = document.getElementById("images");
 const list = document.getElementById("cards");
 const summary = document.getElementById("summary");
-const save = document.getElementById("save");
+const saveButton = document.getElementById("save");
 
 /** @type {Set<Card>} */
 const cards = new Set();
 /** @type {Card[]} */
-const waiting = [];
-let uploading = 0;
+const uploadQueue = [];
+let uploads = 0;
 
 page.classList.add("scripted");
-chooser.removeAttribute("required");
+fileInput.removeAttribute("required");
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  addChosen();
+  addChosenFiles();
 });
-chooser.addEventListener("change", addChosen);
+fileInput.addEventListener("change", addChosenFiles);
 
 let dragDepth = 0;
 addEventListener("dragenter", (event) => {
@@ -48,118 +48,121 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   dragDepth = 0;
   page.classList.remove("dragging");
-  add(event.dataTransfer?.files ?? []);
+  addFiles(event.dataTransfer?.files ?? []);
 });
-addEventListener("paste", (event) => add(event.clipboardData?.files ?? []));
-save.addEventListener("click", () => saveCaptions([...cards].map((card) => card.job).filter(Boolean)));
+addEventListener("paste", (event) => addFiles(event.clipboardData?.files ?? []));
+saveButton.addEventListener("click", () => saveCaptions([...cards].map((card) => card.job).filter(Boolean)));
 
-function addChosen() {
-  add(chooser.files);
-  chooser.value = "";
+function addChosenFiles() {
+  addFiles(fileInput.files);
+  fileInput.value = "";
 }
 
-/** @param {Iterable<File>} files */
-function add(files) {
-  const chosen = [...files];
-  if (!chosen.length) return;
-  for (const file of chosen) {
-    const card = newCard({ file, name: file.name || "pasted picture" });
-    waiting.push(card);
+/** @param {Iterable<File>} fileList */
+function addFiles(fileList) {
+  const files = [...fileList];
+  if (!files.length) return;
+  for (const file of files) {
+    uploadQueue.push(addCard({ file, name: file.name || "pasted picture" }));
   }
-  announce(chosen.length === 1 ? `Sending ${chosen[0].name || "the pasted picture"}` : `Sending ${chosen.length} pictures`);
-  pump();
+  announce(files.length === 1 ? `Sending ${files[0].name || "the pasted picture"}` : `Sending ${files.length} pictures`);
+  startUploads();
 }
 
-/** @param {{file?: File, name: string, job?: object}} subject */
-function newCard(subject) {
-  const card = new Card(subject, {
+/** @param {{file?: File, name: string, job?: object}} source */
+function addCard(source) {
+  const card = new Card(source, {
     retry: () => {
-      waiting.push(card);
-      pump();
+      uploadQueue.push(card);
+      startUploads();
     },
-    cancel: () => stop(card),
+    cancel: () => cancel(card),
     remove: () => {
       cards.delete(card);
-      refresh();
+      updatePage();
     },
-    changed: refresh,
+    changed: updatePage,
   });
   cards.add(card);
   list.append(card.element);
-  refresh();
+  updatePage();
   return card;
 }
 
-function pump() {
-  while (uploading < UPLOADS && waiting.length) {
-    const card = waiting.shift();
+function startUploads() {
+  while (uploads < MAX_UPLOADS && uploadQueue.length) {
+    const card = uploadQueue.shift();
     if (!cards.has(card) || card.canceled) continue;
-    uploading += 1;
-    send(card).finally(() => {
-      uploading -= 1;
-      pump();
+    uploads += 1;
+    uploadCard(card).finally(() => {
+      uploads -= 1;
+      startUploads();
     });
   }
 }
 
 /** @param {Card} card */
-async function send(card) {
-  card.uploading(0);
+async function uploadCard(card) {
+  card.showUpload(0);
   try {
-    const job = await upload(card.file, { onProgress: (part) => card.uploading(part), signal: card.signal() });
-    card.show(job);
-    remember([...cards].map((each) => each.job));
-    watch(card);
+    const onProgress = (fraction) => card.showUpload(fraction);
+    card.showJob(await upload(card.file, { onProgress, signal: card.signal() }));
+    storeJobs();
+    pollCard(card);
   } catch (problem) {
-    if (!card.canceled) fail(card, problem);
+    if (!card.canceled) showProblem(card, problem);
   }
 }
 
 /** @param {Card} card */
-async function watch(card) {
+async function pollCard(card) {
   try {
-    const job = await follow(card.job, { onChange: (seen) => card.show(seen), signal: card.signal() });
+    const job = await poll(card.job, { onChange: (updated) => card.showJob(updated), signal: card.signal() });
     if (job.status === "succeeded") announce(`${card.name}: ${job.output.caption}`);
     if (job.status === "failed") announce(`${card.name}: ${job.error.title}`);
   } catch (problem) {
-    if (!card.canceled) fail(card, problem);
+    if (!card.canceled) showProblem(card, problem);
   }
 }
 
-function fail(card, problem) {
-  card.fail(problem);
+function showProblem(card, problem) {
+  card.showProblem(problem);
   announce(`${card.name}: ${problem.title}. ${problem.detail}`);
 }
 
 /** @param {Card} card */
-async function stop(card) {
+async function cancel(card) {
   card.abort();
   if (!card.job) return;
-  const answer = await fetch(card.job.urls.cancel, { method: "POST" }).catch(() => null);
-  if (answer?.ok) card.show(await answer.json());
+  const response = await fetch(card.job.urls.cancel, { method: "POST" }).catch(() => null);
+  if (response?.ok) card.showJob(await response.json());
 }
 
-function refresh() {
+function updatePage() {
   document.getElementById("current").hidden = cards.size === 0;
-  const done = [...cards].filter((card) => card.settled).length;
-  summary.textContent = done === cards.size ? `${cards.size} done` : `${done} of ${cards.size} done`;
-  save.hidden = ![...cards].some((card) => card.job?.output);
-  remember([...cards].map((card) => card.job));
+  const finished = [...cards].filter((card) => card.finished).length;
+  summary.textContent = finished === cards.size ? `${cards.size} done` : `${finished} of ${cards.size} done`;
+  saveButton.hidden = ![...cards].some((card) => card.job?.output);
+  storeJobs();
 }
 
-/** Takes up again the jobs that were under way when the page was left. */
-async function resume() {
-  for (const id of remembered()) {
-    const answer = await fetch(api(`jobs/${encodeURIComponent(id)}`)).catch(() => null);
-    if (!answer?.ok) continue;
-    const job = await answer.json();
-    const card = newCard({ name: job.input?.filename ?? "picture", job });
+function storeJobs() {
+  saveJobIds([...cards].map((card) => card.job));
+}
+
+/** Restores the cards of this tab after a reload. */
+async function restoreCards() {
+  for (const id of loadJobIds()) {
+    const response = await fetch(api(`jobs/${encodeURIComponent(id)}`)).catch(() => null);
+    if (!response?.ok) continue;
+    const job = await response.json();
+    const card = addCard({ name: job.input?.filename ?? "picture", job });
     document.querySelector(`#recent-cards [data-job="${CSS.escape(id)}"]`)?.remove();
-    card.show(job);
-    if (!card.settled) watch(card);
+    card.showJob(job);
+    if (!card.finished) pollCard(card);
   }
 }
 
-resume();
-addChosen(); // files chosen before this script had come fire no event any more
+restoreCards();
+addChosenFiles(); // files that were chosen before this script ran fire no event
 watchModel();

@@ -1,23 +1,23 @@
-// Remembers this tab's jobs over a reload.
+// Stores the ids of this tab's jobs, so that a reload keeps them.
 import { api } from "./api.js";
 
-/** With the service's own URL: a proxy may serve another one on the same host. */
+/** The key contains the service's URL, because a proxy may serve a second instance on the same host. */
 const KEY = `captiond-jobs ${api("jobs")}`;
-/** More would make a page that nobody scrolls. */
-const MOST = 200;
+/** Only the latest ids are stored, to keep the page short. */
+const MAX_IDS = 200;
 
 /** @param {(object | null)[]} jobs */
-export function remember(jobs) {
+export function saveJobIds(jobs) {
   const ids = jobs.filter(Boolean).map((job) => job.id);
   try {
-    sessionStorage.setItem(KEY, JSON.stringify(ids.slice(-MOST)));
+    sessionStorage.setItem(KEY, JSON.stringify(ids.slice(-MAX_IDS)));
   } catch {
-    // Storage may be switched off; then a reload forgets.
+    // Storage may be disabled; a reload then loses the cards.
   }
 }
 
 /** @returns {string[]} */
-export function remembered() {
+export function loadJobIds() {
   try {
     const ids = JSON.parse(sessionStorage.getItem(KEY) ?? "[]");
     return Array.isArray(ids) ? ids.filter((id) => typeof id === "string") : [];

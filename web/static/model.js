@@ -1,19 +1,19 @@
-// Says which model captions, and what to know of it: asked for until a worker is ready, then now and then.
+// Shows the current model and its notice. Polls often until a worker is ready, then rarely.
 import { api } from "./api.js";
 
-/** Milliseconds between two questions while no worker is ready, and afterwards. */
-const LOADING = 2000;
-const READY = 60000;
+/** Milliseconds between two polls while no worker is ready, and once one is. */
+const LOADING_INTERVAL = 2000;
+const READY_INTERVAL = 60000;
 
 export async function watchModel() {
-  const answer = await fetch(api("models")).catch(() => null);
-  const state = answer?.ok ? await answer.json() : null;
-  if (state) {
+  const response = await fetch(api("models")).catch(() => null);
+  const models = response?.ok ? await response.json() : null;
+  if (models) {
     const notice = document.getElementById("notice");
-    notice.textContent = state.notice ?? "";
-    notice.hidden = !state.notice;
-    document.getElementById("loading").hidden = state.captioning !== null;
-    document.getElementById("model").textContent = state.captioning?.name ?? "model loading";
+    notice.textContent = models.notice ?? "";
+    notice.hidden = !models.notice;
+    document.getElementById("loading").hidden = models.captioning !== null;
+    document.getElementById("model").textContent = models.captioning?.name ?? "model loading";
   }
-  setTimeout(watchModel, state?.captioning ? READY : LOADING);
+  setTimeout(watchModel, models?.captioning ? READY_INTERVAL : LOADING_INTERVAL);
 }

@@ -1,4 +1,4 @@
-// Problems (RFC 9457) as the page shows them: a title and a sentence.
+// Problems (RFC 9457), reduced to what the page shows: a title and a sentence.
 
 /** @typedef {{title: string, detail: string}} Problem */
 
@@ -9,7 +9,7 @@ export const UNREACHABLE = {
 };
 
 /**
- * @param {string} text the body of an answer
+ * @param {string} text body of the response
  * @param {number} status
  * @returns {Problem}
  */
@@ -18,7 +18,7 @@ export function asProblem(text, status) {
     const { title, detail } = JSON.parse(text);
     if (title && detail) return { title, detail };
   } catch {
-    // Not from the service: a proxy's page.
+    // Not JSON: an error page of a proxy.
   }
-  return { title: "That did not work", detail: `The server answered ${status}. Try again in a moment.` };
+  return { title: "The request failed", detail: `The server answered with status ${status}. Try again in a moment.` };
 }

@@ -1,10 +1,10 @@
-// Sends one picture. XMLHttpRequest, as fetch does not tell how far an upload is.
+// Uploads one picture. Uses XMLHttpRequest, because fetch does not report upload progress.
 import { api } from "./api.js";
 import { asProblem, UNREACHABLE } from "./problem.js";
 
 /**
  * @param {File} file
- * @param {{onProgress: (part: number) => void, signal: AbortSignal}} options
+ * @param {{onProgress: (fraction: number) => void, signal: AbortSignal}} options
  * @returns {Promise<object>} the job; rejects with a problem
  */
 export function upload(file, { onProgress, signal }) {

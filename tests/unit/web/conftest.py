@@ -1,4 +1,4 @@
-"""The web tier in one process: fakeredis, a broker in memory, and somebody who plays the worker."""
+"""Fixtures of the web tier in one process: fakeredis, an in-memory broker, and stand-ins for the worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from common.settings import Settings
 from tests.support.claims import claim_job
 from web import create_app
 
-#: Flask's test client. Its answers' JSON may be None to a type checker, and never is to a test.
+#: Flask's test client. Typed as Any, because `json` of a response is optional to a type checker.
 Client = Any
 
 MODEL = ModelInfo(name="student_epoch6", version="sha256:1f0c")
@@ -51,20 +51,20 @@ def ledger(components: Components) -> Ledger:
 
 @pytest.fixture
 def caption(ledger: Ledger) -> Callable[[str, str], None]:
-    """What the worker does with a job."""
+    """Finishes a job with a caption, as a worker does."""
 
-    def write(job_id: str, text: str) -> None:
+    def finish(job_id: str, text: str) -> None:
         claim = claim_job(ledger, job_id)
         assert claim is not None
         timings = Timings(queue_seconds=0.1, model_seconds=0.2, batch_size=1)
         assert ledger.commit(claim, Output(caption=text, score=-0.5), model=MODEL, timings=timings)
 
-    return write
+    return finish
 
 
 @pytest.fixture
 def announce(components: Components) -> Callable[[ModelInfo], None]:
-    """What a worker does each second."""
+    """Announces a live worker with a model, as its heartbeat does."""
     return lambda model: components.workers.announce(Worker(name="host-1", model=model, pictures_per_second=2.0))
 
 

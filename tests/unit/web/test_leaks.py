@@ -1,4 +1,4 @@
-"""No answer tells where on the server something lies, nor what went wrong inside."""
+"""No response discloses paths of the server or details of exceptions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.support.images import encoded
 from tests.unit.web.conftest import Client
 from web import create_app
 
-#: What stands in no answer but in the data folder's path, or in texts of Python and its packages.
-TELLING = ("telling-folder", str(PROJECT_ROOT), "Traceback", "Errno", "site-packages", "PosixPath", "RuntimeError")
+#: Parts of the server's paths and of Python's error messages.
+INTERNALS = ("secret-folder", str(PROJECT_ROOT), "Traceback", "Errno", "site-packages", "PosixPath", "RuntimeError")
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data=tmp_path / "telling-folder", broker_url="memory://", max_upload_bytes=100_000)
+    return Settings(data=tmp_path / "secret-folder", broker_url="memory://", max_upload_bytes=100_000)
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def app(settings: Settings, redis: Redis) -> Flask:
     return create_app(settings, redis=redis)
 
 
-def answers(app: Flask, client: Client, job_id: str, batch_id: str) -> Iterator[str]:
-    """Head and body of what every route says to good and bad requests."""
-    bodies: tuple[dict[str, object], ...] = (
+def responses(app: Flask, client: Client, job_id: str, batch_id: str) -> Iterator[str]:
+    """Headers and body of the response of every route to valid and invalid requests."""
+    requests: tuple[dict[str, object], ...] = (
         {},
         {"data": b"\xff\xd8text", "content_type": "image/jpeg"},
         {"data": encoded(), "content_type": "image/jpeg"},
@@ -42,17 +42,18 @@ def answers(app: Flask, client: Client, job_id: str, batch_id: str) -> Iterator[
         {"headers": {"Accept": "text/html", "Prefer": "wait=x", "Range": "bytes=x", "If-None-Match": "\x80"}},
     )
     for rule in list(app.url_map.iter_rules()):
-        for name, method, body in itertools.product(("../x", job_id), ("GET", "POST", "PUT", "DELETE"), bodies):
+        for name, method, options in itertools.product(("../x", job_id), ("GET", "POST", "PUT", "DELETE"), requests):
             if method == "DELETE" and name == job_id:
                 continue
             path = rule.rule.replace("<job_id>", name).replace("<batch_id>", batch_id)
-            with client.open(path.replace("<path:filename>", "../app.py"), method=method, **body) as answer:
-                yield f"{method} {path} {answer.headers} {answer.text if answer.mimetype != 'image/jpeg' else ''}"
+            with client.open(path.replace("<path:filename>", "../app.py"), method=method, **options) as response:
+                text = "" if response.mimetype == "image/jpeg" else response.text
+                yield f"{method} {path} {response.headers} {text}"
 
 
-def assert_silent(app: Flask, client: Client, job_id: str, batch_id: str) -> None:
-    for answer in answers(app, client, job_id, batch_id):
-        assert not [word for word in TELLING if word in answer], answer
+def assert_no_leaks(app: Flask, client: Client, job_id: str, batch_id: str) -> None:
+    for response in responses(app, client, job_id, batch_id):
+        assert not [word for word in INTERNALS if word in response], response
 
 
 @pytest.fixture
@@ -65,28 +66,28 @@ def batch_id(client: Client) -> str:
     return str(client.post("/v1/batches", data={"images": [(io.BytesIO(encoded()), "a.jpg")]}).json["id"])
 
 
-def test_when_all_is_well(app: Flask, client: Client, job_id: str, batch_id: str) -> None:
-    assert_silent(app, client, job_id, batch_id)
+def test_no_leaks_in_normal_operation(app: Flask, client: Client, job_id: str, batch_id: str) -> None:
+    assert_no_leaks(app, client, job_id, batch_id)
 
 
-def test_when_redis_is_away(
+def test_no_leaks_without_redis(
     app: Flask, client: Client, job_id: str, batch_id: str, server: fakeredis.FakeServer
 ) -> None:
     server.connected = False
 
-    assert_silent(app, client, job_id, batch_id)
+    assert_no_leaks(app, client, job_id, batch_id)
 
 
-def test_when_the_pictures_cannot_be_read_or_written(
+def test_no_leaks_without_the_upload_store(
     app: Flask, client: Client, job_id: str, batch_id: str, settings: Settings
 ) -> None:
     uploads = settings.data / "uploads"
     uploads.rename(settings.data / "elsewhere")
-    uploads.write_text("a file, where a folder should be")
+    uploads.write_text("a file in the place of the folder")
 
-    assert_silent(app, client, job_id, batch_id)
+    assert_no_leaks(app, client, job_id, batch_id)
 
 
-def test_a_static_address_leads_out_of_its_folder_for_nobody(client: Client) -> None:
+def test_static_paths_cannot_leave_their_folder(client: Client) -> None:
     for path in ("/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py"):
         assert client.get(path).status_code == 404

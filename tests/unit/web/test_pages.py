@@ -1,4 +1,4 @@
-"""The page and its plain forms, as a browser without scripts sees them."""
+"""The HTML pages and their form, as a browser without JavaScript uses them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tests.unit.web.conftest import Client
 HTML = {"Accept": "text/html"}
 
 
-def form(*pictures: bytes) -> dict[str, list[tuple[io.BytesIO, str]]]:
-    return {"images": [(io.BytesIO(data), f"{number}.jpg") for number, data in enumerate(pictures)]}
+def form(*images: bytes) -> dict[str, list[tuple[io.BytesIO, str]]]:
+    return {"images": [(io.BytesIO(data), f"{number}.jpg") for number, data in enumerate(images)]}
 
 
-class TestPage:
-    def test_it_has_no_script_and_no_style_inside(self, client: Client) -> None:
+class TestStartPage:
+    def test_the_page_has_no_inline_script_or_style(self, client: Client) -> None:
         page = client.get("/").text
 
         assert not re.search(r"<script(?![^>]*\bsrc=)", page)
         assert "<style" not in page and not re.search(r"\s(style|on\w+)=", page)
 
-    def test_recent_captions_are_there_without_scripts(
+    def test_recent_captions_are_rendered_and_escaped(
         self, client: Client, caption: Callable[[str, str], None]
     ) -> None:
         job_id = client.post("/v1/jobs", data={"image": (io.BytesIO(encoded()), "a.jpg")}).json["id"]
@@ -35,25 +35,27 @@ class TestPage:
 
         assert "a ball &lt;b&gt;&#34;red&#34;&lt;/b&gt; &amp; round" in client.get("/").text
 
-    def test_a_hostile_file_name_is_only_text(self, client: Client) -> None:
+    def test_a_file_name_is_escaped(self, client: Client) -> None:
         client.post("/v1/jobs", data={"image": (io.BytesIO(encoded()), "<img src=x onerror=alert(1)>.jpg")})
 
         assert "<img src=x" not in client.get("/").text
 
-    def test_the_banner_shows_while_the_demo_captions(
+    def test_the_notice_is_shown_for_the_demo_model(
         self, client: Client, announce: Callable[[ModelInfo], None]
     ) -> None:
-        banner = re.compile(r'id="notice"\s+hidden')
-        assert banner.search(client.get("/").text)
+        hidden_notice = re.compile(r'id="notice"\s+hidden')
+        assert hidden_notice.search(client.get("/").text)
 
         announce(ModelInfo(name="demo", version="sha256:2", demo=True))
 
-        assert not banner.search(client.get("/").text)
+        assert not hidden_notice.search(client.get("/").text)
         assert "demo model is captioning" in client.get("/").text
 
 
 class TestForm:
-    def test_one_picture_leads_to_its_job(self, client: Client, caption: Callable[[str, str], None]) -> None:
+    def test_one_image_redirects_to_the_page_of_its_job(
+        self, client: Client, caption: Callable[[str, str], None]
+    ) -> None:
         sent = client.post("/", data=form(encoded()))
 
         assert sent.status_code == 303
@@ -64,7 +66,7 @@ class TestForm:
         assert "a red ball" in done.text
         assert "Refresh" not in done.headers
 
-    def test_several_lead_to_their_batch(self, client: Client) -> None:
+    def test_several_images_redirect_to_the_page_of_their_batch(self, client: Client) -> None:
         sent = client.post("/", data=form(*numbered(2), b"text"))
 
         page = client.get(sent.location)
@@ -73,17 +75,15 @@ class TestForm:
         assert page.text.count('class="card"') == 3
         assert "Not a picture that can be read" in page.text
 
-    @pytest.mark.parametrize(("pictures", "words"), [((), "No picture was chosen"), ((b"text",), "Not a picture")])
-    def test_what_cannot_be_captioned_is_said_on_a_page(
-        self, client: Client, pictures: tuple[bytes, ...], words: str
-    ) -> None:
-        answer = client.post("/", data=form(*pictures), headers=HTML)
+    @pytest.mark.parametrize(("images", "words"), [((), "No picture was chosen"), ((b"text",), "Not a picture")])
+    def test_an_invalid_form_gets_an_html_error(self, client: Client, images: tuple[bytes, ...], words: str) -> None:
+        answer = client.post("/", data=form(*images), headers=HTML)
 
         assert 400 <= answer.status_code < 500
         assert answer.mimetype == "text/html"
         assert words in answer.text
 
-    def test_a_job_that_expired_is_said_on_a_page(self, client: Client, ledger: Ledger) -> None:
+    def test_an_expired_job_gets_an_html_error(self, client: Client, ledger: Ledger) -> None:
         sent = client.post("/", data=form(encoded()))
         ledger.delete(sent.location.rsplit("/", 1)[1])
 

@@ -1,4 +1,4 @@
-"""The whole corpus of hostile pictures and forms, measured in a process of its own."""
+"""Time and memory that hostile images and forms cost, measured in a separate process."""
 
 from __future__ import annotations
 
@@ -10,32 +10,34 @@ from typing import Any
 
 import pytest
 
-#: What one request may cost: seconds of processor time, and megabytes beyond what was there before.
-MOST_SECONDS, MOST_MEGABYTES = 2.0, 300.0
+#: Limits for one request: CPU time in seconds, and additional memory in megabytes.
+MAX_SECONDS, MAX_MEGABYTES = 2.0, 300.0
 
 
 @pytest.fixture(scope="module")
-def ordeals() -> list[dict[str, Any]]:
+def measurements() -> list[dict[str, Any]]:
     if not Path("/proc/self/clear_refs").exists():
-        pytest.skip("The costs are measured by Linux' /proc.")
+        pytest.skip("Measuring needs Linux' /proc.")
     run = subprocess.run(
         [sys.executable, "-m", "tests.support.resource_probe"], stdout=subprocess.PIPE, check=True, text=True
     )
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
-def test_each_is_accepted_or_refused_with_the_problem_that_it_is(ordeals: list[dict[str, Any]]) -> None:
-    assert len(ordeals) > 140
-    assert [one for one in ordeals if not {one["slug"], str(one["status"])} & set(one["expected"])] == []
+def test_every_item_is_accepted_or_refused_with_its_problem(measurements: list[dict[str, Any]]) -> None:
+    assert len(measurements) > 140
+    assert [item for item in measurements if not {item["slug"], str(item["status"])} & set(item["expected"])] == []
 
 
-def test_each_refusal_has_a_sentence(ordeals: list[dict[str, Any]]) -> None:
-    assert [one for one in ordeals if one["status"] != 202 and (one["status"] >= 500 or len(one["detail"]) < 20)] == []
+def test_every_problem_has_a_detail(measurements: list[dict[str, Any]]) -> None:
+    assert [
+        item for item in measurements if item["status"] != 202 and (item["status"] >= 500 or len(item["detail"]) < 20)
+    ] == []
 
 
-def test_none_takes_long(ordeals: list[dict[str, Any]]) -> None:
-    assert [one for one in ordeals if one["seconds"] > MOST_SECONDS] == []
+def test_the_cpu_time_of_every_item_is_bounded(measurements: list[dict[str, Any]]) -> None:
+    assert [item for item in measurements if item["seconds"] > MAX_SECONDS] == []
 
 
-def test_none_takes_much_memory(ordeals: list[dict[str, Any]]) -> None:
-    assert [one for one in ordeals if one["megabytes"] > MOST_MEGABYTES] == []
+def test_the_memory_of_every_item_is_bounded(measurements: list[dict[str, Any]]) -> None:
+    assert [item for item in measurements if item["megabytes"] > MAX_MEGABYTES] == []

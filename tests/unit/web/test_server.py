@@ -1,4 +1,4 @@
-"""The server on a real socket: what comes in too slowly or too long is not waited for, nor kept."""
+"""The server on a real socket: limits on slow requests and long bodies."""
 
 from __future__ import annotations
 
@@ -38,26 +38,27 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def serve(redis: Redis) -> Iterator[Callable[[Settings], int]]:
-    """Serves with settings; the port."""
+    """Starts a server with the given settings; returns its port."""
     running: list[tuple[Any, threading.Thread]] = []
 
     def start(settings: Settings) -> int:
-        made = server.make(create_app(settings, redis=redis), settings)
-        thread = threading.Thread(target=made.run, daemon=True)
+        http_server = server.create_server(create_app(settings, redis=redis), settings)
+        thread = threading.Thread(target=http_server.run, daemon=True)
         thread.start()
-        running.append((made, thread))
-        return int(made.adj.sockets[0].getsockname()[1])
+        running.append((http_server, thread))
+        return int(http_server.adj.sockets[0].getsockname()[1])
 
     yield start
-    for made, thread in running:
-        made.asyncore.close_all(getattr(made, "map", None) or made._map)  # the name depends on the number of sockets
+    for http_server, thread in running:
+        # The attribute depends on the number of listening sockets.
+        http_server.asyncore.close_all(getattr(http_server, "map", None) or http_server._map)
         thread.join(10)
-        made.task_dispatcher.shutdown(timeout=5)
+        http_server.task_dispatcher.shutdown(timeout=5)
 
 
 @pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """The bytes in this process's temporary files, which have no name."""
+def temporary_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """Measures the bytes in the unlinked temporary files of this process."""
 
     def size() -> int:
         total = 0
@@ -73,109 +74,126 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], i
 
 
 def head(path: str, length: int | None, kind: str = "image/jpeg", **headers: str) -> bytes:
-    how = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+    framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
     more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n{more}{how}\r\n\r\n".encode()
+    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n{more}{framing}\r\n\r\n".encode()
 
 
-def answer_of(client: socket.socket) -> tuple[int, dict[str, Any]]:
+def read_response(client: socket.socket) -> tuple[int, dict[str, Any]]:
     response = http.client.HTTPResponse(client)
     response.begin()
     return response.status, json.loads(response.read())
 
 
-def dropped_after(port: int, start: bytes, trickle: bytes, pause: float, patience: float) -> float | None:
-    """Seconds after which the server hung up on a client that sends `trickle` every `pause` seconds, or None."""
-    begun = time.monotonic()
+def dropped_after(port: int, start: bytes, trickle: bytes, interval: float, timeout: float) -> float | None:
+    """Seconds until the server closes the connection of a client that sends `trickle` every `interval` seconds.
+
+    None if the connection is still open after `timeout` seconds.
+    """
+    started = time.monotonic()
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(start)
-        client.settimeout(pause)
-        while time.monotonic() - begun < patience:
+        client.settimeout(interval)
+        while time.monotonic() - started < timeout:
             try:
                 client.sendall(trickle)
                 if client.recv(1) == b"":
-                    return time.monotonic() - begun
+                    return time.monotonic() - started
             except TimeoutError:
                 continue
             except OSError:
-                return time.monotonic() - begun
+                return time.monotonic() - started
     return None
 
 
 class TestSlowClients:
     @pytest.fixture(autouse=True)
-    def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(server, "GRACE", 1.5)
+    def short_timeout(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(server, "RECEIVE_TIMEOUT", 1.5)
 
     @pytest.mark.parametrize(
         "start", [b"GET /healthz HTTP/1.1\r\nX-Slow: ", head("/v1/jobs", 100_000)], ids=["header", "body"]
     )
-    def test_one_that_sends_a_byte_now_and_then_is_dropped(
+    def test_a_client_that_trickles_bytes_is_dropped(
         self, serve: Callable[[Settings], int], settings: Settings, start: bytes
     ) -> None:
-        after = dropped_after(serve(settings), start, b"a", pause=0.2, patience=30)
+        after = dropped_after(serve(settings), start, b"a", interval=0.2, timeout=30)
 
         assert after is not None and after > 1.4
 
-    def test_one_that_is_slow_but_steady_is_not(self, serve: Callable[[Settings], int], settings: Settings) -> None:
-        trickle = bytes(2 * server.SLOWEST)
+    def test_a_slow_but_steady_client_is_not_dropped(
+        self, serve: Callable[[Settings], int], settings: Settings
+    ) -> None:
+        trickle = bytes(2 * server.MIN_RECEIVE_RATE)
 
-        after = dropped_after(serve(settings), head("/v1/jobs", 2 * MB), trickle, pause=0.2, patience=4)
+        after = dropped_after(serve(settings), head("/v1/jobs", 2 * MB), trickle, interval=0.2, timeout=4)
 
         assert after is None
 
-    def test_one_that_waits_for_a_caption_is_not(self, serve: Callable[[Settings], int], settings: Settings) -> None:
+    def test_a_client_that_waits_for_a_caption_is_not_dropped(
+        self, serve: Callable[[Settings], int], settings: Settings
+    ) -> None:
         port = serve(settings)
-        picture = encoded()
+        image = encoded()
         with socket.create_connection(("127.0.0.1", port)) as client:
-            client.sendall(head("/v1/jobs", len(picture), Prefer="wait=3") + picture)
+            client.sendall(head("/v1/jobs", len(image), Prefer="wait=3") + image)
 
-            assert answer_of(client)[0] == 202
+            assert read_response(client)[0] == 202
 
 
 class TestLongBodies:
-    def sent(self, port: int, start: bytes, size: int, temporary: Callable[[], int]) -> tuple[int, dict[str, Any], int]:
-        """The answer, and the most that was kept in temporary files."""
-        most, chunked = 0, b"chunked" in start
+    def send(
+        self, port: int, start: bytes, size: int, temporary_bytes: Callable[[], int]
+    ) -> tuple[int, dict[str, Any], int]:
+        """Status and body of the response, and the peak size of the temporary files in bytes."""
+        peak, chunked = 0, b"chunked" in start
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.settimeout(60)
             client.sendall(start)
             for _ in range(size // MB):
                 client.sendall(b"%x\r\n%s\r\n" % (MB, bytes(MB)) if chunked else bytes(MB))
-                most = max(most, temporary())
+                peak = max(peak, temporary_bytes())
             if chunked:
                 client.sendall(b"0\r\n\r\n")
-            return *answer_of(client), most
+            return *read_response(client), peak
 
-    @pytest.mark.parametrize("length", [7 * MB, None], ids=["told", "chunked"])
-    def test_a_stranger_s_is_thrown_away_and_answered(
-        self, serve: Callable[[Settings], int], settings: Settings, temporary: Callable[[], int], length: int | None
+    @pytest.mark.parametrize("length", [7 * MB, None], ids=["with length", "chunked"])
+    def test_a_body_without_a_required_key_is_discarded(
+        self,
+        serve: Callable[[Settings], int],
+        settings: Settings,
+        temporary_bytes: Callable[[], int],
+        length: int | None,
     ) -> None:
         settings.keys_file.touch()
 
-        status, problem, kept = self.sent(serve(settings), head("/v1/batches", length), 7 * MB, temporary)
+        status, problem, stored = self.send(serve(settings), head("/v1/batches", length), 7 * MB, temporary_bytes)
 
-        assert (status, problem["type"], kept) == (401, "/problems/key-needed", 0)
+        assert (status, problem["type"], stored) == (401, "/problems/key-needed", 0)
 
-    @pytest.mark.parametrize("length", [7 * MB, None], ids=["told", "chunked"])
-    def test_more_than_a_picture_may_have_is_not_kept_where_one_is_taken(
-        self, serve: Callable[[Settings], int], settings: Settings, temporary: Callable[[], int], length: int | None
+    @pytest.mark.parametrize("length", [7 * MB, None], ids=["with length", "chunked"])
+    def test_a_body_that_is_too_long_for_one_image_is_discarded(
+        self,
+        serve: Callable[[Settings], int],
+        settings: Settings,
+        temporary_bytes: Callable[[], int],
+        length: int | None,
     ) -> None:
-        status, problem, kept = self.sent(serve(settings), head("/v1/jobs", length), 7 * MB, temporary)
+        status, problem, stored = self.send(serve(settings), head("/v1/jobs", length), 7 * MB, temporary_bytes)
 
         assert (status, problem["type"]) == (413, "/problems/upload-too-large")
-        assert kept <= 3 * MB
+        assert stored <= 3 * MB
 
-    def test_a_batch_with_a_key_is_taken_whole(
-        self, serve: Callable[[Settings], int], settings: Settings, temporary: Callable[[], int]
+    def test_a_batch_with_a_key_is_accepted(
+        self, serve: Callable[[Settings], int], settings: Settings, temporary_bytes: Callable[[], int]
     ) -> None:
         bearer = f"Bearer {add_key(settings, 'alice')}"
-        picture, parts = encoded(), b""
+        image, parts = encoded(), b""
         for number in range(2):
             parts += (
                 f'--x\r\nContent-Disposition: form-data; name="images"; filename="{number}.jpg"\r\n\r\n'.encode()
-                + picture
-                + bytes(MB)  # Pillow reads a picture to its own end
+                + image
+                + bytes(MB)  # Pillow ignores trailing bytes
                 + b"\r\n"
             )
         parts += b"--x--\r\n"
@@ -183,29 +201,29 @@ class TestLongBodies:
 
         with socket.create_connection(("127.0.0.1", serve(settings))) as client:
             client.sendall(start + parts)
-            status, batch = answer_of(client)
+            status, batch = read_response(client)
 
         assert (status, batch["request_counts"]["queued"]) == (202, 2)
 
-    def test_all_together_may_not_fill_the_disk_whichever_address_they_come_to(
-        self, serve: Callable[[Settings], int], settings: Settings, temporary: Callable[[], int]
+    def test_the_total_size_of_bodies_is_limited_for_all_addresses(
+        self, serve: Callable[[Settings], int], settings: Settings, temporary_bytes: Callable[[], int]
     ) -> None:
-        port, waiting = serve(settings.model_copy(update={"host": "::"})), []
+        port, clients = serve(settings.model_copy(update={"host": "::"})), []
         addresses = ["127.0.0.1", "::1"] if socket.has_dualstack_ipv6() else ["127.0.0.1"]
-        for number in range(5):  # of 8 MB each, begun and held
+        for number in range(5):  # 7 of 8 MB each
             client = socket.create_connection((addresses[number % len(addresses)], port))
             client.settimeout(60)
             client.sendall(head("/v1/batches", 8 * MB, "multipart/form-data; boundary=x") + bytes(7 * MB))
-            waiting.append(client)
-        most = temporary()
+            clients.append(client)
+        stored = temporary_bytes()
         statuses = []
-        for client in waiting:
+        for client in clients:
             client.sendall(bytes(MB))
-            statuses.append(answer_of(client)[0])
+            statuses.append(read_response(client)[0])
             client.close()
 
-        assert most <= server.BATCHES_AT_ONCE * 8 * MB + 2 * MB
-        assert statuses[0] in (400, 413), "the first one is taken (and is no form)"
+        assert stored <= server.MAX_CONCURRENT_BATCHES * 8 * MB + 2 * MB
+        assert statuses[0] in (400, 413), "the first body is received, and is no valid form"
         assert statuses.count(507) >= 2
 
 
@@ -218,7 +236,7 @@ class TestLongBodies:
     ],
     ids=errno.errorcode.get,
 )
-def test_a_long_body_that_cannot_be_written_is_answered_with_the_reason_and_logged(
+def test_a_write_error_is_reported_and_logged(
     serve: Callable[[Settings], int],
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
@@ -234,14 +252,14 @@ def test_a_long_body_that_cannot_be_written_is_answered_with_the_reason_and_logg
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)
     with socket.create_connection(("127.0.0.1", serve(settings))) as client:
         client.sendall(head("/v1/jobs", MB) + bytes(MB))
-        said, problem = answer_of(client)
+        actual, problem = read_response(client)
 
-    assert (said, problem["status"]) == (status, status)
+    assert (actual, problem["status"]) == (status, status)
     assert problem["detail"].startswith(words)
     assert logged in caplog.text and logged not in problem["detail"]
 
 
-def test_what_waitress_refuses_by_itself_is_a_problem_too(serve: Callable[[Settings], int], settings: Settings) -> None:
+def test_errors_of_waitress_are_problems(serve: Callable[[Settings], int], settings: Settings) -> None:
     port = serve(settings)
     for request, status in (
         (b"GET / HTTP/1.1\r\nX-Long: " + b"a" * 40_000 + b"\r\n\r\n", 431),
@@ -251,38 +269,38 @@ def test_what_waitress_refuses_by_itself_is_a_problem_too(serve: Callable[[Setti
     ):
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(request)
-            said, problem = answer_of(client)
+            actual, problem = read_response(client)
 
-        assert (said, problem["status"]) == (status, status)
+        assert (actual, problem["status"]) == (status, status)
         assert problem["detail"].endswith(".")
 
 
-def test_an_address_behind_a_proxy_comes_through_and_a_forged_one_does_not(
+def test_the_forwarded_address_is_used_only_behind_a_trusted_proxy(
     serve: Callable[[Settings], int], settings: Settings
 ) -> None:
-    def second_time(settings: Settings) -> int:
+    def second_status(settings: Settings) -> int:
         port = serve(settings)
         for _ in range(2):
             with socket.create_connection(("127.0.0.1", port)) as client:
                 client.sendall(b"GET /v1/jobs HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 192.0.2.9\r\n\r\n")
-                status, _ = answer_of(client)
+                status, _ = read_response(client)
         return status
 
-    once = settings.model_copy(update={"reads_per_minute": 1})
+    limited = settings.model_copy(update={"reads_per_minute": 1})
 
-    assert second_time(once) == 200, "it comes from this machine, whatever it says"
-    assert second_time(once.model_copy(update={"trusted_proxies": 1})) == 429
+    assert second_status(limited) == 200, "the loopback address is not limited"
+    assert second_status(limited.model_copy(update={"trusted_proxies": 1})) == 429
 
 
 @pytest.mark.parametrize(
     "request_line",
     [b"GET /healthz HTTP/1.0\r\n\r\n", b"GET /healthz HTTP/1.1\r\n\r\n", b"GET /healthz HTTP/1.1\r\nHost: web\r\n\r\n"],
-    ids=["HTTP/1.0 without a Host", "HTTP/1.1 without a Host", "a service's name"],
+    ids=["HTTP/1.0 without a Host", "HTTP/1.1 without a Host", "a container's name"],
 )
-def test_a_health_probe_is_answered_whatever_host_it_names(
+def test_a_health_probe_may_send_any_host(
     serve: Callable[[Settings], int], settings: Settings, request_line: bytes
 ) -> None:
     with socket.create_connection(("127.0.0.1", serve(settings))) as client:
         client.sendall(request_line)
 
-        assert answer_of(client) == (200, {"status": "ok"})
+        assert read_response(client) == (200, {"status": "ok"})

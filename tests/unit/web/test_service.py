@@ -1,4 +1,4 @@
-"""Models, health, errors and the headers of every answer."""
+"""Models, health checks, error responses and security headers."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ DEMO = ModelInfo(name="demo", version="sha256:2", demo=True)
 
 
 class TestModels:
-    def test_before_a_worker_is_heard_there_is_none(self, client: Client) -> None:
+    def test_there_is_no_model_without_a_worker(self, client: Client) -> None:
         assert client.get("/v1/models").json == {"models": [], "captioning": None, "notice": None}
 
-    def test_the_live_worker_s_model_captions(self, client: Client, announce: Callable[..., None]) -> None:
+    def test_the_model_of_the_live_worker_is_listed(self, client: Client, announce: Callable[..., None]) -> None:
         announce(MODEL)
 
-        found = client.get("/v1/models").json
+        models = client.get("/v1/models").json
 
-        assert found is not None
-        assert found["captioning"] == MODEL.model_dump()
-        assert found["models"] == [{**MODEL.model_dump(), "workers": 1}]
-        assert found["notice"] is None
+        assert models is not None
+        assert models["captioning"] == MODEL.model_dump()
+        assert models["models"] == [{**MODEL.model_dump(), "workers": 1}]
+        assert models["notice"] is None
 
-    def test_the_demo_says_that_it_is_one_and_what_to_do(self, client: Client, announce: Callable[..., None]) -> None:
+    def test_the_demo_model_has_a_notice(self, client: Client, announce: Callable[..., None]) -> None:
         announce(DEMO)
 
         assert "student_epoch6.pt" in client.get("/v1/models").json["notice"]
 
 
 class TestHealth:
-    def test_the_server_is_alive_without_redis(self, client: Client, server: fakeredis.FakeServer) -> None:
+    def test_healthz_does_not_need_redis(self, client: Client, server: fakeredis.FakeServer) -> None:
         server.connected = False
 
         assert client.get("/healthz").status_code == 200
 
-    def test_it_is_ready_when_a_worker_is_heard(self, client: Client, announce: Callable[..., None]) -> None:
+    def test_readyz_needs_a_live_worker(self, client: Client, announce: Callable[..., None]) -> None:
         before = client.get("/readyz")
         announce(MODEL)
         after = client.get("/readyz")
@@ -50,7 +50,7 @@ class TestHealth:
         assert (before.status_code, before.json["type"]) == (503, "/problems/not-ready")
         assert (after.status_code, after.json["model"]["name"]) == (200, MODEL.name)
 
-    def test_it_is_not_ready_without_redis(self, client: Client, server: fakeredis.FakeServer) -> None:
+    def test_readyz_needs_redis(self, client: Client, server: fakeredis.FakeServer) -> None:
         server.connected = False
 
         assert client.get("/readyz").status_code == 503
@@ -61,7 +61,7 @@ class TestErrors:
         ("method", "path", "status", "slug"),
         [("get", "/v1/nowhere", 404, "not-found"), ("put", "/v1/jobs", 405, "method-not-allowed")],
     )
-    def test_a_wrong_address_or_method_is_a_problem(
+    def test_an_unknown_path_or_method_is_a_problem(
         self, client: Client, method: str, path: str, status: int, slug: str
     ) -> None:
         answer = getattr(client, method)(path)
@@ -69,14 +69,14 @@ class TestErrors:
         assert (answer.status_code, answer.mimetype) == (status, "application/problem+json")
         assert (answer.json["type"], answer.json["status"]) == (f"/problems/{slug}", status)
 
-    def test_another_method_says_which_would_do(self, client: Client) -> None:
+    def test_method_not_allowed_lists_the_allowed_methods(self, client: Client) -> None:
         assert client.put("/v1/jobs").headers["Allow"] == "GET, HEAD, OPTIONS, POST"
 
-    def test_an_error_of_ours_says_nothing_of_the_inside(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        def broken(*_: object, **__: object) -> None:
+    def test_an_unexpected_error_discloses_no_details(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object, **__: object) -> None:
             raise RuntimeError("secret at /srv/place")
 
-        monkeypatch.setattr(Ledger, "recent", broken)
+        monkeypatch.setattr(Ledger, "recent", fail)
 
         for path in ("/v1/jobs", "/"):
             answer = client.get(path, headers={"Accept": "text/html"})
@@ -84,17 +84,17 @@ class TestErrors:
             assert "secret" not in answer.text and "srv" not in answer.text
         assert client.get("/v1/jobs").json["type"] == "/problems/internal"
 
-    def test_a_person_gets_a_page_and_a_program_a_problem(self, client: Client) -> None:
-        person = client.get("/nowhere", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
-        program = client.get("/nowhere", headers={"Accept": "*/*"})
+    def test_browsers_get_html_and_other_clients_a_problem(self, client: Client) -> None:
+        browser = client.get("/nowhere", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+        other = client.get("/nowhere", headers={"Accept": "*/*"})
 
-        assert (person.mimetype, program.mimetype) == ("text/html", "application/problem+json")
-        assert "Back to the start" in person.text
+        assert (browser.mimetype, other.mimetype) == ("text/html", "application/problem+json")
+        assert "Back to the start page" in browser.text
 
 
 class TestHeaders:
     @pytest.mark.parametrize("path", ["/", "/v1/jobs", "/nowhere", "/healthz", "/static/main.js"])
-    def test_every_answer_tells_the_browser_what_not_to_do(self, client: Client, path: str) -> None:
+    def test_every_response_has_the_security_headers(self, client: Client, path: str) -> None:
         with client.get(path) as answer:
             policy = answer.headers["Content-Security-Policy"]
 
@@ -112,7 +112,7 @@ class TestHeaders:
             {"Origin": "null"},
         ],
     )
-    def test_another_site_may_change_nothing(self, client: Client, headers: dict[str, str]) -> None:
+    def test_cross_site_writes_are_refused(self, client: Client, headers: dict[str, str]) -> None:
         answer = client.post("/v1/jobs", headers=headers)
 
         assert (answer.status_code, answer.json["type"]) == (403, "/problems/foreign-origin")
@@ -120,8 +120,8 @@ class TestHeaders:
     @pytest.mark.parametrize(
         "headers", [{}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {"Origin": "http://localhost"}]
     )
-    def test_the_page_itself_and_programs_may(self, client: Client, headers: dict[str, str]) -> None:
-        assert client.post("/v1/jobs", headers=headers).status_code == 400  # no picture, but not forbidden
+    def test_same_origin_writes_and_other_clients_are_accepted(self, client: Client, headers: dict[str, str]) -> None:
+        assert client.post("/v1/jobs", headers=headers).status_code == 400  # a missing image, but not forbidden
 
 
 def test_the_web_tier_never_imports_torch() -> None:

@@ -1,7 +1,7 @@
-"""The API's description, as OpenAPI 3.1: `document` puts together what the modules beside it say.
+"""The OpenAPI 3.1 description of the API.
 
-A module for each blueprint has one entry for each route. Tests hold the entries to the routes, and every answer to
-its entry.
+One module for each group of routes describes every route of the group. Tests check that the described routes are the
+application's routes, and validate responses against their descriptions.
 """
 
 from web.api.openapi.document import document

@@ -1,4 +1,4 @@
-"""The whole document, put together once for each process."""
+"""The OpenAPI document, built once in each process."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ from web.api.openapi import batches, jobs, pages, service
 from web.api.openapi.schemas import schemas
 from web.api.openapi.webhooks import WEBHOOKS
 
-#: Each group of routes: its name, what it is for, and its paths.
+#: Tag, description and paths of each group of routes.
 GROUPS = (
-    ("Jobs", "One picture on its way to a caption.", jobs.PATHS),
-    ("Batches", "Many pictures in one request.", batches.PATHS),
-    ("Service", "Which model captions, whether all is well, and this description.", service.PATHS),
-    ("Pages", "What people see; programs need none of it.", pages.PATHS),
+    ("Jobs", "Caption one picture.", jobs.PATHS),
+    ("Batches", "Caption many pictures with one request.", batches.PATHS),
+    ("Service", "Models, health checks and this description.", service.PATHS),
+    ("Pages", "HTML pages for people. API clients do not need them.", pages.PATHS),
 )
 
-#: How a key is sent, where the service asks for one.
-KEY = {"type": "http", "scheme": "bearer", "description": "An API key, where keys have been made."}
+#: The security scheme of the API keys.
+KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key. Required if the operator has created API keys.",
+}
 
 DESCRIPTION = (
-    "Send photographs, get a sentence for each. A picture is answered with a job at once; ask for the job until it is "
-    "done, or let `Prefer: wait=10` hold the answer. Every error is an RFC 9457 problem."
+    "Send photographs and get a caption for each. A picture creates a job, which is returned at once. Poll the job "
+    "until it is finished, or send `Prefer: wait=10` to delay the response until then. Every error is an RFC 9457 "
+    "problem."
 )
 
 
@@ -41,9 +46,9 @@ def document() -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": description} for name, description, _ in GROUPS],
         "paths": {
-            path: {method: {"tags": [name], **entry} for method, entry in entries.items()}
+            path: {method: {"tags": [name], **operation} for method, operation in operations.items()}
             for name, _, paths in GROUPS
-            for path, entries in paths.items()
+            for path, operations in paths.items()
         },
         "webhooks": WEBHOOKS,
         "security": [{}, {"key": []}],

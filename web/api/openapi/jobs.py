@@ -1,81 +1,108 @@
-"""`/v1/jobs`."""
+"""Operations of `/v1/jobs`."""
 
 from __future__ import annotations
 
 from common import problems
 from common.jobs import Status
-from web.api.jobs import KEY_LENGTH, LARGEST_SIDE, LONGEST_PAGE, PAGE, SIDE
-from web.api.openapi import parts
-from web.api.openapi.parts import FILE, JOB_ID, URL, answer, form, operation, parameter, whole_number
-from web.api.openapi.schemas import TEXT, closed, ref
+from web.api.jobs import (
+    DEFAULT_IMAGE_SIZE,
+    DEFAULT_PAGE_SIZE,
+    MAX_IDEMPOTENCY_KEY_LENGTH,
+    MAX_IMAGE_SIZE,
+    MAX_PAGE_SIZE,
+)
+from web.api.openapi import components
+from web.api.openapi.components import (
+    IMAGE_FILE,
+    JOB_ID,
+    URL,
+    bounded_integer,
+    multipart_form,
+    operation,
+    parameter,
+    response,
+)
+from web.api.openapi.schemas import STRING, object_schema, ref
 
 JOB = ref("Job")
 
-UPLOAD = form("A form's field.", {"image": FILE}, ["image"])
-UPLOAD["content"]["application/json"] = {"schema": closed("Where the picture is, if that is allowed.", url=URL)}
-UPLOAD["content"]["image/*"] = UPLOAD["content"]["application/octet-stream"] = {"schema": FILE}
+UPLOAD = multipart_form("The picture as a form field.", {"image": IMAGE_FILE}, ["image"])
+UPLOAD["content"]["application/json"] = {
+    "schema": object_schema("The URL of the picture, if the operator allows URLs.", url=URL)
+}
+UPLOAD["content"]["image/*"] = UPLOAD["content"]["application/octet-stream"] = {"schema": IMAGE_FILE}
 
 PATHS = {
     "/v1/jobs": {
         "post": operation(
             "createJob",
-            "Send a picture.",
+            "Create a job that captions one picture.",
             {
-                201: answer("Its caption is there already.", JOB, headers={**parts.LOCATION, **parts.APPLIED}),
-                202: answer("It waits.", JOB, headers={**parts.LOCATION, **parts.RETRY_AFTER, **parts.APPLIED}),
+                201: response(
+                    "The job, already finished.",
+                    JOB,
+                    headers={**components.LOCATION, **components.PREFERENCE_APPLIED},
+                ),
+                202: response(
+                    "The job, queued.",
+                    JOB,
+                    headers={**components.LOCATION, **components.RETRY_AFTER, **components.PREFERENCE_APPLIED},
+                ),
             },
-            *parts.CHANGE,
-            *parts.PICTURE,
-            *parts.ADMISSION,
+            *components.WRITE_PROBLEMS,
+            *components.IMAGE_PROBLEMS,
+            *components.ADMISSION_PROBLEMS,
             problems.IDEMPOTENCY_CONFLICT,
             problems.URL_NOT_ALLOWED,
             problems.FETCHING_OFF,
             problems.FETCHING_BUSY,
             problems.FETCH_FAILED,
             parameters=[
-                parts.PREFER,
-                parts.WEBHOOK,
+                components.PREFER,
+                components.WEBHOOK_URL,
                 parameter(
                     "header",
                     "Idempotency-Key",
-                    "A request with a key that was sent before gives the earlier job.",
-                    {**TEXT, "minLength": 1, "maxLength": KEY_LENGTH},
+                    "A repeated request with the same key returns the job of the first request.",
+                    {**STRING, "minLength": 1, "maxLength": MAX_IDEMPOTENCY_KEY_LENGTH},
                 ),
-                parameter("header", "X-Filename", "The file's name, for a body that is the picture itself.", TEXT),
+                parameter("header", "X-Filename", "The file name, if the request body is the picture itself.", STRING),
             ],
             body=UPLOAD,
         ),
         "get": operation(
             "listJobs",
-            "The newest jobs, in pages.",
-            {200: answer("A page.", ref("JobList"))},
-            *parts.ALWAYS,
+            "List jobs, newest first.",
+            {200: response("One page of jobs.", ref("JobList"))},
+            *components.COMMON_PROBLEMS,
             problems.BAD_REQUEST,
             parameters=[
-                parameter("query", "status", "Only jobs in this state.", {**TEXT, "enum": [*Status]}),
-                parameter("query", "limit", "Most jobs on the page.", whole_number(LONGEST_PAGE, PAGE)),
-                parameter("query", "cursor", "The `next` of the page before.", {**TEXT, "format": "uuid"}),
+                parameter("query", "status", "Only jobs with this status.", {**STRING, "enum": [*Status]}),
+                parameter(
+                    "query", "limit", "Maximum number of jobs.", bounded_integer(MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE)
+                ),
+                parameter("query", "cursor", "The `next` value of the previous page.", {**STRING, "format": "uuid"}),
             ],
         ),
     },
     "/v1/jobs/{job_id}": {
         "get": operation(
             "getJob",
-            "Where a job stands, and its caption.",
+            "Get a job: its status, and its caption once it has succeeded.",
             {
-                200: answer("The job.", JOB, headers={**parts.ETAG, **parts.APPLIED}),
-                304: answer("It is as you know it.", headers={**parts.ETAG, **parts.APPLIED}),
+                200: response("The job.", JOB, headers={**components.ETAG, **components.PREFERENCE_APPLIED}),
+                304: response("The job has not changed.", headers={**components.ETAG, **components.PREFERENCE_APPLIED}),
             },
-            *parts.ALWAYS,
-            *parts.JOB,
-            parameters=[JOB_ID, parts.PREFER, parts.IF_NONE_MATCH],
+            *components.COMMON_PROBLEMS,
+            *components.JOB_PROBLEMS,
+            parameters=[JOB_ID, components.PREFER, components.IF_NONE_MATCH],
         ),
         "delete": operation(
             "deleteJob",
-            "Delete a job's record and picture, at once.",
-            {204: answer("Both are gone.")},
-            *parts.CHANGE,
-            *parts.JOB,
+            "Delete a job and its picture.",
+            {204: response("The job and its picture are deleted.")},
+            *components.WRITE_PROBLEMS,
+            *components.JOB_PROBLEMS,
             problems.UPLOADS_UNAVAILABLE,
             parameters=[JOB_ID],
         ),
@@ -83,31 +110,36 @@ PATHS = {
     "/v1/jobs/{job_id}/cancel": {
         "post": operation(
             "cancelJob",
-            "Cancel a job; one that is done stays as it is.",
-            {200: answer("The job.", JOB)},
-            *parts.CHANGE,
-            *parts.JOB,
+            "Cancel a job. A finished job is returned unchanged.",
+            {200: response("The job.", JOB)},
+            *components.WRITE_PROBLEMS,
+            *components.JOB_PROBLEMS,
             parameters=[JOB_ID],
         )
     },
     "/v1/jobs/{job_id}/image": {
         "get": operation(
             "getJobImage",
-            "The picture, encoded anew and without metadata.",
+            "Get the picture, re-encoded as JPEG without metadata.",
             {
-                200: answer("The picture.", FILE, media="image/jpeg", headers=parts.ETAG),
-                304: answer("It is as you know it.", headers=parts.ETAG),
+                200: response("The picture.", IMAGE_FILE, media="image/jpeg", headers=components.ETAG),
+                304: response("The picture has not changed.", headers=components.ETAG),
             },
-            *parts.ALWAYS,
-            *parts.JOB,
+            *components.COMMON_PROBLEMS,
+            *components.JOB_PROBLEMS,
             problems.BAD_REQUEST,
             problems.NOT_FOUND,
             problems.UPLOAD_LOST,
             problems.UPLOADS_UNAVAILABLE,
             parameters=[
                 JOB_ID,
-                parameter("query", "size", "Pixels that it fits into.", whole_number(LARGEST_SIDE, SIDE)),
-                parts.IF_NONE_MATCH,
+                parameter(
+                    "query",
+                    "size",
+                    "Maximum width and height in pixels.",
+                    bounded_integer(MAX_IMAGE_SIZE, DEFAULT_IMAGE_SIZE),
+                ),
+                components.IF_NONE_MATCH,
             ],
         )
     },

@@ -1,26 +1,34 @@
-"""The pages for people, and their form without scripts."""
+"""Operations of the HTML pages and of their forms."""
 
 from __future__ import annotations
 
-from web.api.openapi import parts
-from web.api.openapi.parts import BATCH_ID, FILE, JOB_ID, answer, form, header, operation
-from web.api.openapi.schemas import TEXT
+from web.api.openapi import components
+from web.api.openapi.components import BATCH_ID, IMAGE_FILE, JOB_ID, header, multipart_form, operation, response
+from web.api.openapi.schemas import STRING
 
-PAGE = answer("A page.", TEXT, media="text/html")
-FOLLOWING = {
-    200: answer(
-        "A page.",
-        TEXT,
+PAGE = response("An HTML page.", STRING, media="text/html")
+REFRESHING_PAGE = {
+    200: response(
+        "An HTML page.",
+        STRING,
         media="text/html",
-        headers={"Refresh": header("Seconds after which it loads itself anew.", parts.SECONDS, required=False)},
+        headers={
+            "Refresh": header(
+                "Seconds until the browser reloads the page; absent once every job is finished.",
+                components.SECONDS,
+                required=False,
+            )
+        },
     )
 }
 
-START = {303: answer("To the start.", TEXT, media="text/html", headers=parts.LOCATION)}
-SIGN_IN = {
+REDIRECT_TO_START = {
+    303: response("Redirect to the start page.", STRING, media="text/html", headers=components.LOCATION)
+}
+SIGN_IN_FORM = {
     "type": "object",
-    "description": "The form.",
-    "properties": {"key": {**TEXT, "description": "The API key."}},
+    "description": "The sign-in form.",
+    "properties": {"key": {**STRING, "description": "The API key."}},
     "required": ["key"],
 }
 
@@ -28,39 +36,56 @@ PATHS = {
     "/sign-in": {
         "post": operation(
             "signIn",
-            "Keep an API key in a cookie.",
-            START,
-            *parts.CHANGE,
-            body={"required": True, "content": {"application/x-www-form-urlencoded": {"schema": SIGN_IN}}},
+            "Store an API key in a cookie.",
+            REDIRECT_TO_START,
+            *components.WRITE_PROBLEMS,
+            body={"required": True, "content": {"application/x-www-form-urlencoded": {"schema": SIGN_IN_FORM}}},
             page=True,
         )
     },
-    "/sign-out": {"post": operation("signOut", "Forget the cookie.", START, *parts.CHANGE, page=True)},
+    "/sign-out": {
+        "post": operation("signOut", "Delete the cookie.", REDIRECT_TO_START, *components.WRITE_PROBLEMS, page=True)
+    },
     "/": {
-        "get": operation("showStart", "The page.", {200: PAGE}, *parts.ALWAYS, page=True),
+        "get": operation("showStart", "The start page.", {200: PAGE}, *components.COMMON_PROBLEMS, page=True),
         "post": operation(
             "sendForm",
-            "What the page's form sends where no scripts run.",
-            {303: answer("To the job, or the batch of several.", TEXT, media="text/html", headers=parts.LOCATION)},
-            *parts.CHANGE,
-            *parts.PICTURE,
-            *parts.ADMISSION,
-            body=form("The pictures.", {"images": {"type": "array", "items": FILE, "minItems": 1}}, ["images"]),
+            "Submit the form of the start page. Browsers use it when JavaScript is disabled.",
+            {
+                303: response(
+                    "Redirect to the page of the job, or of the batch if there are several pictures.",
+                    STRING,
+                    media="text/html",
+                    headers=components.LOCATION,
+                )
+            },
+            *components.WRITE_PROBLEMS,
+            *components.IMAGE_PROBLEMS,
+            *components.ADMISSION_PROBLEMS,
+            body=multipart_form(
+                "The pictures.", {"images": {"type": "array", "items": IMAGE_FILE, "minItems": 1}}, ["images"]
+            ),
             page=True,
         ),
     },
     "/jobs/{job_id}": {
         "get": operation(
-            "showJob", "A job, for people.", FOLLOWING, *parts.ALWAYS, *parts.JOB, parameters=[JOB_ID], page=True
+            "showJob",
+            "The page of a job.",
+            REFRESHING_PAGE,
+            *components.COMMON_PROBLEMS,
+            *components.JOB_PROBLEMS,
+            parameters=[JOB_ID],
+            page=True,
         )
     },
     "/batches/{batch_id}": {
         "get": operation(
             "showBatch",
-            "A batch, for people.",
-            FOLLOWING,
-            *parts.ALWAYS,
-            *parts.BATCH,
+            "The page of a batch.",
+            REFRESHING_PAGE,
+            *components.COMMON_PROBLEMS,
+            *components.BATCH_PROBLEMS,
             parameters=[BATCH_ID],
             page=True,
         )

@@ -1,4 +1,4 @@
-"""The shapes of the API's JSON, made from the models that are that JSON."""
+"""JSON schemas of the API. Those of jobs and batches are generated from the pydantic models."""
 
 from __future__ import annotations
 
@@ -11,86 +11,89 @@ from common.problems import KINDS
 
 Schema = dict[str, Any]
 
-TEXT: Schema = {"type": "string"}
+STRING: Schema = {"type": "string"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 PATH: Schema = {"type": "string", "format": "uri-reference"}
 
 
 def ref(name: str) -> Schema:
-    """The shape of that name among the document's components."""
+    """A reference to the component schema `name`."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def closed(description: str, **properties: Schema) -> Schema:
-    """An object that always has all of `properties`."""
+def object_schema(description: str, **properties: Schema) -> Schema:
+    """An object all of whose `properties` are required."""
     return {"type": "object", "description": description, "properties": properties, "required": list(properties)}
 
 
-def maybe(schema: Schema) -> Schema:
+def nullable(schema: Schema) -> Schema:
     """`schema`, or null."""
     return {"anyOf": [schema, {"type": "null"}]}
 
 
 def schemas() -> dict[str, Schema]:
-    """Every named shape."""
-    _, made = models_json_schema(
+    """All component schemas by name."""
+    _, definitions = models_json_schema(
         [(Job, "serialization"), (Batch, "serialization")], ref_template="#/components/schemas/{model}"
     )
-    shapes: dict[str, Schema] = made["$defs"]
-    _add(shapes["Job"], urls=closed("Paths from the root of the host.", self=PATH, cancel=PATH, image=maybe(PATH)))
-    _add(
-        shapes["Batch"],
+    by_name: dict[str, Schema] = definitions["$defs"]
+    urls = "Paths relative to the root of the host."
+    _add_properties(by_name["Job"], urls=object_schema(urls, self=PATH, cancel=PATH, image=nullable(PATH)))
+    _add_properties(
+        by_name["Batch"],
         status={"type": "string", "enum": ["in_progress", "completed"]},
-        urls=closed("Paths from the root of the host.", self=PATH, results=PATH, cancel=PATH),
+        urls=object_schema(urls, self=PATH, results=PATH, cancel=PATH),
     )
-    shapes["Problem"] = closed(
-        "An RFC 9457 problem. `type` never changes its meaning; `detail` is for people and says what to do.",
+    by_name["Problem"] = object_schema(
+        "An RFC 9457 problem. The meaning of a `type` never changes; `detail` tells a person what to do.",
         type={"type": "string", "format": "uri-reference", "enum": [kind.type for kind in KINDS.values()]},
-        title=TEXT,
+        title=STRING,
         status={"type": "integer", "minimum": 400, "maximum": 599},
-        detail=TEXT,
+        detail=STRING,
     )
-    shapes["JobList"] = closed(
-        "Jobs, newest first, and the cursor of those that follow.",
+    by_name["JobList"] = object_schema(
+        "Jobs, newest first. `next` is the cursor of the next page, or null.",
         jobs={"type": "array", "items": ref("Job")},
-        next=maybe(TEXT),
+        next=nullable(STRING),
     )
-    shapes["Result"] = closed(
-        "What became of one picture of a batch.",
-        custom_id=maybe(TEXT),
-        id=TEXT,
+    by_name["Result"] = object_schema(
+        "The state of one picture of a batch, with its caption or its error once it is finished.",
+        custom_id=nullable(STRING),
+        id=STRING,
         status=ref("Status"),
-        caption=maybe(TEXT),
-        score=maybe({"type": "number"}),
-        error=maybe(ref("Failure")),
+        caption=nullable(STRING),
+        score=nullable({"type": "number"}),
+        error=nullable(ref("Failure")),
     )
-    shapes["AnnouncedModel"] = closed(
-        "A model, and how many workers have it.", **shapes["ModelInfo"]["properties"], workers=COUNT
+    by_name["AnnouncedModel"] = object_schema(
+        "A model, and the number of workers that have loaded it.",
+        **by_name["ModelInfo"]["properties"],
+        workers=COUNT,
     )
-    shapes["Models"] = closed(
-        "The models that live workers announce.",
+    by_name["Models"] = object_schema(
+        "The models of the live workers. `captioning` is the model of the worker with the latest heartbeat.",
         models={"type": "array", "items": ref("AnnouncedModel")},
-        captioning=maybe(ref("ModelInfo")),
-        notice=maybe({**TEXT, "description": "What a person should know about the model that captions."}),
+        captioning=nullable(ref("ModelInfo")),
+        notice=nullable({**STRING, "description": "A notice for users about the model, or null."}),
     )
-    shapes["Alive"] = closed("The web server answers.", status={"const": "ok"})
-    shapes["Ready"] = closed(
-        "A picture sent now would be captioned. By which model, and by how many workers, is told to those who could "
-        "send one: with a key where keys are needed, else under a host name of the service.",
+    by_name["Alive"] = object_schema("The web server is alive.", status={"const": "ok"})
+    by_name["Ready"] = object_schema(
+        "A worker can caption pictures now. `model` and `workers` are present if the request has an API key, or, if "
+        "no API keys exist, if it uses a host name of the service.",
         status={"const": "ready"},
     )
-    shapes["Ready"]["properties"] |= {"model": ref("ModelInfo"), "workers": COUNT}
+    by_name["Ready"]["properties"] |= {"model": ref("ModelInfo"), "workers": COUNT}
     events = [*(f"job.{status}" for status in Status if status.terminal), "batch.completed"]
-    shapes["Event"] = closed(
-        "What a webhook says: `data` is what the API answers at `data.urls.self`.",
-        type={**TEXT, "enum": events},
-        timestamp={**TEXT, "format": "date-time"},
+    by_name["Event"] = object_schema(
+        "The body of a webhook request. `data` is the job or batch, as `data.urls.self` returns it.",
+        type={**STRING, "enum": events},
+        timestamp={**STRING, "format": "date-time"},
         data={"anyOf": [ref("Job"), ref("Batch")]},
     )
-    return dict(sorted(shapes.items()))
+    return dict(sorted(by_name.items()))
 
 
-def _add(schema: Schema, **properties: Schema) -> None:
-    """Describe what a model's `body` adds to its fields."""
+def _add_properties(schema: Schema, **properties: Schema) -> None:
+    """Add the members that a model's `body` method adds to its fields."""
     schema["properties"].update(properties)
     schema["required"] = list(schema["properties"])

@@ -1,31 +1,34 @@
-"""The service itself: its models, its health, and this description."""
+"""Operations of the models, of the health checks and of this description."""
 
 from __future__ import annotations
 
 from common import problems
-from web.api.openapi import parts
-from web.api.openapi.parts import answer, operation
-from web.api.openapi.schemas import TEXT, ref
+from web.api.openapi import components
+from web.api.openapi.components import operation, response
+from web.api.openapi.schemas import STRING, ref
 
 PATHS = {
     "/v1/models": {
         "get": operation(
             "listModels",
-            "The models that live workers announce, and which one captions.",
-            {200: answer("The models.", ref("Models"))},
-            *parts.ALWAYS,
+            "List the models of the live workers.",
+            {200: response("The models.", ref("Models"))},
+            *components.COMMON_PROBLEMS,
         )
     },
     "/healthz": {
         "get": operation(
-            "isAlive", "Whether the web server answers.", {200: answer("It does.", ref("Alive"))}, problems.INTERNAL
+            "isAlive",
+            "Liveness probe of the web server.",
+            {200: response("The web server is alive.", ref("Alive"))},
+            problems.INTERNAL,
         )
     },
     "/readyz": {
         "get": operation(
             "isReady",
-            "Whether a picture sent now would be captioned.",
-            {200: answer("It would.", ref("Ready"))},
+            "Readiness probe: whether a worker can caption pictures now.",
+            {200: response("A worker is ready.", ref("Ready"))},
             problems.INTERNAL,
             problems.STORE_UNAVAILABLE,
             problems.NOT_READY,
@@ -34,8 +37,8 @@ PATHS = {
     "/openapi.json": {
         "get": operation(
             "getDescription",
-            "This description, for programs.",
-            {200: answer("An OpenAPI 3.1 document.", {"type": "object", "required": ["openapi", "paths"]})},
+            "Get this description as JSON.",
+            {200: response("An OpenAPI 3.1 document.", {"type": "object", "required": ["openapi", "paths"]})},
             problems.INTERNAL,
             problems.UNKNOWN_HOST,
         )
@@ -43,8 +46,8 @@ PATHS = {
     "/docs": {
         "get": operation(
             "showDescription",
-            "This description, for people.",
-            {200: answer("A page.", TEXT, media="text/html")},
+            "This description as an HTML page.",
+            {200: response("An HTML page.", STRING, media="text/html")},
             problems.INTERNAL,
             problems.UNKNOWN_HOST,
             page=True,

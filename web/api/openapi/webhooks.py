@@ -1,27 +1,27 @@
-"""What the service sends by itself."""
+"""The webhook requests that the service sends."""
 
 from __future__ import annotations
 
-from web.api.openapi.parts import Part, answer, operation, parameter
-from web.api.openapi.schemas import TEXT, ref
+from web.api.openapi.components import Component, operation, parameter, response
+from web.api.openapi.schemas import STRING, ref
 
 HEADERS = {
-    "webhook-id": "The job's or the batch's id: the same however often an event is sent.",
-    "webhook-timestamp": "Seconds of the Unix time at which it was sent.",
-    "webhook-signature": "As Standard Webhooks says.",
+    "webhook-id": "The id of the job or batch. It stays the same when a delivery is repeated.",
+    "webhook-timestamp": "Unix time of this delivery in seconds.",
+    "webhook-signature": "The signature, as defined by Standard Webhooks.",
 }
 
-WEBHOOKS: dict[str, Part] = {
+WEBHOOKS: dict[str, Component] = {
     "ended": {
         "post": {
             **operation(
-                "tellEnd",
-                "A job has ended, or none of a batch's pictures is open any more.",
+                "receiveEvent",
+                "A job has finished, or all jobs of a batch have finished.",
                 {
-                    200: answer("You know it now; any 2xx will do. Anything else but 410 is tried again."),
-                    410: answer("You want no more of it."),
+                    200: response("The event was received. Any other status than 2xx and 410 causes a retry."),
+                    410: response("The receiver wants no further deliveries of this event."),
                 },
-                parameters=[parameter("header", name, says, TEXT) for name, says in HEADERS.items()],
+                parameters=[parameter("header", name, description, STRING) for name, description in HEADERS.items()],
             ),
             "requestBody": {"content": {"application/json": {"schema": ref("Event")}}},
         }

@@ -1,4 +1,4 @@
-"""`/v1/batches`: many pictures in one request; a bad one fails alone."""
+"""`/v1/batches`: many images in one request. An invalid image fails without affecting the others."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.support.images import numbered
 from tests.unit.web.conftest import Client
 
 
-def send(client: Client, pictures: list[bytes], **fields: object) -> Any:
-    images = [(io.BytesIO(data), f"{number}.jpg") for number, data in enumerate(pictures)]
-    return client.post("/v1/batches", data={"images": images, **fields})
+def send(client: Client, images: list[bytes], **fields: object) -> Any:
+    files = [(io.BytesIO(data), f"{number}.jpg") for number, data in enumerate(images)]
+    return client.post("/v1/batches", data={"images": files, **fields})
 
 
 def results(client: Client, batch: dict[str, Any]) -> list[dict[str, Any]]:
@@ -25,8 +25,8 @@ def results(client: Client, batch: dict[str, Any]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in answer.text.splitlines()]
 
 
-class TestSending:
-    def test_the_answer_is_the_batch_with_its_counts(self, client: Client) -> None:
+class TestCreate:
+    def test_the_response_is_the_batch_with_its_counts(self, client: Client) -> None:
         answer = send(client, numbered(3))
 
         assert answer.status_code == 202
@@ -41,7 +41,7 @@ class TestSending:
             "canceled": 0,
         }
 
-    def test_a_bad_file_fails_alone_and_says_why(self, client: Client) -> None:
+    def test_an_invalid_file_fails_without_the_others_and_has_an_error(self, client: Client) -> None:
         good, bad = numbered(1)[0], b"text"
 
         batch = send(client, [good, bad, b"", good]).json
@@ -54,7 +54,7 @@ class TestSending:
             "/problems/empty-upload",
         ]
 
-    def test_one_notification_is_for_several_pictures(self, client: Client) -> None:
+    def test_a_batch_sends_one_notification(self, client: Client) -> None:
         with Connection("memory://") as broker:
             queue = broker.SimpleQueue("captiond", no_ack=True)
             queue.clear()
@@ -62,13 +62,13 @@ class TestSending:
 
             assert queue.qsize() == 1
 
-    def test_one_file_that_is_too_large_fails_alone(self, client: Client) -> None:
+    def test_a_file_that_is_too_large_fails_without_the_others(self, client: Client) -> None:
         batch = send(client, [numbered(1)[0], bytes(150_000)]).json
 
         assert [line["status"] for line in results(client, batch)] == ["queued", "failed"]
 
     @pytest.mark.parametrize(
-        ("pictures", "fields", "slug"),
+        ("images", "fields", "slug"),
         [
             ([], {}, "missing-image"),
             (numbered(5), {}, "too-many-images"),
@@ -77,19 +77,17 @@ class TestSending:
         ],
         ids=["none", "too many", "ids that do not match", "too large together"],
     )
-    def test_nonsense_is_refused_as_a_whole(
-        self, client: Client, pictures: list[bytes], fields: dict[str, object], slug: str
+    def test_an_invalid_batch_is_refused_as_a_whole(
+        self, client: Client, images: list[bytes], fields: dict[str, object], slug: str
     ) -> None:
-        answer = send(client, pictures, **fields)
+        answer = send(client, images, **fields)
 
         assert answer.json["type"] == f"/problems/{slug}"
         assert client.get("/v1/jobs").json["jobs"] == []
 
 
-class TestFollowing:
-    def test_results_come_in_the_order_of_the_pictures(
-        self, client: Client, caption: Callable[[str, str], None]
-    ) -> None:
+class TestReadAndCancel:
+    def test_results_are_in_the_order_of_submission(self, client: Client, caption: Callable[[str, str], None]) -> None:
         batch = send(client, numbered(3), custom_id=["a", "b", "c"]).json
         for number, line in reversed(list(enumerate(results(client, batch)))):
             caption(line["id"], f"caption {number}")
@@ -103,12 +101,12 @@ class TestFollowing:
         ]
         assert client.get(batch["urls"]["self"]).json["status"] == "completed"
 
-    def test_without_ids_the_names_are_taken(self, client: Client) -> None:
+    def test_file_names_are_the_default_custom_ids(self, client: Client) -> None:
         batch = send(client, numbered(2)).json
 
         assert [line["custom_id"] for line in results(client, batch)] == ["0.jpg", "1.jpg"]
 
-    def test_canceling_leaves_what_is_done(self, client: Client, caption: Callable[[str, str], None]) -> None:
+    def test_cancel_keeps_finished_jobs(self, client: Client, caption: Callable[[str, str], None]) -> None:
         batch = send(client, numbered(3)).json
         caption(results(client, batch)[1]["id"], "a red ball")
 

@@ -1,4 +1,4 @@
-"""`/v1/jobs`: a picture is sent, followed, canceled, deleted."""
+"""`/v1/jobs`: create, poll, list, cancel and delete jobs."""
 
 from __future__ import annotations
 
@@ -27,33 +27,31 @@ Caption = Callable[[str, str], None]
 
 
 def send(client: Client, data: bytes | None = None, headers: dict[str, str] | None = None) -> Any:
-    """Post a picture as a form does; the answer."""
+    """Post an image as a multipart form; returns the response."""
     image = (io.BytesIO(encoded() if data is None else data), "ball.jpg")
     return client.post("/v1/jobs", data={"image": image}, headers=headers)
 
 
-class TestNotANumber:
-    def test_a_score_of_an_earlier_version_that_is_none_breaks_neither_list_nor_page(
-        self, client: Client, redis: Redis, caption: Caption
-    ) -> None:
+class TestNaN:
+    def test_a_stored_nan_score_is_null_in_job_and_list(self, client: Client, redis: Redis, caption: Caption) -> None:
         job = send(client).json
         caption(job["id"], "a red ball")
         redis.hset(f"job:{job['id']}", "output", '{"caption": "a red ball", "score": NaN, "alternatives": []}')
 
-        one, several = client.get(f"/v1/jobs/{job['id']}"), client.get("/v1/jobs")
+        shown, listed = client.get(f"/v1/jobs/{job['id']}"), client.get("/v1/jobs")
 
-        for answer in (one, several):
+        for answer in (shown, listed):
             assert answer.status_code == 200
             assert "NaN" not in answer.text
-        assert one.json["output"]["score"] is several.json["jobs"][0]["output"]["score"] is None
+        assert shown.json["output"]["score"] is listed.json["jobs"][0]["output"]["score"] is None
         assert "a red ball" in client.get("/").text
 
-    def test_no_answer_of_the_api_has_one(self, app: Flask) -> None:
+    def test_nan_and_infinity_are_written_as_null(self, app: Flask) -> None:
         assert app.json.dumps({"score": float("nan"), "others": [float("inf")]}) == '{"score": null, "others": [null]}'
 
 
-class TestSending:
-    def test_the_answer_is_the_job_and_where_to_ask_for_it(self, client: Client) -> None:
+class TestCreate:
+    def test_the_response_is_the_job_with_its_location(self, client: Client) -> None:
         answer = send(client)
 
         job = answer.json
@@ -64,29 +62,29 @@ class TestSending:
         assert job["input"].items() >= {"filename": "ball.jpg", "format": "JPEG", "width": 320, "height": 240}.items()
         assert job["progress"]["position"] == 0
 
-    def test_the_picture_is_kept_as_it_came_and_the_worker_is_rung_for(
+    def test_the_upload_is_stored_unchanged_and_the_worker_is_notified(
         self, client: Client, stored: Callable[[], list[Path]]
     ) -> None:
-        picture = encoded()
+        image = encoded()
 
         with Connection("memory://") as broker:
             broker.SimpleQueue("captiond", no_ack=True).clear()
-        send(client, picture)
+        send(client, image)
 
         (file,) = stored()
-        assert file.read_bytes() == picture
+        assert file.read_bytes() == image
         with Connection("memory://") as broker:
             queue = broker.SimpleQueue("captiond", no_ack=True)
             assert queue.get(block=False).payload[:2] == [[], {}]
 
     @pytest.mark.parametrize("mimetype", ["image/jpeg", "application/octet-stream"])
-    def test_a_body_that_is_the_picture_will_do(self, client: Client, mimetype: str) -> None:
+    def test_the_request_body_may_be_the_image(self, client: Client, mimetype: str) -> None:
         answer = client.post("/v1/jobs", data=encoded(), content_type=mimetype, headers={"X-Filename": "ball.jpg"})
 
         assert (answer.status_code, answer.json["input"]["filename"]) == (202, "ball.jpg")
 
     @pytest.mark.parametrize(
-        ("sent", "kept"),
+        ("sent", "stored_name"),
         [
             ("../../etc/passwd.jpg", "passwd.jpg"),
             ("C:\\photos\\dog.jpg", "dog.jpg"),
@@ -94,12 +92,12 @@ class TestSending:
             ("/", "picture"),
         ],
     )
-    def test_a_name_is_only_a_name(self, client: Client, sent: str, kept: str) -> None:
+    def test_a_file_name_is_reduced_to_a_base_name(self, client: Client, sent: str, stored_name: str) -> None:
         answer = client.post("/v1/jobs", data=encoded(), content_type="image/jpeg", headers={"X-Filename": sent})
 
-        assert answer.json["input"]["filename"] == kept
+        assert answer.json["input"]["filename"] == stored_name
 
-    def test_the_same_picture_again_has_its_caption_at_once(
+    def test_a_repeated_image_gets_its_cached_caption_at_once(
         self, client: Client, caption: Caption, announce: Callable[..., None]
     ) -> None:
         announce(MODEL)
@@ -113,7 +111,7 @@ class TestSending:
         assert answer.json["id"] != first
         assert "Retry-After" not in answer.headers
 
-    def test_a_full_queue_refuses_and_says_when_to_come_back(self, settings: Settings, redis: Any) -> None:
+    def test_a_full_queue_refuses_jobs_with_a_retry_after(self, settings: Settings, redis: Any) -> None:
         full = create_app(settings.model_copy(update={"max_open_jobs": 1}), redis=redis).test_client()
         send(full)
 
@@ -122,7 +120,7 @@ class TestSending:
         assert (answer.status_code, answer.json["type"]) == (503, "/problems/queue-full")
         assert int(answer.headers["Retry-After"]) > 0
 
-    def test_a_store_that_is_away_refuses_and_says_when_to_come_back(
+    def test_a_missing_upload_store_refuses_jobs_with_a_retry_after(
         self, client: Client, settings: Settings, ledger: Ledger
     ) -> None:
         (settings.data / "uploads").rmdir()
@@ -133,7 +131,7 @@ class TestSending:
         assert answer.headers["Retry-After"] == "5"
         assert ledger.recent() == ([], None)
 
-    def test_a_full_disk_keeps_nothing(
+    def test_a_full_disk_stores_nothing(
         self, client: Client, monkeypatch: pytest.MonkeyPatch, stored: Callable[[], list[Path]]
     ) -> None:
         def full(*_: object) -> None:
@@ -148,20 +146,20 @@ class TestSending:
         assert stored() == []
         assert client.get("/v1/jobs").json["jobs"] == []
 
-    def test_a_full_disk_is_told_of_and_logged_wherever_it_is_met(
+    def test_a_full_disk_is_reported_and_logged_for_any_write(
         self, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         def full(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("web.api.jobs.submit", full)
+        monkeypatch.setattr("web.api.jobs.submit_job", full)
 
         answer = send(client)
 
         assert (answer.status_code, answer.json["type"]) == (507, "/problems/storage-full")
         assert "No space left on device" in caplog.text
 
-    def test_a_job_store_whose_answer_is_lost_may_have_kept_the_job_and_its_picture_is_there(
+    def test_an_upload_is_kept_if_the_reply_of_redis_is_lost(
         self,
         client: Client,
         ledger: Ledger,
@@ -171,19 +169,19 @@ class TestSending:
     ) -> None:
         create = Ledger.create
 
-        def create_and_leave(self: Ledger, *args: Any, **kwargs: Any) -> None:
+        def create_and_disconnect(self: Ledger, *args: Any, **kwargs: Any) -> None:
             create(self, *args, **kwargs)
-            raise RedisConnectionError("gone before it answered")
+            raise RedisConnectionError("connection lost")
 
-        monkeypatch.setattr(Ledger, "create", create_and_leave)
-        refused = client.post("/v1/jobs", data=encoded(), content_type="image/jpeg", headers={"Idempotency-Key": "k"})
+        monkeypatch.setattr(Ledger, "create", create_and_disconnect)
+        failed = client.post("/v1/jobs", data=encoded(), content_type="image/jpeg", headers={"Idempotency-Key": "k"})
         monkeypatch.undo()
-        again = client.post("/v1/jobs", data=encoded(), content_type="image/jpeg", headers={"Idempotency-Key": "k"})
+        retried = client.post("/v1/jobs", data=encoded(), content_type="image/jpeg", headers={"Idempotency-Key": "k"})
 
-        assert (refused.status_code, again.status_code) == (503, 202)
-        assert [path.name for path in stored()] == [again.json["id"]]
+        assert (failed.status_code, retried.status_code) == (503, 202)
+        assert [path.name for path in stored()] == [retried.json["id"]]
 
-    def test_a_job_store_that_is_away_keeps_nothing(
+    def test_nothing_is_stored_without_redis(
         self, client: Client, server: fakeredis.FakeServer, stored: Callable[[], list[Path]]
     ) -> None:
         server.connected = False
@@ -195,13 +193,13 @@ class TestSending:
 
 
 class TestIdempotency:
-    def test_the_same_key_gives_the_same_job(self, client: Client, stored: Callable[[], list[Path]]) -> None:
-        first, again = (send(client, headers={"Idempotency-Key": "k1"}).json for _ in range(2))
+    def test_an_idempotency_key_returns_the_earlier_job(self, client: Client, stored: Callable[[], list[Path]]) -> None:
+        first, second = (send(client, headers={"Idempotency-Key": "k1"}).json for _ in range(2))
 
-        assert first["id"] == again["id"]
+        assert first["id"] == second["id"]
         assert len(stored()) == 1
 
-    def test_another_picture_under_the_key_is_a_conflict(self, client: Client) -> None:
+    def test_a_different_image_with_the_same_key_is_a_conflict(self, client: Client) -> None:
         send(client, headers={"Idempotency-Key": "k1"})
 
         answer = send(client, numbered(3)[1], headers={"Idempotency-Key": "k1"})
@@ -209,40 +207,40 @@ class TestIdempotency:
         assert (answer.status_code, answer.json["type"]) == (422, "/problems/idempotency-conflict")
 
     @pytest.mark.parametrize("key", ["", "k" * 256])
-    def test_a_key_has_its_length(self, client: Client, key: str) -> None:
+    def test_an_empty_or_too_long_key_is_refused(self, client: Client, key: str) -> None:
         assert send(client, headers={"Idempotency-Key": key}).status_code == 400
 
 
-class TestWaiting:
-    def test_the_answer_is_held_until_the_caption_is_there(
+class TestPreferWait:
+    def test_the_response_is_delayed_until_the_job_is_finished(
         self, client: Client, ledger: Ledger, caption: Caption
     ) -> None:
-        def work() -> None:
+        def finish_job() -> None:
             while not (jobs := ledger.recent(limit=1)[0]):
                 time.sleep(0.01)
             caption(jobs[0].id, "a red ball")
 
-        threading.Thread(target=work).start()
+        threading.Thread(target=finish_job).start()
         answer = send(client, headers={"Prefer": "wait=30"})
 
         assert (answer.status_code, answer.json["output"]["caption"]) == (201, "a red ball")
         assert answer.headers["Preference-Applied"] == "wait=30"
 
-    def test_it_is_held_no_longer_than_asked(self, client: Client) -> None:
+    def test_the_response_is_delayed_no_longer_than_the_wait(self, client: Client) -> None:
         answer = send(client, headers={"Prefer": "wait=1"})
 
         assert (answer.status_code, answer.json["status"]) == (202, "queued")
 
-    @pytest.mark.parametrize("wish", ["", "respond-async", "wait=", "wait=soon", "wait=-4"])
-    def test_another_wish_is_passed_over(self, client: Client, wish: str) -> None:
-        answer = send(client, headers={"Prefer": wish})
+    @pytest.mark.parametrize("preference", ["", "respond-async", "wait=", "wait=soon", "wait=-4"])
+    def test_an_unknown_preference_is_ignored(self, client: Client, preference: str) -> None:
+        answer = send(client, headers={"Prefer": preference})
 
         assert answer.status_code == 202
         assert "Preference-Applied" not in answer.headers
 
 
-class TestFollowing:
-    def test_a_done_job_has_all_there_is_to_know(self, client: Client, caption: Caption) -> None:
+class TestShow:
+    def test_a_finished_job_has_all_fields(self, client: Client, caption: Caption) -> None:
         job_id = send(client).json["id"]
         caption(job_id, "a red ball")
 
@@ -255,13 +253,13 @@ class TestFollowing:
         assert job["created_at"] < job["completed_at"] < job["expires_at"]
         assert job["attempts"] == 1
 
-    def test_nothing_new_costs_no_body(self, client: Client, caption: Caption) -> None:
+    def test_a_matching_etag_gets_an_empty_304(self, client: Client, caption: Caption) -> None:
         job_id = send(client).json["id"]
-        tag = client.get(f"/v1/jobs/{job_id}").headers["ETag"]
+        etag = client.get(f"/v1/jobs/{job_id}").headers["ETag"]
 
-        unchanged = client.get(f"/v1/jobs/{job_id}", headers={"If-None-Match": tag})
+        unchanged = client.get(f"/v1/jobs/{job_id}", headers={"If-None-Match": etag})
         caption(job_id, "a red ball")
-        changed = client.get(f"/v1/jobs/{job_id}", headers={"If-None-Match": tag})
+        changed = client.get(f"/v1/jobs/{job_id}", headers={"If-None-Match": etag})
 
         assert (unchanged.status_code, unchanged.data) == (304, b"")
         assert (changed.status_code, changed.json["status"]) == (200, "succeeded")
@@ -272,7 +270,7 @@ class TestFollowing:
 
         assert (answer.status_code, answer.json["type"]) == (404, "/problems/job-not-found")
 
-    def test_a_deleted_job_is_gone_with_its_picture(self, client: Client, stored: Callable[[], list[Path]]) -> None:
+    def test_delete_removes_the_job_and_its_upload(self, client: Client, stored: Callable[[], list[Path]]) -> None:
         job_id = send(client).json["id"]
 
         deleted = client.delete(f"/v1/jobs/{job_id}")
@@ -282,33 +280,33 @@ class TestFollowing:
         assert client.get(f"/v1/jobs/{job_id}").status_code == 410
         assert stored() == []
 
-    def test_a_canceled_job_is_not_captioned(self, client: Client, ledger: Ledger) -> None:
+    def test_a_canceled_job_is_not_claimed(self, client: Client, ledger: Ledger) -> None:
         job_id = send(client).json["id"]
 
         assert client.post(f"/v1/jobs/{job_id}/cancel").json["status"] == "canceled"
         assert ledger.claim_next(1).claims == []
 
-    def test_a_done_job_stays_as_it_is_when_it_is_canceled(self, client: Client, caption: Caption) -> None:
+    def test_cancel_does_not_change_a_finished_job(self, client: Client, caption: Caption) -> None:
         job_id = send(client).json["id"]
         caption(job_id, "a red ball")
 
         assert client.post(f"/v1/jobs/{job_id}/cancel").json["status"] == "succeeded"
 
 
-class TestListing:
-    def test_pages_lead_from_the_newest_to_the_oldest(self, client: Client) -> None:
-        sent = [send(client, picture).json["id"] for picture in numbered(5)]
+class TestIndex:
+    def test_pages_list_all_jobs_from_newest_to_oldest(self, client: Client) -> None:
+        sent = [send(client, image).json["id"] for image in numbered(5)]
 
-        found, cursor = [], ""
+        listed, cursor = [], ""
         while cursor is not None:
             page = client.get(f"/v1/jobs?limit=2{f'&cursor={cursor}' if cursor else ''}").json
-            found += [job["id"] for job in page["jobs"]]
+            listed += [job["id"] for job in page["jobs"]]
             cursor = page["next"]
 
-        assert found == sent[::-1]
+        assert listed == sent[::-1]
 
-    def test_a_status_chooses(self, client: Client, caption: Caption) -> None:
-        first, second = (send(client, picture).json["id"] for picture in numbered(2))
+    def test_the_status_filters_the_list(self, client: Client, caption: Caption) -> None:
+        first, second = (send(client, image).json["id"] for image in numbered(2))
         caption(first, "a red ball")
 
         def ids(status: str) -> list[str]:
@@ -317,25 +315,25 @@ class TestListing:
         assert (ids("succeeded"), ids("queued"), ids("failed")) == ([first], [second], [])
 
     @pytest.mark.parametrize("query", ["status=lost", "limit=0", "limit=201", "limit=many", "limit=²"])
-    def test_nonsense_is_refused(self, client: Client, query: str) -> None:
+    def test_an_invalid_parameter_is_refused(self, client: Client, query: str) -> None:
         answer = client.get(f"/v1/jobs?{query}")
 
         assert (answer.status_code, answer.json["type"]) == (400, "/problems/bad-request")
 
     @pytest.mark.parametrize("cursor", ["", "garbage", "null", "+", "019DDC1A-53F0-7C52-A5F0-2B8E6A9D1C33"])
-    def test_a_cursor_that_no_page_gave_is_refused(self, client: Client, cursor: str) -> None:
+    def test_an_invalid_cursor_is_refused(self, client: Client, cursor: str) -> None:
         send(client)
 
         answer = client.get("/v1/jobs", query_string={"cursor": cursor})
 
         assert (answer.status_code, answer.json["type"]) == (400, "/problems/bad-request")
-        assert "`cursor` takes the `next` of the page before" in answer.json["detail"]
+        assert "`cursor` must be the `next` value of the previous page" in answer.json["detail"]
 
 
 class TestImage:
-    def test_it_is_encoded_anew_upright_and_without_metadata(self, client: Client) -> None:
+    def test_the_image_is_re_encoded_upright_and_without_metadata(self, client: Client) -> None:
         exif = Image.Exif()
-        exif[0x0112] = 6  # on its side
+        exif[0x0112] = 6  # rotated by 90 degrees
         exif[0x010E] = "secret place"
         buffer = io.BytesIO()
         drawing(size=(300, 200)).save(buffer, "JPEG", exif=exif)
@@ -350,7 +348,7 @@ class TestImage:
         assert b"secret place" not in answer.data
 
     @pytest.mark.parametrize("size", ["0", "2049", "big"])
-    def test_its_size_has_limits(self, client: Client, size: str) -> None:
+    def test_an_invalid_size_is_refused(self, client: Client, size: str) -> None:
         job_id = send(client).json["id"]
 
         assert client.get(f"/v1/jobs/{job_id}/image?size={size}").status_code == 400

@@ -1,4 +1,4 @@
-"""`Webhook-URL`: whoever sends may be told, and nobody inside the server's own network is."""
+"""The `Webhook-URL` header: events of jobs and batches, and refused URLs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ URL = "https://receiver.example/hook?token=1"
 
 @pytest.fixture
 def due(components: Components) -> Callable[[], list[tuple[str, str, str]]]:
-    """Event, id and URL of what is due, which is claimed."""
+    """Claims all due webhooks: event, id and URL of each."""
 
     def claim() -> list[tuple[str, str, str]]:
         outbox = components.outbox
-        return [(sent.type, sent.id, sent.url) for sent in iter(outbox.claim, None) if sent]
+        return [(delivery.type, delivery.id, delivery.url) for delivery in iter(outbox.claim, None) if delivery]
 
     return claim
 
@@ -40,12 +40,12 @@ def as_body(client: Client, url: str) -> Any:
 
 
 def as_batch(client: Client, url: str) -> Any:
-    data = {"images": [(io.BytesIO(picture), "ball.jpg") for picture in [*numbered(2), b"text"]]}
+    data = {"images": [(io.BytesIO(image), "ball.jpg") for image in [*numbered(2), b"text"]]}
     return client.post("/v1/batches", data=data, headers={"Webhook-URL": url})
 
 
 @pytest.mark.parametrize("send", [as_form, as_body])
-def test_the_end_of_a_job_will_be_told(
+def test_a_finished_job_has_a_webhook_event(
     client: Client, caption: Callable[[str, str], None], due: Due, send: Callable[[Client, str], Any]
 ) -> None:
     answer = send(client, URL)
@@ -56,7 +56,7 @@ def test_the_end_of_a_job_will_be_told(
     assert due() == [("job.succeeded", answer.json["id"], URL)]
 
 
-def test_a_caption_that_is_there_already_is_told_as_well(
+def test_a_cached_caption_has_a_webhook_event(
     client: Client, caption: Callable[[str, str], None], announce: Callable[[ModelInfo], None], due: Due
 ) -> None:
     announce(MODEL)
@@ -68,7 +68,7 @@ def test_a_caption_that_is_there_already_is_told_as_well(
     assert due() == [("job.succeeded", again.json["id"], URL)]
 
 
-def test_the_end_of_a_batch_will_be_told_once(client: Client, ledger: Ledger, due: Due) -> None:
+def test_a_finished_batch_has_one_webhook_event(client: Client, ledger: Ledger, due: Due) -> None:
     batch = as_batch(client, URL).json
     before = due()
     client.post(batch["urls"]["cancel"])
@@ -77,7 +77,7 @@ def test_the_end_of_a_batch_will_be_told_once(client: Client, ledger: Ledger, du
     assert due() == [("batch.completed", batch["id"], URL)]
 
 
-def test_a_batch_of_which_nothing_can_be_captioned_is_told(client: Client, due: Due) -> None:
+def test_a_batch_of_invalid_images_has_a_webhook_event(client: Client, due: Due) -> None:
     data = {"images": [(io.BytesIO(b"text"), "a.txt"), (io.BytesIO(b""), "b.jpg")]}
     batch = client.post("/v1/batches", data=data, headers={"Webhook-URL": URL}).json
 
@@ -88,7 +88,7 @@ def test_a_batch_of_which_nothing_can_be_captioned_is_told(client: Client, due: 
 @pytest.mark.parametrize(
     "url", ["", "http://receiver.example/", "https://user:password@receiver.example/", "https://169.254.169.254/"]
 )
-def test_a_url_that_is_not_allowed_is_refused_and_nothing_is_kept(
+def test_a_webhook_url_that_is_not_allowed_creates_no_job(
     client: Client, send: Callable[[Client, str], Any], url: str
 ) -> None:
     answer = send(client, url)

@@ -1,4 +1,4 @@
-"""The page asks for the key once; the cookie serves this site's page and nobody else."""
+"""Sign-in with a cookie, which is valid only for requests of this origin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.web.conftest import Client
 from web import create_app
 
 HTML = {"Accept": "text/html"}
-OWN = {"Sec-Fetch-Site": "same-origin"}
+SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 
 
 @pytest.fixture
@@ -31,12 +31,12 @@ def app(secret: str, settings: Settings, redis: Redis) -> Flask:
 
 @pytest.fixture
 def signed_in(client: Client, secret: str) -> Client:
-    assert client.post("/sign-in", data={"key": secret}, headers=OWN).status_code == 303
+    assert client.post("/sign-in", data={"key": secret}, headers=SAME_ORIGIN).status_code == 303
     return client
 
 
 @pytest.mark.parametrize("path", ["/", "/jobs/x", "/batches/x"])
-def test_a_person_without_key_gets_the_form(client: Client, path: str) -> None:
+def test_a_browser_without_a_key_gets_the_sign_in_form(client: Client, path: str) -> None:
     page = client.get(path, headers=HTML)
 
     assert page.status_code == 401
@@ -44,8 +44,8 @@ def test_a_person_without_key_gets_the_form(client: Client, path: str) -> None:
     assert not re.search(r"<script(?![^>]*\bsrc=)", page.text) and not re.search(r"\s(style|on\w+)=", page.text)
 
 
-def test_the_cookie_is_hidden_from_scripts_and_other_sites(client: Client, secret: str) -> None:
-    answer = client.post("/sign-in", data={"key": f" {secret}\n"}, headers=OWN)
+def test_the_cookie_is_http_only_and_same_site_strict(client: Client, secret: str) -> None:
+    answer = client.post("/sign-in", data={"key": f" {secret}\n"}, headers=SAME_ORIGIN)
 
     assert (answer.status_code, answer.location) == (303, "/")
     cookie = answer.headers["Set-Cookie"]
@@ -53,32 +53,32 @@ def test_the_cookie_is_hidden_from_scripts_and_other_sites(client: Client, secre
     assert "Secure" not in cookie
 
 
-def test_over_https_the_cookie_stays_there(client: Client, secret: str) -> None:
-    answer = client.post("/sign-in", data={"key": secret}, headers=OWN, base_url="https://localhost")
+def test_the_cookie_is_secure_over_https(client: Client, secret: str) -> None:
+    answer = client.post("/sign-in", data={"key": secret}, headers=SAME_ORIGIN, base_url="https://localhost")
 
     assert "Secure" in answer.headers["Set-Cookie"]
 
 
 @pytest.mark.parametrize("key", ["", "captiond_wrong", "alice"])
-def test_a_wrong_key_is_asked_for_again(client: Client, key: str) -> None:
-    answer = client.post("/sign-in", data={"key": key}, headers={**HTML, **OWN})
+def test_an_unknown_key_gets_the_sign_in_form_again(client: Client, key: str) -> None:
+    answer = client.post("/sign-in", data={"key": key}, headers={**HTML, **SAME_ORIGIN})
 
     assert answer.status_code == 401
-    assert 'action="/sign-in"' in answer.text and "Copy it whole" in answer.text
+    assert 'action="/sign-in"' in answer.text and "Copy all of it" in answer.text
     assert "Set-Cookie" not in answer.headers
 
 
-def test_the_page_works_once_signed_in(signed_in: Client) -> None:
-    sent = signed_in.post("/", data={"images": [(io.BytesIO(encoded()), "a.jpg")]}, headers=OWN)
+def test_a_signed_in_browser_can_use_page_and_api(signed_in: Client) -> None:
+    sent = signed_in.post("/", data={"images": [(io.BytesIO(encoded()), "a.jpg")]}, headers=SAME_ORIGIN)
 
     assert sent.status_code == 303
     assert signed_in.get(sent.location, headers=HTML).status_code == 200
     assert "Sign out alice" in signed_in.get("/", headers=HTML).text
-    assert signed_in.get("/v1/jobs").status_code == 200, "the page's scripts ask for it"
+    assert signed_in.get("/v1/jobs").status_code == 200, "the page's scripts use the API"
 
 
-def test_signing_out_forgets_the_key(signed_in: Client) -> None:
-    answer = signed_in.post("/sign-out", headers=OWN)
+def test_sign_out_deletes_the_cookie(signed_in: Client) -> None:
+    answer = signed_in.post("/sign-out", headers=SAME_ORIGIN)
 
     assert answer.status_code == 303 and "storage" in answer.headers["Clear-Site-Data"]
     assert signed_in.get("/", headers=HTML).status_code == 401
@@ -91,11 +91,11 @@ def test_signing_out_forgets_the_key(signed_in: Client) -> None:
         ({"Sec-Fetch-Site": "same-site"}, "foreign-origin"),
         ({"Origin": "https://evil.example"}, "foreign-origin"),
         ({"Origin": "null"}, "foreign-origin"),
-        ({}, "key-needed"),  # no browser that says who asks: no cookie either
+        ({}, "key-needed"),  # without these headers the cookie is ignored
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/batches", "/", "/v1/jobs/x/cancel"])
-def test_the_cookie_changes_nothing_for_another_site(
+def test_the_cookie_is_refused_for_cross_site_writes(
     signed_in: Client, path: str, headers: dict[str, str], slug: str
 ) -> None:
     answer = signed_in.post(path, headers=headers)
@@ -105,21 +105,21 @@ def test_the_cookie_changes_nothing_for_another_site(
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_the_cookie_shows_nothing_to_another_site(signed_in: Client, site: str) -> None:
+def test_the_cookie_is_ignored_for_cross_site_reads(signed_in: Client, site: str) -> None:
     assert signed_in.get("/v1/jobs", headers={"Sec-Fetch-Site": site}).status_code == 401
 
 
-@pytest.mark.parametrize("headers", [OWN, {"Origin": "http://localhost"}])
-def test_the_cookie_serves_this_site_s_own_page(signed_in: Client, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize("headers", [SAME_ORIGIN, {"Origin": "http://localhost"}])
+def test_the_cookie_is_accepted_from_the_same_origin(signed_in: Client, headers: dict[str, str]) -> None:
     assert signed_in.post("/v1/jobs", headers=headers).json["type"] == "/problems/missing-image"
 
 
-def test_what_a_key_opens_is_not_kept_by_caches_of_others(signed_in: Client) -> None:
+def test_authenticated_responses_are_private_to_caches(signed_in: Client) -> None:
     for path in ("/", "/v1/jobs", "/v1/models"):
         assert "private" in signed_in.get(path).headers["Cache-Control"]
 
 
-def test_without_keys_there_is_nothing_to_sign_in_to(settings: Settings, redis: Redis) -> None:
+def test_sign_in_sets_no_cookie_if_no_keys_exist(settings: Settings, redis: Redis) -> None:
     client: Client = create_app(settings, redis=redis).test_client()
 
     assert "Sign out" not in client.get("/").text

@@ -1,4 +1,4 @@
-"""The description of the API says what there is, and the service answers as it is described."""
+"""The OpenAPI document describes every route, and every response matches its description."""
 
 from __future__ import annotations
 
@@ -19,60 +19,61 @@ from tests.support.images import encoded, numbered
 from tests.unit.web.conftest import MODEL, Client
 from web.api.openapi import document
 
-#: Flask's brackets around a part of a path are OpenAPI's braces.
+#: Translates Flask's path parameters (`<name>`) to OpenAPI's (`{name}`).
 BRACES = str.maketrans("<>", "{}")
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 
 
 def operations() -> dict[str, dict[str, Any]]:
     return {
-        f"{method.upper()} {path}": entry
+        f"{method.upper()} {path}": operation
         for path, methods in document()["paths"].items()
-        for method, entry in methods.items()
+        for method, operation in methods.items()
     }
 
 
-def test_every_route_is_described_and_no_other(app: Flask) -> None:
+def test_the_document_describes_exactly_the_application_s_routes(app: Flask) -> None:
     served = {
         f"{method} {rule.rule.translate(BRACES)}"
         for rule in app.url_map.iter_rules()
         for method in METHODS & (rule.methods or set())
-        if rule.endpoint != "static"  # files, not an interface
+        if rule.endpoint != "static"
     }
 
     assert set(operations()) == served
 
 
-def test_every_part_of_a_path_is_a_parameter() -> None:
-    for name, entry in operations().items():
-        described = [part["name"] for part in entry.get("parameters", []) if part["in"] == "path"]
+def test_every_path_parameter_is_described() -> None:
+    for name, operation in operations().items():
+        parameters = operation.get("parameters", [])
+        described = [parameter["name"] for parameter in parameters if parameter["in"] == "path"]
         assert described == re.findall(r"{(\w+)}", name), name
 
 
-def test_every_operation_has_a_name_of_its_own() -> None:
-    names = [entry["operationId"] for entry in operations().values()]
+def test_operation_ids_are_unique() -> None:
+    ids = [operation["operationId"] for operation in operations().values()]
 
-    assert len(set(names)) == len(names)
-
-
-def test_every_shape_is_a_schema_and_every_reference_leads_to_one() -> None:
-    shapes = document()["components"]["schemas"]
-    for shape in shapes.values():
-        Draft202012Validator.check_schema(shape)
-
-    assert set(re.findall(r"#/components/schemas/(\w+)", str(document()))) <= set(shapes)
+    assert len(set(ids)) == len(ids)
 
 
-def test_every_problem_of_a_request_is_described_somewhere() -> None:
+def test_every_schema_is_valid_and_every_reference_resolves() -> None:
+    schemas = document()["components"]["schemas"]
+    for schema in schemas.values():
+        Draft202012Validator.check_schema(schema)
+
+    assert set(re.findall(r"#/components/schemas/(\w+)", str(document()))) <= set(schemas)
+
+
+def test_every_problem_of_a_request_is_described() -> None:
     described = set(re.findall(r"/problems/[a-z-]+", str(document()["paths"])))
-    # The first two are no request's but a job's; the last answers a method that is not described.
-    others = {"/problems/worker-lost", "/problems/caption-failed", "/problems/method-not-allowed"}
+    # The first two are errors of jobs, not of requests; the last one answers undescribed methods.
+    excluded = {"/problems/worker-lost", "/problems/caption-failed", "/problems/method-not-allowed"}
 
-    assert described == {kind.type for kind in KINDS.values()} - others
+    assert described == {kind.type for kind in KINDS.values()} - excluded
 
 
-class TestAnswers:
-    """Real answers of every route; the closed schemas refuse a member that is not described."""
+class TestResponses:
+    """Responses of every route match the document. Undescribed members are errors."""
 
     @pytest.fixture
     def job(self, client: Client) -> str:
@@ -80,66 +81,68 @@ class TestAnswers:
 
     @pytest.fixture
     def batch(self, client: Client) -> str:
-        pictures = {"images": [(io.BytesIO(data), "a.jpg") for data in (*numbered(2), b"text")]}
-        answer = client.post("/v1/batches", data=pictures)
+        images = {"images": [(io.BytesIO(data), "a.jpg") for data in (*numbered(2), b"text")]}
+        answer = client.post("/v1/batches", data=images)
         holds(answer)
         return str(answer.json["id"])
 
     @pytest.mark.parametrize("path", ["/", "/v1/jobs", "/v1/models", "/healthz", "/readyz", "/openapi.json", "/docs"])
-    def test_of_the_service(self, client: Client, announce: Callable[..., None], job: str, path: str) -> None:
+    def test_service_responses_match(self, client: Client, announce: Callable[..., None], job: str, path: str) -> None:
         holds(client.get(path))
         announce(MODEL)
         holds(client.get(path))
 
     @pytest.mark.parametrize("path", ["/v1/jobs", "/healthz", "/readyz", "/openapi.json", "/docs"])
-    def test_of_the_service_under_a_host_name_that_it_was_not_told(
+    def test_service_responses_under_an_unknown_host_match(
         self, client: Client, announce: Callable[..., None], path: str
     ) -> None:
         announce(MODEL)
 
         holds(client.get(path, headers={"Host": "web:8080"}))
 
-    def test_of_a_job(self, client: Client, caption: Callable[[str, str], None], job: str) -> None:
-        def look() -> Client:
+    def test_job_responses_match(self, client: Client, caption: Callable[[str, str], None], job: str) -> None:
+        def get_job() -> Client:
             holds(client.get(f"/jobs/{job}"))
             answer = client.get(f"/v1/jobs/{job}", headers={"Prefer": "wait=1"})
             holds(answer)
             return answer
 
-        look()
+        get_job()
         caption(job, "a red ball")
-        known = look().headers["ETag"]
-        holds(client.get(f"/v1/jobs/{job}", headers={"If-None-Match": known}))
-        picture = client.get(f"/v1/jobs/{job}/image")
-        holds(picture)
-        again = client.get(f"/v1/jobs/{job}/image", headers={"If-None-Match": picture.headers["ETag"]})
-        assert again.status_code == 304
-        holds(again)
+        etag = get_job().headers["ETag"]
+        holds(client.get(f"/v1/jobs/{job}", headers={"If-None-Match": etag}))
+        image = client.get(f"/v1/jobs/{job}/image")
+        holds(image)
+        unchanged = client.get(f"/v1/jobs/{job}/image", headers={"If-None-Match": image.headers["ETag"]})
+        assert unchanged.status_code == 304
+        holds(unchanged)
         holds(client.get(f"/v1/jobs/{job}/image?size=0"))
         holds(client.post(f"/v1/jobs/{job}/cancel"))
         holds(client.get("/v1/jobs?limit=1&status=succeeded"))
         holds(client.delete(f"/v1/jobs/{job}"))
 
-    def test_of_a_job_that_is_gone_or_never_was(self, client: Client, ledger: Ledger, job: str) -> None:
+    def test_responses_for_a_deleted_or_unknown_job_match(self, client: Client, ledger: Ledger, job: str) -> None:
         ledger.delete(job)
-        for which in (job, "other"):
+        for job_id in (job, "other"):
             for method, path in [("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/image")]:
-                holds(client.open(f"/v1/jobs/{which}{path}", method=method))
-            holds(client.get(f"/jobs/{which}", headers={"Accept": "text/html"}))
+                holds(client.open(f"/v1/jobs/{job_id}{path}", method=method))
+            holds(client.get(f"/jobs/{job_id}", headers={"Accept": "text/html"}))
 
-    def test_of_a_batch(self, client: Client, caption: Callable[[str, str], None], batch: str) -> None:
+    def test_batch_responses_match(self, client: Client, caption: Callable[[str, str], None], batch: str) -> None:
         caption(client.get("/v1/jobs?status=queued").json["jobs"][0]["id"], "a red ball")
-        for which in (batch, "other"):
+        for batch_id in (batch, "other"):
             for method, path in [("GET", ""), ("GET", "/results"), ("POST", "/cancel")]:
-                holds(client.open(f"/v1/batches/{which}{path}", method=method))
-            holds(client.get(f"/batches/{which}"))
+                holds(client.open(f"/v1/batches/{batch_id}{path}", method=method))
+            holds(client.get(f"/batches/{batch_id}"))
 
     @pytest.mark.parametrize("data", [b"", b"text", encoded()[:2000], bytes(200_000)])
-    def test_of_a_bad_picture(self, client: Client, data: bytes) -> None:
+    def test_responses_for_an_invalid_image_match(self, client: Client, data: bytes) -> None:
         holds(send(client, data))
         holds(client.post("/", data={"images": (io.BytesIO(data), "a.jpg")}, headers={"Accept": "text/html"}))
 
-    def test_of_what_is_sent_again(self, client: Client, caption: Callable[..., None], announce: Any) -> None:
+    def test_responses_for_a_repeated_upload_match(
+        self, client: Client, caption: Callable[..., None], announce: Any
+    ) -> None:
         announce(MODEL)
         key = {"Idempotency-Key": "one"}
         job = send(client, None, key).json["id"]
@@ -148,18 +151,20 @@ class TestAnswers:
         holds(send(client, numbered(3)[1], key))
         holds(send(client, None, {"Prefer": "wait=1"}))
 
-    def test_of_urls_that_are_not_used(self, client: Client) -> None:
+    def test_responses_for_refused_urls_match(self, client: Client) -> None:
         holds(client.post("/v1/jobs", json={"url": "https://example.com/photo.jpg"}))
         holds(send(client, None, {"Webhook-URL": "http://127.0.0.1/"}))
         holds(client.post("/v1/batches", headers={"Webhook-URL": "ftp://example.com/"}))
 
-    def test_of_a_foreign_page_and_a_store_that_is_away(self, client: Client, server: fakeredis.FakeServer) -> None:
+    def test_responses_for_a_cross_site_request_and_without_redis_match(
+        self, client: Client, server: fakeredis.FakeServer
+    ) -> None:
         holds(send(client, None, {"Sec-Fetch-Site": "cross-site"}))
         server.connected = False
         for path in ("/v1/jobs", "/v1/jobs/a", "/v1/batches/a", "/v1/models", "/readyz", "/"):
             holds(client.get(path))
 
-    def test_would_be_found_wanting_with_a_member_more(self, client: Client, app: Flask) -> None:
+    def test_an_undescribed_member_fails_validation(self, client: Client, app: Flask) -> None:
         app.view_functions["health.alive"] = lambda: {"status": "ok", "secret": 1}
 
         with pytest.raises(ValidationError, match="secret"):
@@ -174,22 +179,22 @@ def send(client: Client, data: bytes | None = None, headers: dict[str, str] | No
 
 
 class TestPage:
-    def test_it_shows_every_request_and_every_shape(self, client: Client) -> None:
+    def test_the_page_shows_every_operation_and_every_schema(self, client: Client) -> None:
         page = client.get("/docs").text
 
         assert "<code>POST ended</code>" in page
-        for name, entry in operations().items():
+        for name, operation in operations().items():
             assert f"<code>{name}</code>" in page
-            assert f'id="{entry["operationId"]}"' in page
+            assert f'id="{operation["operationId"]}"' in page
         for name in document()["components"]["schemas"]:
-            assert f'id="{name}-shape"' in page
+            assert f'id="{name}-schema"' in page
 
-    def test_its_links_lead_somewhere_on_it(self, client: Client) -> None:
+    def test_the_page_s_internal_links_resolve(self, client: Client) -> None:
         page = client.get("/docs").text
 
         assert set(re.findall(r'href="#([^"]+)"', page)) <= set(re.findall(r'id="([^"]+)"', page))
 
-    def test_it_has_no_script_and_no_style_inside(self, client: Client) -> None:
+    def test_the_page_has_no_inline_script_or_style(self, client: Client) -> None:
         page = client.get("/docs").text
 
         assert "<script" not in page and "<style" not in page and not re.search(r"\s(style|on\w+)=", page)

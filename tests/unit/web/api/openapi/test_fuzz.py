@@ -1,4 +1,4 @@
-"""Requests made up from the description of the API, right ones and wrong ones: each answer is as described."""
+"""Property-based tests: responses to generated requests, valid and invalid, match the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.support.images import encoded
 from tests.unit.web.conftest import MODEL, Client
 from web.api.openapi import document
 
-#: Requests made up for each operation; all of them take about ten seconds.
-EXAMPLES = 40
+#: Generated requests for each operation; all of them take about ten seconds.
+MAX_EXAMPLES = 40
 CHECKS = [
     not_a_server_error,
     checks.status_code_conformance,
@@ -28,16 +28,16 @@ CHECKS = [
     checks.response_schema_conformance,
 ]
 
-PICTURES = [encoded(), encoded(format="PNG"), encoded(format="GIF"), encoded()[:2000]]
-schemathesis.openapi.format("binary", strategies.sampled_from(PICTURES) | strategies.binary(max_size=200))
+IMAGES = [encoded(), encoded(format="PNG"), encoded(format="GIF"), encoded()[:2000]]
+schemathesis.openapi.format("binary", strategies.sampled_from(IMAGES) | strategies.binary(max_size=200))
 
 schema = schemathesis.openapi.from_dict(document())
 
 
 @pytest.fixture
-def known(app: Flask, announce: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A job and a batch that there are; nobody captions them, and so nobody waits for them."""
-    monkeypatch.setattr("web.api.preferences.LONGEST", 0)
+def existing_ids(app: Flask, announce: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Ids of a job and a batch. No worker finishes them, so `Prefer: wait` is disabled."""
+    monkeypatch.setattr("web.api.preferences.MAX_WAIT", 0)
     announce(MODEL)
     client: Client = app.test_client()
     job, batch = (
@@ -49,16 +49,18 @@ def known(app: Flask, announce: Callable[..., None], monkeypatch: pytest.MonkeyP
 
 @schema.parametrize()
 @settings(
-    max_examples=EXAMPLES,
+    max_examples=MAX_EXAMPLES,
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_the_answer_is_as_described(case: schemathesis.Case[Any], app: Flask, known: dict[str, str]) -> None:
-    for name, made_up in case.path_parameters.items():
-        if len(str(made_up)) % 2:  # the others stay made up
-            case.path_parameters[name] = known[name]
+def test_a_response_matches_its_description(
+    case: schemathesis.Case[Any], app: Flask, existing_ids: dict[str, str]
+) -> None:
+    for name, generated in case.path_parameters.items():
+        if len(str(generated)) % 2:  # about half of the ids stay generated
+            case.path_parameters[name] = existing_ids[name]
 
     answer = WSGI_TRANSPORT.send(case, app=app)
 

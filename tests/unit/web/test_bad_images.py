@@ -1,4 +1,4 @@
-"""Whatever is sent as a picture costs only its own error: a 4xx problem with a sentence, and nothing is kept."""
+"""Invalid uploads are refused with a 4xx problem, and nothing is stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.images import drawing, encoded
 from tests.unit.web.conftest import Client
 
 
-def post(client: Client, data: bytes, name: str = "photo.jpg") -> tuple[int, dict[str, object]]:
+def submit(client: Client, data: bytes, name: str = "photo.jpg") -> tuple[int, dict[str, object]]:
     answer = client.post("/v1/jobs", data={"image": (io.BytesIO(data), name)})
     assert answer.json is not None
     return answer.status_code, answer.json
@@ -35,12 +35,12 @@ def post(client: Client, data: bytes, name: str = "photo.jpg") -> tuple[int, dic
     ],
     ids=["text", "nothing", "truncated", "bomb", "too large", "svg", "pdf", "stub"],
 )
-def test_each_kind_has_its_own_problem(
+def test_each_kind_of_invalid_upload_has_its_own_problem(
     client: Client, stored: Callable[[], list[Path]], data: bytes, status: int, slug: str
 ) -> None:
-    found, problem = post(client, data)
+    actual, problem = submit(client, data)
 
-    assert (found, problem["type"], problem["status"]) == (status, f"/problems/{slug}", status)
+    assert (actual, problem["type"], problem["status"]) == (status, f"/problems/{slug}", status)
     assert len(str(problem["detail"])) > 20
     assert stored() == []
     assert client.get("/v1/jobs").json == {"jobs": [], "next": None}
@@ -50,19 +50,21 @@ def test_each_kind_has_its_own_problem(
     ("form", "words"),
     [
         ({}, "multipart form field `image`"),
-        ({"picture": (io.BytesIO(b"x"), "a.jpg")}, "There is 'picture', but no `image`"),
-        ({"picture": "a word"}, "There is 'picture', but no `image`"),
+        ({"picture": (io.BytesIO(b"x"), "a.jpg")}, "The form has 'picture', but no `image`"),
+        ({"picture": "a word"}, "The form has 'picture', but no `image`"),
     ],
-    ids=["nothing", "another field", "a text under another field"],
+    ids=["empty", "file in another field", "text in another field"],
 )
-def test_a_form_without_a_picture_is_told_how(client: Client, form: dict[str, object], words: str) -> None:
+def test_the_error_for_a_form_without_an_image_names_the_field(
+    client: Client, form: dict[str, object], words: str
+) -> None:
     answer = client.post("/v1/jobs", data=form, content_type="multipart/form-data")
 
     assert (answer.status_code, answer.json["type"]) == (400, "/problems/missing-image")
     assert words in answer.json["detail"]
 
 
-def test_two_pictures_are_sent_to_batches(client: Client) -> None:
+def test_the_error_for_two_images_names_the_batches(client: Client) -> None:
     two = [(io.BytesIO(encoded()), "a.jpg"), (io.BytesIO(encoded()), "b.jpg")]
 
     answer = client.post("/v1/jobs", data={"image": two})
@@ -80,7 +82,7 @@ def test_two_pictures_are_sent_to_batches(client: Client) -> None:
         (b'{"image": 1}', "application/json"),
     ],
 )
-def test_a_broken_form_is_a_client_s_error(client: Client, body: bytes, content_type: str) -> None:
+def test_a_malformed_form_is_a_client_error(client: Client, body: bytes, content_type: str) -> None:
     answer = client.post("/v1/jobs", data=body, content_type=content_type)
 
     assert 400 <= answer.status_code < 500
@@ -92,11 +94,11 @@ FILES = [encoded(drawing(size=(96, 64)), format) for format in ("JPEG", "PNG", "
 
 @strategies.composite
 def mutated(draw: strategies.DrawFn) -> bytes:
-    """A real picture with some bytes changed, cut or doubled."""
+    """A valid image with some bytes replaced, deleted or inserted."""
     data = bytearray(draw(strategies.sampled_from(FILES)))
     for _ in range(draw(strategies.integers(1, 4))):
-        place = draw(strategies.integers(0, len(data) - 1))
-        data[place : place + draw(strategies.integers(0, 40))] = draw(strategies.binary(max_size=40))
+        position = draw(strategies.integers(0, len(data) - 1))
+        data[position : position + draw(strategies.integers(0, 40))] = draw(strategies.binary(max_size=40))
         if not data:
             break
     return bytes(data)
@@ -106,8 +108,8 @@ def mutated(draw: strategies.DrawFn) -> bytes:
     max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=strategies.one_of(strategies.binary(max_size=400), mutated()))
-def test_no_bytes_make_the_server_fail(client: Client, data: bytes) -> None:
-    status, body = post(client, data)
+def test_no_upload_causes_a_server_error(client: Client, data: bytes) -> None:
+    status, body = submit(client, data)
 
     if status == 202:
         assert client.get(f"/v1/jobs/{body['id']}/image").status_code == 200
