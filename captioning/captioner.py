@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import BlipForConditionalGeneration
 
+from captioning import weights
 from captioning.engine import Caption, Engine, Precision, PrecisionError, Search, check, choose
 from captioning.student import Student
 from captioning.student.errors import StudentError
@@ -98,6 +99,12 @@ class StudentCaptioner:
         pixels = torch.from_numpy(np.stack(pictures))
         found = self._engine.caption(pixels, self._search, captions=1 + ALTERNATIVES, prompt=self._prompt)
         return [_output(ranked) for ranked in found]
+
+
+def load_captioner(settings: Settings) -> StudentCaptioner:
+    """The captioner of the student that the settings name; raises `StudentError`."""
+    use_processors()
+    return StudentCaptioner(weights.load(settings), settings)
 
 
 def _output(ranked: Sequence[Caption]) -> Output | Problem:

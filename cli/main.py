@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,12 @@ from common import folders
 from common.folders import FolderError
 from common.keyring import Scope
 from common.settings import Settings, SettingsError, variable
+
+BATCH_EXAMPLES = """examples:
+  captiond batch photos --recursive --out captions.jsonl
+  captiond batch photos --sidecars .txt --template 'sks, {caption}' --existing append
+  captiond batch 's3://archive/*.jpg' --out captions.csv --url http://127.0.0.1:8080
+"""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -35,6 +43,28 @@ def _main(arguments: list[str] | None) -> int:
     caption.add_argument("files", nargs="+", type=Path, metavar="FILE")
     caption.add_argument("--json", action="store_true", help="one JSON object a line")
 
+    batch = commands.add_parser(
+        "batch",
+        help="caption files and folders of any size; a run that was stopped goes on",
+        epilog=BATCH_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    batch.add_argument("paths", nargs="+", metavar="PATH", help="file, folder, pattern or URL (s3://, https:// …)")
+    batch.add_argument("--recursive", action="store_true", help="with the subfolders of folders")
+    batch.add_argument("--out", type=Path, metavar="FILE", help="one file for all captions: .jsonl, .csv or .json")
+    batch.add_argument("--sidecars", metavar="SUFFIX", help="a file beside each image, such as .txt or .caption")
+    batch.add_argument(
+        "--existing",
+        choices=("skip", "overwrite", "append", "prepend"),
+        default="skip",
+        help="what to do with a caption that is there already (skip)",
+    )
+    batch.add_argument("--template", default="{caption}", help="text around each caption, such as 'sks, {caption}'")
+    batch.add_argument("--limit", type=int, metavar="N", help="caption at most so many images")
+    batch.add_argument("--dry-run", action="store_true", help="list what would be captioned, and change nothing")
+    batch.add_argument("--url", help="let the service at this URL caption, instead of this process")
+    batch.add_argument("--key", help="API key for --url (default: the variable CAPTIOND_KEY)")
+
     doctor = commands.add_parser("doctor", help="look at a service and say what is wrong and what to do")
 
     secret = commands.add_parser("webhook-secret", help="print what webhooks are signed with, for who receives them")
@@ -50,9 +80,9 @@ def _main(arguments: list[str] | None) -> int:
     revoke.add_argument("name", metavar="NAME")
     listing = actions.add_parser("list", help="names, and what each key is for")
 
-    for command in (serve, caption, doctor, secret, add, revoke, listing):
+    for command in (serve, caption, batch, doctor, secret, add, revoke, listing):
         command.add_argument("--data", type=Path, help="folder for uploads, logs, weights, keys and Redis (./data)")
-    for command in (serve, caption, doctor):
+    for command in (serve, caption, batch, doctor):
         command.add_argument("--model", help="auto, demo, a .pt file, a folder, or a hub id")
 
     chosen = vars(parser.parse_args(arguments))
@@ -82,6 +112,17 @@ def _run(chosen: dict[str, Any], settings: Settings) -> int:
             from cli.caption import caption
 
             return caption(settings, chosen["files"], as_json=chosen["json"])
+        case "batch":
+            try:
+                folders.check_temporary()
+            except FolderError as error:
+                print(error, file=sys.stderr)
+                return 1
+            from cli.batch.run import Options, batch
+
+            options = {field.name: chosen[field.name] for field in dataclasses.fields(Options)}
+            options["key"] = options["key"] or os.environ.get("CAPTIOND_KEY")
+            return batch(settings, Options(**options))
         case "webhook-secret":
             from cli.webhook_secret import webhook_secret
 

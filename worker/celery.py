@@ -60,15 +60,13 @@ def _load(**_: object) -> None:
         log.error("%s", error)
         raise SystemExit(1) from error
     # torch, which these import, needs the folder of temporary files.
-    from captioning import weights
-    from captioning.captioner import StudentCaptioner, use_processors
+    from captioning.captioner import load_captioner
     from captioning.student.errors import StudentError
     from worker.runtime import WorkerRuntime
 
     global _resident
-    use_processors()
     try:
-        captioner = StudentCaptioner(weights.load(settings), settings)
+        captioner = load_captioner(settings)
     except StudentError as error:
         log.error("No model, no worker. %s", error)
         raise SystemExit(1) from error

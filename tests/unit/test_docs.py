@@ -86,7 +86,7 @@ METHODS = {"GET", "POST", "DELETE"}
 
 
 @pytest.mark.parametrize(
-    "command", ["serve", "caption", "doctor", "webhook-secret", "keys add", "keys revoke", "keys list"]
+    "command", ["serve", "caption", "batch", "doctor", "webhook-secret", "keys add", "keys revoke", "keys list"]
 )
 def test_a_command_and_its_flags_stand_in_the_readme(command: str) -> None:
     help_text = subprocess.run(

@@ -1,0 +1,5 @@
+"""`captiond batch`: captions of many files and folders, in this process or through a running service."""
+
+
+class BatchError(Exception):
+    """The run cannot begin or go on; the message says why and what to do."""

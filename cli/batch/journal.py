@@ -1,0 +1,61 @@
+"""The record of an unfinished run, so that a run that was killed goes on where it stopped and does nothing twice.
+
+Captions are written to the journal, and synced to the disk, before they are written to their output. A run that finds
+its journal writes those captions to the output again, which changes nothing where they are there already, and captions
+only the images that are not in it. A run that ends deletes its journal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from common import strict_json
+
+
+@dataclass(frozen=True)
+class Caption:
+    """An image's caption, as it is written: with the template filled in.
+
+    For a sidecar, `content` is what its file is to contain, and `before` the digest of what it contained, None for no
+    file.
+    """
+
+    image: str
+    caption: str
+    score: float | None
+    content: str | None = None
+    before: str | None = None
+
+
+class Journal:
+    """Captions of an unfinished run, in a file of JSON lines. A last line that was cut off is removed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.captions: list[Caption] = []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        complete = 0
+        if path.exists():
+            for line in path.read_bytes().splitlines(keepends=True):
+                if not line.endswith(b"\n"):
+                    break
+                self.captions.append(Caption(**json.loads(line)))
+                complete += len(line)
+        self._file = path.open("ab")
+        self._file.truncate(complete)
+
+    def add(self, captions: Sequence[Caption]) -> None:
+        """Write captions and sync them to the disk."""
+        self._file.write(b"".join(strict_json.dumps(asdict(each)).encode() + b"\n" for each in captions))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self, *, finished: bool) -> None:
+        """Close the file; `finished` deletes it."""
+        self._file.close()
+        if finished:
+            self._path.unlink()

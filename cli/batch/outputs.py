@@ -1,0 +1,172 @@
+"""Where captions are written: one file for all (JSON lines, CSV or JSON), or a text file beside each image.
+
+Each output can say which images it has a caption of, and writing the same caption again changes nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+from cli.batch import BatchError
+from cli.batch.journal import Caption
+from cli.batch.sources import Source
+from common import strict_json
+from common.files import whole
+
+#: What is done with a caption that is there already.
+Existing = Literal["skip", "overwrite", "append", "prepend"]
+
+FIELDS = ("image", "caption", "score")
+
+
+class Output(Protocol):
+    """Receives the captions of a run."""
+
+    def has(self, source: Source) -> bool:
+        """Whether there is a caption of the image already."""
+
+    def plan(self, source: Source, caption: Caption) -> Caption:
+        """The caption with what the journal needs to know in order to write it again."""
+
+    def write(self, captions: Sequence[Caption]) -> None:
+        """Write captions; those that were written already are left as they are."""
+
+    def close(self) -> None:
+        """Make sure that everything is in the file."""
+
+
+class TableFile:
+    """One file with a row for each image: JSON lines (`.jsonl`), `.csv`, or `.json`, by the name's suffix.
+
+    Rows are appended to JSON lines and CSV; a JSON array is written as a whole when the run ends. Raises `BatchError`
+    when the file that is there cannot be read as what it should be.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool) -> None:
+        self._path = path
+        self._format = path.suffix.lower()
+        if self._format not in (".jsonl", ".csv", ".json"):
+            raise BatchError(f"--out {path} must end in .jsonl, .csv or .json.")
+        self._rows: dict[str, dict[str, object]] = {}
+        if path.exists() and not overwrite:
+            try:
+                self._read()
+            except (ValueError, KeyError, TypeError, csv.Error) as error:
+                raise BatchError(
+                    f"{path} is not a file of captions that this command wrote ({error}). Name another, or give "
+                    "--existing overwrite."
+                ) from error
+        elif path.exists():
+            path.unlink()
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def has(self, source: Source) -> bool:
+        return source.location in self._rows
+
+    def plan(self, source: Source, caption: Caption) -> Caption:
+        return caption
+
+    def write(self, captions: Sequence[Caption]) -> None:
+        new = [caption for caption in captions if caption.image not in self._rows]
+        self._rows |= {each.image: {name: getattr(each, name) for name in FIELDS} for each in new}
+        if self._format == ".json" or not new:
+            return
+        with self._path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            file.write(self._text([self._rows[each.image] for each in new], header=file.tell() == 0))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def close(self) -> None:
+        if self._format == ".json":
+            with whole(self._path) as file:
+                file.write(strict_json.dumps(list(self._rows.values()), indent=1).encode() + b"\n")
+
+    def _text(self, rows: Sequence[dict[str, object]], *, header: bool) -> str:
+        if self._format == ".jsonl":
+            return "".join(strict_json.dumps(row) + "\n" for row in rows)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+        if header:
+            writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue()
+
+    def _read(self) -> None:
+        """Read the rows that are there, and cut off a last line that is not complete."""
+        content = self._path.read_bytes()
+        if self._format != ".json" and not content.endswith(b"\n"):
+            content = content[: content.rfind(b"\n") + 1]
+            os.truncate(self._path, len(content))
+        text = content.decode("utf-8", "surrogateescape")
+        if self._format == ".json":
+            rows = json.loads(text)
+        elif self._format == ".jsonl":
+            rows = [json.loads(line) for line in text.split("\n") if line]
+        else:
+            rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        self._rows = {row["image"]: {name: row[name] for name in FIELDS} for row in rows}
+
+
+class Sidecars:
+    """A text file beside each image, `photo.txt` for `photo.jpg`, with the caption and nothing else."""
+
+    def __init__(self, suffix: str, existing: Existing) -> None:
+        self._suffix = suffix
+        self._existing = existing
+
+    def check(self, sources: Sequence[Source]) -> None:
+        """Raise `BatchError` for an image that can have no sidecar, and for two that would share one."""
+        owners: dict[Path, Source] = {}
+        for source in sources:
+            other = owners.setdefault(self._path(source), source)
+            if other is not source:
+                raise BatchError(
+                    f"{other.location} and {source.location} would share the sidecar {self._path(source)}. Caption "
+                    "them in two runs, or use --out."
+                )
+
+    def has(self, source: Source) -> bool:
+        return self._path(source).exists()
+
+    def plan(self, source: Source, caption: Caption) -> Caption:
+        path = self._path(source)
+        before = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else None
+        parts = [caption.caption]
+        if before and before.strip() and self._existing == "append":
+            parts = [before.strip(), caption.caption]
+        elif before and before.strip() and self._existing == "prepend":
+            parts = [caption.caption, before.strip()]
+        return replace(
+            caption,
+            content=", ".join(parts) + "\n",
+            before=None if before is None else _digest(before),
+        )
+
+    def write(self, captions: Sequence[Caption]) -> None:
+        """A sidecar that somebody changed since its caption was planned is left as it is."""
+        for caption in captions:
+            path = Path(caption.image).with_suffix(self._suffix)
+            now = _digest(path.read_text(encoding="utf-8", errors="surrogateescape")) if path.exists() else None
+            if now == caption.before and caption.content is not None:
+                with whole(path) as file:
+                    file.write(caption.content.encode("utf-8", "surrogateescape"))
+
+    def close(self) -> None:
+        pass
+
+    def _path(self, source: Source) -> Path:
+        if source.path is None:
+            raise BatchError(f"There can be no sidecar beside {source.location}: use --out with URLs.")
+        return source.path.with_suffix(self._suffix)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,214 @@
+"""One run of `captiond batch`: what is to be captioned, by whom, where the captions go, and what is said meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from cli.batch import BatchError
+from cli.batch.journal import Caption, Journal
+from cli.batch.outputs import Existing, Output, Sidecars, TableFile
+from cli.batch.remote import RemoteCaptioner
+from cli.batch.sources import Source, find
+from common import jobs, strict_json
+from common.problems import Problem
+from common.settings import Settings
+
+#: Captions that are written and synced to the disk together, and the seconds after which fewer are.
+WRITE_SIZE, WRITE_INTERVAL = 32, 2.0
+#: Seconds between two lines of progress where there is no terminal.
+LINE_INTERVAL = 10.0
+#: The part of a template that the caption replaces.
+PLACEHOLDER = "{caption}"
+
+Results = Iterator[tuple[Source, jobs.Output | Problem]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for; either `out` or `sidecars` is set, and `url` for a running service."""
+
+    paths: list[str]
+    recursive: bool = False
+    out: Path | None = None
+    sidecars: str | None = None
+    existing: Existing = "skip"
+    template: str = PLACEHOLDER
+    limit: int | None = None
+    dry_run: bool = False
+    url: str | None = None
+    key: str | None = None
+
+
+def batch(settings: Settings, options: Options) -> int:
+    """Caption what is named: 0 when every image has a caption, 1 when not, 2 for options that make no sense."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    wrong = _wrong(options)
+    if wrong:
+        print(wrong, file=sys.stderr)
+        return 2
+    try:
+        sources = find(options.paths, recursive=options.recursive)
+        if options.dry_run:
+            return _dry_run(options, sources)
+        return _run(settings, options, sources)
+    except BatchError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from here.", file=sys.stderr)
+        return 130
+
+
+def _wrong(options: Options) -> str | None:
+    """Why the options make no sense, in a sentence."""
+    if (options.out is None) == (options.sidecars is None):
+        return "Give either --out FILE or --sidecars SUFFIX, for where the captions go."
+    if options.out and options.existing in ("append", "prepend"):
+        return f"--existing {options.existing} is for --sidecars; a row of --out is skipped or overwritten."
+    if options.sidecars and not (options.sidecars.startswith(".") and len(options.sidecars) > 1):
+        return f"--sidecars takes a suffix such as .txt, and not {options.sidecars}."
+    if options.template.count(PLACEHOLDER) != 1:
+        return f"--template must have {PLACEHOLDER} once, such as 'a photo of {PLACEHOLDER}'."
+    if options.limit is not None and options.limit < 1:
+        return "--limit must be 1 or more."
+    return None
+
+
+def _output(options: Options, sources: list[Source], *, resumed: bool) -> Output:
+    if options.out is not None:
+        return TableFile(options.out, overwrite=options.existing == "overwrite" and not resumed)
+    assert options.sidecars is not None
+    sidecars = Sidecars(options.sidecars, options.existing)
+    sidecars.check(sources)
+    return sidecars
+
+
+def _missing(options: Options, sources: list[Source], output: Output, done: set[str]) -> list[Source]:
+    """The images to caption."""
+    skips = options.existing == "skip"
+    missing = [each for each in sources if each.location not in done and not (skips and output.has(each))]
+    return missing[: options.limit]
+
+
+def _dry_run(options: Options, sources: list[Source]) -> int:
+    # Reading the output as if it were kept: a dry run changes nothing.
+    output = _output(options, sources, resumed=True)
+    missing = _missing(options, sources, output, set())
+    for source in missing:
+        print(source.location)
+    print(f"{len(missing)} of {len(sources)} images would be captioned.", file=sys.stderr)
+    return 0
+
+
+def _run(settings: Settings, options: Options, sources: list[Source]) -> int:
+    path = _journal_path(settings, options)
+    resumed = path.exists()
+    output = _output(options, sources, resumed=resumed)
+    journal = Journal(path)
+    finished = False
+    try:
+        output.write(journal.captions)
+        missing = _missing(options, sources, output, {caption.image for caption in journal.captions})
+        skipped = len(sources) - len(missing)
+        if resumed:
+            print(f"Going on with a run that was stopped: {len(journal.captions)} captions are there.", file=sys.stderr)
+        progress = Progress(len(missing))
+        failed: list[tuple[Source, Problem]] = []
+        captions = _captions(_results(settings, options, missing), options, output, failed, progress)
+        for group in _groups(captions):
+            journal.add(group)
+            output.write(group)
+        progress.close()
+        finished = True
+    finally:
+        output.close()
+        journal.close(finished=finished)
+    for source, problem in failed:
+        print(f"{source.location}: {problem.detail}", file=sys.stderr)
+    print(
+        f"{len(missing) - len(failed)} captioned, {len(failed)} failed, {skipped} there already or left out.",
+        file=sys.stderr,
+    )
+    return int(bool(failed))
+
+
+def _journal_path(settings: Settings, options: Options) -> Path:
+    """The journal of this run: that of the same paths and the same output, from whatever folder."""
+    target = str(options.out.absolute()) if options.out else f"{Path.cwd()} {options.paths} {options.sidecars}"
+    key = strict_json.dumps([target, options.existing, options.template])
+    return settings.data.absolute() / "batches" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.jsonl"
+
+
+def _results(settings: Settings, options: Options, sources: list[Source]) -> Results:
+    if not sources:
+        return iter(())
+    if options.url:
+        return RemoteCaptioner(options.url, options.key).captions(sources)
+    # torch takes seconds to import, and only this needs it.
+    from captioning.captioner import load_captioner
+    from captioning.stream import caption_stream
+    from captioning.student.errors import StudentError
+
+    try:
+        captioner = load_captioner(settings)
+    except StudentError as error:
+        raise BatchError(str(error)) from error
+    return caption_stream(captioner, sources, Source.read, settings.max_batch)
+
+
+def _captions(
+    results: Results, options: Options, output: Output, failed: list[tuple[Source, Problem]], progress: Progress
+) -> Iterator[Caption]:
+    """The captions as they are to be written; `failed` collects the images that have none."""
+    for source, result in results:
+        progress.add()
+        if isinstance(result, Problem):
+            failed.append((source, result))
+            continue
+        text = options.template.replace(PLACEHOLDER, result.caption)
+        yield output.plan(source, Caption(source.location, text, result.score))
+
+
+def _groups(captions: Iterable[Caption]) -> Iterator[list[Caption]]:
+    """Captions in groups of `WRITE_SIZE`, or of what came in `WRITE_INTERVAL`."""
+    group: list[Caption] = []
+    started = time.monotonic()
+    for caption in captions:
+        group.append(caption)
+        if len(group) >= WRITE_SIZE or time.monotonic() - started > WRITE_INTERVAL:
+            yield group
+            group, started = [], time.monotonic()
+    if group:
+        yield group
+
+
+class Progress:
+    """A bar on a terminal, a line now and then elsewhere; both on standard error."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._count = 0
+        self._started = self._shown = time.monotonic()
+        self._bar = tqdm(total=total, unit="image", file=sys.stderr, disable=not sys.stderr.isatty())
+
+    def add(self) -> None:
+        """Count an image."""
+        self._count += 1
+        self._bar.update()
+        now = time.monotonic()
+        if self._bar.disable and now - self._shown > LINE_INTERVAL:
+            self._shown = now
+            rate = self._count / (now - self._started)
+            left = (self._total - self._count) / rate
+            print(f"{self._count} of {self._total} images, {rate:.1f} a second, {left:.0f} s left", file=sys.stderr)
+
+    def close(self) -> None:
+        self._bar.close()

@@ -1,0 +1,93 @@
+"""Which images a command line names: files, folders, patterns, and URLs of any file system that fsspec knows."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+from fsspec.core import url_to_fs
+from PIL import Image
+
+from cli.batch import BatchError
+from common import problems
+from common.images.decoding import FORMATS
+
+#: Suffixes of the accepted formats.
+SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
+#: Characters that make an argument a pattern.
+MAGIC = frozenset("*?[")
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image by its path as the command line leads to it, or by its URL."""
+
+    location: str
+
+    @property
+    def path(self) -> Path | None:
+        """The path on this machine; None for a URL."""
+        return None if "://" in self.location else Path(self.location)
+
+    def read(self) -> bytes:
+        """The file's bytes; raises the problem `not-found` when it cannot be read."""
+        try:
+            if self.path is not None:
+                return self.path.read_bytes()
+            with fsspec.open(self.location, "rb") as file:
+                data: bytes = file.read()
+                return data
+        except OSError as error:
+            raise problems.NOT_FOUND(f"The file cannot be read: {error.strerror or error}.") from error
+
+
+def find(arguments: Iterable[str], *, recursive: bool) -> list[Source]:
+    """The images that the arguments name, each once: arguments in order, the contents of a folder sorted by path.
+
+    A folder gives the files whose suffix is that of an accepted format, with those of its subfolders if `recursive`; a
+    file that is named itself is taken whatever its suffix. Raises `BatchError`.
+    """
+    found: dict[str, Source] = {}
+    for argument in arguments:
+        sources = _at_url(argument, recursive) if "://" in argument else _on_disk(argument, recursive)
+        for source in sources:
+            found.setdefault(source.location, source)
+    return list(found.values())
+
+
+def _on_disk(argument: str, recursive: bool) -> Iterator[Source]:
+    path = Path(argument)
+    if path.is_dir():
+        for file in sorted(path.rglob("*") if recursive else path.iterdir()):
+            if file.suffix.lower() in SUFFIXES and file.is_file():
+                yield Source(str(file))
+    elif path.exists():
+        yield Source(argument)
+    elif MAGIC.intersection(argument):
+        matches = [match for match in sorted(glob.glob(argument, recursive=True)) if Path(match).is_file()]
+        if not matches:
+            raise BatchError(f"No file matches {argument}.")
+        yield from (Source(match) for match in matches)
+    else:
+        raise BatchError(f"There is no file or folder {argument}.")
+
+
+def _at_url(argument: str, recursive: bool) -> Iterator[Source]:
+    try:
+        system, path = url_to_fs(argument)
+        if MAGIC.intersection(argument):
+            matches = system.glob(path)
+        elif system.isdir(path):
+            matches = system.find(path, maxdepth=None if recursive else 1)
+            matches = [match for match in matches if Path(match).suffix.lower() in SUFFIXES]
+        else:
+            matches = [path]
+    except (ImportError, ValueError, OSError) as error:
+        raise BatchError(f"{argument} cannot be listed: {error}") from error
+    if not matches:
+        raise BatchError(f"No image is at {argument}.")
+    for match in sorted(matches):
+        yield Source(system.unstrip_protocol(match))

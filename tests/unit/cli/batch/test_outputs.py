@@ -1,0 +1,131 @@
+"""Captions are appended to tables or written beside their images, and writing one twice changes nothing."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from cli.batch import BatchError
+from cli.batch.journal import Caption
+from cli.batch.outputs import Existing, Sidecars, TableFile
+from cli.batch.sources import Source
+
+CAPTIONS = [Caption("a.jpg", 'a "dog", running', -0.5), Caption("b.jpg", "ein Hündchen", None)]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    if path.suffix == ".json":
+        return list(json.loads(path.read_text()))
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "json"])
+class TestTables:
+    def test_each_caption_has_a_row(self, suffix: str, tmp_path: Path) -> None:
+        table = TableFile(tmp_path / f"new/captions.{suffix}", overwrite=False)
+
+        table.write(CAPTIONS)
+        table.close()
+
+        written = rows(tmp_path / f"new/captions.{suffix}")
+        assert [(row["image"], row["caption"]) for row in written] == [(each.image, each.caption) for each in CAPTIONS]
+
+    def test_rows_of_an_earlier_run_stay_and_are_known(self, suffix: str, tmp_path: Path) -> None:
+        path = tmp_path / f"captions.{suffix}"
+        for caption in CAPTIONS:
+            table = TableFile(path, overwrite=False)
+            table.write([CAPTIONS[0]])
+            table.write([caption])
+            table.close()
+
+        assert [row["image"] for row in rows(path)] == ["a.jpg", "b.jpg"]
+        table = TableFile(path, overwrite=False)
+        assert table.has(Source("b.jpg")) and not table.has(Source("c.jpg"))
+
+    def test_overwriting_begins_an_empty_file(self, suffix: str, tmp_path: Path) -> None:
+        path = tmp_path / f"captions.{suffix}"
+        for caption in CAPTIONS:
+            table = TableFile(path, overwrite=True)
+            table.write([caption])
+            table.close()
+
+        assert [row["image"] for row in rows(path)] == ["b.jpg"]
+
+    def test_a_file_of_something_else_is_refused_and_kept(self, suffix: str, tmp_path: Path) -> None:
+        path = tmp_path / f"captions.{suffix}"
+        path.write_text('{"name": 1}\n{"name": 2}\n')
+
+        with pytest.raises(BatchError, match="--existing overwrite"):
+            TableFile(path, overwrite=False)
+
+        assert path.read_text() == '{"name": 1}\n{"name": 2}\n'
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_a_row_that_was_cut_off_is_removed(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"captions.{suffix}"
+    TableFile(path, overwrite=False).write(CAPTIONS)
+    complete = path.read_bytes()
+    path.write_bytes(complete[:-4])
+
+    table = TableFile(path, overwrite=False)
+    assert not table.has(Source("b.jpg"))
+    table.write(CAPTIONS)
+
+    assert path.read_bytes() == complete
+
+
+def test_other_kinds_of_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BatchError, match=r"\.jsonl, \.csv or \.json"):
+        TableFile(tmp_path / "captions.xlsx", overwrite=False)
+
+
+class TestSidecars:
+    @pytest.mark.parametrize(
+        ("existing", "content"),
+        [("overwrite", "new\n"), ("append", "old, new\n"), ("prepend", "new, old\n")],
+    )
+    def test_a_caption_that_is_there_is_kept_as_asked(self, existing: Existing, content: str, tmp_path: Path) -> None:
+        (tmp_path / "a.txt").write_text("old\n")
+        sidecars = Sidecars(".txt", existing)
+        source = Source(str(tmp_path / "a.jpg"))
+
+        planned = sidecars.plan(source, Caption(source.location, "new", -1.0))
+        for _ in range(2):
+            sidecars.write([planned])
+
+        assert (tmp_path / "a.txt").read_text() == content
+
+    def test_an_image_without_a_sidecar_gets_one(self, tmp_path: Path) -> None:
+        source = Source(str(tmp_path / "a.jpg"))
+        sidecars = Sidecars(".caption", "append")
+        assert not sidecars.has(source)
+
+        sidecars.write([sidecars.plan(source, Caption(source.location, "new", -1.0))])
+
+        assert (tmp_path / "a.caption").read_text() == "new\n"
+        assert sidecars.has(source)
+
+    def test_a_sidecar_changed_since_it_was_planned_is_left_alone(self, tmp_path: Path) -> None:
+        source = Source(str(tmp_path / "a.jpg"))
+        sidecars = Sidecars(".txt", "overwrite")
+        planned = sidecars.plan(source, Caption(source.location, "new", -1.0))
+        (tmp_path / "a.txt").write_text("by hand\n")
+
+        sidecars.write([planned])
+
+        assert (tmp_path / "a.txt").read_text() == "by hand\n"
+
+    def test_two_images_with_one_sidecar_are_refused(self) -> None:
+        with pytest.raises(BatchError, match=r"a\.jpg and a\.png would share"):
+            Sidecars(".txt", "skip").check([Source("a.jpg"), Source("a.png")])
+
+    def test_urls_have_no_sidecars(self) -> None:
+        with pytest.raises(BatchError, match="--out"):
+            Sidecars(".txt", "skip").check([Source("s3://bucket/a.jpg")])

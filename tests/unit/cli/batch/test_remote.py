@@ -1,0 +1,113 @@
+"""Captions through a service: batches are sent, waited for, and sent again while the service is away or full."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from cli.batch import BatchError
+from cli.batch.remote import RemoteCaptioner
+from cli.batch.sources import Source
+from common.jobs import Output
+from common.problems import Problem
+from tests.support.images import numbered
+from tests.support.receiver import Answering, Receiver, receiving, with_status
+
+
+def answer(body: object, status: int = 200, **headers: str) -> Answering:
+    return with_status(status, json.dumps(body).encode(), **headers)
+
+
+def results(*captions: str | None) -> Answering:
+    """Result lines of a batch; None is an image that failed."""
+    lines = [
+        {
+            "custom_id": str(index),
+            "status": "succeeded" if caption else "failed",
+            "caption": caption,
+            "score": -0.5 if caption else None,
+            "error": None if caption else {"type": "/problems/damaged-image", "title": "Damaged", "detail": "Torn."},
+        }
+        for index, caption in enumerate(captions)
+    ]
+    return with_status(200, "".join(json.dumps(line) + "\n" for line in lines).encode())
+
+
+ACCEPTED = answer({"id": "b1", "status": "in_progress"}, 202)
+OPEN = answer({"id": "b1", "status": "in_progress"})
+DONE = answer({"id": "b1", "status": "completed"})
+
+
+@contextmanager
+def service(*answers: Answering, key: str | None = None) -> Iterator[tuple[RemoteCaptioner, Receiver]]:
+    with receiving(*answers) as receiver:
+        yield RemoteCaptioner(receiver.url(""), key, sleep=lambda seconds: None), receiver
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> list[Source]:
+    for number, data in enumerate(numbered(3)):
+        (tmp_path / f"{number}.jpg").write_bytes(data)
+    return [Source(str(tmp_path / f"{number}.jpg")) for number in range(3)]
+
+
+def test_a_batch_is_sent_awaited_and_its_results_are_in_order(sources: list[Source]) -> None:
+    with service(ACCEPTED, OPEN, DONE, results("one", "two", "three"), key="captiond_x") as (captioner, receiver):
+        found = list(captioner.captions(sources))
+
+    assert found == [
+        (source, Output(caption=word, score=-0.5))
+        for source, word in zip(sources, ("one", "two", "three"), strict=True)
+    ]
+    assert [(each.method, each.target) for each in receiver.asked] == [
+        ("POST", "/v1/batches"),
+        ("GET", "/v1/batches/b1"),
+        ("GET", "/v1/batches/b1"),
+        ("GET", "/v1/batches/b1/results"),
+    ]
+    assert {each.headers["Authorization"] for each in receiver.asked} == {"Bearer captiond_x"}
+    assert all(source.read() in receiver.asked[0].body for source in sources)
+
+
+def test_images_that_fail_here_or_there_have_their_problem(sources: list[Source]) -> None:
+    Path(sources[0].location).unlink()
+    with service(ACCEPTED, DONE, with_status(200, b"")) as (captioner, receiver):
+        receiver.answers[2] = with_status(
+            200,
+            b'{"custom_id": "1", "status": "failed", "caption": null, "score": null, '
+            b'"error": {"type": "/problems/damaged-image", "title": "Damaged", "detail": "Torn."}}\n'
+            b'{"custom_id": "2", "status": "succeeded", "caption": "a cat", "score": -1.0, "error": null}\n',
+        )
+        found = [result for _, result in captioner.captions(sources)]
+
+    unreadable, torn, captioned = found
+    assert isinstance(unreadable, Problem) and unreadable.kind.slug == "not-found"
+    assert isinstance(torn, Problem) and (torn.kind.slug, torn.detail) == ("damaged-image", "Torn.")
+    assert captioned == Output(caption="a cat", score=-1.0)
+
+
+def test_a_full_service_is_asked_again(sources: list[Source]) -> None:
+    full = answer({"detail": "The queue is full."}, 503, Retry_After="7")
+    with service(full, full, ACCEPTED, DONE, results("one", "two", "three")) as (captioner, receiver):
+        assert len(list(captioner.captions(sources))) == 3
+
+    assert [each.method for each in receiver.asked[:3]] == ["POST"] * 3
+
+
+def test_a_refusal_ends_the_run_with_the_service_s_reason(sources: list[Source]) -> None:
+    refusal = answer({"detail": "Send an API key."}, 401)
+    with service(refusal) as (captioner, _), pytest.raises(BatchError, match=r"401: Send an API key\."):
+        list(captioner.captions(sources))
+
+
+def test_a_service_that_stays_away_is_given_up(sources: list[Source], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.batch.remote.OUTAGE_TIMEOUT", 0.0)
+    with Receiver() as receiver:
+        url = receiver.url()
+
+    with pytest.raises(BatchError, match="No service answers"):
+        list(RemoteCaptioner(url, None).captions(sources))

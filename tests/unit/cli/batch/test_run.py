@@ -1,0 +1,209 @@
+"""A run of `captiond batch` captions what is missing, says what failed, and goes on after it was killed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.batch.journal import Caption
+from cli.batch.outputs import Sidecars, TableFile
+from cli.batch.run import Options, batch
+from common.settings import Settings
+from tests.support.images import numbered
+from tests.support.models import tiny_model, tiny_tokenizer
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    folder = tmp_path / "tiny"
+    tiny_model().save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return Settings(model=str(folder), max_batch=2, max_length=8, data=tmp_path / "data")
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> Options:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number, data in enumerate(numbered(5)):
+        (photos / f"{number}.jpg").write_bytes(data)
+    return Options([str(photos)], out=tmp_path / "captions.jsonl")
+
+
+def images(path: Path | None) -> list[str]:
+    assert path is not None
+    return [Path(json.loads(line)["image"]).name for line in path.read_text().splitlines()]
+
+
+def test_every_image_of_a_folder_gets_a_row(settings: Settings, options: Options) -> None:
+    assert batch(settings, options) == 0
+
+    assert images(options.out) == [f"{number}.jpg" for number in range(5)]
+
+
+def test_a_second_run_captions_only_new_images(settings: Settings, options: Options) -> None:
+    batch(settings, replace(options, limit=2))
+    batch(settings, options)
+
+    assert images(options.out) == [f"{number}.jpg" for number in range(5)]
+
+
+def test_an_unreadable_image_is_listed_and_the_others_are_captioned(
+    settings: Settings, options: Options, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = Path(options.paths[0]) / "2.jpg"
+    broken.write_bytes(b"no image")
+
+    assert batch(settings, options) == 1
+
+    assert images(options.out) == ["0.jpg", "1.jpg", "3.jpg", "4.jpg"]
+    said = capsys.readouterr().err
+    assert f"{broken}: " in said and "4 captioned, 1 failed" in said
+
+
+def test_the_template_surrounds_each_caption(settings: Settings, options: Options) -> None:
+    batch(settings, replace(options, out=None, sidecars=".txt", template="sks, {caption}!"))
+
+    for sidecar in Path(options.paths[0]).glob("*.txt"):
+        content = sidecar.read_text()
+        assert content.startswith("sks, ") and content.endswith("!\n")
+
+
+def test_a_dry_run_lists_what_is_missing_and_writes_nothing(
+    settings: Settings, options: Options, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch(settings, replace(options, limit=4))
+    before = options.out.read_bytes() if options.out else b""
+    capsys.readouterr()
+
+    assert batch(settings, replace(options, dry_run=True, existing="overwrite", limit=3)) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+    batch(settings, replace(options, dry_run=True))
+    assert capsys.readouterr().out == f"{options.paths[0]}/4.jpg\n"
+    assert options.out and options.out.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"out": None}, "--out FILE or --sidecars"),
+        ({"sidecars": ".txt"}, "--out FILE or --sidecars"),
+        ({"existing": "append"}, "--existing append is for --sidecars"),
+        ({"template": "no place"}, "--template must have {caption}"),
+        ({"limit": 0}, "--limit"),
+        ({"out": None, "sidecars": "txt"}, "--sidecars takes a suffix"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    changes: dict[str, object],
+    sentence: str,
+    settings: Settings,
+    options: Options,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert batch(settings, replace(options, **changes)) == 2  # type: ignore[arg-type]
+
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_be_loaded_is_named(
+    settings: Settings, options: Options, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert batch(settings.model_copy(update={"model": "nowhere.pt"}), options) == 1
+
+    assert "nowhere.pt" in capsys.readouterr().err
+
+
+class TestStoppedRuns:
+    """The run is stopped after its first captions were written, by an output that fails."""
+
+    @pytest.fixture(autouse=True)
+    def small_groups(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("cli.batch.run.WRITE_SIZE", 2)
+
+    def stop(
+        self,
+        settings: Settings,
+        options: Options,
+        monkeypatch: pytest.MonkeyPatch,
+        output: type[TableFile] | type[Sidecars],
+    ) -> None:
+        """Run until the second group of captions is in the journal and not yet in the output."""
+        write: Any = output.write
+        groups: list[list[Caption]] = []
+
+        def failing(self: object, captions: list[Caption]) -> None:
+            groups.append(captions)
+            if len([group for group in groups if group]) == 2:
+                raise KeyboardInterrupt
+            write(self, captions)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(output, "write", failing)
+            assert batch(settings, options) == 130
+
+    def test_the_next_run_captions_only_the_rest(
+        self, settings: Settings, options: Options, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.stop(settings, options, monkeypatch, TableFile)
+
+        assert batch(settings, options) == 0
+
+        assert "1 captioned" in capsys.readouterr().err
+        assert images(options.out) == [f"{number}.jpg" for number in range(5)]
+
+    def test_overwriting_goes_on_instead_of_beginning_again(
+        self, settings: Settings, options: Options, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        overwriting = replace(options, existing="overwrite")
+        batch(settings, overwriting)
+        self.stop(settings, overwriting, monkeypatch, TableFile)
+
+        assert batch(settings, overwriting) == 0
+
+        assert "1 captioned" in capsys.readouterr().err
+        assert images(options.out) == [f"{number}.jpg" for number in range(5)]
+
+    def test_appending_appends_once(
+        self, settings: Settings, options: Options, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        appending = replace(options, out=None, sidecars=".txt", existing="append", template="new {caption}")
+        sidecars = [Path(options.paths[0]) / f"{number}.txt" for number in range(5)]
+        for sidecar in sidecars:
+            sidecar.write_text("old\n")
+        self.stop(settings, appending, monkeypatch, Sidecars)
+
+        assert batch(settings, appending) == 0
+
+        for sidecar in sidecars:
+            assert sidecar.read_text().startswith("old, new ")
+            assert sidecar.read_text().count("new ") == 1
+
+
+def test_a_run_that_is_killed_three_times_captions_every_image_once(
+    settings: Settings, options: Options, tmp_path: Path
+) -> None:
+    photos = Path(options.paths[0])
+    for number, data in enumerate(numbered(120)):
+        (photos / f"many{number}.jpg").write_bytes(data)
+    command = [sys.executable, "-m", "cli.main", "batch", str(photos), "--out", str(options.out)]
+    assert options.out is not None
+    for _ in range(3):
+        process = subprocess.Popen(command, env=settings.environment(), stderr=subprocess.DEVNULL)
+        before = len(images(options.out)) if options.out.exists() else 0
+        while process.poll() is None and (len(images(options.out)) if options.out.exists() else 0) == before:
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+
+    assert subprocess.run(command, env=settings.environment(), stderr=subprocess.DEVNULL).returncode == 0
+
+    assert sorted(images(options.out)) == sorted(path.name for path in photos.iterdir())

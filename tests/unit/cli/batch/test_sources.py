@@ -1,0 +1,75 @@
+"""Arguments of `captiond batch` name images: files, folders, patterns and URLs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from cli.batch import BatchError
+from cli.batch.sources import Source, find
+from common.problems import Problem
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos/b.JPG", "photos/a.png", "photos/notes.txt", "photos/deep/c.webp", "alone.bin"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return tmp_path
+
+
+def names(*arguments: str, recursive: bool = False) -> list[str]:
+    return [source.location for source in find(arguments, recursive=recursive)]
+
+
+@pytest.mark.usefixtures("folder")
+class TestOnDisk:
+    def test_a_folder_gives_its_images_by_suffix_in_order(self) -> None:
+        assert names("photos") == ["photos/a.png", "photos/b.JPG"]
+
+    def test_subfolders_are_included_only_when_recursive(self) -> None:
+        assert names("photos", recursive=True) == ["photos/a.png", "photos/b.JPG", "photos/deep/c.webp"]
+
+    def test_a_named_file_is_taken_whatever_its_suffix(self) -> None:
+        assert names("alone.bin") == ["alone.bin"]
+
+    def test_a_pattern_gives_all_files_that_match(self) -> None:
+        assert names("photos/**/*.[wp]*") == ["photos/a.png", "photos/deep/c.webp"]
+
+    def test_an_image_named_twice_is_taken_once(self) -> None:
+        assert names("photos/a.png", "photos") == ["photos/a.png", "photos/b.JPG"]
+
+    @pytest.mark.parametrize("argument", ["nowhere.jpg", "photos/*.gif"])
+    def test_an_argument_that_names_nothing_is_refused_by_name(self, argument: str) -> None:
+        with pytest.raises(BatchError, match=argument.replace("*", r"\*")):
+            names(argument)
+
+    def test_a_file_that_disappeared_is_a_problem_of_its_own(self, folder: Path) -> None:
+        (source,) = find(["alone.bin"], recursive=False)
+        (folder / "alone.bin").unlink()
+
+        with pytest.raises(Problem, match="cannot be read"):
+            source.read()
+
+
+class TestAtUrls:
+    @pytest.fixture(autouse=True)
+    def store(self) -> None:
+        store = fsspec.filesystem("memory")
+        for name in ("/archive/1.jpg", "/archive/list.csv", "/archive/deep/2.jpg"):
+            store.pipe_file(name, name.encode())
+
+    def test_a_folder_of_an_object_store_gives_its_images(self) -> None:
+        assert names("memory://archive") == ["memory:///archive/1.jpg"]
+        assert names("memory://archive", recursive=True) == ["memory:///archive/1.jpg", "memory:///archive/deep/2.jpg"]
+
+    def test_an_object_is_read_by_its_url(self) -> None:
+        assert Source("memory://archive/1.jpg").read() == b"/archive/1.jpg"
+
+    def test_an_unknown_protocol_is_refused(self) -> None:
+        with pytest.raises(BatchError, match="gopher"):
+            names("gopher://archive")
