@@ -54,6 +54,13 @@ def _main(arguments: list[str] | None) -> int:
     batch.add_argument("--out", type=Path, metavar="FILE", help="one file for all captions: .jsonl, .csv or .json")
     batch.add_argument("--sidecars", metavar="SUFFIX", help="a file beside each image, such as .txt or .caption")
     batch.add_argument(
+        "--xmp",
+        dest="sidecars",
+        action="store_const",
+        const=".xmp",
+        help="XMP beside each image, as photo.jpg.xmp: a description and alternative text",
+    )
+    batch.add_argument(
         "--existing",
         choices=("skip", "overwrite", "append", "prepend"),
         default="skip",

@@ -1,4 +1,4 @@
-"""Where captions are written: one file for all (JSON lines, CSV or JSON), or a text file beside each image.
+"""Where captions are written: one file for all (JSON lines, CSV or JSON), or a file beside each image.
 
 Each output can say which images it has a caption of, and writing the same caption again changes nothing.
 """
@@ -15,14 +15,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from cli.batch import BatchError
+from cli.batch import BatchError, xmp
 from cli.batch.journal import Caption
 from cli.batch.sources import Source
 from common import strict_json
 from common.files import whole
+from common.problems import Problem
 
 #: What is done with a caption that is there already.
 Existing = Literal["skip", "overwrite", "append", "prepend"]
+
+#: The suffix of XMP sidecars, behind the whole name of the image.
+XMP = ".xmp"
 
 FIELDS = ("image", "caption", "score")
 
@@ -116,7 +120,7 @@ class TableFile:
 
 
 class Sidecars:
-    """A text file beside each image, `photo.txt` for `photo.jpg`, with the caption and nothing else."""
+    """A file beside each image with its caption: text in `photo.txt` for `photo.jpg`, or XMP in `photo.jpg.xmp`."""
 
     def __init__(self, suffix: str, existing: Existing) -> None:
         self._suffix = suffix
@@ -126,46 +130,63 @@ class Sidecars:
         """Raise `BatchError` for an image that can have no sidecar, and for two that would share one."""
         owners: dict[Path, Source] = {}
         for source in sources:
-            other = owners.setdefault(self._path(source), source)
+            other = owners.setdefault(self.path(source.location), source)
             if other is not source:
                 raise BatchError(
-                    f"{other.location} and {source.location} would share the sidecar {self._path(source)}. Caption "
-                    "them in two runs, or use --out."
+                    f"{other.location} and {source.location} would share the sidecar {self.path(source.location)}. "
+                    "Caption them in two runs, or use --out or --xmp."
                 )
 
+    def path(self, image: str) -> Path:
+        """The sidecar of an image; `--sidecars .xmp` has the names that digiKam, Immich and darktable look for."""
+        if "://" in image:
+            raise BatchError(f"There can be no sidecar beside {image}: use --out with URLs.")
+        path = Path(image)
+        return path.with_name(path.name + XMP) if self._suffix == XMP else path.with_suffix(self._suffix)
+
     def has(self, source: Source) -> bool:
-        return self._path(source).exists()
+        before = _read(self.path(source.location))
+        if before is None or self._suffix != XMP:
+            return before is not None
+        try:
+            return xmp.description(before) is not None
+        except Problem:  # `plan` raises it again, where it is listed as the problem of its image
+            return False
 
     def plan(self, source: Source, caption: Caption) -> Caption:
-        path = self._path(source)
-        before = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else None
-        parts = [caption.caption]
-        if before and before.strip() and self._existing == "append":
-            parts = [before.strip(), caption.caption]
-        elif before and before.strip() and self._existing == "prepend":
-            parts = [caption.caption, before.strip()]
-        return replace(
-            caption,
-            content=", ".join(parts) + "\n",
-            before=None if before is None else _digest(before),
-        )
+        """Raises the problem `damaged-image` when the sidecar is to be XMP and is not."""
+        before = _read(self.path(source.location))
+
+        def change(present: str | None) -> str:
+            return self._joined((present or "").strip(), caption.caption)
+
+        content = xmp.with_caption(before, change) if self._suffix == XMP else change(before) + "\n"
+        return replace(caption, content=content, before=None if before is None else _digest(before))
 
     def write(self, captions: Sequence[Caption]) -> None:
         """A sidecar that somebody changed since its caption was planned is left as it is."""
         for caption in captions:
-            path = Path(caption.image).with_suffix(self._suffix)
-            now = _digest(path.read_text(encoding="utf-8", errors="surrogateescape")) if path.exists() else None
-            if now == caption.before and caption.content is not None:
+            path = self.path(caption.image)
+            before = _read(path)
+            if caption.content is not None and caption.before == (None if before is None else _digest(before)):
                 with whole(path) as file:
                     file.write(caption.content.encode("utf-8", "surrogateescape"))
 
     def close(self) -> None:
         pass
 
-    def _path(self, source: Source) -> Path:
-        if source.path is None:
-            raise BatchError(f"There can be no sidecar beside {source.location}: use --out with URLs.")
-        return source.path.with_suffix(self._suffix)
+    def _joined(self, present: str, caption: str) -> str:
+        """The new caption with the one that is there."""
+        if present and self._existing == "append":
+            return f"{present}, {caption}"
+        if present and self._existing == "prepend":
+            return f"{caption}, {present}"
+        return caption
+
+
+def _read(path: Path) -> str | None:
+    """A sidecar as it is; None where there is none."""
+    return path.read_bytes().decode("utf-8", "surrogateescape") if path.exists() else None
 
 
 def _digest(text: str) -> str:

@@ -70,7 +70,7 @@ def batch(settings: Settings, options: Options) -> int:
 def _wrong(options: Options) -> str | None:
     """Why the options make no sense, in a sentence."""
     if (options.out is None) == (options.sidecars is None):
-        return "Give either --out FILE or --sidecars SUFFIX, for where the captions go."
+        return "Give one of --out FILE, --sidecars SUFFIX and --xmp, for where the captions go."
     if options.out and options.existing in ("append", "prepend"):
         return f"--existing {options.existing} is for --sidecars; a row of --out is skipped or overwritten."
     if options.sidecars and not (options.sidecars.startswith(".") and len(options.sidecars) > 1):
@@ -174,7 +174,10 @@ def _captions(
             failed.append((source, result))
             continue
         text = options.template.replace(PLACEHOLDER, result.caption)
-        yield output.plan(source, Caption(source.location, text, result.score))
+        try:
+            yield output.plan(source, Caption(source.location, text, result.score))
+        except Problem as problem:  # of the sidecar that is there
+            failed.append((source, problem))
 
 
 def _groups(captions: Iterable[Caption]) -> Iterator[list[Caption]]:

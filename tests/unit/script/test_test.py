@@ -44,7 +44,7 @@ def run(tmp_path: Path) -> Callable[..., list[str]]:
 def test_what_is_missing_is_said_and_the_other_tests_run(run: Callable[..., list[str]]) -> None:
     missing, tests = run("-k", "page")
 
-    assert missing.endswith("(Debian's names): chromium default-jre-headless")
+    assert missing.endswith("(Debian's names): chromium default-jre-headless libimage-exiftool-perl")
     assert tests == "python -m pytest -rs -m not slow -k page"
 
 
@@ -56,4 +56,4 @@ def test_the_slow_tests_need_more(run: Callable[..., list[str]]) -> None:
 
 
 def test_nothing_is_said_where_nothing_is_missing(run: Callable[..., list[str]]) -> None:
-    assert run(installed=("google-chrome", "java")) == ["python -m pytest -rs -m not slow"]
+    assert run(installed=("google-chrome", "java", "exiftool")) == ["python -m pytest -rs -m not slow"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.batch import BatchError
+from cli.batch import BatchError, xmp
 from cli.batch.journal import Caption
 from cli.batch.outputs import Existing, Sidecars, TableFile
 from cli.batch.sources import Source
@@ -129,3 +129,27 @@ class TestSidecars:
     def test_urls_have_no_sidecars(self) -> None:
         with pytest.raises(BatchError, match="--out"):
             Sidecars(".txt", "skip").check([Source("s3://bucket/a.jpg")])
+
+
+class TestXmpSidecars:
+    def test_the_sidecar_is_named_after_the_whole_image(self, tmp_path: Path) -> None:
+        sources = [Source(str(tmp_path / name)) for name in ("a.jpg", "a.png")]
+        sidecars = Sidecars(".xmp", "skip")
+        sidecars.check(sources)
+
+        sidecars.write([sidecars.plan(source, Caption(source.location, "new", -1.0)) for source in sources])
+
+        for name in ("a.jpg.xmp", "a.png.xmp"):
+            assert xmp.description((tmp_path / name).read_text()) == "new"
+
+    def test_a_sidecar_without_a_description_counts_as_missing(self, tmp_path: Path) -> None:
+        source = Source(str(tmp_path / "a.jpg"))
+        sidecars = Sidecars(".xmp", "append")
+        (tmp_path / "a.jpg.xmp").write_text(xmp.EMPTY)
+        assert not sidecars.has(source)
+
+        for caption in ("one", "two"):
+            sidecars.write([sidecars.plan(source, Caption(source.location, caption, -1.0))])
+
+        assert sidecars.has(source)
+        assert xmp.description((tmp_path / "a.jpg.xmp").read_text()) == "one, two"

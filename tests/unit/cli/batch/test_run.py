@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cli.batch.journal import Caption
-from cli.batch.outputs import Sidecars, TableFile
+from cli.batch.outputs import Existing, Sidecars, TableFile
 from cli.batch.run import Options, batch
 from common.settings import Settings
 from tests.support.images import numbered
@@ -76,6 +76,20 @@ def test_the_template_surrounds_each_caption(settings: Settings, options: Option
         assert content.startswith("sks, ") and content.endswith("!\n")
 
 
+@pytest.mark.parametrize("existing", ["skip", "overwrite"])
+def test_a_sidecar_that_is_no_xmp_is_listed_and_kept(
+    existing: Existing, settings: Settings, options: Options, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sidecar = Path(options.paths[0]) / "2.jpg.xmp"
+    sidecar.write_text("by hand <")
+
+    assert batch(settings, replace(options, out=None, sidecars=".xmp", existing=existing)) == 1
+
+    assert "2.jpg: The sidecar is not XML" in capsys.readouterr().err
+    assert sidecar.read_text() == "by hand <"
+    assert len(list(sidecar.parent.glob("*.xmp"))) == 5
+
+
 def test_a_dry_run_lists_what_is_missing_and_writes_nothing(
     settings: Settings, options: Options, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,8 +108,8 @@ def test_a_dry_run_lists_what_is_missing_and_writes_nothing(
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"out": None}, "--out FILE or --sidecars"),
-        ({"sidecars": ".txt"}, "--out FILE or --sidecars"),
+        ({"out": None}, "--out FILE, --sidecars SUFFIX and --xmp"),
+        ({"sidecars": ".txt"}, "--out FILE, --sidecars SUFFIX and --xmp"),
         ({"existing": "append"}, "--existing append is for --sidecars"),
         ({"template": "no place"}, "--template must have {caption}"),
         ({"limit": 0}, "--limit"),

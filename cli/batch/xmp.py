@@ -1,0 +1,166 @@
+"""XMP sidecars: the caption as description and as alternative text, and everything else of the file as it was.
+
+Written are Dublin Core's `dc:description` and IPTC's `Iptc4xmpCore:AltTextAccessibility` (IPTC Photo Metadata Standard
+2021.1), both in the language `x-default`. The parser says where elements begin and end, and the file is changed there
+only: properties, namespaces and white space of other programs stay byte for byte.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from xml.parsers import expat
+from xml.sax.saxutils import escape, unescape
+
+from common import problems
+
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+XML = "http://www.w3.org/XML/1998/namespace"
+DC = "http://purl.org/dc/elements/1.1/"
+IPTC = "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/"
+
+#: The properties that hold the caption: namespace, usual prefix, name.
+DESCRIPTION = (DC, "dc", "description")
+ALT_TEXT = (IPTC, "Iptc4xmpCore", "AltTextAccessibility")
+
+EMPTY = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/">
+ <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+  <rdf:Description rdf:about="">
+  </rdf:Description>
+ </rdf:RDF>
+</x:xmpmeta>
+<?xpacket end="w"?>
+"""
+
+#: A start tag, whose attributes may contain `>`.
+_TAG = re.compile(rb"<[^>\"']*(?:\"[^\"]*\"[^>\"']*|'[^']*'[^>\"']*)*>")
+
+
+@dataclass
+class _Element:
+    """An element with the offsets in bytes of its start tag, its content and its end."""
+
+    name: str
+    attributes: dict[str, str]
+    start: int
+    content: int
+    end_content: int = 0
+    end: int = 0
+    children: list[_Element] = field(default_factory=list)
+
+    def find(self, name: str) -> _Element | None:
+        """The first child of this name."""
+        return next((child for child in self.children if child.name == name), None)
+
+
+def description(xmp: str) -> str | None:
+    """The caption that a sidecar has, None for none; raises the problem `damaged-image` for a file that is no XMP."""
+    data = xmp.encode()
+    for node in _descriptions(data):
+        item = _default_item(node.find(f"{DC} description"))
+        if item is not None:
+            return unescape(data[item.content : item.end_content].decode(), {"&quot;": '"', "&apos;": "'"}).strip()
+    return None
+
+
+def with_caption(xmp: str | None, change: Callable[[str | None], str]) -> str:
+    """A sidecar with a caption; `change` makes it from the description that is there.
+
+    Raises the problem `damaged-image` for a file that is no XMP.
+    """
+    text = EMPTY if xmp is None else xmp
+    caption = change(description(text))
+    for namespace, prefix, name in (DESCRIPTION, ALT_TEXT):
+        text = _set(text.encode(), namespace, prefix, name, caption).decode()
+    return text
+
+
+def _set(data: bytes, namespace: str, prefix: str, name: str, value: str) -> bytes:
+    """The file with a property's text in the language `x-default`."""
+    escaped = escape(value)
+    nodes = _descriptions(data)
+    if any(f"{namespace} {name}" in node.attributes for node in nodes):
+        raise problems.DAMAGED_IMAGE(f"The sidecar has {prefix}:{name} as an attribute, which XMP does not allow.")
+    item = f'<rdf:li xmlns:rdf="{RDF}" xml:lang="x-default">{escaped}</rdf:li>'
+    for node in nodes:
+        element = node.find(f"{namespace} {name}")
+        if element is None:
+            continue
+        found = _default_item(element)
+        if found is not None:
+            return data[: found.content] + escaped.encode() + data[found.end_content :]
+        languages = element.find(f"{RDF} Alt")
+        if languages is not None and languages.end_content:
+            return data[: languages.content] + item.encode() + data[languages.content :]
+        whole = _property(namespace, prefix, name, item)
+        return data[: element.start] + whole.encode() + data[element.end :]
+    node, new = nodes[0], _property(namespace, prefix, name, item).encode()
+    if node.end_content:
+        # Before the white space that indents the end tag.
+        place = len(data[: node.end_content].rstrip())
+        return data[:place] + b"\n   " + new + data[place:]
+    tag = data[node.start : node.end]
+    qualified = re.match(rb"<([^\s/>]+)", tag)
+    assert qualified and tag.endswith(b"/>")
+    opened = tag[:-2].rstrip() + b">"
+    return data[: node.start] + opened + b"\n   " + new + b"\n  </" + qualified[1] + b">" + data[node.end :]
+
+
+def _property(namespace: str, prefix: str, name: str, item: str) -> str:
+    return (
+        f'<{prefix}:{name} xmlns:{prefix}="{namespace}"><rdf:Alt xmlns:rdf="{RDF}">{item}</rdf:Alt></{prefix}:{name}>'
+    )
+
+
+def _default_item(element: _Element | None) -> _Element | None:
+    """The item of a property in the language `x-default`."""
+    languages = element and element.find(f"{RDF} Alt")
+    for item in languages.children if languages else ():
+        if item.name == f"{RDF} li" and item.attributes.get(f"{XML} lang") == "x-default" and item.end_content:
+            return item
+    return None
+
+
+def _descriptions(data: bytes) -> list[_Element]:
+    """The nodes that hold properties; raises the problem `damaged-image` when there is none."""
+    root = _parse(data)
+    rdf = root if root.name == f"{RDF} RDF" else root.find(f"{RDF} RDF")
+    nodes = [child for child in rdf.children if child.name == f"{RDF} Description"] if rdf else []
+    if not nodes:
+        raise problems.DAMAGED_IMAGE("The sidecar is not XMP: it has no rdf:Description.")
+    return nodes
+
+
+def _parse(data: bytes) -> _Element:
+    """The root element. Entities that a file declares itself are refused: they could expand without end."""
+    parser = expat.ParserCreate("utf-8", namespace_separator=" ")
+    stack = [_Element("", {}, 0, 0)]
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        offset = parser.CurrentByteIndex
+        tag = _TAG.match(data, offset)
+        assert tag is not None
+        element = _Element(name, attributes, offset, tag.end())
+        if tag[0].endswith(b"/>"):
+            element.end = tag.end()
+        stack[-1].children.append(element)
+        stack.append(element)
+
+    def end(name: str) -> None:
+        element = stack.pop()
+        if not element.end:
+            element.end_content = parser.CurrentByteIndex
+            element.end = data.index(b">", element.end_content) + 1
+
+    def refuse(*_: object) -> None:
+        raise problems.DAMAGED_IMAGE("The sidecar declares a document type, which XMP does not have.")
+
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(data, True)
+    except expat.ExpatError as error:
+        raise problems.DAMAGED_IMAGE(f"The sidecar is not XML: {error}.") from error
+    return stack[0].children[0]
