@@ -24,7 +24,7 @@ if __name__ == "__main__":
     logs.start(settings)
     app = create_app(settings)
     try:
-        app.extensions["captiond"].components.ledger.start()
+        app.extensions["captiond"].components.ledger.prepare()
     except SchemaError as error:
         sys.exit(str(error))
     stopping = app.extensions["captiond"].stopping

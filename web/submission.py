@@ -120,10 +120,10 @@ def keep(services: Services, filename: str | None, data: bytes, model: ModelInfo
         width=facts.width,
         height=facts.height,
     )
-    if new.idempotency_key and (earlier := services.ledger.remembered(new.idempotency_key, picture)):
+    if new.idempotency_key and (earlier := services.ledger.find_idempotent(new.idempotency_key, picture)):
         return earlier
     services.ledger.charge(len(data))
-    output = services.ledger.cached(picture.sha256, model.version) if model else None
+    output = services.ledger.cached_caption(picture.sha256, model.version) if model else None
     cached = (model, output) if model and output else None
     job_id = new_id()
     services.uploads.save(job_id, data)

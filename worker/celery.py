@@ -55,7 +55,7 @@ def _load(**_: object) -> None:
         raise SystemExit(1) from error
     components = Components(connect(settings.redis_location), settings)
     try:
-        components.ledger.start()
+        components.ledger.prepare()
     except SchemaError as error:
         log.error("%s", error)
         raise SystemExit(1) from error

@@ -35,7 +35,7 @@ def tidy_once(unreferenced: UnreferencedUploads, uploads: UploadStore) -> None:
     if folder is None:
         return
     files = uploads.files(folder)
-    unknown = set(unreferenced.among({job_id for job_id, _ in files}))
+    unknown = set(unreferenced.select({job_id for job_id, _ in files}))
     for job_id, path in files:
         if job_id in unknown:
             log.info("No record knows of %s, and its time is over; deleting it.", path)

@@ -17,7 +17,7 @@ from redis import RedisError
 from captioning.captioner import Captioner, Pixels
 from common.jobs import Output, Status
 from common.ledger import Claim, Claimed, Components, Worker
-from common.ledger.submission import SCHEMA
+from common.ledger.submission import SCHEMA_VERSION
 from common.outbound import Outbound
 from common.problems import Problem
 from common.queue import CLAIM_SIZE, THREADS_PER_PICTURE, answers, notify, pending
@@ -173,7 +173,7 @@ class WorkerRuntime:
                 name=self._name,
                 model=self.captioner.model,
                 pictures_per_second=self.batcher.items_per_second,
-                ledger_schema=SCHEMA,
+                ledger_schema=SCHEMA_VERSION,
             )
         )
         waiting = self.ledger.counts()[Status.QUEUED]

@@ -46,11 +46,11 @@ def test_a_webhook_outlives_the_worker_that_is_killed_before_it_is_delivered(
     assert job["status"] == "succeeded"
     outbox = Components(connect(parts.settings.redis_location), parts.settings).outbox
     kill(worker)
-    assert outbox.standing().waiting == 1
+    assert outbox.status().waiting == 1
 
     with receiving(with_status(500), with_status(204), port=port) as receiver:
         parts.start_worker()
-        wait_until(lambda: outbox.standing().waiting == 0, parts.log)
+        wait_until(lambda: outbox.status().waiting == 0, parts.log)
 
         refused, taken = receiver.asked
         assert refused.headers["webhook-id"] == taken.headers["webhook-id"] == job["id"]

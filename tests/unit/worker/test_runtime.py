@@ -14,7 +14,7 @@ from redis import ConnectionError, Redis
 
 from common.jobs import Job, Output, Status, Timings
 from common.ledger import Claim, Ledger, Worker, Workers
-from common.ledger.submission import SCHEMA
+from common.ledger.submission import SCHEMA_VERSION
 from common.queue import CLAIM_SIZE
 from tests.support.clock import Clock
 from tests.support.images import drawing, encoded
@@ -50,7 +50,7 @@ class TestBeat:
 
         (worker,) = workers.alive()
         assert before == []
-        assert (worker.model, worker.pictures_per_second, worker.ledger_schema) == (MODEL, None, SCHEMA)
+        assert (worker.model, worker.pictures_per_second, worker.ledger_schema) == (MODEL, None, SCHEMA_VERSION)
 
     def test_it_announces_the_measured_speed(
         self, runtime: WorkerRuntime, captioner: FakeCaptioner, workers: Workers

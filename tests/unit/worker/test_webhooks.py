@@ -121,7 +121,7 @@ class TestWhatIsSent:
         deliver()
 
         assert len(receiver.asked) == 1
-        assert (outbox.standing().waiting, outbox.standing().given_up) == (0, 0)
+        assert (outbox.status().waiting, outbox.status().given_up) == (0, 0)
 
     def test_of_a_batch_that_has_expired_nothing_is_told(
         self, receiver: Receiver, batches: Batches, deliver: Callable[[], None], redis: Redis, outbox: Outbox
@@ -132,7 +132,7 @@ class TestWhatIsSent:
         deliver()
 
         assert receiver.asked == []
-        assert outbox.standing().waiting == 0
+        assert outbox.status().waiting == 0
 
 
 class TestTryingAgain:
@@ -165,7 +165,7 @@ class TestTryingAgain:
         began, times = clock(), []
         with receiving(with_status(500, b"secret details")) as receiver:
             job = told(receiver.url("/hook?token=secret"))
-            while outbox.standing().waiting:
+            while outbox.status().waiting:
                 sent = len(receiver.asked)
                 deliver()
                 if len(receiver.asked) > sent:
@@ -178,7 +178,7 @@ class TestTryingAgain:
         assert max(pauses) <= 3600 * (1 + JITTER) + 60
         assert PATIENCE - 2 * 3600 < times[-1] - began <= PATIENCE
         assert 20 < len(times) < 40
-        assert outbox.standing().last == "127.0.0.1: it answered 500"
+        assert outbox.status().last == "127.0.0.1: it answered 500"
         (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
         assert job.id in line and "given up after" in line and "secret" not in line
 
@@ -200,7 +200,7 @@ class TestTryingAgain:
             told(receiver.url())
             deliver()
 
-        assert (outbox.standing().waiting, outbox.standing().given_up) == (0, 1)
+        assert (outbox.status().waiting, outbox.status().given_up) == (0, 1)
 
     def test_a_url_that_is_no_longer_allowed_is_given_up(
         self, told: Told, outbox: Outbox, ledger: Ledger, batches: Batches, receiver: Receiver, clock: Clock
@@ -210,7 +210,7 @@ class TestTryingAgain:
         in_time(lambda: strict.deliver(threading.Event()))
 
         assert receiver.asked == []
-        assert "begin with https" in (outbox.standing().last or "")
+        assert "begin with https" in (outbox.status().last or "")
 
     @pytest.mark.parametrize(
         ("asked", "pause"),
@@ -306,7 +306,7 @@ class TestOthers:
 
 
 def test_an_attempt_with_all_around_it_is_shorter_than_its_lease() -> None:
-    from common.ledger.connection import ANSWER_SECONDS
+    from common.ledger.connection import COMMAND_TIMEOUT
     from common.ledger.outbox import LEASE
 
-    assert webhooks.ATTEMPT + 2 * ANSWER_SECONDS < LEASE
+    assert webhooks.ATTEMPT + 2 * COMMAND_TIMEOUT < LEASE
