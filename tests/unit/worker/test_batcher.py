@@ -265,7 +265,7 @@ class TestClose:
     arrivals=st.lists(st.lists(st.booleans(), max_size=9), min_size=1, max_size=5),
     max_batch=st.integers(1, 6),
 )
-def test_every_item_gets_exactly_its_own_result_of(arrivals: list[list[bool]], max_batch: int) -> None:
+def test_every_item_gets_its_own_result_or_error(arrivals: list[list[bool]], max_batch: int) -> None:
     """`arrivals` has a list of items per thread; the model raises for items that are False."""
     model = Model()
     items = [[thread * 100 + index for index in range(len(each))] for thread, each in enumerate(arrivals)]
