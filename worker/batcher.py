@@ -30,12 +30,16 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Done(Generic[Result]):
+class ItemResult(Generic[Result]):
     """An item's result, with the seconds and the batch size of its model call."""
 
     result: Result
     seconds: float
     batch_size: int
+
+
+#: A queued item and its future.
+QueueEntry = tuple[Item, Future[ItemResult[Result]]]
 
 
 class Closed(Exception):
@@ -54,8 +58,8 @@ class Batcher(Generic[Item, Result]):
         self._model = model
         self._limit = max_batch
         self._capacity = QUEUED_BATCHES * max_batch
-        self._interactive: deque[tuple[Item, Future[Done[Result]]]] = deque()
-        self._bulk: deque[tuple[Item, Future[Done[Result]]]] = deque()
+        self._interactive: deque[QueueEntry[Item, Result]] = deque()
+        self._bulk: deque[QueueEntry[Item, Result]] = deque()
         #: Whether the last call was interactive only although bulk items waited.
         self._bulk_skipped = False
         self._changed = threading.Condition()
@@ -69,13 +73,13 @@ class Batcher(Generic[Item, Result]):
         """Throughput of the model in items per second of model time; None before the first batch."""
         return self._items_per_second
 
-    def submit(self, item: Item, *, interactive: bool = False) -> Future[Done[Result]]:
+    def submit(self, item: Item, *, interactive: bool = False) -> Future[ItemResult[Result]]:
         """Queue an item; blocks while the queue is full. Raises `Closed` after `close`.
 
         Canceling the future removes the item from the queue.
         """
         queue = self._interactive if interactive else self._bulk
-        entry: tuple[Item, Future[Done[Result]]] = (item, Future())
+        entry: QueueEntry[Item, Result] = (item, Future())
         with self._changed:
             self._changed.wait_for(lambda: len(queue) < self._capacity or not self._open)
             if not self._open:
@@ -105,7 +109,7 @@ class Batcher(Generic[Item, Result]):
             if pending:
                 self._run_model(pending)
 
-    def _next_batch(self) -> list[tuple[Item, Future[Done[Result]]]]:
+    def _next_batch(self) -> list[QueueEntry[Item, Result]]:
         """Remove the items of the next call from the queues."""
         interactive = len(self._interactive)
         shared = self._bulk and (self._bulk_skipped or not interactive)
@@ -117,7 +121,7 @@ class Batcher(Generic[Item, Result]):
         batch = [self._interactive.popleft() for _ in range(min(interactive, self._limit - bulk))]
         return batch + [self._bulk.popleft() for _ in range(bulk)]
 
-    def _remove(self, queue: deque[tuple[Item, Future[Done[Result]]]], future: Future[Done[Result]]) -> None:
+    def _remove(self, queue: deque[QueueEntry[Item, Result]], future: Future[ItemResult[Result]]) -> None:
         with self._changed:
             for index, (_, queued) in enumerate(queue):
                 if queued is future:
@@ -128,7 +132,7 @@ class Batcher(Generic[Item, Result]):
                 return
         future.set_running_or_notify_cancel()  # wakes threads that wait for it
 
-    def _run_model(self, batch: list[tuple[Item, Future[Done[Result]]]]) -> None:
+    def _run_model(self, batch: list[QueueEntry[Item, Result]]) -> None:
         started = time.monotonic()
         try:
             results = self._model([item for item, _ in batch])
@@ -148,7 +152,7 @@ class Batcher(Generic[Item, Result]):
         seconds = time.monotonic() - started
         self._update_speed(len(batch) / max(seconds, 1e-6))
         for (_, future), result in zip(batch, results, strict=True):
-            future.set_result(Done(result, seconds, len(batch)))
+            future.set_result(ItemResult(result, seconds, len(batch)))
 
     def _update_speed(self, speed: float) -> None:
         average = self._items_per_second

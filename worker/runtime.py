@@ -16,14 +16,14 @@ from redis import RedisError
 
 from captioning.captioner import Captioner, Pixels
 from common.jobs import Output, Status
-from common.ledger import Claim, Claimed, Components, Worker
+from common.ledger import Claim, ClaimResult, Components, Worker
 from common.ledger.submission import SCHEMA_VERSION
 from common.outbound import Outbound
 from common.problems import Problem
 from common.queue import CLAIM_SIZE, THREADS_PER_PICTURE, answers, notify, pending
 from common.settings import Settings
 from common.uploads import UploadStore, UploadsUnavailable
-from worker.batcher import QUEUED_BATCHES, Batcher, Done
+from worker.batcher import QUEUED_BATCHES, Batcher, ItemResult
 from worker.lock import SharedExclusiveLock
 from worker.recovery import delete_unreferenced_once, recover_once
 from worker.webhooks import SENDER_THREADS, WebhookSender
@@ -71,7 +71,7 @@ class WorkerRuntime:
         self._unreferenced = components.unreferenced
         self._name = f"{socket.gethostname()}-{os.getpid()}"
         #: Claims in progress, with their futures once submitted to the batcher.
-        self._held: dict[Claim, Future[Done[Output | Problem]] | None] = {}
+        self._held: dict[Claim, Future[ItemResult[Output | Problem]] | None] = {}
         self._lock = threading.Lock()
         #: Held while claiming, so that two threads do not use the same free capacity of the batcher.
         self._claiming = threading.Lock()
@@ -100,7 +100,7 @@ class WorkerRuntime:
             thread.start()
 
     @contextmanager
-    def claim_jobs(self) -> Iterator[Claimed]:
+    def claim_jobs(self) -> Iterator[ClaimResult]:
         """Claim the next jobs and extend their leases until the context ends."""
         with self._claiming:
             bulk = self._max_bulk - sum(claim.job.batch is not None for claim in self.held())
@@ -137,7 +137,7 @@ class WorkerRuntime:
         with self._lock:
             return claim in self._held
 
-    def attach_future(self, claim: Claim, future: Future[Done[Output | Problem]]) -> None:
+    def attach_future(self, claim: Claim, future: Future[ItemResult[Output | Problem]]) -> None:
         """Cancel `future` when the claim is lost."""
         with self._lock:
             if claim in self._held:
@@ -152,7 +152,7 @@ class WorkerRuntime:
                 self._held.pop(claim, None)
         self._last_busy = time.monotonic()
 
-    def hand_back(self, claims: Sequence[Claim]) -> None:
+    def release(self, claims: Sequence[Claim]) -> None:
         """Return these jobs to the queue and notify the workers."""
         if not claims:
             return
@@ -208,7 +208,7 @@ class WorkerRuntime:
         self.batcher.close()
         self._closed.set()
         try:
-            self.hand_back(self.held())
+            self.release(self.held())
             self._workers.leave(self._name)
         except RedisError as error:
             log.warning("Redis does not answer (%s); the leases of this worker expire by themselves.", error)

@@ -15,7 +15,7 @@ from common.ledger import Claim, Result
 from common.problems import Problem
 from common.queue import notify
 from common.uploads import UploadsUnavailable
-from worker.batcher import Closed, Done
+from worker.batcher import Closed, ItemResult
 from worker.runtime import WorkerRuntime
 
 #: Seconds between attempts to write results while Redis is unavailable.
@@ -48,7 +48,7 @@ def caption_waiting_jobs(runtime: WorkerRuntime) -> None:
 def _caption(runtime: WorkerRuntime, claims: Sequence[Claim]) -> None:
     """Submit all images to the batcher, then write the results as they complete."""
     results, postponed, unstarted = [], [], []
-    futures: dict[Future[Done[Output | Problem]], Claim] = {}
+    futures: dict[Future[ItemResult[Output | Problem]], Claim] = {}
     for claim in claims:
         if runtime.stopping.is_set():
             unstarted.append(claim)
@@ -66,7 +66,7 @@ def _caption(runtime: WorkerRuntime, claims: Sequence[Claim]) -> None:
         except Exception as error:
             results.append(Result(claim, problem=_problem(claim, error)))
     if unstarted:
-        runtime.hand_back(unstarted)
+        runtime.release(unstarted)
     if postponed:
         runtime.ledger.postpone(postponed)
     if results:
@@ -84,7 +84,7 @@ def _load(runtime: WorkerRuntime, claim: Claim) -> bytes:
     return runtime.uploads.load(claim.id, image.sha256 if image else None)
 
 
-def _result(runtime: WorkerRuntime, claim: Claim, future: Future[Done[Output | Problem]]) -> Result:
+def _result(runtime: WorkerRuntime, claim: Claim, future: Future[ItemResult[Output | Problem]]) -> Result:
     try:
         done = future.result()
     except Exception as error:
@@ -101,7 +101,7 @@ def _problem(claim: Claim, error: Exception) -> Problem:
     return problems.INTERNAL("The picture could not be captioned. Try again; the server's log has the details.")
 
 
-def _timings(claim: Claim, done: Done[Output | Problem]) -> Timings:
+def _timings(claim: Claim, done: ItemResult[Output | Problem]) -> Timings:
     job = claim.job
     waited = (job.started_at - job.created_at).total_seconds() if job.started_at else 0.0
     return Timings(queue_seconds=round(waited, 3), model_seconds=round(done.seconds, 3), batch_size=done.batch_size)

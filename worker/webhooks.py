@@ -27,7 +27,7 @@ ATTEMPT_TIMEOUT = 15.0
 MIN_RETRY_DELAY, BACKOFF_FACTOR, MAX_RETRY_DELAY = 5.0, 4.0, 3600.0
 #: Random relative change of a delay, so that a receiver that recovers does not get all retries at once.
 JITTER = 0.2
-#: Seconds after the event at which a webhook is abandoned.
+#: Seconds after the event at which a webhook is given up.
 MAX_EVENT_AGE = 24 * 3600.0
 GONE = 410
 
@@ -119,7 +119,7 @@ class WebhookSender:
     def _give_up(self, delivery: Delivery, reason: str) -> None:
         self._outbox.give_up(delivery, reason)
         log.error(
-            "Webhook %s of %s to %s is abandoned after %d attempts: %s.",
+            "Webhook %s of %s to %s is given up after %d attempts: %s.",
             delivery.type,
             delivery.id,
             delivery.host,

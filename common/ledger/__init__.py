@@ -42,11 +42,11 @@ webhook:{id}          hash   webhook event of the job or batch with that id, whi
                              since          time of the event
                              attempts       delivery attempts started
                              why            reason of the last failure
-                             Deleted after delivery; has a TTL after it was abandoned.
+                             Deleted after delivery; has a TTL after it was given up.
 webhooks:to:{host}    zset   webhook id -> time from which it may be sent: its next attempt, or the end of the current
                              sender's lease
 webhooks:hosts        zset   host -> time of its next check, never later than its earliest due webhook
-webhooks:given-up     zset   webhook id -> time at which it was abandoned
+webhooks:given-up     zset   webhook id -> time at which it was given up
 webhooks:secret       string generated signing secret, used unless the settings contain one
 workers               hash   worker name -> JSON of `workers.Worker`: live workers and their models
 recovering            string lock of the process that is running a recovery                     has a TTL
@@ -61,22 +61,22 @@ from common.ledger.batches import Batches
 from common.ledger.completions import Completions
 from common.ledger.components import Components
 from common.ledger.connection import connect
-from common.ledger.leases import Claim, Claimed, Result
+from common.ledger.leases import Claim, ClaimResult, Result
 from common.ledger.ledger import Ledger
 from common.ledger.outbox import Delivery, Outbox
-from common.ledger.principal import EVERYBODY, NOBODY, Principal
-from common.ledger.recovery import Recovered
+from common.ledger.principal import ANONYMOUS, UNRESTRICTED, Principal
+from common.ledger.recovery import RecoveryResult
 from common.ledger.schema import SchemaError
 from common.ledger.submission import NewJob
 from common.ledger.unreferenced import UnreferencedUploads
 from common.ledger.workers import Worker, Workers
 
 __all__ = [
-    "EVERYBODY",
-    "NOBODY",
+    "ANONYMOUS",
+    "UNRESTRICTED",
     "Batches",
     "Claim",
-    "Claimed",
+    "ClaimResult",
     "Completions",
     "Components",
     "Delivery",
@@ -84,7 +84,7 @@ __all__ = [
     "NewJob",
     "Outbox",
     "Principal",
-    "Recovered",
+    "RecoveryResult",
     "Result",
     "SchemaError",
     "UnreferencedUploads",

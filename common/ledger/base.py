@@ -9,7 +9,7 @@ from typing import Self, cast
 from redis import Redis
 
 from common.ledger import keys
-from common.ledger.principal import EVERYBODY, Principal
+from common.ledger.principal import UNRESTRICTED, Principal
 from common.ledger.scripts import Scripts
 from common.ledger.workers import Workers
 from common.problems import Kind, Problem
@@ -17,7 +17,7 @@ from common.settings import Settings
 
 
 @dataclass(frozen=True)
-class Shared:
+class Dependencies:
     """Dependencies that `Components` builds once. `test_clock` is `clock` in tests, None if `clock` asks Redis."""
 
     redis: Redis
@@ -31,21 +31,21 @@ class Shared:
 class Base:
     """Methods raise `redis.RedisError` when Redis does not answer."""
 
-    def __init__(self, shared: Shared, principal: Principal = EVERYBODY) -> None:
-        self._shared = shared
-        self._redis = shared.redis
-        self._settings = shared.settings
-        self._clock = shared.clock
-        self._scripts = shared.scripts
+    def __init__(self, dependencies: Dependencies, principal: Principal = UNRESTRICTED) -> None:
+        self._dependencies = dependencies
+        self._redis = dependencies.redis
+        self._settings = dependencies.settings
+        self._clock = dependencies.clock
+        self._scripts = dependencies.scripts
         self._principal = principal
 
     def for_principal(self, principal: Principal) -> Self:
         """A copy that acts for `principal`: it owns new records, and records it may not see do not exist."""
-        return type(self)(self._shared, principal)
+        return type(self)(self._dependencies, principal)
 
     def _script_time(self) -> str:
         """The time argument of a script; '' lets the script ask Redis, which saves a round trip."""
-        return str(self._shared.test_clock()) if self._shared.test_clock else ""
+        return str(self._dependencies.test_clock()) if self._dependencies.test_clock else ""
 
     def _missing_problem(self, any_id: str, not_found: Kind, gone: Kind, noun: str) -> Problem:
         """The problem of an id without a record: `gone` if the principal could see the record, else `not_found`."""

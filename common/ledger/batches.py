@@ -77,4 +77,4 @@ class Batches(Base):
             start = f"({ids[-1]}"
 
     def _queries(self) -> Queries:
-        return Queries(self._shared, self._principal)
+        return Queries(self._dependencies, self._principal)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from redis import Redis
 
-from common.ledger.base import Shared
+from common.ledger.base import Dependencies
 from common.ledger.batches import Batches
 from common.ledger.clock import redis_clock
 from common.ledger.completions import Completions
@@ -30,6 +30,6 @@ class Components:
         self.outbox = Outbox(redis, settings, now)
         self.unreferenced = UnreferencedUploads(redis, settings, now)
         self.completions = Completions(redis)
-        shared = Shared(redis, settings, now, clock, Scripts(redis), self.workers)
-        self.ledger = Ledger(shared)
-        self.batches = Batches(shared)
+        dependencies = Dependencies(redis, settings, now, clock, Scripts(redis), self.workers)
+        self.ledger = Ledger(dependencies)
+        self.batches = Batches(dependencies)

@@ -34,7 +34,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Claimed:
+class ClaimResult:
     """Result of `claim_next`: the claims, whether more jobs can be claimed, and the number of waiting suspects."""
 
     claims: list[Claim]
@@ -56,7 +56,7 @@ class Result:
 class Leases(Base):
     """Leases jobs to one worker at a time; the lease's token fences its writes."""
 
-    def claim_next(self, count: int, bulk: int | None = None) -> Claimed:
+    def claim_next(self, count: int, bulk: int | None = None) -> ClaimResult:
         """Claim up to `count` waiting jobs for `lease_seconds`, at most `bulk` of them from the bulk lane.
 
         Interactive jobs come first, but one claim in `BULK_SHARE` is from the bulk lane while it has jobs. Within a
@@ -67,7 +67,7 @@ class Leases(Base):
             args=[self._script_time(), self._settings.lease_seconds, token, count, max_bulk, BULK_SHARE]
         )
         claimed, more, suspects = cast("tuple[list[object], int, int]", response)
-        return Claimed([_claim(record, token) for record in claimed], bool(more), suspects)
+        return ClaimResult([_claim(record, token) for record in claimed], bool(more), suspects)
 
     def claim_suspect(self) -> Claim | None:
         """Claim the oldest suspect: a lost worker had held it, so its image may have killed the worker."""
@@ -109,7 +109,7 @@ class Leases(Base):
 
         Returns the ids of the jobs whose claims were still valid.
         """
-        return self._hand_back(claims, "")
+        return self._release(claims, "")
 
     def postpone(self, claims: Iterable[Claim]) -> list[str]:
         """Return jobs whose images cannot be loaded now to the queue, without counting the attempt.
@@ -117,11 +117,11 @@ class Leases(Base):
         They can be claimed again after `MIN_RETRY_DELAY`, which doubles each time up to `MAX_RETRY_DELAY`. Returns the
         ids of the jobs whose claims were still valid.
         """
-        return self._hand_back(claims, str(MIN_RETRY_DELAY))
+        return self._release(claims, str(MIN_RETRY_DELAY))
 
-    def _hand_back(self, claims: Iterable[Claim], delay: str) -> list[str]:
+    def _release(self, claims: Iterable[Claim], delay: str) -> list[str]:
         pairs = [part for claim in claims for part in (claim.id, claim.token)]
-        return cast("list[str]", self._scripts.hand_back(args=[self._script_time(), delay, MAX_RETRY_DELAY, *pairs]))
+        return cast("list[str]", self._scripts.release(args=[self._script_time(), delay, MAX_RETRY_DELAY, *pairs]))
 
     def _cache_key(self, result: Result) -> str:
         """The key of the cached caption, or '' when the result has no caption to cache."""

@@ -1,4 +1,4 @@
-"""Webhook outbox: events that are due, leased to one sender at a time until delivered or abandoned."""
+"""Webhook outbox: events that are due, leased to one sender at a time until delivered or given up."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class OutboxStatus:
-    """Number of undelivered webhooks, number of abandoned ones, and the reason of the last abandoned one."""
+    """Number of undelivered webhooks, number of webhooks given up, and the reason of the last one."""
 
     waiting: int
     given_up: int
@@ -113,7 +113,7 @@ class Outbox:
         self._settle(delivery, write)
 
     def give_up(self, delivery: Delivery, reason: str) -> None:
-        """Abandon the webhook; its record is kept for `retention`, to be inspected."""
+        """Stop retrying the webhook; its record is kept for `retention`, to be inspected."""
         now, retention = self._clock(), self._settings.retention
 
         def write(pipe: Pipeline) -> None:

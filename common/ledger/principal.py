@@ -18,6 +18,6 @@ class Principal:
 
 
 #: The service itself, and every client when no API keys are configured.
-EVERYBODY = Principal()
+UNRESTRICTED = Principal()
 #: A client without a key when keys are required. No key has this name, so it sees no records.
-NOBODY = Principal("", sees_all=False)
+ANONYMOUS = Principal("", sees_all=False)

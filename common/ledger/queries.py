@@ -73,5 +73,5 @@ class Queries(Base):
         position = 0
         if job.status is Status.QUEUED:
             position = cast("int", self._scripts.position(args=[job.id, owner, job.batch or "", BULK_SHARE]))
-        rate = sum(worker.pictures_per_second or 0.0 for worker in self._shared.workers.alive())
+        rate = sum(worker.pictures_per_second or 0.0 for worker in self._dependencies.workers.alive())
         return Progress(position=position, eta_seconds=round((position + 1) / rate, 1) if rate else None)

@@ -22,7 +22,7 @@ RECOVERY_LOCK_MS = 900
 
 
 @dataclass(frozen=True)
-class Recovered:
+class RecoveryResult:
     """Number of jobs that can be claimed now, and the ids of expired jobs."""
 
     waiting: int = 0
@@ -32,20 +32,20 @@ class Recovered:
 class Recovery(Schema):
     """Periodic recovery, run by the workers."""
 
-    def recover(self) -> Recovered:
+    def recover(self) -> RecoveryResult:
         """Requeue the jobs of lost workers; return the number of waiting jobs and the expired jobs to delete.
 
         Every worker calls this about once a second. One of them recovers at a time, the others get an empty result.
         """
         try:
             if not self._redis.set(keys.RECOVERING, 1, nx=True, px=RECOVERY_LOCK_MS):
-                return Recovered()
+                return RecoveryResult()
         except OutOfMemoryError:  # only deletions free memory
-            return Recovered(expired=self._expired())
+            return RecoveryResult(expired=self._expired())
         self.migrate()  # a web server with schema 1 may still be running
         settings = self._settings
         lost = problems.WORKER_LOST(
-            f"The worker crashed {settings.max_attempts} times while it captioned this picture. "
+            f"Workers stopped responding {settings.max_attempts} times while captioning this picture. "
             "Try another copy of the picture, for example saved again as JPEG."
         )
         error = records.field(Failure.of(lost))
@@ -60,7 +60,7 @@ class Recovery(Schema):
                 MAX_LEASES_AHEAD,
             ]
         )
-        return Recovered(cast("int", waiting), self._expired())
+        return RecoveryResult(cast("int", waiting), self._expired())
 
     def postpone_expiry(self, job_id: str, seconds: float) -> None:
         """Report an expired job again only after `seconds`."""

@@ -72,4 +72,4 @@ class Schema(Base):
             time.sleep(POLL_INTERVAL)
 
     def _earlier_workers(self) -> list[str]:
-        return [worker.name for worker in self._shared.workers.alive() if worker.ledger_schema < SCHEMA_VERSION]
+        return [worker.name for worker in self._dependencies.workers.alive() if worker.ledger_schema < SCHEMA_VERSION]

@@ -24,7 +24,7 @@ class Scripts:
         self.claim_suspect = script("claim_suspect")
         self.extend = script("extend")
         self.commit = script("commit")
-        self.hand_back = script("hand_back")
+        self.release = script("release")
         self.cancel = script("cancel")
         self.delete = script("delete")
         self.recover = script("recover")

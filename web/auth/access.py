@@ -9,7 +9,7 @@ from werkzeug.http import parse_cookie
 
 from common import problems
 from common.keyring import Key, Keyring, Scope
-from common.ledger import EVERYBODY, NOBODY, Principal
+from common.ledger import ANONYMOUS, UNRESTRICTED, Principal
 from web.auth.security import is_foreign, is_own
 
 COOKIE = "captiond_key"
@@ -52,7 +52,7 @@ def guard(app: Flask, keyring: Keyring) -> None:
     def check() -> None:
         g.needed = keyring.needed
         g.key = _key(keyring) if g.needed else None
-        g.principal = _principal(g.key) if g.needed else EVERYBODY
+        g.principal = _principal(g.key) if g.needed else UNRESTRICTED
         endpoint = request.endpoint
         if endpoint is None or not g.needed:  # an address where there is nothing tells nothing
             return
@@ -91,7 +91,7 @@ def _key(keyring: Keyring) -> Key | None:
 
 
 def _principal(key: Key | None) -> Principal:
-    return Principal(key.name, key.may(Scope.ADMIN)) if key else NOBODY
+    return Principal(key.name, key.may(Scope.ADMIN)) if key else ANONYMOUS
 
 
 def _stranger() -> problems.Problem:

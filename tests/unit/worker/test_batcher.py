@@ -16,7 +16,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from tests.unit.worker.fakes import TIMEOUT, with_timeout
-from worker.batcher import QUEUED_BATCHES, Batcher, Closed, Done
+from worker.batcher import QUEUED_BATCHES, Batcher, Closed, ItemResult
 
 #: Capacity of a queue with `max_batch` 4.
 CAPACITY = 4 * QUEUED_BATCHES
@@ -58,7 +58,7 @@ def unblocking(model: Model) -> Iterator[None]:
         model.unblocked.set()
 
 
-def result_of(future: Future[Done[int]]) -> int:
+def result_of(future: Future[ItemResult[int]]) -> int:
     return future.result(TIMEOUT).result
 
 
@@ -78,7 +78,7 @@ def batcher(model: Model) -> Iterator[Batcher[int, int]]:
 
 
 @pytest.fixture
-def busy(model: Model, batcher: Batcher[int, int]) -> Future[Done[int]]:
+def busy(model: Model, batcher: Batcher[int, int]) -> Future[ItemResult[int]]:
     """The future of item 0, in whose call the model is blocked."""
     model.unblocked.clear()
     future = batcher.submit(0)
@@ -237,7 +237,7 @@ class TestErrors:
 
 class TestClose:
     def test_close_finishes_accepted_items_and_rejects_blocked_ones(
-        self, model: Model, batcher: Batcher[int, int], busy: Future[Done[int]]
+        self, model: Model, batcher: Batcher[int, int], busy: Future[ItemResult[int]]
     ) -> None:
         accepted = [busy, *(batcher.submit(item) for item in range(1, CAPACITY + 1))]
         with ThreadPoolExecutor(2) as threads, unblocking(model):
@@ -273,7 +273,7 @@ def test_every_item_gets_its_own_result_or_error(arrivals: list[list[bool]], max
     model.errors = {item: ValueError(str(item)) for item, succeeds in good.items() if not succeeds}
     batcher = Batcher(model, max_batch)
 
-    def submit(thread_items: list[int]) -> dict[int, Future[Done[int]]]:
+    def submit(thread_items: list[int]) -> dict[int, Future[ItemResult[int]]]:
         return {item: batcher.submit(item) for item in thread_items}
 
     with ThreadPoolExecutor(len(items)) as threads:

@@ -153,7 +153,7 @@ class TestRetries:
             assert int(second_headers["webhook-timestamp"]) - int(first_headers["webhook-timestamp"]) == 6
             assert first_headers["webhook-signature"] != second_headers["webhook-signature"]
 
-    def test_delays_grow_to_an_hour_and_the_webhook_is_abandoned_after_a_day(
+    def test_delays_grow_to_an_hour_and_the_webhook_is_given_up_after_a_day(
         self,
         failed_job: MakeFailedJob,
         deliver: Callable[[], None],
@@ -179,7 +179,7 @@ class TestRetries:
         assert 20 < len(times) < 40
         assert outbox.status().last == "127.0.0.1: it answered 500"
         (message,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-        assert job.id in message and "abandoned after" in message and "secret" not in message
+        assert job.id in message and "given up after" in message and "secret" not in message
 
     def test_an_unreachable_receiver_is_retried(
         self, failed_job: MakeFailedJob, deliver: Callable[[], None], clock: Clock
@@ -194,7 +194,7 @@ class TestRetries:
 
         assert len(receiver.asked) == 1
 
-    def test_a_gone_response_abandons_the_webhook(
+    def test_a_gone_response_gives_the_webhook_up(
         self, failed_job: MakeFailedJob, deliver: Callable[[], None], outbox: Outbox
     ) -> None:
         with receiving(with_status(410)) as receiver:
@@ -203,7 +203,7 @@ class TestRetries:
 
         assert (outbox.status().waiting, outbox.status().given_up) == (0, 1)
 
-    def test_a_url_that_is_no_longer_allowed_is_abandoned(
+    def test_a_url_that_is_no_longer_allowed_is_given_up(
         self,
         failed_job: MakeFailedJob,
         outbox: Outbox,

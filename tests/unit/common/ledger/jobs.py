@@ -5,7 +5,7 @@ from __future__ import annotations
 from redis import Redis
 
 from common.jobs import InputInfo, Job, ModelInfo, Output, Timings, new_id
-from common.ledger import Claim, Ledger, NewJob, Recovered
+from common.ledger import Claim, Ledger, NewJob, RecoveryResult
 from tests.support.claims import claim_job
 
 MODEL = ModelInfo(name="demo", version="sha256:1", demo=True)
@@ -24,6 +24,6 @@ def must_claim(ledger: Ledger, job: Job) -> Claim:
     return claim
 
 
-def recover(ledger: Ledger, redis: Redis) -> Recovered:
+def recover(ledger: Ledger, redis: Redis) -> RecoveryResult:
     redis.delete("recovering")  # its TTL follows the real clock
     return ledger.recover()

@@ -258,7 +258,7 @@ class TestClaims:
         assert before is None
         assert claim_due(outbox) == [("job.failed", later)]
 
-    def test_an_abandoned_webhook_is_listed_until_retention_ends(
+    def test_a_given_up_webhook_is_listed_until_retention_ends(
         self, outbox: Outbox, job: str, redis: Redis, clock: Clock
     ) -> None:
         outbox.give_up(required(outbox.claim()), "it answered 404")

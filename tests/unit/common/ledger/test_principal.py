@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from common.jobs import Status, new_id
-from common.ledger import NOBODY, Components, Ledger, Principal
+from common.ledger import ANONYMOUS, Components, Ledger, Principal
 from common.problems import Problem
 from common.settings import Settings
 from tests.unit.common.ledger.jobs import CAPTION, IMAGE, MODEL, TIMINGS, create_job, must_claim
@@ -61,7 +61,7 @@ def test_a_job_without_owner_is_visible_to_administrators_only(ledger: Ledger, a
 
 def test_a_client_without_key_sees_no_job(ledger: Ledger, alice: Ledger) -> None:
     jobs = [create_job(ledger), create_job(alice)]
-    anonymous = ledger.for_principal(NOBODY)
+    anonymous = ledger.for_principal(ANONYMOUS)
 
     assert anonymous.recent() == ([], None)
     assert anonymous.recent(status=Status.QUEUED) == ([], None)

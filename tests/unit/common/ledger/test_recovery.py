@@ -7,12 +7,12 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
 from common.jobs import Status
-from common.ledger import Components, Ledger, Recovered
+from common.ledger import Components, Ledger, RecoveryResult
 from common.settings import Settings
 from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import create_job, must_claim, recover
 
-EMPTY = Recovered()
+EMPTY = RecoveryResult()
 
 
 class TestRecovery:
@@ -20,7 +20,7 @@ class TestRecovery:
         claim = must_claim(ledger, create_job(ledger))
         clock.advance(31)
 
-        assert recover(ledger, redis) == Recovered(waiting=1)
+        assert recover(ledger, redis) == RecoveryResult(waiting=1)
         job = ledger.get(claim.id)
         assert (job.status, job.started_at, job.attempts) == (Status.QUEUED, None, 1)
 
@@ -56,7 +56,7 @@ class TestRecovery:
         claim = must_claim(ledger, create_job(ledger))
         assert ledger.release([claim]) == [claim.id]
 
-        assert recover(ledger, redis) == Recovered(waiting=1)
+        assert recover(ledger, redis) == RecoveryResult(waiting=1)
         assert ledger.get(claim.id).attempts == 0
 
     def test_a_lost_claim_cannot_be_released(self, ledger: Ledger) -> None:
@@ -75,7 +75,7 @@ class TestRecovery:
         assert recover(ledger, redis) == EMPTY
         assert ledger.claim_next(1).claims == []
         clock.advance(1)
-        assert recover(ledger, redis) == Recovered(waiting=1)
+        assert recover(ledger, redis) == RecoveryResult(waiting=1)
         assert [claim_again.id for claim_again in ledger.claim_next(1).claims] == [claim.id]
 
     def test_only_one_process_recovers_at_a_time(self, ledger: Ledger) -> None:
