@@ -83,7 +83,7 @@ class Service:
                 model = self._model()
             picture = image()
             self.web.charge(picture.bytes)
-            self.web.cached(picture.sha256, model.version)
+            self.web.cached_caption(picture.sha256, model.version)
             sent.append(self.web.create(new_id(), NewJob(input=picture, batch=batch, custom_id="photo.jpg")).id)
             if batch is None:
                 notify(self.celery, 1)

@@ -21,7 +21,7 @@ from common.queue import CLAIM_SIZE, QUEUE, make_celery, notify
 from common.settings import Settings
 from common.uploads import UploadStore
 from worker.runtime import WorkerRuntime
-from worker.tasks import work
+from worker.tasks import caption_waiting_jobs
 
 #: Seconds of a call of the model, and for each image in it.
 CALL, IMAGE = 0.02, 0.01
@@ -125,7 +125,7 @@ def working(settings: Settings) -> Iterator[Celery]:
                     inbox.get(timeout=0.5).ack()
                 except queue.Empty:
                     continue
-                work(resident)
+                caption_waiting_jobs(resident)
 
     threads = [threading.Thread(target=take_notifications) for _ in range(celery.conf.worker_concurrency)]
     resident.start()

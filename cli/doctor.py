@@ -107,7 +107,7 @@ def _queue(components: Components, settings: Settings) -> Iterator[Finding]:
     if overdue:
         words += f" (the oldest is {overdue[0]}). A living worker takes them back within a second: look at its log."
     yield Finding("leases", not overdue, words.rstrip(".") + ".")
-    webhooks = components.outbox.standing()
+    webhooks = components.outbox.status()
     last = f"; the last to {webhooks.last}" if webhooks.last else ""
     yield Finding("webhooks", True, f"{webhooks.waiting} to be delivered, {webhooks.given_up} given up{last}.")
 
@@ -121,7 +121,7 @@ def _unreferenced(unreferenced: UnreferencedUploads, settings: Settings) -> Find
         except UploadsUnavailable as error:
             return Finding("pictures", False, f"The store of the uploaded pictures does not answer: {error.__cause__}.")
         kept += len(files)
-        lost += len(unreferenced.among({job_id for job_id, _ in files}, ON_ITS_WAY))
+        lost += len(unreferenced.select({job_id for job_id, _ in files}, ON_ITS_WAY))
     if not lost:
         return Finding("pictures", True, f"{kept} are kept, each with its record.")
     # A few are what a killed web server leaves; most of them are a sign of the wrong Redis.

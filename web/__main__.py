@@ -25,7 +25,7 @@ if __name__ == "__main__":
     app = create_app(settings)
     services = app.extensions["captiond"]
     try:
-        services.components.ledger.start()
+        services.components.ledger.prepare()
     except SchemaError as error:
         sys.exit(str(error))
     shutdown.install_signal_handlers(services.stopping)

@@ -131,10 +131,10 @@ def create_job(services: Services, filename: str | None, data: bytes, model: Mod
         width=header.width,
         height=header.height,
     )
-    if new_job.idempotency_key and (earlier := services.ledger.remembered(new_job.idempotency_key, image)):
+    if new_job.idempotency_key and (earlier := services.ledger.find_idempotent(new_job.idempotency_key, image)):
         return earlier
     services.ledger.charge(len(data))
-    output = services.ledger.cached(image.sha256, model.version) if model else None
+    output = services.ledger.cached_caption(image.sha256, model.version) if model else None
     cached = (model, output) if model and output else None
     job_id = new_id()
     services.uploads.save(job_id, data)

@@ -1,1 +1,1 @@
-"""The Celery worker: `celery -A worker worker` finds its app in `worker.celery`."""
+"""The Celery worker: `celery -A worker worker` loads the app from `worker.celery`."""

@@ -1,8 +1,8 @@
-"""Pictures from many tasks, one call of the model; knows neither Celery nor torch.
+"""Dynamic batching: collects images of many tasks into model calls. Imports neither Celery nor torch.
 
-Each task waits on a future. One model thread takes what is waiting, up to `max_batch` pictures: when it is idle
-it starts at once, and while it is busy the queue fills by itself, so no picture waits for others to come. Interactive
-pictures go first, in a call that they do not share with those of batches; the next call is for both then.
+Each task waits on a future. One model thread takes up to `max_batch` queued images as soon as it is idle, so no image
+waits for a batch to fill up; the queue fills while the model is busy. Interactive images go first, in a call without
+bulk images; if bulk images wait, the next call is shared by both.
 """
 
 from __future__ import annotations
@@ -19,45 +19,49 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-#: Full batches that may wait of either kind; a task that submits more is held back.
-WAITING_BATCHES = 4
-#: Part of a call for both kinds that is for the pictures of batches, if as many wait.
-BULK_PART = 1 / 4
-#: How much the newest batch weighs in the measured speed.
+#: Capacity of each queue in full batches; `submit` blocks while the queue is full.
+QUEUED_BATCHES = 4
+#: Fraction of a shared call that is reserved for bulk images.
+BULK_FRACTION = 1 / 4
+#: Weight of the newest batch in the moving average of the speed.
 SPEED_WEIGHT = 0.2
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Done(Generic[Result]):
-    """An item's result, and the model call it came from."""
+class ItemResult(Generic[Result]):
+    """An item's result, with the seconds and the batch size of its model call."""
 
     result: Result
     seconds: float
     batch_size: int
 
 
+#: A queued item and its future.
+QueueEntry = tuple[Item, Future[ItemResult[Result]]]
+
+
 class Closed(Exception):
-    """The batcher takes no more items: the worker shuts down."""
+    """The batcher is closed: the worker shuts down."""
 
 
 class Batcher(Generic[Item, Result]):
-    """Runs `model` on what is waiting, in one thread of its own.
+    """Runs `model` on queued items in one thread.
 
-    `model` takes a list and returns as many results in the same order. A call that raises is repeated on the
-    two halves of its batch, down to the one item that is to blame, which alone gets the error. When memory runs
-    out the halves become the new limit.
+    `model` maps a list of items to a list of results of the same length and order. When a call raises, the batch is
+    split in halves and retried, so that only the failing item gets the error. After an out-of-memory error, half the
+    batch size becomes the new limit.
     """
 
     def __init__(self, model: Callable[[Sequence[Item]], Sequence[Result]], max_batch: int) -> None:
         self._model = model
         self._limit = max_batch
-        self._capacity = WAITING_BATCHES * max_batch
-        self._interactive: deque[tuple[Item, Future[Done[Result]]]] = deque()
-        self._bulk: deque[tuple[Item, Future[Done[Result]]]] = deque()
-        #: Whether the last call was for interactive items only, while others waited.
-        self._passed_over = False
+        self._capacity = QUEUED_BATCHES * max_batch
+        self._interactive: deque[QueueEntry[Item, Result]] = deque()
+        self._bulk: deque[QueueEntry[Item, Result]] = deque()
+        #: Whether the last call was interactive only although bulk items waited.
+        self._bulk_skipped = False
         self._changed = threading.Condition()
         self._open = True
         self._items_per_second: float | None = None
@@ -66,16 +70,16 @@ class Batcher(Generic[Item, Result]):
 
     @property
     def items_per_second(self) -> float | None:
-        """The model's speed while it is busy; None before the first batch."""
+        """Throughput of the model in items per second of model time; None before the first batch."""
         return self._items_per_second
 
-    def submit(self, item: Item, *, interactive: bool = False) -> Future[Done[Result]]:
-        """Add an item, waiting while the queue is full; raises `Closed` after `close`.
+    def submit(self, item: Item, *, interactive: bool = False) -> Future[ItemResult[Result]]:
+        """Queue an item; blocks while the queue is full. Raises `Closed` after `close`.
 
-        An item whose future is canceled leaves the queue.
+        Canceling the future removes the item from the queue.
         """
         queue = self._interactive if interactive else self._bulk
-        entry: tuple[Item, Future[Done[Result]]] = (item, Future())
+        entry: QueueEntry[Item, Result] = (item, Future())
         with self._changed:
             self._changed.wait_for(lambda: len(queue) < self._capacity or not self._open)
             if not self._open:
@@ -86,7 +90,7 @@ class Batcher(Generic[Item, Result]):
         return entry[1]
 
     def close(self) -> None:
-        """Take no more items, finish those that wait, and end the model thread."""
+        """Refuse new items, finish the queued ones and stop the model thread."""
         with self._changed:
             self._open = False
             self._changed.notify_all()
@@ -98,37 +102,37 @@ class Batcher(Generic[Item, Result]):
                 self._changed.wait_for(lambda: self._interactive or self._bulk or not self._open)
                 if not self._interactive and not self._bulk:
                     return
-                batch = self._next()
+                batch = self._next_batch()
                 self._changed.notify_all()
-            # A future that is canceled at this moment costs no model time and cannot be resolved.
-            wanted = [(item, future) for item, future in batch if future.set_running_or_notify_cancel()]
-            if wanted:
-                self._caption(wanted)
+            # Skip futures that were canceled meanwhile; they cannot be resolved.
+            pending = [(item, future) for item, future in batch if future.set_running_or_notify_cancel()]
+            if pending:
+                self._run_model(pending)
 
-    def _next(self) -> list[tuple[Item, Future[Done[Result]]]]:
-        """Take the items of the next call."""
+    def _next_batch(self) -> list[QueueEntry[Item, Result]]:
+        """Remove the items of the next call from the queues."""
         interactive = len(self._interactive)
-        shared = self._bulk and (self._passed_over or not interactive)
-        self._passed_over = bool(self._bulk) and not shared
+        shared = self._bulk and (self._bulk_skipped or not interactive)
+        self._bulk_skipped = bool(self._bulk) and not shared
         bulk = 0
         if shared:
-            reserved = max(1, int(BULK_PART * self._limit))
+            reserved = max(1, int(BULK_FRACTION * self._limit))
             bulk = min(len(self._bulk), max(reserved, self._limit - interactive))
-        taken = [self._interactive.popleft() for _ in range(min(interactive, self._limit - bulk))]
-        return taken + [self._bulk.popleft() for _ in range(bulk)]
+        batch = [self._interactive.popleft() for _ in range(min(interactive, self._limit - bulk))]
+        return batch + [self._bulk.popleft() for _ in range(bulk)]
 
-    def _remove(self, queue: deque[tuple[Item, Future[Done[Result]]]], future: Future[Done[Result]]) -> None:
+    def _remove(self, queue: deque[QueueEntry[Item, Result]], future: Future[ItemResult[Result]]) -> None:
         with self._changed:
-            for place, (_, waiting) in enumerate(queue):
-                if waiting is future:
-                    del queue[place]
+            for index, (_, queued) in enumerate(queue):
+                if queued is future:
+                    del queue[index]
                     self._changed.notify_all()
                     break
-            else:  # the model's thread has just taken it
+            else:  # the model thread has already taken it
                 return
-        future.set_running_or_notify_cancel()  # which wakes whoever waits for it
+        future.set_running_or_notify_cancel()  # wakes threads that wait for it
 
-    def _caption(self, batch: list[tuple[Item, Future[Done[Result]]]]) -> None:
+    def _run_model(self, batch: list[QueueEntry[Item, Result]]) -> None:
         started = time.monotonic()
         try:
             results = self._model([item for item, _ in batch])
@@ -141,20 +145,20 @@ class Batcher(Generic[Item, Result]):
             half = len(batch) // 2
             if _out_of_memory(error):
                 self._limit = min(self._limit, half)
-                log.warning("Memory ran out at %d pictures; at most %d at once from now on.", len(batch), half)
-            self._caption(batch[:half])
-            self._caption(batch[half:])
+                log.warning("Out of memory with a batch of %d images; the new limit is %d.", len(batch), half)
+            self._run_model(batch[:half])
+            self._run_model(batch[half:])
             return
         seconds = time.monotonic() - started
-        self._measure(len(batch) / max(seconds, 1e-6))
+        self._update_speed(len(batch) / max(seconds, 1e-6))
         for (_, future), result in zip(batch, results, strict=True):
-            future.set_result(Done(result, seconds, len(batch)))
+            future.set_result(ItemResult(result, seconds, len(batch)))
 
-    def _measure(self, speed: float) -> None:
-        before = self._items_per_second
-        self._items_per_second = speed if before is None else before + SPEED_WEIGHT * (speed - before)
+    def _update_speed(self, speed: float) -> None:
+        average = self._items_per_second
+        self._items_per_second = speed if average is None else average + SPEED_WEIGHT * (speed - average)
 
 
 def _out_of_memory(error: Exception) -> bool:
-    # torch's class is known by its name, so that this module need not import torch.
+    # Compares the name of torch's class, so that this module need not import torch.
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

@@ -1,4 +1,4 @@
-"""The Celery app of `celery -A worker worker`: loads the student before the first task, stops cleanly."""
+"""The Celery app of `celery -A worker worker`: loads the student before the first task and shuts down cleanly."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ log = logging.getLogger(__name__)
 
 settings = from_environment()
 app = make_celery(settings)
-_resident: WorkerRuntime | None = None
+_runtime: WorkerRuntime | None = None
 
 
 @app.task(name=CAPTION_TASK)
 def caption(*_: object) -> None:
-    """Caption what waits. A notification says no more than that; those of an earlier version also carried ids."""
+    """Caption waiting jobs. Arguments are ignored; an earlier version sent job ids."""
     from worker import tasks
 
-    assert _resident is not None, "worker_init loads the model before the pool takes tasks"
-    tasks.work(_resident)
+    assert _runtime is not None, "worker_init loads the model before the pool takes tasks"
+    tasks.caption_waiting_jobs(_runtime)
 
 
 @signals.setup_logging.connect
-def _log(**_: object) -> None:
+def _configure_logging(**_: object) -> None:
     logs.start(settings)
-    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # two lines for each task otherwise
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # two lines per task otherwise
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
 
 
 @signals.worker_init.connect
 def _load(**_: object) -> None:
-    """Make the student runtime, or end with a sentence: a worker without a model would only fail jobs."""
-    # Celery sets up logging, and what SIGTERM does, only after this. Loading takes long, and process 1 of a container
-    # is sent no signal for which it has no handler.
-    _log()
+    """Load the student and start the runtime; exit with an error message if that fails."""
+    # Celery configures logging and the SIGTERM handler only after this signal. Loading takes long, and process 1 of a
+    # container ignores signals without a handler.
+    _configure_logging()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         folders.prepare(settings)
@@ -55,33 +55,33 @@ def _load(**_: object) -> None:
         raise SystemExit(1) from error
     components = Components(connect(settings.redis_location), settings)
     try:
-        components.ledger.start()
+        components.ledger.prepare()
     except SchemaError as error:
         log.error("%s", error)
         raise SystemExit(1) from error
-    # torch, which these import, needs the folder of temporary files.
+    # These import torch, which needs the folder of temporary files.
     from captioning.captioner import load_captioner
     from captioning.student.errors import StudentError
     from worker.runtime import WorkerRuntime
 
-    global _resident
+    global _runtime
     try:
         captioner = load_captioner(settings)
     except StudentError as error:
-        log.error("No model, no worker. %s", error)
+        log.error("The worker cannot start without a model. %s", error)
         raise SystemExit(1) from error
-    _resident = WorkerRuntime(settings, captioner, app, components)
-    _resident.start()
+    _runtime = WorkerRuntime(settings, captioner, app, components)
+    _runtime.start()
 
 
 @signals.worker_shutting_down.connect
 def _stop(**_: object) -> None:
-    """Claim nothing more; Celery waits for what is being captioned."""
-    if _resident:
-        _resident.stopping.set()
+    """Claim no more jobs; Celery waits for running tasks."""
+    if _runtime:
+        _runtime.stopping.set()
 
 
 @signals.worker_shutdown.connect
 def _leave(**_: object) -> None:
-    if _resident:
-        _resident.close()
+    if _runtime:
+        _runtime.close()

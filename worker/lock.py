@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 
 class SharedExclusiveLock:
-    """Many threads hold it shared, or one exclusively; who waits for it exclusively goes first.
+    """Held shared by many threads or exclusively by one; waiting exclusive holders take precedence.
 
-    A picture that ends the process takes an attempt from every job that the process holds. Those that were held once
-    when a worker was lost are therefore tried alone, so that the one to blame takes no attempt from others again.
+    An image that crashes the process costs every job held by the process an attempt. Jobs held by a lost worker are
+    therefore retried alone, so that the image at fault costs no other job a second attempt.
     """
 
     def __init__(self) -> None:
@@ -22,18 +22,18 @@ class SharedExclusiveLock:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Hold it together with others, once nobody holds it or waits for it exclusively."""
+        """Hold the lock shared; blocks while a thread holds or awaits it exclusively."""
         with self._changed:
             self._changed.wait_for(lambda: not self._exclusive and not self._waiting_exclusive)
             self._holders += 1
         try:
             yield
         finally:
-            self._leave()
+            self._release()
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold it alone, once nobody else holds it."""
+        """Hold the lock exclusively; blocks while any thread holds it."""
         with self._changed:
             self._waiting_exclusive += 1
             self._changed.wait_for(lambda: not self._holders)
@@ -43,9 +43,9 @@ class SharedExclusiveLock:
         try:
             yield
         finally:
-            self._leave()
+            self._release()
 
-    def _leave(self) -> None:
+    def _release(self) -> None:
         with self._changed:
             self._holders -= 1
             self._exclusive = False

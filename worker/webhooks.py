@@ -1,4 +1,4 @@
-"""Delivers webhooks from the outbox, beside the captioning and never before it."""
+"""Delivers webhooks from the outbox in threads of their own, so that captioning never waits for a receiver."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from common.outbound import Answer, NotAllowed, Outbound, Unreachable
 from common.problems import Problem
 from common.signing import signed_headers
 
-#: Threads that deliver, and how many of them one host may keep waiting at once.
-SENDERS, SENDERS_PER_HOST = 4, 2
-#: Seconds for one attempt, all in all. The outbox's lease is longer.
-ATTEMPT = 15.0
-#: Seconds before the second attempt, how much longer each further pause is, and the longest.
-FIRST_PAUSE, GROWTH, LONGEST_PAUSE = 5.0, 4.0, 3600.0
-#: Part of itself by which a pause is shorter or longer by chance, so that a receiver that was away is not met by all.
+#: Sender threads per worker, and the maximum of them that send to one host at a time.
+SENDER_THREADS, MAX_THREADS_PER_HOST = 4, 2
+#: Total timeout of one attempt in seconds. The outbox's lease is longer.
+ATTEMPT_TIMEOUT = 15.0
+#: Exponential back-off: first delay in seconds, factor, maximum delay in seconds.
+MIN_RETRY_DELAY, BACKOFF_FACTOR, MAX_RETRY_DELAY = 5.0, 4.0, 3600.0
+#: Random relative change of a delay, so that a receiver that recovers does not get all retries at once.
 JITTER = 0.2
-#: Seconds after its event for which a webhook is tried.
-PATIENCE = 24 * 3600.0
+#: Seconds after the event at which a webhook is given up.
+MAX_EVENT_AGE = 24 * 3600.0
 GONE = 410
 
 log = logging.getLogger(__name__)
 
 
 class WebhookSender:
-    """Takes webhooks from the outbox and delivers them, at least once, in as many threads as call `deliver`."""
+    """Delivers due webhooks at least once. Several threads may call `deliver` concurrently."""
 
     def __init__(
         self,
@@ -45,53 +45,53 @@ class WebhookSender:
         outbound: Outbound,
         *,
         clock: Callable[[], float] = time.time,
-        chance: random.Random | None = None,
+        rng: random.Random | None = None,
     ) -> None:
         self._outbox = outbox
         self._ledger = ledger
         self._batches = batches
         self._outbound = outbound
         self._clock = clock
-        self._chance = chance or random.Random()
+        self._rng = rng or random.Random()
         self._lock = threading.Lock()
         self._busy: Counter[str] = Counter()
 
     def deliver(self, stopping: threading.Event) -> None:
-        """Deliver one webhook after another until none is due."""
-        while not stopping.is_set() and (delivery := self._next()):
+        """Deliver due webhooks until none is left or `stopping` is set."""
+        while not stopping.is_set() and (delivery := self._claim_next()):
             try:
                 self._attempt(delivery)
             finally:
                 with self._lock:
                     self._busy[delivery.host] -= 1
 
-    def _next(self) -> Delivery | None:
+    def _claim_next(self) -> Delivery | None:
         with self._lock:
-            full = {host for host, senders in self._busy.items() if senders >= SENDERS_PER_HOST}
-            delivery = self._outbox.claim(full)
+            busy_hosts = {host for host, threads in self._busy.items() if threads >= MAX_THREADS_PER_HOST}
+            delivery = self._outbox.claim(busy_hosts)
             if delivery:
-                self._busy += Counter([delivery.host])  # which also forgets the hosts that nobody waits for
+                self._busy += Counter([delivery.host])  # `+=` also removes hosts with a count of 0
         return delivery
 
     def _attempt(self, delivery: Delivery) -> None:
         try:
             body = self._body(delivery)
-        except Problem:  # deleted meanwhile: there is nothing to tell any more
+        except Problem:  # the job or batch was deleted meanwhile
             self._outbox.delivered(delivery)
             return
         headers = signed_headers(delivery.id, int(self._clock()), body, self._outbox.secrets())
         headers["Content-Type"] = "application/json"
         try:
-            answer = self._outbound.request("POST", delivery.url, seconds=ATTEMPT, body=body, headers=headers)
-        except NotAllowed as error:  # allowed when it came: the settings have changed
+            answer = self._outbound.request("POST", delivery.url, seconds=ATTEMPT_TIMEOUT, body=body, headers=headers)
+        except NotAllowed as error:  # it was allowed on submission; the settings have changed
             self._give_up(delivery, str(error))
         except Unreachable as error:
-            self._try_again(delivery, str(error))
+            self._retry(delivery, str(error))
         else:
-            self._heed(delivery, answer)
+            self._handle_response(delivery, answer)
 
     def _body(self, delivery: Delivery) -> bytes:
-        """What is told: the job or batch as the API shows it. Raises the `Problem` of one that is gone."""
+        """The event's JSON, with the job or batch as in the API. Raises `Problem` if it does not exist any more."""
         data: dict[str, Any]
         if delivery.type.startswith("batch."):
             data = self._batches.get(delivery.id).body(self._batches.prefix(delivery.id))
@@ -100,41 +100,41 @@ class WebhookSender:
         event = {"type": delivery.type, "timestamp": rfc3339(moment(delivery.since)), "data": data}
         return strict_json.dumps(event, separators=(",", ":")).encode()
 
-    def _heed(self, delivery: Delivery, answer: Answer) -> None:
+    def _handle_response(self, delivery: Delivery, answer: Answer) -> None:
         if 200 <= answer.status < 300:
             self._outbox.delivered(delivery)
         elif answer.status == GONE:
-            self._give_up(delivery, f"it answered {GONE}, and wants no more")
+            self._give_up(delivery, f"it answered {GONE} Gone")
         else:
-            self._try_again(delivery, f"it answered {answer.status}", self._asked_pause(answer))
+            self._retry(delivery, f"it answered {answer.status}", self._retry_after(answer))
 
-    def _try_again(self, delivery: Delivery, why: str, asked: float = 0.0) -> None:
-        pause = min(FIRST_PAUSE * GROWTH ** min(delivery.attempts - 1, 10), LONGEST_PAUSE)
-        pause = max(pause * self._chance.uniform(1 - JITTER, 1 + JITTER), asked)
-        if self._clock() + pause > delivery.since + PATIENCE:
-            self._give_up(delivery, why)
+    def _retry(self, delivery: Delivery, reason: str, retry_after: float = 0.0) -> None:
+        delay = min(MIN_RETRY_DELAY * BACKOFF_FACTOR ** min(delivery.attempts - 1, 10), MAX_RETRY_DELAY)
+        delay = max(delay * self._rng.uniform(1 - JITTER, 1 + JITTER), retry_after)
+        if self._clock() + delay > delivery.since + MAX_EVENT_AGE:
+            self._give_up(delivery, reason)
         else:
-            self._outbox.postpone(delivery, pause, why)
+            self._outbox.postpone(delivery, delay, reason)
 
-    def _give_up(self, delivery: Delivery, why: str) -> None:
-        self._outbox.give_up(delivery, why)
+    def _give_up(self, delivery: Delivery, reason: str) -> None:
+        self._outbox.give_up(delivery, reason)
         log.error(
-            "The webhook %s about %s to %s is given up after %d attempts: %s.",
+            "Webhook %s of %s to %s is given up after %d attempts: %s.",
             delivery.type,
             delivery.id,
             delivery.host,
             delivery.attempts,
-            why,
+            reason,
         )
 
-    def _asked_pause(self, answer: Answer) -> float:
-        """Seconds that a Retry-After asks for, at most the longest pause; 0 when it does not."""
-        asked = answer.headers["Retry-After"] or ""
-        if asked.isascii() and asked.isdigit():
-            return min(float(asked[:9]), LONGEST_PAUSE)
+    def _retry_after(self, answer: Answer) -> float:
+        """The response's Retry-After in seconds, at most `MAX_RETRY_DELAY`; 0 without a valid one."""
+        value = answer.headers["Retry-After"] or ""
+        if value.isascii() and value.isdigit():
+            return min(float(value[:9]), MAX_RETRY_DELAY)
         try:
-            at = parsedate_to_datetime(asked)
+            at = parsedate_to_datetime(value)
         except ValueError:
             return 0.0
         seconds = at.replace(tzinfo=at.tzinfo or UTC).timestamp() - self._clock()
-        return min(max(seconds, 0.0), LONGEST_PAUSE)
+        return min(max(seconds, 0.0), MAX_RETRY_DELAY)

@@ -1,58 +1,58 @@
-"""The ledger: the record of every job, and the queue, in Redis. It is the truth; the broker carries only notifications.
+"""The ledger: all job records and the queue, in Redis. The Celery broker carries only notifications.
 
-A job leaves the open states only by `finish` or `cancel`, each one script that compares and writes in one step, so an
-accepted job is captioned at least once and its result is written exactly once, whichever process dies. This package is
-the only one that knows the keys. SCOPE is nothing for everybody's jobs, `@{owner}` for one owner's, `#{id}` for one
-batch's; LANE is `interactive` for single jobs and `bulk` for those of batches.
+A job leaves the open states only by `finish` or `cancel`. Each is one Lua script that compares and writes atomically,
+so an accepted job is captioned at least once and its result is written exactly once, whichever process dies. No other
+package knows the Redis keys. Below, SCOPE is empty for all jobs, `@{owner}` for one owner's, `#{id}` for one batch's;
+LANE is `interactive` for single jobs and `bulk` for jobs of batches. Times are Unix times in seconds.
 
 ```
-job:{id}              hash   the members of `jobs.Job`, each as JSON (times as Unix times), and for the ledger only:
-                             _schema        version of these fields, `submission.SCHEMA`
-                             _token         of the claim; a write with another token is refused
-                             _postponed     how often its image could not be had
-                             _cache         the cache key its caption was stored under
-                             _idempotency   the key of the Idempotency-Key's entry that names it
-                             _webhook       URL that is told when it, or its whole batch, has ended
-                             _webhook_host  that URL's host
-                             _prefix        of the paths that it is told, where a proxy adds one
-                             _owner         name of the API key that made it; not there without keys
-index:{status}SCOPE   zset   ids in that state, all with score 0: UUIDv7 sorts by age as text
-index:allSCOPE        zset   ids in every state, likewise
-queue:LANE@{owner}    zset   ids of an owner's jobs that wait in that lane, all with score 0 (owner empty without keys)
-turns:LANE            zset   owner with jobs in that lane -> turn: the lowest is next, and a claim raises it by one;
-                             who joins begins at the lowest
-queue:passed          string interactive claims since the last one from the bulk lane, while both had jobs
-queue:suspects        zset   ids of waiting jobs that were held when a worker was lost, score 0; each runs alone
-queue:delayed         zset   id of a postponed job -> Unix time from which it waits in its lane again
-leases                zset   id -> Unix time at which its lease ends
-expiring              zset   id -> Unix time at which record and picture are deleted
-batch:{id}            hash   created_at, expires_at, owner (empty without keys); with a
-                             webhook also webhook, webhook_host, prefix, as a job's, and
-                             sealed once all its jobs were sent                             expires by itself
-known:{id}            string its owner (empty without keys); of a batch, or of a job that was deleted, so that it
-                             answers 410 and not 404 to those who could see it              expires by itself
-idempotency:{hash}    string `{"id", "sha256"}` of the job made under that Idempotency-Key  expires by itself
-caption:{...}         string a caption already made for that picture, model and settings    expires by itself
-                             (both with `@{owner}` behind, where there is one)
-uploaded:{day}@{owner} string bytes that an owner sent on that day                          expires by itself
-rate:*                       requests in this minute and the last, by key or address, as the package `limits`
-                             keeps them for `web.auth.rates`                                     expires by itself
-webhook:{id}          hash   what is to be told about that job or batch; its id is the webhook's
-                             type, url      of the event, and whom to tell
-                             since          Unix time of the event
-                             attempts       begun so far
-                             why            what went wrong the last time
-                             Gone when it was delivered; expires by itself when it was given up.
-webhooks:to:{host}    zset   id -> Unix time from which it may be sent: its next attempt, or the end of the lease
-                             of whoever sends it now
-webhooks:hosts        zset   host -> when to look at its webhooks, never later than the earliest is due
-webhooks:given-up     zset   id -> Unix time at which it was given up
-webhooks:secret       string what webhooks are signed with, unless the settings say
-workers               hash   name -> JSON of `workers.Worker`: who is alive and with which model
-recovering            string held by the one process that recovers at the moment            expires by itself
-tidying               string held for a minute after a look for pictures without a record   expires by itself
-tidied                string how many looks there were: the next one's folder
-schema                string version of all this, `submission.SCHEMA`, so that an older version can refuse to start
+job:{id}              hash   the fields of `jobs.Job`, each as JSON (times as numbers), and private ones:
+                             _schema        schema version of the record, `submission.SCHEMA_VERSION`
+                             _token         fencing token of the claim; a write with another token is rejected
+                             _postponed     number of times its image could not be loaded
+                             _cache         key of its cached caption
+                             _idempotency   key of the idempotency entry that names this job
+                             _webhook       URL notified when the job, or its whole batch, has ended
+                             _webhook_host  host name of that URL
+                             _prefix        path prefix of the `urls` in the webhook, where a proxy adds one
+                             _owner         name of the API key that created it; absent without keys
+index:{status}SCOPE   zset   job ids in that state, all with score 0: UUIDv7 ids sort by age as text
+index:allSCOPE        zset   job ids in any state, likewise
+queue:LANE@{owner}    zset   an owner's waiting job ids in that lane, all with score 0 (owner empty without keys)
+turns:LANE            zset   owner with waiting jobs -> turn. The lowest turn is next and is then raised by one; a new
+                             owner starts at the lowest turn
+queue:passed          string interactive claims since the last bulk claim, while both lanes had jobs
+queue:suspects        zset   ids of waiting jobs that a lost worker had held, score 0; each runs alone
+queue:delayed         zset   id of a postponed job -> time at which it returns to its lane
+leases                zset   job id -> time at which its lease ends
+expiring              zset   job id -> time at which its record and image are deleted
+batch:{id}            hash   created_at, expires_at, owner (empty without keys); with a webhook also
+                             webhook, webhook_host, prefix, as for a job, and
+                             sealed once all its jobs are recorded                              has a TTL
+known:{id}            string owner (empty without keys) of a batch or of a deleted job, so that the API
+                             answers 410 instead of 404 to those who could see it               has a TTL
+idempotency:{hash}    string `{"id", "sha256"}` of the job created with that Idempotency-Key     has a TTL
+caption:{...}         string cached caption for an image, a model and settings                  has a TTL
+                             (both end with `@{owner}` if there is an owner)
+uploaded:{day}@{owner} string bytes that an owner uploaded on that day                          has a TTL
+rate:*                       requests in this minute and the last, by key or address, written by the package
+                             `limits` for `web.auth.rates`                                      has a TTL
+webhook:{id}          hash   webhook event of the job or batch with that id, which is also the webhook's id
+                             type, url      event type and target URL
+                             since          time of the event
+                             attempts       delivery attempts started
+                             why            reason of the last failure
+                             Deleted after delivery; has a TTL after it was given up.
+webhooks:to:{host}    zset   webhook id -> time from which it may be sent: its next attempt, or the end of the current
+                             sender's lease
+webhooks:hosts        zset   host -> time of its next check, never later than its earliest due webhook
+webhooks:given-up     zset   webhook id -> time at which it was given up
+webhooks:secret       string generated signing secret, used unless the settings contain one
+workers               hash   worker name -> JSON of `workers.Worker`: live workers and their models
+recovering            string lock of the process that is running a recovery                     has a TTL
+tidying               string lock for a minute after a scan for unreferenced uploads            has a TTL
+tidied                string number of scans, which selects the next folder
+schema                string `submission.SCHEMA_VERSION`, so that an older version can refuse to start
 jobs:ended            (a channel) the id of each job that reaches a terminal state
 ```
 """
@@ -61,22 +61,22 @@ from common.ledger.batches import Batches
 from common.ledger.completions import Completions
 from common.ledger.components import Components
 from common.ledger.connection import connect
-from common.ledger.leases import Claim, Claimed, Result
+from common.ledger.leases import Claim, ClaimResult, Result
 from common.ledger.ledger import Ledger
 from common.ledger.outbox import Delivery, Outbox
-from common.ledger.principal import EVERYBODY, NOBODY, Principal
-from common.ledger.recovery import Recovered
+from common.ledger.principal import ANONYMOUS, UNRESTRICTED, Principal
+from common.ledger.recovery import RecoveryResult
 from common.ledger.schema import SchemaError
 from common.ledger.submission import NewJob
 from common.ledger.unreferenced import UnreferencedUploads
 from common.ledger.workers import Worker, Workers
 
 __all__ = [
-    "EVERYBODY",
-    "NOBODY",
+    "ANONYMOUS",
+    "UNRESTRICTED",
     "Batches",
     "Claim",
-    "Claimed",
+    "ClaimResult",
     "Completions",
     "Components",
     "Delivery",
@@ -84,7 +84,7 @@ __all__ = [
     "NewJob",
     "Outbox",
     "Principal",
-    "Recovered",
+    "RecoveryResult",
     "Result",
     "SchemaError",
     "UnreferencedUploads",

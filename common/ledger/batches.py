@@ -1,4 +1,4 @@
-"""Batches: jobs that were sent together. Their indexes tell all about them, so no count can drift."""
+"""Batches: jobs that were submitted together. Counts are index sizes, so they cannot drift."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from common.ledger.base import Base
 from common.ledger.queries import Queries
 from common.ledger.submission import host_of
 
-#: Jobs read, or canceled, at a time.
-PAGE = 500
+#: Jobs read or canceled per round trip.
+PAGE_SIZE = 500
 
 
 class Batches(Base):
-    """The records of batches."""
+    """Batch records."""
 
     def create(self, batch_id: str, webhook: str | None = None, prefix: str = "") -> None:
-        """Record a batch; its jobs are then made by `Ledger.create` with `NewJob(batch=batch_id)`.
+        """Record a batch; then create its jobs by `Ledger.create` with `NewJob(batch=batch_id)`.
 
-        With a `webhook`, the URL that is told when none of them is open any more, call `seal` after the last. `prefix`
-        is that of the `urls` which it is told.
+        `webhook` is the URL notified when no job of the batch is open any more; call `seal` after the last job.
+        `prefix` is the path prefix of the `urls` in the webhook.
         """
         now, retention = self._clock(), self._settings.retention
         owner = self._principal.owner or ""
@@ -37,14 +37,14 @@ class Batches(Base):
         pipe.execute()
 
     def seal(self, batch_id: str) -> None:
-        """Say that the batch has all its jobs; if all of them have ended already, its webhook is due."""
-        self._scripts.seal(args=[self._time(), batch_id])
+        """Mark the batch as complete; if all its jobs have already ended, its webhook becomes due."""
+        self._scripts.seal(args=[self._script_time(), batch_id])
 
     def get(self, batch_id: str) -> Batch:
-        """The batch with its counts; raises `batch-not-found` or `batch-gone`."""
+        """The batch with its job counts. Raises `batch-not-found` or `batch-gone`."""
         fields = cast("dict[str, str]", self._redis.hgetall(keys.batch(batch_id)))
         if not fields or not self._principal.may_see(fields["owner"] or None):
-            raise self._missing(batch_id, problems.BATCH_NOT_FOUND, problems.BATCH_GONE, "batch")
+            raise self._missing_problem(batch_id, problems.BATCH_NOT_FOUND, problems.BATCH_GONE, "batch")
         counts = {status.value: count for status, count in self._queries().counts(keys.scope(batch=batch_id)).items()}
         return Batch(
             id=batch_id,
@@ -54,27 +54,27 @@ class Batches(Base):
         )
 
     def prefix(self, batch_id: str) -> str:
-        """The prefix of the `urls` that the batch's webhook is told."""
+        """The path prefix of the `urls` in the batch's webhook."""
         return cast("str | None", self._redis.hget(keys.batch(batch_id), "prefix")) or ""
 
     def jobs(self, batch_id: str) -> Iterator[Job]:
-        """The batch's jobs that are still kept, in the order of submission, read in pages as they are needed."""
+        """The batch's existing jobs in the order of submission, read lazily in pages."""
         for ids in self._pages(batch_id):
             yield from self._queries().read(ids)
 
     def cancel(self, batch_id: str) -> Batch:
-        """Cancel what is open of the batch; raises `batch-not-found` or `batch-gone`."""
+        """Cancel the batch's open jobs. Raises `batch-not-found` or `batch-gone`."""
         self.get(batch_id)
         for ids in self._pages(batch_id):
-            self._scripts.cancel(args=[self._time(), *ids])
+            self._scripts.cancel(args=[self._script_time(), *ids])
         return self.get(batch_id)
 
     def _pages(self, batch_id: str) -> Iterator[list[str]]:
-        """The ids of the batch's jobs, `PAGE` at a time."""
-        key, first = keys.all_jobs(keys.scope(batch=batch_id)), "-"
-        while ids := cast("list[str]", self._redis.zrangebylex(key, first, "+", start=0, num=PAGE)):
+        """The ids of the batch's jobs, `PAGE_SIZE` at a time."""
+        key, start = keys.all_jobs(keys.scope(batch=batch_id)), "-"
+        while ids := cast("list[str]", self._redis.zrangebylex(key, start, "+", start=0, num=PAGE_SIZE)):
             yield ids
-            first = f"({ids[-1]}"
+            start = f"({ids[-1]}"
 
     def _queries(self) -> Queries:
-        return Queries(self._shared, self._principal)
+        return Queries(self._dependencies, self._principal)

@@ -1,4 +1,4 @@
-"""The ledger's clock: Redis' own, one for all machines."""
+"""The ledger's clock: the time of the Redis server, shared by all machines."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Callable
 from redis import Redis
 
 
-def clock_of(redis: Redis) -> Callable[[], float]:
-    """A clock that asks Redis for the Unix time, in seconds.
+def redis_clock(redis: Redis) -> Callable[[], float]:
+    """A clock that asks Redis for the Unix time in seconds.
 
-    Leases are compared by whoever recovers jobs: by the machines' own clocks, one that is fast would take the jobs of
-    all the others away.
+    Any worker may recover another's leases. With each machine's own clock, a fast one would end all other leases early.
     """
 
     def now() -> float:

@@ -1,4 +1,4 @@
-"""The composition root of the ledger: the one place that builds its parts."""
+"""Composition root of the ledger: the only place that builds its components."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from redis import Redis
 
-from common.ledger.base import Shared
+from common.ledger.base import Dependencies
 from common.ledger.batches import Batches
-from common.ledger.clock import clock_of
+from common.ledger.clock import redis_clock
 from common.ledger.completions import Completions
 from common.ledger.ledger import Ledger
 from common.ledger.outbox import Outbox
@@ -19,17 +19,17 @@ from common.settings import Settings
 
 
 class Components:
-    """The ledger's parts on one Redis; a process builds them once and hands them to whoever works with them.
+    """The ledger's components on one Redis. A process builds them once and passes them on.
 
-    `clock` gives the Unix time in seconds and is for tests; by default it is Redis' own time.
+    `clock` returns the Unix time in seconds; only tests set it, the default is the time of Redis.
     """
 
     def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float] | None = None) -> None:
-        now = clock or clock_of(redis)
+        now = clock or redis_clock(redis)
         self.workers = Workers(redis, settings, now)
         self.outbox = Outbox(redis, settings, now)
         self.unreferenced = UnreferencedUploads(redis, settings, now)
         self.completions = Completions(redis)
-        shared = Shared(redis, settings, now, clock, Scripts(redis), self.workers)
-        self.ledger = Ledger(shared)
-        self.batches = Batches(shared)
+        dependencies = Dependencies(redis, settings, now, clock, Scripts(redis), self.workers)
+        self.ledger = Ledger(dependencies)
+        self.batches = Batches(dependencies)

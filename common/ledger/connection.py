@@ -1,4 +1,4 @@
-"""Connects to the Redis that holds the ledger."""
+"""Redis client of the ledger."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError, TimeoutError
 from redis.retry import Retry
 
-#: Seconds after which an unanswered connect or command counts as failed: a person is waiting for the answer.
-CONNECT_SECONDS = 1.0
-ANSWER_SECONDS = 5.0
+#: Timeouts in seconds; short, as a client waits for the response.
+CONNECT_TIMEOUT = 1.0
+COMMAND_TIMEOUT = 5.0
 
 
 def connect(url: str) -> Redis:
-    """A client for `url` that fails within seconds when Redis is away, and works again when it is back."""
+    """A client for `url` that fails within seconds while Redis is unavailable and reconnects by itself."""
     return Redis.from_url(
         url,
         decode_responses=True,
-        socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=ANSWER_SECONDS,
-        # No health checks: a Redis whose disk is full still answers questions, but no PING.
-        # One more try, at once: enough for a connection that a restarted Redis had closed.
+        socket_connect_timeout=CONNECT_TIMEOUT,
+        socket_timeout=COMMAND_TIMEOUT,
+        # No health checks: with a full disk, Redis still answers reads but rejects PING.
+        # One immediate retry is enough for a connection that a Redis restart closed.
         retry=Retry(ExponentialBackoff(cap=0.05, base=0.01), 1),
         retry_on_error=[ConnectionError, TimeoutError],
     )

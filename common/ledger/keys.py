@@ -1,4 +1,4 @@
-"""Builds every Redis key that Python uses; the schema stands in the package's docstring."""
+"""Builders of all Redis keys used from Python; the package docstring documents the schema."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ TIDYING = "tidying"
 TIDIED = "tidied"
 ENDED = "jobs:ended"
 SCHEMA = "schema"
-#: The index of all jobs in the schema before: what stands there is still to be migrated.
-EARLIER_ALL = "jobs:all"
+#: Index of all jobs in schema 1; its entries are still to be migrated.
+LEGACY_ALL = "jobs:all"
 WEBHOOK_HOSTS = "webhooks:hosts"
 WEBHOOKS_GIVEN_UP = "webhooks:given-up"
 WEBHOOK_SECRET = "webhooks:secret"
@@ -26,9 +26,9 @@ def job(job_id: str) -> str:
 
 
 def scope(owner: str | None = None, batch: str | None = None) -> str:
-    """What names end with of the indexes of one owner or one batch; '' of those of everybody.
+    """Key suffix of the indexes of one owner or one batch; '' for all jobs.
 
-    No two are equal: names of owners have neither `@` nor `#`.
+    Suffixes are unique, as owner names contain neither `@` nor `#`.
     """
     if batch is not None:
         return f"#{batch}"
@@ -47,8 +47,8 @@ def batch(batch_id: str) -> str:
     return f"batch:{batch_id}"
 
 
-def webhook(about_id: str) -> str:
-    return f"webhook:{about_id}"
+def webhook(subject_id: str) -> str:
+    return f"webhook:{subject_id}"
 
 
 def webhooks_to(host: str) -> str:
@@ -60,12 +60,12 @@ def known(any_id: str) -> str:
 
 
 def idempotency(key: str, owner: str | None = None) -> str:
-    """The client's key is hashed: it may be long, and it is the client's business."""
+    """Contains a hash of the client's key, which may be long or private."""
     return f"idempotency:{hashlib.sha256(key.encode()).hexdigest()}{scope(owner)}"
 
 
-def caption(picture_sha256: str, model_version: str, settings: str, owner: str | None = None) -> str:
-    return f"caption:{picture_sha256}:{model_version}:{settings}{scope(owner)}"
+def caption(image_sha256: str, model_version: str, settings: str, owner: str | None = None) -> str:
+    return f"caption:{image_sha256}:{model_version}:{settings}{scope(owner)}"
 
 
 def uploaded(owner: str, day: str) -> str:

@@ -1,4 +1,4 @@
-"""What a worker does: claim the next jobs, extend their leases, write their results or hand them back."""
+"""Worker operations: claim jobs, extend their leases, write their results or release them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from common.ledger.base import Base
 from common.ledger.scripts import record_of
 from common.problems import Problem
 
-#: While both lanes have jobs, one claim of so many is from the bulk lane.
+#: While both lanes have jobs, one claim in `BULK_SHARE` is from the bulk lane.
 BULK_SHARE = 8
-#: Seconds until a job that was postponed is tried again, at first and at most. The longest must be well below
-#: `worker.runtime.STALLED_AFTER`: a worker for which jobs wait that long without a notification ends itself.
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+#: First and longest delay in seconds before a postponed job is retried. The longest must be well below
+#: `worker.runtime.STALL_TIMEOUT`, after which a worker without notifications exits while jobs wait.
+MIN_RETRY_DELAY, MAX_RETRY_DELAY = 1.0, 30.0
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A worker's right to write one job's result, for as long as its lease is extended."""
+    """A worker's right to write one job's result, valid while its lease is extended."""
 
     job: Job
     token: str
@@ -34,8 +34,8 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Claimed:
-    """What a worker got: the claims, whether more jobs can be claimed, and how many suspects wait."""
+class ClaimResult:
+    """Result of `claim_next`: the claims, whether more jobs can be claimed, and the number of waiting suspects."""
 
     claims: list[Claim]
     more: bool
@@ -44,7 +44,7 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Result:
-    """How the work on a claim ended: with an output, the model's name and timings, or with the problem."""
+    """Result of a claimed job: output, model and timings, or the problem."""
 
     claim: Claim
     output: Output | None = None
@@ -54,94 +54,95 @@ class Result:
 
 
 class Leases(Base):
-    """Gives jobs to one worker at a time; a write with a token that is not the lease's is refused."""
+    """Leases jobs to one worker at a time; the lease's token fences its writes."""
 
-    def claim_next(self, count: int, bulk: int | None = None) -> Claimed:
-        """Take at most `count` waiting jobs for `lease_seconds` each, at most `bulk` of them from the bulk lane.
+    def claim_next(self, count: int, bulk: int | None = None) -> ClaimResult:
+        """Claim up to `count` waiting jobs for `lease_seconds`, at most `bulk` of them from the bulk lane.
 
-        Interactive jobs come first, but of `BULK_SHARE` claims one is from the bulk lane while it has jobs. Within a
-        lane the owners take turns, each with its oldest job. Suspects are left to `claim_suspect`.
+        Interactive jobs come first, but one claim in `BULK_SHARE` is from the bulk lane while it has jobs. Within a
+        lane, owners are served round-robin, oldest job first. Suspects are claimed by `claim_suspect` only.
         """
-        token, most_bulk = secrets.token_hex(8), count if bulk is None else bulk
-        answer = self._scripts.claim(
-            args=[self._time(), self._settings.lease_seconds, token, count, most_bulk, BULK_SHARE]
+        token, max_bulk = secrets.token_hex(8), count if bulk is None else bulk
+        response = self._scripts.claim(
+            args=[self._script_time(), self._settings.lease_seconds, token, count, max_bulk, BULK_SHARE]
         )
-        claimed, more, suspects = cast("tuple[list[object], int, int]", answer)
-        return Claimed([_claim(record, token) for record in claimed], bool(more), suspects)
+        claimed, more, suspects = cast("tuple[list[object], int, int]", response)
+        return ClaimResult([_claim(record, token) for record in claimed], bool(more), suspects)
 
     def claim_suspect(self) -> Claim | None:
-        """Take the oldest job that was held when a worker was lost: its picture may be what ended it."""
+        """Claim the oldest suspect: a lost worker had held it, so its image may have killed the worker."""
         token = secrets.token_hex(8)
-        record = self._scripts.claim_suspect(args=[self._time(), self._settings.lease_seconds, token])
+        record = self._scripts.claim_suspect(args=[self._script_time(), self._settings.lease_seconds, token])
         return _claim(record, token) if record else None
 
     def extend(self, claims: Iterable[Claim]) -> list[Claim]:
-        """Begin the leases anew; returns the claims that were lost (canceled, deleted or given to another)."""
-        asked = {claim.id: claim for claim in claims}
-        if not asked:
+        """Renew the leases. Returns the lost claims, whose jobs were canceled, deleted or claimed by another worker."""
+        by_id = {claim.id: claim for claim in claims}
+        if not by_id:
             return []
-        pairs = [part for claim in asked.values() for part in (claim.id, claim.token)]
-        lost = self._scripts.extend(args=[self._time(), self._settings.lease_seconds, *pairs])
-        return [asked[job_id] for job_id in cast("list[str]", lost)]
+        pairs = [part for claim in by_id.values() for part in (claim.id, claim.token)]
+        lost = self._scripts.extend(args=[self._script_time(), self._settings.lease_seconds, *pairs])
+        return [by_id[job_id] for job_id in cast("list[str]", lost)]
 
     def finish(self, results: Sequence[Result]) -> list[bool]:
-        """Write results; False for those whose claim does not hold any more, of which nothing is written."""
+        """Write results. The list is False for each claim that is no longer valid, whose result is not written."""
         arguments: list[str] = []
         for result in results:
             cache, fields = self._cache_key(result), _fields(result)
             fields |= {"_cache": cache} if cache else {}
-            remembered = result.output.model_dump_json() if cache and result.output else ""
+            caption = result.output.model_dump_json() if cache and result.output else ""
             flat = [part for field in fields.items() for part in field]
-            arguments += [result.claim.id, result.claim.token, cache, remembered, str(len(flat)), *flat]
-        written = self._scripts.commit(args=[self._time(), int(self._settings.retention) + 1, *arguments])
-        return [bool(each) for each in cast("list[int]", written)]
+            arguments += [result.claim.id, result.claim.token, cache, caption, str(len(flat)), *flat]
+        written = self._scripts.commit(args=[self._script_time(), int(self._settings.retention) + 1, *arguments])
+        return [bool(flag) for flag in cast("list[int]", written)]
 
     def commit(self, claim: Claim, output: Output, *, model: ModelInfo, timings: Timings) -> bool:
-        """Write the caption; False, and nothing is written, when the claim does not hold any more."""
+        """Write the caption. Returns False and writes nothing when the claim is no longer valid."""
         return self.finish([Result(claim, output, model, timings)])[0]
 
     def fail(self, claim: Claim, problem: Problem) -> bool:
-        """Write why there is no caption; False when the claim does not hold any more."""
+        """Write the problem of a failed job. Returns False and writes nothing when the claim is no longer valid."""
         return self.finish([Result(claim, problem=problem)])[0]
 
     def release(self, claims: Iterable[Claim]) -> list[str]:
-        """Hand jobs back untouched, as a worker that shuts down does: the attempt does not count.
+        """Return jobs to the queue without counting the attempt, as on shutdown.
 
-        Returns the ids of those whose claim still held.
+        Returns the ids of the jobs whose claims were still valid.
         """
-        return self._hand_back(claims, "")
+        return self._release(claims, "")
 
     def postpone(self, claims: Iterable[Claim]) -> list[str]:
-        """Hand jobs back that cannot be worked on now, as their images cannot be had: the attempt does not count.
+        """Return jobs whose images cannot be loaded now to the queue, without counting the attempt.
 
-        They can be claimed again after `FIRST_PAUSE`, which doubles each time up to `LONGEST_PAUSE`.
+        They can be claimed again after `MIN_RETRY_DELAY`, which doubles each time up to `MAX_RETRY_DELAY`. Returns the
+        ids of the jobs whose claims were still valid.
         """
-        return self._hand_back(claims, str(FIRST_PAUSE))
+        return self._release(claims, str(MIN_RETRY_DELAY))
 
-    def _hand_back(self, claims: Iterable[Claim], pause: str) -> list[str]:
+    def _release(self, claims: Iterable[Claim], delay: str) -> list[str]:
         pairs = [part for claim in claims for part in (claim.id, claim.token)]
-        return cast("list[str]", self._scripts.hand_back(args=[self._time(), pause, LONGEST_PAUSE, *pairs]))
+        return cast("list[str]", self._scripts.release(args=[self._script_time(), delay, MAX_RETRY_DELAY, *pairs]))
 
     def _cache_key(self, result: Result) -> str:
-        """The key under which the caption of the same picture is remembered; '' where there is nothing to remember."""
-        picture = result.claim.job.input
-        if not (picture and result.model and result.output):
+        """The key of the cached caption, or '' when the result has no caption to cache."""
+        image = result.claim.job.input
+        if not (image and result.model and result.output):
             return ""
-        how = self._settings.caption_key
-        return keys.caption(picture.sha256, result.model.version, how, result.claim.owner)
+        settings_key = self._settings.caption_key
+        return keys.caption(image.sha256, result.model.version, settings_key, result.claim.owner)
 
 
 def _claim(record: object, token: str) -> Claim:
     fields = record_of(record)
     job = records.from_fields(fields)
-    assert job is not None, "a script claims only jobs that have a record"
+    assert job is not None, "scripts claim only jobs that have a record"
     return Claim(job, token, fields.get("_owner"))
 
 
 def _fields(result: Result) -> dict[str, str]:
-    """What is written into the record; scripts take the first for the status."""
+    """The record's fields to write; the scripts expect the status first."""
     if result.problem is not None:
         return {"status": records.field(Status.FAILED), "error": records.field(Failure.of(result.problem))}
     members = {"output": result.output, "model": result.model, "timings": result.timings}
-    known = {name: records.field(value) for name, value in members.items() if value is not None}
-    return {"status": records.field(Status.SUCCEEDED), **known}
+    members_json = {name: records.field(value) for name, value in members.items() if value is not None}
+    return {"status": records.field(Status.SUCCEEDED), **members_json}

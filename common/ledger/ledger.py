@@ -1,4 +1,4 @@
-"""The ledger as one: what clients, workers and the recovery do with jobs."""
+"""The ledger: all job operations of clients, workers and the recovery."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ from common.ledger.submission import Submission
 
 
 class Ledger(Submission, Leases, Recovery):
-    """Every job's record in Redis; see the package's docstring for the keys and the promise."""
+    """Job records in Redis; the package docstring documents the keys and the guarantees."""

@@ -1,4 +1,4 @@
-"""The outbox: webhooks that are due, given to one sender at a time until they are delivered or given up."""
+"""Webhook outbox: events that are due, leased to one sender at a time until delivered or given up."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from common.signing import new_secret
 
 T = TypeVar("T")
 
-#: Seconds for which a webhook belongs to who claimed it: more than an attempt takes with all around it.
-LEASE = 30.0
-#: Due hosts that are looked at for one whose turn it is: more than one process is busy with.
-HOSTS_LOOKED_AT = 64
+#: Length of a sender's lease in seconds; longer than one attempt with its Redis commands.
+LEASE_SECONDS = 30.0
+#: Due hosts checked per claim; more than one process can be busy with.
+HOST_SCAN_LIMIT = 64
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One attempt to tell `url` about the job or batch with this id; `since` is the Unix time of the event."""
+    """One delivery attempt. `id` is that of the job or batch, `since` the Unix time of the event."""
 
     id: str
     type: str
@@ -39,8 +39,8 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How many webhooks are still to be delivered, how many were given up, and why the last of those."""
+class OutboxStatus:
+    """Number of undelivered webhooks, number of webhooks given up, and the reason of the last one."""
 
     waiting: int
     given_up: int
@@ -48,7 +48,7 @@ class Standing:
 
 
 class Outbox:
-    """What is to be told. Methods raise `redis.RedisError` when Redis does not answer."""
+    """Undelivered webhook events. Methods raise `redis.RedisError` when Redis does not answer."""
 
     def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float]) -> None:
         self._redis = redis
@@ -56,38 +56,38 @@ class Outbox:
         self._clock = clock
 
     def secrets(self) -> list[str]:
-        """What to sign with: the settings' secrets, or the one that the service made for itself, once."""
+        """Signing secrets: those of the settings, or one that the service generates once and stores."""
         if self._settings.webhook_secret:
             return self._settings.webhook_secret.split(",")
         self._redis.set(keys.WEBHOOK_SECRET, new_secret(), nx=True)
         return [cast("str", self._redis.get(keys.WEBHOOK_SECRET))]
 
-    def claim(self, avoiding: Container[str] = ()) -> Delivery | None:
-        """A due webhook, the oldest of a host that is not among `avoiding`, for `LEASE` seconds."""
+    def claim(self, excluded_hosts: Container[str] = ()) -> Delivery | None:
+        """Lease the oldest due webhook of a host that is not excluded, for `LEASE_SECONDS`; None if none is due."""
         now = self._clock()
-        hosts = cast("list[str]", self._redis.zrangebyscore(keys.WEBHOOK_HOSTS, 0, now, start=0, num=HOSTS_LOOKED_AT))
-        claims = (self._claim_of(host, now) for host in hosts if host not in avoiding)
+        hosts = cast("list[str]", self._redis.zrangebyscore(keys.WEBHOOK_HOSTS, 0, now, start=0, num=HOST_SCAN_LIMIT))
+        claims = (self._claim_for_host(host, now) for host in hosts if host not in excluded_hosts)
         return next((delivery for delivery in claims if delivery), None)
 
-    def _claim_of(self, host: str, now: float) -> Delivery | None:
-        # Whatever makes a webhook of this host due writes to `due` as well, so that the host's time cannot be set late
-        # by a transaction that did not see it.
+    def _claim_for_host(self, host: str, now: float) -> Delivery | None:
+        # Every script that makes a webhook of this host due also writes to `due`. WATCH on `due` therefore keeps this
+        # transaction from setting the host's next check too late.
         due = keys.webhooks_to(host)
 
         def body(pipe: Pipeline) -> Delivery | None:
             oldest = cast("list[tuple[str, float]]", pipe.zrange(due, 0, 1, withscores=True))
-            if not oldest or oldest[0][1] > now:  # claimed by another, or settled, since the host became due
+            if not oldest or oldest[0][1] > now:  # another sender claimed or settled it meanwhile
                 pipe.multi()
-                _look_again(pipe, host, [at for _, at in oldest])
+                _schedule_host(pipe, host, [at for _, at in oldest])
                 return None
-            about, lease_until = oldest[0][0], now + LEASE
-            fields = cast("dict[str, str]", pipe.hgetall(keys.webhook(about)))
+            subject_id, lease_until = oldest[0][0], now + LEASE_SECONDS
+            fields = cast("dict[str, str]", pipe.hgetall(keys.webhook(subject_id)))
             pipe.multi()
-            pipe.hincrby(keys.webhook(about), "attempts")
-            pipe.zadd(due, {about: lease_until})
-            _look_again(pipe, host, [lease_until, *(at for _, at in oldest[1:])])
+            pipe.hincrby(keys.webhook(subject_id), "attempts")
+            pipe.zadd(due, {subject_id: lease_until})
+            _schedule_host(pipe, host, [lease_until, *(at for _, at in oldest[1:])])
             return Delivery(
-                id=about,
+                id=subject_id,
                 type=fields["type"],
                 url=fields["url"],
                 since=float(fields["since"]),
@@ -98,35 +98,35 @@ class Outbox:
         return _transaction(self._redis, body, due)
 
     def delivered(self, delivery: Delivery) -> None:
-        """Forget it: it was delivered, or there is nothing to tell any more."""
-        self._settle(delivery, lambda pipe: _forget(pipe, delivery))
+        """Remove a webhook that was delivered or whose job or batch was deleted."""
+        self._settle(delivery, lambda pipe: _remove(pipe, delivery))
 
-    def postpone(self, delivery: Delivery, seconds: float, why: str) -> None:
-        """Have it tried again after so many seconds."""
+    def postpone(self, delivery: Delivery, seconds: float, reason: str) -> None:
+        """Schedule the next attempt in `seconds`."""
         now = self._clock()
 
         def write(pipe: Pipeline) -> None:
-            pipe.hset(keys.webhook(delivery.id), "why", why)
+            pipe.hset(keys.webhook(delivery.id), "why", reason)
             pipe.zadd(keys.webhooks_to(delivery.host), {delivery.id: now + seconds})
-            _look_again(pipe, delivery.host, [now])  # others of the host may be due sooner
+            _schedule_host(pipe, delivery.host, [now])  # the host's other webhooks may be due sooner
 
         self._settle(delivery, write)
 
-    def give_up(self, delivery: Delivery, why: str) -> None:
-        """Try it no more; what it was stays to be seen for as long as a job."""
-        now, keep = self._clock(), self._settings.retention
+    def give_up(self, delivery: Delivery, reason: str) -> None:
+        """Stop retrying the webhook; its record is kept for `retention`, to be inspected."""
+        now, retention = self._clock(), self._settings.retention
 
         def write(pipe: Pipeline) -> None:
-            pipe.hset(keys.webhook(delivery.id), "why", why)
-            pipe.expire(keys.webhook(delivery.id), int(keep) + 1)
+            pipe.hset(keys.webhook(delivery.id), "why", reason)
+            pipe.expire(keys.webhook(delivery.id), int(retention) + 1)
             pipe.zrem(keys.webhooks_to(delivery.host), delivery.id)
             pipe.zadd(keys.WEBHOOKS_GIVEN_UP, {delivery.id: now})
-            pipe.zremrangebyscore(keys.WEBHOOKS_GIVEN_UP, 0, now - keep)
+            pipe.zremrangebyscore(keys.WEBHOOKS_GIVEN_UP, 0, now - retention)
 
         self._settle(delivery, write)
 
-    def standing(self) -> Standing:
-        """What a person should know of the outbox."""
+    def status(self) -> OutboxStatus:
+        """Summary of the outbox for operators."""
         pipe = self._redis.pipeline(transaction=False)
         for host in cast("list[str]", self._redis.zrange(keys.WEBHOOK_HOSTS, 0, -1)):
             pipe.zcard(keys.webhooks_to(host))
@@ -136,36 +136,36 @@ class Outbox:
         last = None
         if newest and (fields := cast("dict[str, str]", self._redis.hgetall(keys.webhook(newest[0])))):
             last = f"{host_of(fields['url'])}: {fields['why']}"
-        return Standing(waiting, self._redis.zcard(keys.WEBHOOKS_GIVEN_UP), last)
+        return OutboxStatus(waiting, self._redis.zcard(keys.WEBHOOKS_GIVEN_UP), last)
 
     def _settle(self, delivery: Delivery, write: Callable[[Pipeline], None]) -> None:
-        """`write`, but only while the claim holds: the fence against a sender that was thought dead."""
+        """Run `write` only while the lease is valid; this fences off a sender whose lease has expired."""
         due = keys.webhooks_to(delivery.host)
 
         def body(pipe: Pipeline) -> None:
-            holds = pipe.zscore(due, delivery.id) == delivery.lease_until
+            valid = pipe.zscore(due, delivery.id) == delivery.lease_until
             pipe.multi()
-            if holds:
+            if valid:
                 write(pipe)
 
         _transaction(self._redis, body, due)
 
 
-def _look_again(pipe: Pipeline, host: str, due: list[float]) -> None:
-    """Note when the earliest of a host's webhooks is due, if it has any."""
+def _schedule_host(pipe: Pipeline, host: str, due: list[float]) -> None:
+    """Set the host's next check to its earliest due time, or remove a host without webhooks."""
     if due:
         pipe.zadd(keys.WEBHOOK_HOSTS, {host: min(due)})
     else:
         pipe.zrem(keys.WEBHOOK_HOSTS, host)
 
 
-def _forget(pipe: Pipeline, delivery: Delivery) -> None:
+def _remove(pipe: Pipeline, delivery: Delivery) -> None:
     pipe.delete(keys.webhook(delivery.id))
     pipe.zrem(keys.webhooks_to(delivery.host), delivery.id)
     pipe.zrem(keys.WEBHOOKS_GIVEN_UP, delivery.id)
 
 
 def _transaction(redis: Redis, body: Callable[[Pipeline], T], *watched: str) -> T:
-    """Run `body` between WATCH and EXEC, again for as long as another client changes what is watched."""
-    # redis-py annotates the function as returning None, though `value_from_callable` hands its value on.
+    """Run `body` between WATCH and EXEC; repeat it while other clients change the watched keys."""
+    # redis-py annotates `body` as returning None, although `value_from_callable` returns its value.
     return cast("T", redis.transaction(cast("Callable[[Pipeline], None]", body), *watched, value_from_callable=True))

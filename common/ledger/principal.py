@@ -1,4 +1,4 @@
-"""Who looks at the ledger: whose the new jobs are, and whose jobs are there at all."""
+"""Principal: which owner a request acts for, and which records it may see."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Principal:
-    """`owner` is the name of an API key, None where there are no keys; `sees_all` is an administrator's right."""
+    """`owner` is the name of an API key, None without keys; `sees_all` is true for administrators."""
 
     owner: str | None = None
     sees_all: bool = True
 
     def may_see(self, owner: str | None) -> bool:
-        """Whether what `owner` made is there for this principal."""
+        """Whether this principal may see the records of `owner`."""
         return self.sees_all or owner == self.owner
 
 
-#: The service itself, and everybody where no keys are set up.
-EVERYBODY = Principal()
-#: A stranger where keys are needed: no key has this name, and so nothing is there.
-NOBODY = Principal("", sees_all=False)
+#: The service itself, and every client when no API keys are configured.
+UNRESTRICTED = Principal()
+#: A client without a key when keys are required. No key has this name, so it sees no records.
+ANONYMOUS = Principal("", sees_all=False)

@@ -1,4 +1,4 @@
-"""Looks at jobs: one of them, pages of them, how many there are, and how long one has to wait."""
+"""Read access to jobs: single jobs, pages, counts and queue positions."""
 
 from __future__ import annotations
 
@@ -13,55 +13,55 @@ from common.ledger.leases import BULK_SHARE
 
 
 class Queries(Base):
-    """Reads records and indexes, and changes nothing."""
+    """Read-only job operations."""
 
     def get(self, job_id: str) -> Job:
-        """The job with its progress; raises `job-not-found` or `job-gone`."""
+        """The job with its progress. Raises `job-not-found` or `job-gone`."""
         fields = cast("dict[str, str]", self._redis.hgetall(keys.job(job_id)))
         job = records.from_fields(fields) if self._principal.may_see(fields.get("_owner")) else None
         if job is None:
-            raise self._missing(job_id, problems.JOB_NOT_FOUND, problems.JOB_GONE, "job")
+            raise self._missing_problem(job_id, problems.JOB_NOT_FOUND, problems.JOB_GONE, "job")
         return job.model_copy(update={"progress": self._progress(job, fields.get("_owner", ""))})
 
     def prefix(self, job_id: str) -> str:
-        """The prefix of the `urls` that the job's webhook is told."""
+        """The path prefix of the `urls` in the job's webhook."""
         return cast("str | None", self._redis.hget(keys.job(job_id), "_prefix")) or ""
 
     def recent(
         self, *, status: Status | None = None, limit: int = 50, cursor: str | None = None
     ) -> tuple[list[Job], str | None]:
-        """At most `limit` jobs, newest first, beginning after the job `cursor`, and the cursor of the rest."""
+        """Up to `limit` jobs after the job `cursor`, newest first, and the cursor of the next page, if any."""
         scope = keys.scope(None if self._principal.sees_all else self._principal.owner)
         key = keys.in_status(status, scope) if status else keys.all_jobs(scope)
-        newest = f"({cursor}" if cursor else "+"
-        ids = cast("list[str]", self._redis.zrevrangebylex(key, newest, "-", start=0, num=limit + 1))
+        start = f"({cursor}" if cursor else "+"
+        ids = cast("list[str]", self._redis.zrevrangebylex(key, start, "-", start=0, num=limit + 1))
         jobs = self.read(ids[:limit])
         return jobs, ids[limit - 1] if len(ids) > limit else None
 
     def oldest(self, status: Status) -> Job | None:
-        """The oldest job in that state."""
+        """The oldest job in that state, if any."""
         ids = cast("list[str]", self._redis.zrange(keys.in_status(status), 0, 0))
         return next(iter(self.read(ids)), None)
 
     def overdue(self, seconds: float) -> list[str]:
-        """The jobs whose leases ended more than `seconds` ago, the longest first: no worker recovers them then."""
+        """Ids of jobs whose leases ended more than `seconds` ago, oldest first; if any, no worker runs the recovery."""
         return cast("list[str]", self._redis.zrangebyscore(keys.LEASES, 0, self._clock() - seconds))
 
     def now(self) -> float:
-        """The Unix time by the ledger's clock."""
+        """The Unix time in seconds by the ledger's clock."""
         return self._clock()
 
     def read(self, job_ids: Iterable[str]) -> list[Job]:
-        """Those of the jobs that exist and may be seen, in the same order, without progress."""
+        """The existing jobs that the principal may see, in the same order, without progress."""
         pipe = self._redis.pipeline(transaction=False)
         for job_id in job_ids:
             pipe.hgetall(keys.job(job_id))
-        seen = (fields for fields in pipe.execute() if self._principal.may_see(fields.get("_owner")))
-        jobs = (records.from_fields(fields) for fields in seen)
+        visible = (fields for fields in pipe.execute() if self._principal.may_see(fields.get("_owner")))
+        jobs = (records.from_fields(fields) for fields in visible)
         return [job for job in jobs if job is not None]
 
     def counts(self, scope: str = "") -> dict[Status, int]:
-        """How many jobs are in each state; see `keys.scope` for those of one owner or batch."""
+        """Number of jobs in each state. `scope` selects one owner or batch, see `keys.scope`."""
         pipe = self._redis.pipeline(transaction=False)
         for status in Status:
             pipe.zcard(keys.in_status(status, scope))
@@ -73,5 +73,5 @@ class Queries(Base):
         position = 0
         if job.status is Status.QUEUED:
             position = cast("int", self._scripts.position(args=[job.id, owner, job.batch or "", BULK_SHARE]))
-        rate = sum(worker.pictures_per_second or 0.0 for worker in self._shared.workers.alive())
+        rate = sum(worker.pictures_per_second or 0.0 for worker in self._dependencies.workers.alive())
         return Progress(position=position, eta_seconds=round((position + 1) / rate, 1) if rate else None)

@@ -1,7 +1,6 @@
-"""How much may be asked of the service: open jobs of all and of each owner, and an owner's bytes in a day.
+"""Quotas: open jobs in total and per owner, and uploaded bytes per owner and day.
 
-Counted, not reserved: requests that are under way at once may go over by what they bring, and nothing has to be given
-back when one of them dies.
+Quotas are checked, not reserved: concurrent requests may together exceed one, but a crashed request leaks nothing.
 """
 
 from __future__ import annotations
@@ -15,48 +14,47 @@ from common.jobs import OPEN, moment
 from common.ledger import keys
 from common.settings import Settings
 
-#: Seconds after which an owner with too many open jobs may try again: some are captioned by then.
-PAUSE = 30
-#: Seconds of a day.
-DAY = 86400
+#: Retry-After in seconds for an owner with too many open jobs; some are captioned by then.
+RETRY_AFTER = 30
+DAY_SECONDS = 86400
 
 
-def admit(redis: Redis, settings: Settings, owner: str | None, pictures: int) -> None:
-    """Raise `queue-full` when `pictures` more would exceed `max_open_jobs`, `quota-used-up` for the owner's own."""
-    most = settings.max_open_jobs_per_key
+def admit(redis: Redis, settings: Settings, owner: str | None, images: int) -> None:
+    """Raise `queue-full` if `images` more exceed `max_open_jobs`, `quota-used-up` if they exceed the owner's limit."""
+    max_own = settings.max_open_jobs_per_key
     pipe = redis.pipeline(transaction=False)
-    for whose in (None, owner) if owner and most else (None,):
+    for scope_owner in (None, owner) if owner and max_own else (None,):
         for status in OPEN:
-            pipe.zcard(keys.in_status(status, keys.scope(whose)))
+            pipe.zcard(keys.in_status(status, keys.scope(scope_owner)))
     counts = pipe.execute()
     waiting, own = sum(counts[: len(OPEN)]), sum(counts[len(OPEN) :])
-    if waiting + pictures > settings.max_open_jobs:
+    if waiting + images > settings.max_open_jobs:
         raise problems.QUEUE_FULL(
-            f"{waiting} pictures are waiting already. Send this again in a minute, nothing of it was kept."
+            f"{waiting} pictures are already waiting. Nothing was stored; send this request again in a minute."
         )
-    if owner and most and own + pictures > most:
+    if owner and max_own and own + images > max_own:
         raise problems.QUOTA_USED_UP(
-            f"{own} of your pictures are waiting already, and a key may have {most}. Send this again when some are "
-            "done; nothing of it was kept.",
-            retry_after=PAUSE,
+            f"{own} of your pictures are already waiting, and a key may have {max_own}. Nothing was stored; send this "
+            "request again when some are done.",
+            retry_after=RETRY_AFTER,
         )
 
 
 def charge(redis: Redis, settings: Settings, owner: str | None, uploaded: int, clock: Callable[[], float]) -> None:
-    """Count `uploaded` bytes for the owner's day (in UTC); raises `quota-used-up`, and counts nothing then."""
-    most = settings.max_bytes_per_key_and_day
-    if not (owner and most):
+    """Add `uploaded` bytes to the owner's count of the day (UTC); raises `quota-used-up` without counting them."""
+    max_bytes = settings.max_bytes_per_key_and_day
+    if not (owner and max_bytes):
         return
     now = clock()
     key = keys.uploaded(owner, moment(now).date().isoformat())
     pipe = redis.pipeline()
     pipe.incrby(key, uploaded)
-    pipe.expire(key, 2 * DAY)
+    pipe.expire(key, 2 * DAY_SECONDS)
     total, _ = pipe.execute()
-    if total > most:
+    if total > max_bytes:
         redis.decrby(key, uploaded)
         raise problems.QUOTA_USED_UP(
-            f"A key may send {most / 2**20:.1f} MB a day, and this picture would go beyond. Send it again after "
+            f"A key may send {max_bytes / 2**20:.1f} MB a day, and this picture exceeds the rest. Send it again after "
             "midnight (UTC).",
-            retry_after=DAY - int(now) % DAY,
+            retry_after=DAY_SECONDS - int(now) % DAY_SECONDS,
         )

@@ -1,4 +1,4 @@
-"""Turns a job into the fields of its Redis hash and back."""
+"""Converts a job to the fields of its Redis hash and back."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic import BaseModel
 from common import strict_json
 from common.jobs import Job
 
-#: What redis-py takes as a hash's mapping.
+#: Type of a hash mapping in redis-py.
 Fields = dict[bytes | bytearray | memoryview | str | int | float, bytes | bytearray | memoryview | str | int | float]
 
 
 def to_fields(job: Job) -> dict[str, str]:
-    """Every member that is set, as JSON, without `progress` and the times, which scripts write.
+    """All fields that are set, as JSON, except `progress` and the times.
 
-    `progress` is worked out anew at each look; the times are Unix times in seconds, by Redis' clock.
+    `progress` is computed on every read; the scripts write the times, as Unix times by the clock of Redis.
     """
     times = {"created_at", "started_at", "completed_at", "expires_at"}
     members = job.model_dump(mode="json", exclude={"progress", *times}, exclude_none=True)
@@ -25,12 +25,12 @@ def to_fields(job: Job) -> dict[str, str]:
 
 
 def field(value: BaseModel | str) -> str:
-    """One member as JSON."""
+    """One field as JSON."""
     plain = value.model_dump(mode="json", exclude_none=True) if isinstance(value, BaseModel) else value
     return strict_json.dumps(plain)
 
 
 def from_fields(fields: Mapping[str, str]) -> Job | None:
-    """The job of a hash, or None when the hash does not exist."""
+    """The job of a hash, or None when the hash is empty."""
     members: dict[str, Any] = {name: strict_json.loads(value) for name, value in fields.items() if name[0] != "_"}
     return Job.model_validate(members) if members else None

@@ -1,4 +1,4 @@
-"""Finds what was left undone: jobs of silent workers, postponed jobs, and jobs whose time is over."""
+"""Recovery: requeues jobs of lost workers and postponed jobs, and finds expired jobs."""
 
 from __future__ import annotations
 
@@ -10,60 +10,60 @@ from redis.exceptions import OutOfMemoryError
 from common import problems
 from common.jobs import Failure
 from common.ledger import keys, records
-from common.ledger.leases import LONGEST_PAUSE
+from common.ledger.leases import MAX_RETRY_DELAY
 from common.ledger.schema import Schema
 
-#: No lease ends later than after so many of its lengths, unless Redis' clock was set back since it was given.
-LEASES_AHEAD = 2
-#: Leases, postponed and expired jobs looked at in one recovery, so that it stays short.
+#: A lease that ends more than this many lease lengths ahead was granted before the clock of Redis was set back.
+MAX_LEASES_AHEAD = 2
+#: Maximum of leases, of postponed and of expired jobs handled per recovery, which keeps it short.
 RECOVERY_LIMIT = 200
-#: Milliseconds for which one process keeps the others from recovering.
-RECOVERY_HOLD_MS = 900
+#: TTL in milliseconds of the lock that lets one process recover at a time.
+RECOVERY_LOCK_MS = 900
 
 
 @dataclass(frozen=True)
-class Recovered:
-    """How many jobs can be claimed now, and the ids of those whose time is over."""
+class RecoveryResult:
+    """Number of jobs that can be claimed now, and the ids of expired jobs."""
 
     waiting: int = 0
     expired: list[str] = field(default_factory=list)
 
 
 class Recovery(Schema):
-    """Puts right what was left undone."""
+    """Periodic recovery, run by the workers."""
 
-    def recover(self) -> Recovered:
-        """Have the jobs of silent workers wait again, and say how many wait and what is to be deleted.
+    def recover(self) -> RecoveryResult:
+        """Requeue the jobs of lost workers; return the number of waiting jobs and the expired jobs to delete.
 
-        Call it about once a second from every worker: one of them does it at a time, and the others find nothing.
+        Every worker calls this about once a second. One of them recovers at a time, the others get an empty result.
         """
         try:
-            if not self._redis.set(keys.RECOVERING, 1, nx=True, px=RECOVERY_HOLD_MS):
-                return Recovered()
-        except OutOfMemoryError:  # only deleting makes room
-            return Recovered(expired=self._expired())
-        self.migrate()  # a web server of an earlier version may still run
+            if not self._redis.set(keys.RECOVERING, 1, nx=True, px=RECOVERY_LOCK_MS):
+                return RecoveryResult()
+        except OutOfMemoryError:  # only deletions free memory
+            return RecoveryResult(expired=self._expired())
+        self.migrate()  # a web server with schema 1 may still be running
         settings = self._settings
         lost = problems.WORKER_LOST(
-            f"A worker stopped {settings.max_attempts} times while it captioned this picture, so it was given up. "
+            f"Workers stopped responding {settings.max_attempts} times while captioning this picture. "
             "Try another copy of the picture, for example saved again as JPEG."
         )
         error = records.field(Failure.of(lost))
         waiting = self._scripts.recover(
             args=[
-                self._time(),
+                self._script_time(),
                 settings.lease_seconds,
                 settings.max_attempts,
                 error,
                 RECOVERY_LIMIT,
-                LONGEST_PAUSE,
-                LEASES_AHEAD,
+                MAX_RETRY_DELAY,
+                MAX_LEASES_AHEAD,
             ]
         )
-        return Recovered(cast("int", waiting), self._expired())
+        return RecoveryResult(cast("int", waiting), self._expired())
 
     def postpone_expiry(self, job_id: str, seconds: float) -> None:
-        """Have an expired job named again only after `seconds`."""
+        """Report an expired job again only after `seconds`."""
         self._redis.zadd(keys.EXPIRING, {job_id: self._clock() + seconds}, xx=True)
 
     def _expired(self) -> list[str]:

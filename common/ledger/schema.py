@@ -1,4 +1,4 @@
-"""The version of the ledger's records: refuses to run beside another, and moves what an earlier version wrote."""
+"""Schema version of the ledger: refuses incompatible versions and migrates records of schema 1."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from redis import RedisError
 
 from common.ledger import keys
 from common.ledger.base import Base
-from common.ledger.submission import SCHEMA, host_of
+from common.ledger.submission import SCHEMA_VERSION, host_of
 
-#: Jobs moved in one step, so that Redis is not kept for long.
-MIGRATED_AT_ONCE = 200
-#: Seconds between two looks at whether the workers of an earlier version have ended.
-LOOK_EVERY = 0.5
+#: Jobs migrated per script call, which blocks Redis.
+MIGRATION_BATCH_SIZE = 200
+#: Seconds between two checks whether the workers of an earlier version have stopped.
+POLL_INTERVAL = 0.5
 
 log = logging.getLogger(__name__)
 
 
 class SchemaError(Exception):
-    """This version cannot use the ledger now; the message says why and what to do."""
+    """This version cannot use the ledger; the message says why and what to do."""
 
 
 class Schema(Base):
     """The ledger's schema in Redis."""
 
-    def start(self) -> None:
-        """Have the ledger in this version's schema before a process uses it. Raises `SchemaError`.
+    def prepare(self) -> None:
+        """Migrate the ledger to this version's schema; call it before a process uses the ledger. Raises `SchemaError`.
 
-        Workers of an earlier version are waited for as long as a dead one counts as alive. Where Redis does not answer
-        nothing is done: the recovery migrates when it does.
+        Waits `ready_seconds` for workers of an earlier version, as a dead one counts as alive that long. If Redis does
+        not answer, does nothing: the recovery migrates later.
         """
         try:
             self._check()
-            self._redis.set(keys.SCHEMA, SCHEMA)
+            self._redis.set(keys.SCHEMA, SCHEMA_VERSION)
             while self.migrate():
                 pass
         except RedisError as error:
-            log.warning("Redis does not answer (%s); whether the ledger has to be migrated is seen later.", error)
+            log.warning("Redis does not answer (%s); the recovery migrates the ledger later.", error)
 
     def migrate(self) -> bool:
-        """Move some jobs that an earlier version wrote into the present indexes; whether there may be more."""
-        ids = cast("list[str]", self._redis.zrange(keys.EARLIER_ALL, 0, MIGRATED_AT_ONCE - 1))
+        """Migrate up to `MIGRATION_BATCH_SIZE` jobs of schema 1; returns whether there may be more."""
+        ids = cast("list[str]", self._redis.zrange(keys.LEGACY_ALL, 0, MIGRATION_BATCH_SIZE - 1))
         if not ids:
             return False
         pipe = self._redis.pipeline(transaction=False)
@@ -51,25 +51,25 @@ class Schema(Base):
             pipe.hget(keys.job(job_id), "_webhook")
         urls = cast("list[str | None]", pipe.execute())
         pairs = [part for job_id, url in zip(ids, urls, strict=True) for part in (job_id, host_of(url) if url else "")]
-        self._scripts.migrate(args=[SCHEMA, *pairs])
-        log.info("Moved %d jobs of an earlier version into the present queue and indexes.", len(ids))
+        self._scripts.migrate(args=[SCHEMA_VERSION, *pairs])
+        log.info("Migrated %d jobs of an earlier version.", len(ids))
         return True
 
     def _check(self) -> None:
         stored = int(cast("str | None", self._redis.get(keys.SCHEMA)) or 1)
-        if stored > SCHEMA:
+        if stored > SCHEMA_VERSION:
             raise SchemaError(
-                f"The ledger in Redis has schema {stored}, and this version knows schemas up to {SCHEMA}. "
+                f"The ledger in Redis has schema {stored}, but this version supports schemas up to {SCHEMA_VERSION}. "
                 "Start the version that wrote it, or a newer one."
             )
-        deadline = time.monotonic() + self._settings.ready_seconds + LOOK_EVERY
+        deadline = time.monotonic() + self._settings.ready_seconds + POLL_INTERVAL
         while earlier := self._earlier_workers():
             if time.monotonic() > deadline:
                 raise SchemaError(
                     f"A worker of an earlier version is running on this Redis: {', '.join(earlier)}. Stop all workers "
-                    "and web servers of that version, then start this one; jobs that wait are kept."
+                    "and web servers of that version, then start this one; waiting jobs are kept."
                 )
-            time.sleep(LOOK_EVERY)
+            time.sleep(POLL_INTERVAL)
 
     def _earlier_workers(self) -> list[str]:
-        return [worker.name for worker in self._shared.workers.alive() if worker.ledger_schema < SCHEMA]
+        return [worker.name for worker in self._dependencies.workers.alive() if worker.ledger_schema < SCHEMA_VERSION]

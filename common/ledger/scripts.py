@@ -1,4 +1,4 @@
-"""Loads the Lua scripts: each is one atomic step in Redis, and one round trip."""
+"""Registers the Lua scripts. Each is atomic and takes one round trip."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COMMON = (_FILES / "common.lua").read_text(encoding="utf-8")
 
 
 class Scripts:
-    """The scripts as functions of `redis`; each file's first lines say what it takes and returns."""
+    """The scripts as callables; each file's first lines document its arguments and result."""
 
     def __init__(self, redis: Redis) -> None:
         def script(name: str) -> Script:
@@ -24,7 +24,7 @@ class Scripts:
         self.claim_suspect = script("claim_suspect")
         self.extend = script("extend")
         self.commit = script("commit")
-        self.hand_back = script("hand_back")
+        self.release = script("release")
         self.cancel = script("cancel")
         self.delete = script("delete")
         self.recover = script("recover")
@@ -34,6 +34,6 @@ class Scripts:
 
 
 def record_of(flat: object) -> dict[str, str]:
-    """A hash that a script returned as a flat list; the later of two equal names counts."""
-    members = cast("list[str]", flat)
-    return dict(zip(members[::2], members[1::2], strict=True))
+    """Convert a flat list of names and values to a dict; the last of equal names wins."""
+    items = cast("list[str]", flat)
+    return dict(zip(items[::2], items[1::2], strict=True))

@@ -1,4 +1,4 @@
-"""What clients do: submit, cancel and delete jobs."""
+"""Client operations: submit, cancel and delete jobs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from common.ledger import keys, quotas, records
 from common.ledger.queries import Queries
 from common.problems import Problem
 
-#: Version of a record's fields, as `_schema` in the record.
-SCHEMA = 2
+#: Schema version of the ledger, stored as `_schema` in each job record.
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
 class NewJob:
-    """What is known of a job when it is recorded: it waits, or succeeded from the cache, or failed from the start.
+    """Fields of a job to record: queued, or succeeded with a `cached` caption, or failed with an `error`.
 
-    `webhook` is the URL that is told when the job has ended, or when all of its `batch` have; `prefix` is that of the
-    `urls` which it is told.
+    `webhook` is the URL notified when the job, or its whole `batch`, has ended; `prefix` is the path prefix of the
+    `urls` in the webhook.
     """
 
     input: InputInfo | None = None
@@ -36,32 +36,32 @@ class NewJob:
 
 
 class Submission(Queries):
-    """Makes jobs and ends them on request."""
+    """Creates, cancels and deletes jobs."""
 
-    def admit(self, pictures: int = 1) -> None:
-        """Raise `queue-full` or `quota-used-up` when `pictures` more would be too many."""
-        quotas.admit(self._redis, self._settings, self._principal.owner, pictures)
+    def admit(self, images: int = 1) -> None:
+        """Raise `queue-full` or `quota-used-up` if `images` more exceed a limit."""
+        quotas.admit(self._redis, self._settings, self._principal.owner, images)
 
     def charge(self, uploaded: int) -> None:
-        """Count `uploaded` bytes for the owner's day; raises `quota-used-up`, and counts nothing then."""
+        """Add `uploaded` bytes to the owner's count of the day; raises `quota-used-up` without counting them."""
         quotas.charge(self._redis, self._settings, self._principal.owner, uploaded, self._clock)
 
     def create(self, job_id: str, new: NewJob) -> Job:
-        """Record a job, in one step.
+        """Record a job atomically.
 
-        Returns the earlier job instead, and records nothing, when `new.idempotency_key` made one from the same
-        picture; raises `idempotency-conflict` when it made one from another picture.
+        If a job with `new.idempotency_key` exists for the same image, returns that job and records nothing; raises
+        `idempotency-conflict` if it exists for another image.
         """
         owner, retention = self._principal.owner, self._settings.retention
-        unknown = moment(0)
+        placeholder = moment(0)
         job = Job(
             id=job_id,
             status=Status.QUEUED,
             input=new.input,
             batch=new.batch,
             custom_id=new.custom_id,
-            created_at=unknown,
-            expires_at=unknown,
+            created_at=placeholder,
+            expires_at=placeholder,
         )
         if new.cached is not None:
             model, output = new.cached
@@ -74,7 +74,7 @@ class Submission(Queries):
             idempotency = keys.idempotency(new.idempotency_key, owner)
             entry = strict_json.dumps({"id": job_id, "sha256": new.input.sha256})
         private = {
-            "_schema": str(SCHEMA),
+            "_schema": str(SCHEMA_VERSION),
             "_owner": owner,
             "_idempotency": idempotency,
             "_webhook": new.webhook,
@@ -83,58 +83,58 @@ class Submission(Queries):
         }
         fields = {**records.to_fields(job), **{name: value for name, value in private.items() if value}}
         flat = [part for field in fields.items() for part in field]
-        of_job = [job_id, str(retention), owner or "", new.batch or "", job.status.value]
-        answer = self._scripts.create(args=[self._time(), *of_job, idempotency, entry, *flat])
-        now, earlier = cast("tuple[str | None, str | None]", answer)
+        job_arguments = [job_id, str(retention), owner or "", new.batch or "", job.status.value]
+        response = self._scripts.create(args=[self._script_time(), *job_arguments, idempotency, entry, *flat])
+        now, existing = cast("tuple[str | None, str | None]", response)
         if now is None:
-            found = self._earlier(earlier, new.input)
-            if found is None:  # deleted since
+            existing_job = self._existing_job(existing, new.input)
+            if existing_job is None:  # deleted meanwhile
                 raise problems.IDEMPOTENCY_CONFLICT("The job of this Idempotency-Key was just deleted. Send it again.")
-            return found
+            return existing_job
         created = float(now)
         times = {"created_at": moment(created), "expires_at": moment(created + retention)}
         if job.status.terminal:
             times["completed_at"] = moment(created)
         return job.model_copy(update=times)
 
-    def remembered(self, idempotency_key: str, input: InputInfo) -> Job | None:
-        """The job that `idempotency_key` made from the same picture; raises `idempotency-conflict`."""
+    def find_idempotent(self, idempotency_key: str, input: InputInfo) -> Job | None:
+        """The job created with `idempotency_key` for the same image, if any; raises `idempotency-conflict`."""
         stored = cast("str | None", self._redis.get(keys.idempotency(idempotency_key, self._principal.owner)))
-        return self._earlier(stored, input)
+        return self._existing_job(stored, input)
 
-    def cached(self, picture_sha256: str, model_version: str) -> Output | None:
-        """The caption that this model, with today's settings, made of the same picture of this owner before."""
-        key = keys.caption(picture_sha256, model_version, self._settings.caption_key, self._principal.owner)
+    def cached_caption(self, image_sha256: str, model_version: str) -> Output | None:
+        """The owner's cached caption of the same image by this model with the current settings, if any."""
+        key = keys.caption(image_sha256, model_version, self._settings.caption_key, self._principal.owner)
         stored = self._redis.get(key)
         return Output.model_validate_json(cast("str", stored)) if stored else None
 
     def cancel(self, job_id: str) -> Job:
-        """Cancel an open job; a job that is done stays as it is. Raises `job-not-found` or `job-gone`."""
-        self.get(job_id)  # raises for those who may not see it
-        self._scripts.cancel(args=[self._time(), job_id])
+        """Cancel an open job; an ended job does not change. Raises `job-not-found` or `job-gone`."""
+        self.get(job_id)  # raises if the principal may not see the job
+        self._scripts.cancel(args=[self._script_time(), job_id])
         return self.get(job_id)
 
     def delete(self, job_id: str) -> None:
-        """Remove every trace of the job but the mark that its id was known; its picture is the caller's.
+        """Delete all keys of the job except `known:{id}`; the caller deletes its image.
 
-        Raises `job-not-found` or `job-gone` for those who see only their own.
+        Raises `job-not-found` or `job-gone` unless the principal sees all jobs.
         """
         if not self._principal.sees_all:
             self.get(job_id)
-        self._scripts.delete(args=[self._time(), job_id, self._settings.retention])
+        self._scripts.delete(args=[self._script_time(), job_id, self._settings.retention])
 
-    def _earlier(self, entry: str | None, input: InputInfo | None) -> Job | None:
-        """The job that an Idempotency-Key's entry names, if it is still kept."""
+    def _existing_job(self, entry: str | None, input: InputInfo | None) -> Job | None:
+        """The job named by an idempotency entry, if it still exists; raises `idempotency-conflict`."""
         if not entry:
             return None
-        named = json.loads(entry)
-        if input is None or named["sha256"] != input.sha256:
+        reference = json.loads(entry)
+        if input is None or reference["sha256"] != input.sha256:
             raise problems.IDEMPOTENCY_CONFLICT(
-                "This Idempotency-Key was sent before with another picture. Use a new key for a new picture."
+                "This Idempotency-Key was already used with another picture. Use a new key for a new picture."
             )
-        return next(iter(self.read([named["id"]])), None)
+        return next(iter(self.read([reference["id"]])), None)
 
 
 def host_of(url: str) -> str:
-    """Host name of a webhook's URL, which was validated on submission."""
+    """Host name of a webhook URL. The URL was validated on submission."""
     return urlsplit(url).hostname or ""

@@ -1,4 +1,4 @@
-"""Which workers are alive, and with which model: how readiness and the demo banner know."""
+"""Registry of live workers and their models, for the readiness check and the demo banner."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from common.jobs import ModelInfo
 from common.ledger import keys
 from common.settings import Settings
 
-#: A worker that was not heard for this many times `ready_seconds` is forgotten.
-FORGOTTEN_AFTER = 6
+#: A worker without a heartbeat for this many times `ready_seconds` is removed.
+EXPIRY_FACTOR = 6
 
 
 class Worker(BaseModel):
-    """One worker process as it last announced itself."""
+    """The last heartbeat of a worker process."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,12 +24,12 @@ class Worker(BaseModel):
     model: ModelInfo
     heard_at: float = 0.0
     pictures_per_second: float | None = None
-    #: Schema of the ledger that it reads and writes; versions before the second announce none.
+    #: Schema version that the worker uses; workers with schema 1 do not send it.
     ledger_schema: int = 1
 
 
 class Workers:
-    """The workers' announcements."""
+    """Heartbeats of the workers."""
 
     def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float]) -> None:
         self._redis = redis
@@ -37,26 +37,26 @@ class Workers:
         self._clock = clock
 
     def announce(self, worker: Worker) -> None:
-        """Record that `worker` is alive now, with its model loaded."""
-        heard = worker.model_copy(update={"heard_at": self._clock()})
-        self._redis.hset(keys.WORKERS, worker.name, heard.model_dump_json())
+        """Record a heartbeat of `worker`."""
+        stamped = worker.model_copy(update={"heard_at": self._clock()})
+        self._redis.hset(keys.WORKERS, worker.name, stamped.model_dump_json())
 
     def leave(self, name: str) -> None:
-        """Forget a worker that shuts down."""
+        """Remove a worker that shuts down."""
         self._redis.hdel(keys.WORKERS, name)
 
     def alive(self) -> list[Worker]:
-        """The workers heard within `ready_seconds`, the most recently heard first."""
+        """The workers with a heartbeat within `ready_seconds`, latest heartbeat first."""
         now = self._clock()
         workers = []
-        for name, announced in self._redis.hgetall(keys.WORKERS).items():
+        for name, stored in self._redis.hgetall(keys.WORKERS).items():
             try:
-                worker = Worker.model_validate_json(announced)
-            except ValidationError:  # announced by a newer or older version
+                worker = Worker.model_validate_json(stored)
+            except ValidationError:  # written by an incompatible version
                 worker = None
-            silent = now - worker.heard_at if worker else float("inf")
-            if worker and silent <= self._settings.ready_seconds:
+            age = now - worker.heard_at if worker else float("inf")
+            if worker and age <= self._settings.ready_seconds:
                 workers.append(worker)
-            elif silent > FORGOTTEN_AFTER * self._settings.ready_seconds:
+            elif age > EXPIRY_FACTOR * self._settings.ready_seconds:
                 self._redis.hdel(keys.WORKERS, name)
         return sorted(workers, key=lambda worker: worker.heard_at, reverse=True)

@@ -1,4 +1,4 @@
-"""What the runs begin with, and their accounts at the end of the report."""
+"""Fixtures of the chaos tests, and a summary of their outcomes at the end of the report."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from tests.support.audit import OUTCOMES, different
 from tests.support.processes import Parts
 
-#: Pictures in the large runs.
-MANY = 2000
-#: Seconds; short, so that the runs are.
-LEASE = 3.0
+#: Number of images in the large runs.
+LARGE_RUN_IMAGES = 2000
+#: Lease in seconds; short, to keep the runs short.
+LEASE_SECONDS = 3.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,26 +31,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def parts(tmp_path: Path) -> Iterator[Parts]:
-    running = Parts(tmp_path, lease_seconds=LEASE)
+    running = Parts(tmp_path, lease_seconds=LEASE_SECONDS)
     yield running
     running.stop()
 
 
 @pytest.fixture(scope="session")
-def pictures() -> list[bytes]:
-    return different(MANY)
+def images() -> list[bytes]:
+    return different(LARGE_RUN_IMAGES)
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, pictures: list[bytes]) -> dict[str, str]:
-    """The captions of a run in which nothing happens, by the pictures' SHA-256."""
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, images: list[bytes]) -> dict[str, str]:
+    """The captions of a run without faults, by the SHA-256 of the images."""
     running = Parts(tmp_path_factory.mktemp("undisturbed"))
     running.start_all()
     account = running.account()
     try:
-        account.send(pictures)
+        account.send(images)
         outcome = account.close("nothing", {})
-        assert (outcome.succeeded, outcome.lost, outcome.written_twice) == (MANY, 0, 0)
+        assert (outcome.succeeded, outcome.lost, outcome.written_twice) == (LARGE_RUN_IMAGES, 0, 0)
         return account.captions()
     finally:
         running.stop()

@@ -1,4 +1,4 @@
-"""The same with either broker: messages may be lost with it, jobs are not."""
+"""Faults of the Celery broker, Redis or RabbitMQ: messages may be lost, jobs are not."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from cli.redis_server import find_server
 from cli.serve import free_port
 from common.jobs import Status
-from tests.chaos.conftest import LEASE
-from tests.chaos.test_workers import tend, wait_for_captions
+from tests.chaos.conftest import LEASE_SECONDS
+from tests.chaos.test_workers import supervise, wait_for_captions
 from tests.support import rabbitmq
 from tests.support.processes import Parts, kill
 from tests.support.service import wait_until
@@ -30,8 +30,8 @@ class Broker(Protocol):
     def stop(self) -> None: ...
 
 
-class OtherRedis:
-    """A Redis beside the ledger's, which forgets all messages when it is killed."""
+class RedisBroker:
+    """A second Redis without persistence, which loses all messages when killed."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -46,83 +46,85 @@ class OtherRedis:
         kill(self._process)
 
     def stop(self) -> None:
-        """`Parts` does."""
+        """Nothing to do: `Parts` stops the process."""
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Parts, Broker]]:
-    """The service's parts, with their messages on a broker that is started already."""
-    chosen: Broker
+    """The service's processes, and the running broker that they use."""
+    backend: Broker
     if request.param == "rabbitmq":
         server = rabbitmq.find_server()
         if server is None:
             pytest.skip("rabbitmq-server is not installed.")
-        chosen = rabbitmq.RabbitMQ(tmp_path / "rabbitmq", server)
-        parts = Parts(tmp_path, lease_seconds=LEASE, broker_url=chosen.url)
+        backend = rabbitmq.RabbitMQ(tmp_path / "rabbitmq", server)
+        parts = Parts(tmp_path, lease_seconds=LEASE_SECONDS, broker_url=backend.url)
     else:
-        parts = Parts(tmp_path, lease_seconds=LEASE)
-        chosen = OtherRedis(parts)
-        parts.settings = parts.settings.model_copy(update={"broker_url": chosen.url})
-    chosen.start()
-    wait_until(lambda: listens(chosen.port))
-    yield parts, chosen
+        parts = Parts(tmp_path, lease_seconds=LEASE_SECONDS)
+        backend = RedisBroker(parts)
+        parts.settings = parts.settings.model_copy(update={"broker_url": backend.url})
+    backend.start()
+    wait_until(lambda: accepts_connections(backend.port))
+    yield parts, backend
     parts.stop()
-    chosen.stop()
+    backend.stop()
 
 
-def listens(port: int) -> bool:
+def accepts_connections(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_a_broker_that_is_killed(
-    broker: tuple[Parts, Broker], pictures: list[bytes], undisturbed: dict[str, str], request: pytest.FixtureRequest
+def test_jobs_survive_a_killed_broker(
+    broker: tuple[Parts, Broker], images: list[bytes], undisturbed: dict[str, str], request: pytest.FixtureRequest
 ) -> None:
-    parts, chosen = broker
+    parts, backend = broker
     _, web, worker = parts.start_all()
     account = parts.account()
-    account.send(pictures[:150])
+    account.send(images[:150])
     wait_for_captions(account, 20)
     kill(worker)
     worker = parts.start_worker()
     wait_for_captions(account, 20)
-    chosen.kill()
-    for picture in pictures[150:160]:
-        assert account.offer(picture)[0] == 202  # the ledger has them; the recovery will notify
+    backend.kill()
+    for image in images[150:160]:
+        assert account.offer(image)[0] == 202  # recorded in the ledger; the recovery notifies later
     time.sleep(2)
-    chosen.start()
+    backend.start()
 
-    # With RabbitMQ, Celery's consumer may stay deaf after an outage; the worker ends itself within a minute then.
-    tend(parts, account, worker)
+    # After a RabbitMQ outage, Celery's consumer may get no messages; the worker then exits within a minute.
+    supervise(parts, account, worker)
 
     outcome = account.close(f"worker and broker killed, {request.node.callspec.id} as broker", undisturbed)
     assert outcome.kept and outcome.succeeded == 160
     assert web.poll() is None
 
 
-def test_every_message_is_lost_for_a_minute(parts: Parts, pictures: list[bytes], undisturbed: dict[str, str]) -> None:
-    losing = parts.folder / "losing"
-    parts.environment["LOSING"] = str(losing)
+def test_jobs_survive_when_every_message_is_lost_for_a_minute(
+    parts: Parts, images: list[bytes], undisturbed: dict[str, str]
+) -> None:
+    lossy_flag = parts.folder / "losing"
+    parts.environment["LOSING"] = str(lossy_flag)
     app = "tests.chaos.hooks.lossy_broker"
     parts.start_redis()
     parts.start_web(app)
     worker = parts.start_worker(app)
     parts.wait_ready()
     account = parts.account()
-    account.send(pictures[:40])
+    account.send(images[:40])
     wait_until(account.settled, account.look)
-    losing.touch()
-    ends = time.monotonic() + 60
-    account.send(pictures[40:100])
-    for picture in pictures[100:110]:
-        assert account.offer(picture)[0] == 202
+    lossy_flag.touch()
+    deadline = time.monotonic() + 60
+    account.send(images[40:100])
+    for image in images[100:110]:
+        assert account.offer(image)[0] == 202
         time.sleep(1)
-    assert account.look()[Status.SUCCEEDED] == 40, "a message came through"
-    time.sleep(max(0.0, ends - time.monotonic()))
-    losing.unlink()
+    assert account.look()[Status.SUCCEEDED] == 40, "a message was delivered"
+    time.sleep(max(0.0, deadline - time.monotonic()))
+    lossy_flag.unlink()
 
-    # A worker that gets no notification for a minute though jobs wait ends itself.
-    tend(parts, account, worker, app)
+    # A worker without notifications for a minute exits while jobs wait.
+    supervise(parts, account, worker, app)
 
     outcome = account.close("every message lost for a minute", undisturbed)
     assert outcome.kept and outcome.succeeded == 110

@@ -1,4 +1,4 @@
-"""Clocks jump by an hour: no lease ends by it, no job fails for it. Redis' own cannot be set: libfaketime breaks it."""
+"""Clock jumps of an hour end no lease and fail no job. The clock of Redis is not set, as libfaketime breaks Redis."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.support.processes import Parts
 LIBRARIES = sorted(Path("/usr").glob("lib*/**/faketime/libfaketimeMT.so.1"))
 
 
-class Watch:
-    """The wall clock of the processes that are started with its environment; the monotonic one goes on undisturbed."""
+class FakeClock:
+    """Sets the wall clock, but not the monotonic clock, of processes started with its environment."""
 
     def __init__(self, file: Path) -> None:
         if not LIBRARIES:
-            pytest.skip("libfaketime is not installed, so no clock can be set.")
+            pytest.skip("libfaketime is not installed, so clocks cannot be set.")
         self._file = file
         self.set(0)
         self.environment = {
@@ -29,31 +29,31 @@ class Watch:
         }
 
     def set(self, seconds: int) -> None:
-        """So far from the true time."""
+        """Set the offset from the real time."""
         with whole(self._file) as file:
             file.write(f"{seconds:+d}\n".encode())
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> Watch:
-    return Watch(tmp_path / "clock")
+def fake_clock(tmp_path: Path) -> FakeClock:
+    return FakeClock(tmp_path / "clock")
 
 
-def test_the_clock_of_one_worker_and_of_the_web_server_jumps(
-    parts: Parts, watch: Watch, pictures: list[bytes], undisturbed: dict[str, str]
+def test_jobs_survive_clock_jumps_of_one_worker_and_the_web_server(
+    parts: Parts, fake_clock: FakeClock, images: list[bytes], undisturbed: dict[str, str]
 ) -> None:
     parts.start_redis()
     parts.start_worker()
-    parts.environment.update(watch.environment)
+    parts.environment.update(fake_clock.environment)
     parts.start_web()
     parts.wait_working(parts.start_worker())
     parts.wait_ready()
     account = parts.account()
-    account.send(pictures[:150])
+    account.send(images[:150])
     for first, seconds in ((150, 3600), (200, -3600), (250, 0)):
         wait_for_captions(account, 40)
-        watch.set(seconds)
-        account.send(pictures[first : first + 50])
+        fake_clock.set(seconds)
+        account.send(images[first : first + 50])
 
     outcome = account.close("clock of a worker and the web server + 1 h, - 1 h", undisturbed)
     assert outcome.kept and outcome.succeeded == 300

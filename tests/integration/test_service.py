@@ -1,4 +1,4 @@
-"""The whole service: a real Redis, a real worker, the demo model, through HTTP."""
+"""The whole service over HTTP: real Redis, real worker, demo model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.images import drawing, encoded, numbered
 from tests.support.service import Service, wait_until
 
 
-def test_a_picture_gets_its_caption(service: Service) -> None:
+def test_an_image_is_captioned(service: Service) -> None:
     status, job = service.post_picture(encoded(drawing("navy", (200, 300))))
 
     assert status == 202
@@ -23,34 +23,34 @@ def test_a_picture_gets_its_caption(service: Service) -> None:
     assert done["model"]["demo"] is True
 
 
-def test_the_same_picture_again_is_answered_from_the_cache(service: Service) -> None:
-    picture = numbered(7)[3]
-    first = service.settled(service.post_picture(picture)[1]["id"])
+def test_a_repeated_image_gets_the_cached_caption(service: Service) -> None:
+    image = numbered(7)[3]
+    first = service.settled(service.post_picture(image)[1]["id"])
 
-    status, again = service.post_picture(picture)
+    status, again = service.post_picture(image)
 
     assert (status, again["cached"]) == (201, True)
     assert again["output"] == first["output"]
 
 
-def test_a_client_that_waits_gets_the_caption_at_once(service: Service) -> None:
+def test_a_request_with_prefer_wait_returns_the_caption(service: Service) -> None:
     status, job = service.post_picture(numbered(5)[2], Prefer="wait=30")
 
     assert (status, job["status"]) == (201, "succeeded")
 
 
-def test_clients_who_keep_their_connections_keep_nobody_out(service: Service) -> None:
-    kept = [http.client.HTTPConnection("127.0.0.1", service.port, timeout=30) for _ in range(200)]
-    for client in kept:
+def test_idle_connections_do_not_block_new_clients(service: Service) -> None:
+    connections = [http.client.HTTPConnection("127.0.0.1", service.port, timeout=30) for _ in range(200)]
+    for client in connections:
         client.request("GET", "/healthz")
         assert client.getresponse().read()
 
     assert service.get("/healthz")[0] == 200
-    for client in kept:
+    for client in connections:
         client.close()
 
 
-def test_the_worker_steps_back_for_those_who_answer(service: Service) -> None:
+def test_the_worker_has_a_lower_priority_than_the_supervisor(service: Service) -> None:
     assert service.process is not None
     worker, supervisor = psutil.Process(_pid_of_worker(service)), psutil.Process(service.process.pid)
 
@@ -60,7 +60,7 @@ def test_the_worker_steps_back_for_those_who_answer(service: Service) -> None:
 def test_a_killed_worker_is_replaced_and_its_jobs_are_captioned(tmp_path: Path) -> None:
     service = Service(tmp_path / "data", lease_seconds=3).start()
     try:
-        ids = [service.post_picture(picture)[1]["id"] for picture in numbered(30)]
+        ids = [service.post_picture(image)[1]["id"] for image in numbered(30)]
         worker = _pid_of_worker(service)
         _kill(worker)
 
@@ -71,19 +71,17 @@ def test_a_killed_worker_is_replaced_and_its_jobs_are_captioned(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_jobs_that_wait_when_the_service_is_stopped_are_captioned_by_the_next(
-    tmp_path: Path, number: signal.Signals
-) -> None:
+def test_waiting_jobs_are_captioned_after_a_restart(tmp_path: Path, number: signal.Signals) -> None:
     service = Service(tmp_path / "data", lease_seconds=3).start()
-    ids = [service.post_picture(picture)[1]["id"] for picture in numbered(40)]
+    ids = [service.post_picture(image)[1]["id"] for image in numbered(40)]
 
     service.stop(number)
-    again = Service(tmp_path / "data", lease_seconds=3).start()
+    restarted = Service(tmp_path / "data", lease_seconds=3).start()
 
     try:
-        assert {again.settled(job_id)["status"] for job_id in ids} == {"succeeded"}
+        assert {restarted.settled(job_id)["status"] for job_id in ids} == {"succeeded"}
     finally:
-        assert again.stop() == 0
+        assert restarted.stop() == 0
 
 
 def _pid_of_worker(service: Service) -> int:

@@ -9,7 +9,7 @@ from werkzeug.http import parse_cookie
 
 from common import problems
 from common.keyring import Key, Keyring, Scope
-from common.ledger import EVERYBODY, NOBODY, Principal
+from common.ledger import ANONYMOUS, UNRESTRICTED, Principal
 from web.auth.security import is_cross_site, is_same_origin
 
 COOKIE = "captiond_key"
@@ -51,7 +51,7 @@ def require_keys(app: Flask, keyring: Keyring) -> None:
     def authorize() -> None:
         g.keys_required = keyring.needed
         g.key = _request_key(keyring) if g.keys_required else None
-        g.principal = _principal(g.key) if g.keys_required else EVERYBODY
+        g.principal = _principal(g.key) if g.keys_required else UNRESTRICTED
         endpoint = request.endpoint
         if endpoint is None or not g.keys_required:  # without an endpoint, the answer is 404 for everyone
             return
@@ -92,7 +92,7 @@ def _request_key(keyring: Keyring) -> Key | None:
 
 
 def _principal(key: Key | None) -> Principal:
-    return Principal(key.name, key.may(Scope.ADMIN)) if key else NOBODY
+    return Principal(key.name, key.may(Scope.ADMIN)) if key else ANONYMOUS
 
 
 def _key_needed() -> problems.Problem:

@@ -1,4 +1,4 @@
--- Claim the oldest suspect. ARGV: now, seconds of a lease, token. Returns its record as a flat list, or false.
+-- Claim the oldest suspect. ARGV: now, lease in seconds, token. Returns its record as a flat list, or false.
 local popped = redis.call('ZPOPMIN', 'queue:suspects')
 if not popped[1] then return false end
 local now = clock(ARGV[1])

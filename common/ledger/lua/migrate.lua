@@ -1,17 +1,17 @@
--- Move jobs of the earlier schema, whose indexes had other names, into the present indexes and the queue.
--- ARGV: schema, then id and host of the webhook's URL or '' of each.
+-- Migrate jobs of schema 1, whose indexes had other names, to the present indexes and the queue.
+-- ARGV: schema version, then id and webhook host or '' of each job.
 local statuses = {'queued', 'processing', 'succeeded', 'failed', 'canceled'}
-for place = 2, #ARGV, 2 do
-  local id, host = ARGV[place], ARGV[place + 1]
+for i = 2, #ARGV, 2 do
+  local id, host = ARGV[i], ARGV[i + 1]
   local key = 'job:' .. id
   local job = redis.call('ZSCORE', 'jobs:all', id) and read(id)
   if job then
-    local old = job.owner == '' and {''} or {'', '@' .. job.owner}
+    local old_scopes = job.owner == '' and {''} or {'', '@' .. job.owner}
     redis.call('HSET', key, '_schema', ARGV[1])
     if job.webhook then redis.call('HSET', key, '_webhook_host', host) end
     redis.call('HDEL', key, '_ring_at', '_rings', '_lease_until')
     for _, scope in ipairs(scopes_of(job.owner, job.batch)) do
-      -- A web server of the earlier version may have changed a job that was moved before.
+      -- A web server of the earlier version may have changed a job that was already migrated.
       for _, status in ipairs(statuses) do redis.call('ZREM', 'index:' .. status .. scope, id) end
       redis.call('ZADD', 'index:' .. job.status .. scope, 0, id)
       redis.call('ZADD', 'index:all' .. scope, 0, id)
@@ -22,7 +22,7 @@ for place = 2, #ARGV, 2 do
       redis.call('ZADD', 'leases', redis.call('ZSCORE', 'jobs:leased', id) or 0, id)
     end
     if job.status == 'queued' then
-      enqueue_again(id, job.owner, job.batch, job.attempts)
+      requeue(id, job.owner, job.batch, job.attempts)
     else
       dequeue({job})
     end
@@ -32,7 +32,7 @@ for place = 2, #ARGV, 2 do
         redis.call('HSETNX', 'batch:' .. job.batch, 'sealed', 1)
       end
     end
-    for _, scope in ipairs(old) do
+    for _, scope in ipairs(old_scopes) do
       redis.call('ZREM', 'jobs:all' .. scope, id)
       for _, status in ipairs(statuses) do redis.call('ZREM', 'jobs:' .. status .. scope, id) end
     end

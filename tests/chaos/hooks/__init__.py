@@ -1,12 +1,12 @@
-"""Parts of the service with a fault put in, started by the chaos tests."""
+"""Web servers and workers with an injected fault, started by the chaos tests."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-def app_when_asked(name: str) -> Any:
-    """A hook's `__getattr__`: Celery's `app`, imported only where a worker asks for it."""
+def load_celery_app(name: str) -> Any:
+    """`__getattr__` of the hook modules: imports the Celery app lazily, as only the worker needs it."""
     if name != "app":
         raise AttributeError(name)
     from worker.celery import app

@@ -1,7 +1,8 @@
-"""A store of uploads that is away while the file named by TROUBLE says how: `raises`, `times out` or `answers half`.
+"""An upload store with the fault in the file named by TROUBLE: `raises`, `times out` or `answers half`.
 
-`python -m tests.chaos.hooks.flaky_store` is the web server with it, `celery -A tests.chaos.hooks.flaky_store worker`
-the worker. The rest of the time `flaky://FOLDER` is a local folder.
+`python -m tests.chaos.hooks.flaky_store` starts the web server with this store,
+`celery -A tests.chaos.hooks.flaky_store worker` the worker. While the file is empty, `flaky://FOLDER` is a local
+folder.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from tests.chaos.hooks import app_when_asked
+from tests.chaos.hooks import load_celery_app
 
 
 class FlakyFileSystem(LocalFileSystem):  # type: ignore[misc]
@@ -30,29 +31,29 @@ class FlakyFileSystem(LocalFileSystem):  # type: ignore[misc]
         return stripped
 
     def cat_file(self, path: str, **options: Any) -> bytes:
-        half = _trouble() == "answers half"
+        half = _fault() == "answers half"
         data: bytes = super().cat_file(path, **options)
         return data[: len(data) // 2] if half else data
 
     def pipe_file(self, path: str, value: bytes, **options: Any) -> None:
-        _trouble()
+        _fault()
         super().pipe_file(path, value, **options)
 
 
-def _trouble() -> str:
-    """What the store suffers from; raises if that is an error."""
-    trouble = Path(os.environ["TROUBLE"]).read_text(encoding="utf-8")
-    if trouble == "raises":
-        raise RuntimeError("EndpointConnectionError, as a client library raises it")
-    if trouble == "times out":
+def _fault() -> str:
+    """The current fault; raises if it is an error."""
+    fault = Path(os.environ["TROUBLE"]).read_text(encoding="utf-8")
+    if fault == "raises":
+        raise RuntimeError("EndpointConnectionError")
+    if fault == "times out":
         time.sleep(0.5)
         raise TimeoutError
-    return trouble
+    return fault
 
 
 fsspec.register_implementation("flaky", FlakyFileSystem)
 
-__getattr__ = app_when_asked  # only the worker has use for it
+__getattr__ = load_celery_app
 
 
 if __name__ == "__main__":

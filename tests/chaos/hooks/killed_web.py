@@ -1,4 +1,4 @@
-"""`python -m tests.chaos.hooks.killed_web`: the real web server, killed between a job's record and its notification."""
+"""`python -m tests.chaos.hooks.killed_web`: the web server, killed between a job's record and its notification."""
 
 from __future__ import annotations
 

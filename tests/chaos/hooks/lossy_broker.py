@@ -1,7 +1,7 @@
-"""A broker that takes every message and loses it for as long as the file named by LOSING exists.
+"""A broker that accepts and loses every message while the file named by LOSING exists.
 
-`python -m tests.chaos.hooks.lossy_broker` is the web server with it, `celery -A tests.chaos.hooks.lossy_broker worker`
-the worker.
+`python -m tests.chaos.hooks.lossy_broker` starts the web server with this broker,
+`celery -A tests.chaos.hooks.lossy_broker worker` the worker.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from kombu.messaging import Producer
 
-from tests.chaos.hooks import app_when_asked
+from tests.chaos.hooks import load_celery_app
 
 _publish = Producer._publish
 
@@ -24,7 +24,7 @@ def _lose(self: Producer, *arguments: Any, **options: Any) -> Any:
 
 Producer._publish = _lose  # type: ignore[method-assign]
 
-__getattr__ = app_when_asked  # only the worker has use for it
+__getattr__ = load_celery_app
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""`celery -A tests.chaos.hooks.poisoned worker`: a black picture ends the process, as a fault in native code would.
+"""`celery -A tests.chaos.hooks.poisoned worker`: a black image kills the process, as a crash in native code would.
 
-POISON says where: while it is decoded (`prepare`) or in the model's call (`caption`).
+POISON names the step: decoding (`prepare`) or the model call (`caption`).
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from worker.celery import app as app
 prepare, caption = StudentCaptioner.prepare, StudentCaptioner.caption
 
 
-def _survive(place: str, pictures: Sequence[Pixels]) -> None:
-    if os.environ["POISON"] == place and any(pixels.max() < 0 for pixels in pictures):
+def _crash_on_black_image(step: str, images: Sequence[Pixels]) -> None:
+    if os.environ["POISON"] == step and any(pixels.max() < 0 for pixels in images):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _prepare(self: StudentCaptioner, data: bytes) -> Pixels:
     pixels = prepare(self, data)
-    _survive("prepare", [pixels])
+    _crash_on_black_image("prepare", [pixels])
     return pixels
 
 
 def _caption(self: StudentCaptioner, pictures: Sequence[Pixels]) -> list[Output | Problem]:
-    _survive("caption", pictures)
+    _crash_on_black_image("caption", pictures)
     return caption(self, pictures)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tests.unit.worker.fakes import PATIENCE
+from tests.unit.worker.fakes import TIMEOUT
 
 
 class FileServer(ThreadingHTTPServer):
@@ -46,7 +46,7 @@ class _Handler(BaseHTTPRequestHandler):
             wanted = None
         first = int(wanted[1]) if wanted else 0
         self.server.asked.append(first)
-        assert self.server.open.wait(PATIENCE)
+        assert self.server.open.wait(TIMEOUT)
         content = self.server.content
         self.send_response(206 if wanted else self.server.status)
         if wanted:
@@ -72,4 +72,4 @@ def serving(content: bytes) -> Iterator[FileServer]:
     thread.start()
     yield server
     server.stop()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)

@@ -20,7 +20,7 @@ from captioning import download
 from captioning.download import DownloadError, fetch
 from common.settings import PROJECT_ROOT
 from tests.unit.captioning.file_server import FileServer, serving
-from tests.unit.worker.fakes import PATIENCE, eventually
+from tests.unit.worker.fakes import TIMEOUT, eventually
 
 #: As a `.pt` begins, and long enough to be cut between two of gdown's chunks.
 CONTENT = b"PK\x03\x04" + bytes(range(256)) * 8192
@@ -232,7 +232,7 @@ def test_of_two_processes_one_downloads_and_the_other_waits_for_it(server: FileS
     time.sleep(0.2)  # time for a second request, which must not come
     server.open.set()
     for process in both:
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=TIMEOUT)
 
     assert [process.returncode for process in both] == [0, 0]
     assert server.asked == [0]

@@ -1,4 +1,4 @@
-"""A worker in one process: fakeredis, a broker in memory, a captioner without a model."""
+"""Fixtures: a worker in one process with fakeredis, an in-memory broker and a fake captioner."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from common.settings import Settings
 from common.uploads import UploadStore
 from tests.support.clock import Clock
 from tests.support.images import encoded
-from tests.unit.worker.fakes import FakeCaptioner, Notifications, in_time
+from tests.unit.worker.fakes import FakeCaptioner, Notifications, with_timeout
 from worker.runtime import WorkerRuntime
-from worker.tasks import work
+from worker.tasks import caption_waiting_jobs
 
-PICTURE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", width=320, height=240)
+IMAGE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", width=320, height=240)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def celery(settings: Settings) -> Celery:
 @pytest.fixture
 def notifications() -> Iterator[Notifications]:
     notifications = Notifications()
-    notifications.count()  # the memory is the process's: other tests notify there, too
+    notifications.count()  # the in-memory broker is shared by all tests of the process
     yield notifications
     notifications.count()
 
@@ -74,8 +74,8 @@ def captioner() -> FakeCaptioner:
 
 
 @pytest.fixture
-def given_up() -> list[int]:
-    """The exit codes with which the worker ended itself."""
+def exit_codes() -> list[int]:
+    """Exit codes with which the runtime called `exit_process`."""
     return []
 
 
@@ -87,19 +87,19 @@ def runtime(
     notifications: Notifications,
     components: Components,
     clock: Clock,
-    given_up: list[int],
+    exit_codes: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[WorkerRuntime]:
-    """A worker that is not started: the tests do what its threads would do."""
+    """A runtime whose threads are not started; tests call their functions."""
     monkeypatch.setattr("worker.runtime.time", SimpleNamespace(monotonic=clock))
-    worker = WorkerRuntime(settings, captioner, celery, components, give_up=given_up.append)
+    worker = WorkerRuntime(settings, captioner, celery, components, exit_process=exit_codes.append)
     yield worker
     worker.close()
 
 
 @pytest.fixture
-def wait_in(ledger: Ledger, uploads: UploadStore) -> Callable[..., Job]:
-    """Makes a waiting job as the web tier does: first its picture, then its record. None: the picture is lost."""
+def create_job(ledger: Ledger, uploads: UploadStore) -> Callable[..., Job]:
+    """Creates a job as the web tier does: saves the image, then the record. With None, the image is missing."""
 
     def make(data: bytes | None = encoded(), batch: str | None = None) -> Job:
         job_id = new_id()
@@ -107,12 +107,12 @@ def wait_in(ledger: Ledger, uploads: UploadStore) -> Callable[..., Job]:
         if data is None:
             uploads.delete(job_id)
         sha256 = hashlib.sha256(data or b"").hexdigest()
-        return ledger.create(job_id, NewJob(input=PICTURE.model_copy(update={"sha256": sha256}), batch=batch))
+        return ledger.create(job_id, NewJob(input=IMAGE.model_copy(update={"sha256": sha256}), batch=batch))
 
     return make
 
 
 @pytest.fixture
-def answer(runtime: WorkerRuntime) -> Callable[..., None]:
-    """What the worker does at a notification."""
-    return lambda: in_time(partial(work, runtime))
+def run_task(runtime: WorkerRuntime) -> Callable[..., None]:
+    """Runs the task as a notification does, with a timeout."""
+    return lambda: with_timeout(partial(caption_waiting_jobs, runtime))

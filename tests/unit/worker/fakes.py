@@ -1,4 +1,4 @@
-"""Stand-ins for what a worker has around it, and patience for its threads."""
+"""Fakes of the worker's dependencies, and helpers that wait for its threads."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from common.images.decoding import decode
 from common.jobs import ModelInfo, Output
 from common.problems import Problem
 
-#: Seconds after which a test gives a thread up; only a broken one needs them.
-PATIENCE = 30.0
+#: Timeout in seconds for threads; reached only when a test fails.
+TIMEOUT = 30.0
 MAX_PIXELS = 10**8
 MODEL = ModelInfo(name="fake", version="sha256:1", demo=True)
 
@@ -27,51 +27,51 @@ Result = TypeVar("Result")
 
 
 class FakeCaptioner:
-    """Says how wide a picture is; a test may do something first at either step, or give a problem in place of it."""
+    """Captions an image with its width. Tests may set hooks for both steps; the second may return a problem."""
 
     def __init__(self) -> None:
         self.model = MODEL
         self.calls: list[int] = []
-        self.at_prepare: Callable[[], object] = lambda: None
-        self.at_caption: Callable[[], object] = lambda: None
+        self.on_prepare: Callable[[], object] = lambda: None
+        self.on_caption: Callable[[], object] = lambda: None
 
     def prepare(self, data: bytes) -> Pixels:
         image = decode(data, MAX_PIXELS)
-        self.at_prepare()
+        self.on_prepare()
         return np.full((3, 1, 1), image.width, dtype=np.float32)
 
-    def caption(self, pictures: Sequence[Pixels]) -> Sequence[Output | Problem]:
-        self.calls.append(len(pictures))
-        problem = self.at_caption()
+    def caption(self, images: Sequence[Pixels]) -> Sequence[Output | Problem]:
+        self.calls.append(len(images))
+        problem = self.on_caption()
         if isinstance(problem, Problem):
-            return [problem] * len(pictures)
-        return [Output(caption=f"{pixels[0, 0, 0]:.0f} wide", score=-1.0) for pixels in pictures]
+            return [problem] * len(images)
+        return [Output(caption=f"{pixels[0, 0, 0]:.0f} wide", score=-1.0) for pixels in images]
 
 
 class Gate:
-    """Holds the calls of a captioner's model until it is opened."""
+    """Blocks the captioner's model calls until `open`."""
 
     def __init__(self, captioner: FakeCaptioner) -> None:
         self._entered, self._opened = threading.Event(), threading.Event()
-        captioner.at_caption = self._hold
+        captioner.on_caption = self._block
 
     def wait_for_call(self) -> None:
-        """Wait until a call has begun."""
-        assert self._entered.wait(PATIENCE)
+        """Wait until a call has started."""
+        assert self._entered.wait(TIMEOUT)
 
     def open(self) -> None:
         self._opened.set()
 
-    def _hold(self) -> None:
+    def _block(self) -> None:
         self._entered.set()
-        self._opened.wait(PATIENCE)
+        self._opened.wait(TIMEOUT)
 
 
 class Notifications:
-    """The notifications at the broker in memory."""
+    """The notifications at the in-memory broker."""
 
     def count(self) -> int:
-        """How many were sent since the last look; fails when one carries anything."""
+        """Remove and count the notifications; fails if one has arguments."""
         number = 0
         with Connection("memory://") as connection:
             waiting = connection.SimpleQueue("captiond", no_ack=True)
@@ -82,8 +82,8 @@ class Notifications:
         return number
 
 
-def in_time(call: Callable[[], Result]) -> Result:
-    """The result of a call that blocks for ever when it is broken; then it fails."""
+def with_timeout(call: Callable[[], Result]) -> Result:
+    """The result of `call`, run in a thread; fails after the timeout."""
     future: Future[Result] = Future()
 
     def run() -> None:
@@ -93,12 +93,12 @@ def in_time(call: Callable[[], Result]) -> Result:
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    return future.result(PATIENCE)
+    return future.result(TIMEOUT)
 
 
-def eventually(true: Callable[[], object]) -> None:
-    """Wait until a condition holds, and fail when it never does."""
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, "It did not come."
+def eventually(condition: Callable[[], object]) -> None:
+    """Wait until `condition` is true; fails after the timeout."""
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline, "The condition did not become true."
         time.sleep(0.005)

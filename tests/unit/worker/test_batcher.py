@@ -1,4 +1,4 @@
-"""Every item gets its own answer, whatever shares its model call and whatever goes wrong."""
+"""The batcher: batching, priorities, failures and shutdown."""
 
 from __future__ import annotations
 
@@ -15,130 +15,126 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from tests.unit.worker.fakes import PATIENCE, in_time
-from worker.batcher import WAITING_BATCHES, Batcher, Closed, Done
+from tests.unit.worker.fakes import TIMEOUT, with_timeout
+from worker.batcher import QUEUED_BATCHES, Batcher, Closed, ItemResult
 
-#: Items that may wait beside a call of at most four.
-FULL = 4 * WAITING_BATCHES
+#: Capacity of a queue with `max_batch` 4.
+CAPACITY = 4 * QUEUED_BATCHES
 
 
 class OutOfMemoryError(Exception):
-    """Named like torch's."""
+    """Has the name of torch's exception."""
 
 
 class Model:
-    """Answers an item with ten times the item; can be held, and stumbles over the items it is told to."""
+    """Returns ten times each item; can be blocked, and raises the errors set in `errors`."""
 
     def __init__(self) -> None:
         self.calls: list[list[int]] = []
-        self.trouble: dict[int, Exception] = {}
-        self.room = 1000
+        self.errors: dict[int, Exception] = {}
+        self.max_items = 1000
         self.running = threading.Event()
-        self.go_on = threading.Event()
-        self.go_on.set()
+        self.unblocked = threading.Event()
+        self.unblocked.set()
 
     def __call__(self, items: Sequence[int]) -> list[int]:
         self.calls.append(list(items))
         self.running.set()
-        assert self.go_on.wait(PATIENCE)
-        if len(items) > self.room:
+        assert self.unblocked.wait(TIMEOUT)
+        if len(items) > self.max_items:
             raise OutOfMemoryError
         for item in items:
-            if item in self.trouble:
-                raise self.trouble[item]
+            if item in self.errors:
+                raise self.errors[item]
         return [item * 10 for item in items]
 
 
 @contextmanager
-def let_go(model: Model) -> Iterator[None]:
-    """Ends the hold of the model at the latest when the block ends, so that a failing test ends too."""
+def unblocking(model: Model) -> Iterator[None]:
+    """Unblock the model when the context ends, so that a failing test ends."""
     try:
         yield
     finally:
-        model.go_on.set()
+        model.unblocked.set()
 
 
-def answer(future: Future[Done[int]]) -> int:
-    return future.result(PATIENCE).result
+def result_of(future: Future[ItemResult[int]]) -> int:
+    return future.result(TIMEOUT).result
 
 
 @pytest.fixture
 def model() -> Iterator[Model]:
     model = Model()
     yield model
-    model.go_on.set()
+    model.unblocked.set()
 
 
 @pytest.fixture
 def batcher(model: Model) -> Iterator[Batcher[int, int]]:
     batcher = Batcher(model, max_batch=4)
     yield batcher
-    model.go_on.set()
-    in_time(batcher.close)
+    model.unblocked.set()
+    with_timeout(batcher.close)
 
 
 @pytest.fixture
-def busy(model: Model, batcher: Batcher[int, int]) -> Future[Done[int]]:
-    """The model is held in a call with the item 0; its future."""
-    model.go_on.clear()
+def busy(model: Model, batcher: Batcher[int, int]) -> Future[ItemResult[int]]:
+    """The future of item 0, in whose call the model is blocked."""
+    model.unblocked.clear()
     future = batcher.submit(0)
-    assert model.running.wait(PATIENCE)
+    assert model.running.wait(TIMEOUT)
     return future
 
 
 class TestBatching:
-    def test_an_idle_model_starts_at_once_with_what_there_is(self, model: Model, batcher: Batcher[int, int]) -> None:
-        done = batcher.submit(7).result(PATIENCE)
+    def test_an_idle_model_starts_at_once_with_one_item(self, model: Model, batcher: Batcher[int, int]) -> None:
+        done = batcher.submit(7).result(TIMEOUT)
 
         assert (done.result, done.batch_size) == (70, 1)
         assert done.seconds >= 0
 
     @pytest.mark.usefixtures("busy")
-    def test_what_several_threads_bring_meanwhile_goes_into_one_call(
-        self, model: Model, batcher: Batcher[int, int]
-    ) -> None:
+    def test_items_submitted_during_a_call_share_the_next_call(self, model: Model, batcher: Batcher[int, int]) -> None:
         with ThreadPoolExecutor(3) as threads:
             futures = list(threads.map(batcher.submit, [1, 2, 3]))
-        model.go_on.set()
+        model.unblocked.set()
 
-        assert [answer(future) for future in futures] == [10, 20, 30]
+        assert [result_of(future) for future in futures] == [10, 20, 30]
         assert [future.result().batch_size for future in futures] == [3, 3, 3]
         assert [sorted(call) for call in model.calls] == [[0], [1, 2, 3]]
 
     @pytest.mark.usefixtures("busy")
-    def test_a_call_never_holds_more_than_max_batch_and_keeps_the_order(
-        self, model: Model, batcher: Batcher[int, int]
-    ) -> None:
+    def test_a_call_has_at_most_max_batch_items_in_order(self, model: Model, batcher: Batcher[int, int]) -> None:
         futures = [batcher.submit(item) for item in range(1, 11)]
-        model.go_on.set()
+        model.unblocked.set()
 
-        assert [answer(future) for future in futures] == [item * 10 for item in range(1, 11)]
+        assert [result_of(future) for future in futures] == [item * 10 for item in range(1, 11)]
         assert model.calls == [[0], [1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
 
     @pytest.mark.usefixtures("busy")
-    def test_a_full_queue_holds_the_next_back(self, model: Model, batcher: Batcher[int, int]) -> None:
-        waiting = [batcher.submit(item) for item in range(FULL)]
-        with ThreadPoolExecutor(1) as thread, let_go(model):
-            held_back = thread.submit(batcher.submit, 99)
+    def test_submit_blocks_while_the_queue_is_full(self, model: Model, batcher: Batcher[int, int]) -> None:
+        waiting = [batcher.submit(item) for item in range(CAPACITY)]
+        with ThreadPoolExecutor(1) as thread, unblocking(model):
+            blocked = thread.submit(batcher.submit, 99)
             with pytest.raises(NotYet):
-                held_back.result(0.05)
-            model.go_on.set()
+                blocked.result(0.05)
+            model.unblocked.set()
 
-            assert answer(held_back.result(PATIENCE)) == 990
-        assert [answer(future) for future in waiting] == [item * 10 for item in range(FULL)]
+            assert result_of(blocked.result(TIMEOUT)) == 990
+        assert [result_of(future) for future in waiting] == [item * 10 for item in range(CAPACITY)]
 
     @pytest.mark.usefixtures("busy")
     def test_canceled_items_cost_no_model_time(self, model: Model, batcher: Batcher[int, int]) -> None:
         futures = [batcher.submit(item) for item in range(1, 8)]
         assert all(futures[item - 1].cancel() for item in (1, 2, 3, 4, 6))
-        model.go_on.set()
+        model.unblocked.set()
 
-        assert (answer(futures[4]), answer(futures[6])) == (50, 70)
+        assert (result_of(futures[4]), result_of(futures[6])) == (50, 70)
         assert model.calls == [[0], [5, 7]]
 
-    def test_the_speed_is_known_after_the_first_call(self, batcher: Batcher[int, int]) -> None:
+    def test_the_speed_is_measured_after_the_first_call(self, batcher: Batcher[int, int]) -> None:
         before = batcher.items_per_second
-        answer(batcher.submit(1))
+        result_of(batcher.submit(1))
 
         assert before is None
         assert batcher.items_per_second is not None and batcher.items_per_second > 0
@@ -146,123 +142,119 @@ class TestBatching:
 
 class TestInteractive:
     @pytest.mark.usefixtures("busy")
-    def test_interactive_items_go_before_all_others_in_a_call_of_their_own(
-        self, model: Model, batcher: Batcher[int, int]
-    ) -> None:
+    def test_interactive_items_go_first_in_a_separate_call(self, model: Model, batcher: Batcher[int, int]) -> None:
         bulk = [batcher.submit(item) for item in range(1, 6)]
         interactive = [batcher.submit(item, interactive=True) for item in (101, 102)]
-        model.go_on.set()
+        model.unblocked.set()
 
-        assert [answer(future) for future in [*interactive, *bulk]] == [1010, 1020, 10, 20, 30, 40, 50]
+        assert [result_of(future) for future in [*interactive, *bulk]] == [1010, 1020, 10, 20, 30, 40, 50]
         assert model.calls == [[0], [101, 102], [1, 2, 3, 4], [5]]
 
     @pytest.mark.usefixtures("busy")
-    def test_every_other_call_has_a_part_for_the_others(self, model: Model, batcher: Batcher[int, int]) -> None:
+    def test_every_second_call_is_shared_with_bulk_items(self, model: Model, batcher: Batcher[int, int]) -> None:
         futures = [batcher.submit(item) for item in (1, 2)]
         futures += [batcher.submit(item, interactive=True) for item in range(101, 110)]
-        model.go_on.set()
+        model.unblocked.set()
 
         for future in futures:
-            answer(future)
+            result_of(future)
         assert model.calls == [[0], [101, 102, 103, 104], [105, 106, 107, 1], [108, 109], [2]]
 
     @pytest.mark.usefixtures("busy")
-    def test_a_full_queue_of_others_holds_no_interactive_item_back(
-        self, model: Model, batcher: Batcher[int, int]
-    ) -> None:
-        for item in range(FULL):
+    def test_a_full_bulk_queue_does_not_block_interactive_items(self, model: Model, batcher: Batcher[int, int]) -> None:
+        for item in range(CAPACITY):
             batcher.submit(item)
-        interactive = in_time(lambda: batcher.submit(101, interactive=True))
-        model.go_on.set()
+        interactive = with_timeout(lambda: batcher.submit(101, interactive=True))
+        model.unblocked.set()
 
-        assert answer(interactive) == 1010
+        assert result_of(interactive) == 1010
         assert model.calls[1] == [101]
 
     @pytest.mark.usefixtures("busy")
-    def test_a_canceled_item_leaves_its_place_in_a_full_queue(self, model: Model, batcher: Batcher[int, int]) -> None:
-        waiting = [batcher.submit(item) for item in range(FULL)]
-        with ThreadPoolExecutor(1) as thread, let_go(model):
-            held_back = thread.submit(batcher.submit, 99)
+    def test_a_canceled_item_frees_its_place_in_a_full_queue(self, model: Model, batcher: Batcher[int, int]) -> None:
+        waiting = [batcher.submit(item) for item in range(CAPACITY)]
+        with ThreadPoolExecutor(1) as thread, unblocking(model):
+            blocked = thread.submit(batcher.submit, 99)
             waiting[5].cancel()
 
-            held_back.result(PATIENCE)  # while the model is still busy
-            assert not model.go_on.is_set()
+            blocked.result(TIMEOUT)  # succeeds while the model is still blocked
+            assert not model.unblocked.is_set()
 
 
-class TestTrouble:
+class TestErrors:
     @pytest.mark.usefixtures("busy")
-    def test_an_error_of_the_model_reaches_every_caller_and_the_next_call_works(
+    def test_each_failing_item_gets_its_own_error_and_the_next_call_works(
         self, model: Model, batcher: Batcher[int, int]
     ) -> None:
-        model.trouble = {item: ValueError(f"item {item}") for item in (1, 2, 3)}
+        model.errors = {item: ValueError(f"item {item}") for item in (1, 2, 3)}
         futures = [batcher.submit(item) for item in (1, 2, 3)]
-        model.go_on.set()
+        model.unblocked.set()
 
         for item, future in enumerate(futures, start=1):
             with pytest.raises(ValueError, match=f"item {item}"):
-                answer(future)
-        assert answer(batcher.submit(4)) == 40
+                result_of(future)
+        assert result_of(batcher.submit(4)) == 40
 
     @pytest.mark.usefixtures("busy")
-    def test_only_the_item_that_is_to_blame_gets_the_error(self, model: Model, batcher: Batcher[int, int]) -> None:
-        model.trouble = {3: ValueError("item 3")}
+    def test_only_the_failing_item_gets_the_error(self, model: Model, batcher: Batcher[int, int]) -> None:
+        model.errors = {3: ValueError("item 3")}
         futures = [batcher.submit(item) for item in (1, 2, 3, 4)]
-        model.go_on.set()
+        model.unblocked.set()
 
         with pytest.raises(ValueError, match="item 3"):
-            answer(futures.pop(2))
-        assert [answer(future) for future in futures] == [10, 20, 40]
+            result_of(futures.pop(2))
+        assert [result_of(future) for future in futures] == [10, 20, 40]
 
-    def test_a_model_that_forgets_an_item_answers_none_wrongly(self) -> None:
+    def test_a_wrong_number_of_results_is_an_error(self) -> None:
         batcher: Batcher[int, int] = Batcher(lambda items: [], max_batch=4)
 
         with pytest.raises(RuntimeError, match="0 results for 1 items"):
-            answer(batcher.submit(1))
-        in_time(batcher.close)
+            result_of(batcher.submit(1))
+        with_timeout(batcher.close)
 
     @pytest.mark.usefixtures("busy")
-    def test_when_memory_runs_out_the_calls_stay_smaller(
+    def test_an_out_of_memory_error_halves_the_batch_limit(
         self, model: Model, batcher: Batcher[int, int], caplog: pytest.LogCaptureFixture
     ) -> None:
-        model.room = 2
+        model.max_items = 2
         futures = [batcher.submit(item) for item in range(1, 9)]
         with caplog.at_level(logging.WARNING):
-            model.go_on.set()
+            model.unblocked.set()
 
-            assert [answer(future) for future in futures] == [item * 10 for item in range(1, 9)]
+            assert [result_of(future) for future in futures] == [item * 10 for item in range(1, 9)]
         assert model.calls == [[0], [1, 2, 3, 4], [1, 2], [3, 4], [5, 6], [7, 8]]
-        assert "at most 2 at once" in caplog.text
+        assert "the new limit is 2" in caplog.text
 
-    def test_an_item_too_large_for_the_memory_does_not_end_the_batcher(
+    def test_an_out_of_memory_error_of_one_item_does_not_stop_the_batcher(
         self, model: Model, batcher: Batcher[int, int]
     ) -> None:
-        model.trouble = {1: MemoryError()}
+        model.errors = {1: MemoryError()}
 
         with pytest.raises(MemoryError):
-            answer(batcher.submit(1))
-        assert answer(batcher.submit(2)) == 20
+            result_of(batcher.submit(1))
+        assert result_of(batcher.submit(2)) == 20
 
 
 class TestClose:
-    def test_what_was_accepted_is_finished_and_what_was_held_back_is_refused(
-        self, model: Model, batcher: Batcher[int, int], busy: Future[Done[int]]
+    def test_close_finishes_accepted_items_and_rejects_blocked_ones(
+        self, model: Model, batcher: Batcher[int, int], busy: Future[ItemResult[int]]
     ) -> None:
-        accepted = [busy, *(batcher.submit(item) for item in range(1, FULL + 1))]
-        with ThreadPoolExecutor(2) as threads, let_go(model):
-            held_back = threads.submit(batcher.submit, 99)
+        accepted = [busy, *(batcher.submit(item) for item in range(1, CAPACITY + 1))]
+        with ThreadPoolExecutor(2) as threads, unblocking(model):
+            blocked = threads.submit(batcher.submit, 99)
             closing = threads.submit(batcher.close)
             with pytest.raises(Closed):
-                held_back.result(PATIENCE)
+                blocked.result(TIMEOUT)
             assert not closing.done()
-            model.go_on.set()
-            closing.result(PATIENCE)
+            model.unblocked.set()
+            closing.result(TIMEOUT)
 
         assert [future.done() for future in accepted] == [True] * len(accepted)
-        assert [answer(future) for future in accepted] == [item * 10 for item in range(len(accepted))]
+        assert [result_of(future) for future in accepted] == [item * 10 for item in range(len(accepted))]
 
-    def test_a_closed_batcher_takes_nothing_and_may_be_closed_again(self, batcher: Batcher[int, int]) -> None:
-        in_time(batcher.close)
-        in_time(batcher.close)
+    def test_a_closed_batcher_rejects_items_and_can_be_closed_again(self, batcher: Batcher[int, int]) -> None:
+        with_timeout(batcher.close)
+        with_timeout(batcher.close)
 
         with pytest.raises(Closed):
             batcher.submit(1)
@@ -273,20 +265,20 @@ class TestClose:
     arrivals=st.lists(st.lists(st.booleans(), max_size=9), min_size=1, max_size=5),
     max_batch=st.integers(1, 6),
 )
-def test_every_item_gets_exactly_its_own_answer(arrivals: list[list[bool]], max_batch: int) -> None:
-    """One list for each thread; a False is an item that the model stumbles over."""
+def test_every_item_gets_its_own_result_or_error(arrivals: list[list[bool]], max_batch: int) -> None:
+    """`arrivals` has a list of items per thread; the model raises for items that are False."""
     model = Model()
-    items = [[thread * 100 + place for place in range(len(each))] for thread, each in enumerate(arrivals)]
+    items = [[thread * 100 + index for index in range(len(each))] for thread, each in enumerate(arrivals)]
     good = dict(zip(chain(*items), chain(*arrivals), strict=True))
-    model.trouble = {item: ValueError(str(item)) for item, fine in good.items() if not fine}
+    model.errors = {item: ValueError(str(item)) for item, succeeds in good.items() if not succeeds}
     batcher = Batcher(model, max_batch)
 
-    def submit(of_thread: list[int]) -> dict[int, Future[Done[int]]]:
-        return {item: batcher.submit(item) for item in of_thread}
+    def submit(thread_items: list[int]) -> dict[int, Future[ItemResult[int]]]:
+        return {item: batcher.submit(item) for item in thread_items}
 
     with ThreadPoolExecutor(len(items)) as threads:
         futures = {item: future for each in threads.map(submit, items) for item, future in each.items()}
-    in_time(batcher.close)
+    with_timeout(batcher.close)
 
     assert {item: future.exception(0) is None for item, future in futures.items()} == good
     assert all(future.result().result == item * 10 for item, future in futures.items() if good[item])

@@ -1,69 +1,69 @@
-"""Many tasks hold the lock together; an exclusive one holds it alone."""
+"""The shared/exclusive lock."""
 
 from __future__ import annotations
 
 import threading
 
-from tests.unit.worker.fakes import PATIENCE, eventually
+from tests.unit.worker.fakes import TIMEOUT, eventually
 from worker.lock import SharedExclusiveLock
 
 
 class Task:
-    """A task that holds the lock until it is told to leave."""
+    """A thread that holds the lock until `release`."""
 
-    def __init__(self, lock: SharedExclusiveLock, *, alone: bool) -> None:
-        self.inside, self._leave = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._visit, args=(lock, alone), daemon=True)
+    def __init__(self, lock: SharedExclusiveLock, *, exclusive: bool) -> None:
+        self.acquired, self._released = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(lock, exclusive), daemon=True)
         self._thread.start()
 
-    def leave(self) -> None:
-        self._leave.set()
-        self._thread.join(PATIENCE)
+    def release(self) -> None:
+        self._released.set()
+        self._thread.join(TIMEOUT)
 
-    def _visit(self, lock: SharedExclusiveLock, alone: bool) -> None:
-        with lock.exclusive() if alone else lock.shared():
-            self.inside.set()
-            self._leave.wait(PATIENCE)
+    def _run(self, lock: SharedExclusiveLock, exclusive: bool) -> None:
+        with lock.exclusive() if exclusive else lock.shared():
+            self.acquired.set()
+            self._released.wait(TIMEOUT)
 
 
-def test_ordinary_jobs_share_the_lock() -> None:
+def test_normal_jobs_share_the_lock() -> None:
     lock = SharedExclusiveLock()
-    tasks = [Task(lock, alone=False) for _ in range(3)]
+    tasks = [Task(lock, exclusive=False) for _ in range(3)]
 
-    assert all(task.inside.wait(PATIENCE) for task in tasks)
+    assert all(task.acquired.wait(TIMEOUT) for task in tasks)
     for task in tasks:
-        task.leave()
+        task.release()
 
 
-def test_a_suspected_job_waits_for_the_others_and_they_for_it() -> None:
+def test_a_suspect_waits_for_shared_holders_and_blocks_new_ones() -> None:
     lock = SharedExclusiveLock()
-    first = Task(lock, alone=False)
-    assert first.inside.wait(PATIENCE)
-    suspect = Task(lock, alone=True)
+    first = Task(lock, exclusive=False)
+    assert first.acquired.wait(TIMEOUT)
+    suspect = Task(lock, exclusive=True)
     eventually(lambda: lock._waiting_exclusive)
-    late = Task(lock, alone=False)
+    late = Task(lock, exclusive=False)
 
-    assert not suspect.inside.wait(0.05)
-    first.leave()
-    assert suspect.inside.wait(PATIENCE)
-    assert not late.inside.wait(0.05)
-    suspect.leave()
-    assert late.inside.wait(PATIENCE)
-    late.leave()
+    assert not suspect.acquired.wait(0.05)
+    first.release()
+    assert suspect.acquired.wait(TIMEOUT)
+    assert not late.acquired.wait(0.05)
+    suspect.release()
+    assert late.acquired.wait(TIMEOUT)
+    late.release()
 
 
-def test_suspected_jobs_come_one_after_the_other() -> None:
+def test_suspects_hold_the_lock_one_at_a_time() -> None:
     lock = SharedExclusiveLock()
-    waiting = {Task(lock, alone=True) for _ in range(3)}
+    waiting = {Task(lock, exclusive=True) for _ in range(3)}
 
     while waiting:
-        eventually(lambda: any(suspect.inside.is_set() for suspect in waiting))
-        (inside,) = [suspect for suspect in waiting if suspect.inside.is_set()]
-        inside.leave()
-        waiting.remove(inside)
+        eventually(lambda: any(suspect.acquired.is_set() for suspect in waiting))
+        (holder,) = [suspect for suspect in waiting if suspect.acquired.is_set()]
+        holder.release()
+        waiting.remove(holder)
 
 
-def test_a_job_that_stumbles_lets_go_of_the_lock() -> None:
+def test_an_exception_releases_the_lock() -> None:
     lock = SharedExclusiveLock()
     try:
         with lock.exclusive():
@@ -71,6 +71,6 @@ def test_a_job_that_stumbles_lets_go_of_the_lock() -> None:
     except ValueError:
         pass
 
-    task = Task(lock, alone=True)
-    assert task.inside.wait(PATIENCE)
-    task.leave()
+    task = Task(lock, exclusive=True)
+    assert task.acquired.wait(TIMEOUT)
+    task.release()

@@ -1,4 +1,4 @@
-"""Nothing is forgotten: lost notifications, silent workers, expired pictures."""
+"""Recovery by the worker: repeated notifications, lost workers, expired images."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from common.problems import Problem
 from common.uploads import UploadStore, UploadsUnavailable
 from tests.support.claims import claim_job
 from tests.support.clock import Clock
-from worker.recovery import TRY_AGAIN, recover_once
+from worker.recovery import DELETE_RETRY_DELAY, recover_once
 
 Recover = Callable[[], list[int]]
 
 
 @pytest.fixture
 def recover(ledger: Ledger, uploads: UploadStore, redis: Redis) -> Recover:
-    """One recovery; of how many waiting jobs it notified."""
+    """Runs one recovery; returns the numbers of waiting jobs passed to `notify`."""
 
     def once() -> list[int]:
-        redis.delete("recovering")  # its expiry follows the real clock
+        redis.delete("recovering")  # its TTL follows the real clock
         notified: list[int] = []
         recover_once(ledger, uploads, notified.append)
         return notified
@@ -34,44 +34,44 @@ def recover(ledger: Ledger, uploads: UploadStore, redis: Redis) -> Recover:
 
 
 class TestNotifications:
-    def test_workers_are_notified_of_the_jobs_that_wait(self, wait_in: Callable[..., Job], recover: Recover) -> None:
+    def test_workers_are_notified_of_waiting_jobs(self, create_job: Callable[..., Job], recover: Recover) -> None:
         for _ in range(3):
-            wait_in()
+            create_job()
 
         assert recover() == [3]
 
-    def test_without_waiting_jobs_nobody_is_notified(
-        self, ledger: Ledger, wait_in: Callable[..., Job], recover: Recover
+    def test_without_waiting_jobs_no_notification_is_sent(
+        self, ledger: Ledger, create_job: Callable[..., Job], recover: Recover
     ) -> None:
-        wait_in()
+        create_job()
         ledger.claim_next(1)
 
         assert recover() == []
 
-    def test_the_job_of_a_silent_worker_waits_and_is_notified_of(
-        self, ledger: Ledger, wait_in: Callable[..., Job], clock: Clock, recover: Recover
+    def test_the_job_of_a_lost_worker_is_requeued_and_notified(
+        self, ledger: Ledger, create_job: Callable[..., Job], clock: Clock, recover: Recover
     ) -> None:
-        job = wait_in()
+        job = create_job()
         ledger.claim_next(1)
         clock.advance(31)
 
         assert recover() == [1]
         assert ledger.get(job.id).status is Status.QUEUED
 
-    def test_a_job_that_is_worked_on_is_left_alone(
-        self, ledger: Ledger, wait_in: Callable[..., Job], clock: Clock, recover: Recover
+    def test_a_job_in_progress_is_not_requeued(
+        self, ledger: Ledger, create_job: Callable[..., Job], clock: Clock, recover: Recover
     ) -> None:
-        job = wait_in()
+        job = create_job()
         ledger.claim_next(1)
         clock.advance(29)
 
         assert recover() == []
         assert ledger.get(job.id).status is Status.PROCESSING
 
-    def test_a_job_that_ends_every_worker_fails_and_is_not_notified_of(
-        self, ledger: Ledger, wait_in: Callable[..., Job], clock: Clock, recover: Recover
+    def test_a_job_that_crashes_every_worker_fails_without_notification(
+        self, ledger: Ledger, create_job: Callable[..., Job], clock: Clock, recover: Recover
     ) -> None:
-        job = wait_in()
+        job = create_job()
         for _ in range(3):
             assert claim_job(ledger, job.id)
             clock.advance(31)
@@ -83,10 +83,10 @@ class TestNotifications:
 
 
 class TestExpiry:
-    def test_record_and_picture_are_deleted_when_their_time_is_over(
-        self, ledger: Ledger, uploads: UploadStore, wait_in: Callable[..., Job], clock: Clock, recover: Recover
+    def test_an_expired_job_s_record_and_image_are_deleted(
+        self, ledger: Ledger, uploads: UploadStore, create_job: Callable[..., Job], clock: Clock, recover: Recover
     ) -> None:
-        job = wait_in()
+        job = create_job()
         clock.advance(999)
         recover()
         kept = uploads.load(job.id)
@@ -100,34 +100,34 @@ class TestExpiry:
             uploads.load(job.id)
         assert (gone.value.kind, lost.value.kind) == (problems.JOB_GONE, problems.UPLOAD_LOST)
 
-    def test_a_record_whose_picture_is_gone_already_is_deleted_too(
-        self, ledger: Ledger, wait_in: Callable[..., Job], clock: Clock, recover: Recover
+    def test_an_expired_record_without_image_is_deleted(
+        self, ledger: Ledger, create_job: Callable[..., Job], clock: Clock, recover: Recover
     ) -> None:
-        job = wait_in(None)
+        job = create_job(None)
         clock.advance(1000)
         recover()
 
         assert ledger.read([job.id]) == []
 
-    def test_a_picture_that_cannot_be_deleted_stops_no_other(
+    def test_a_failed_image_deletion_does_not_stop_other_deletions(
         self,
         ledger: Ledger,
         uploads: UploadStore,
-        wait_in: Callable[..., Job],
+        create_job: Callable[..., Job],
         clock: Clock,
         recover: Recover,
         monkeypatch: pytest.MonkeyPatch,
         tmp_path: Path,
     ) -> None:
-        stuck, other = wait_in(), wait_in()
+        stuck, other = create_job(), create_job()
         delete = uploads.delete
 
-        def refuse(job_id: str) -> None:
+        def fail_to_delete(job_id: str) -> None:
             if job_id == stuck.id:
                 raise UploadsUnavailable
             delete(job_id)
 
-        monkeypatch.setattr(uploads, "delete", refuse)
+        monkeypatch.setattr(uploads, "delete", fail_to_delete)
         clock.advance(1000)
         recover()
 
@@ -135,7 +135,7 @@ class TestExpiry:
         with pytest.raises(Problem):
             ledger.get(other.id)
         monkeypatch.undo()
-        clock.advance(TRY_AGAIN + 1)
+        clock.advance(DELETE_RETRY_DELAY + 1)
         recover()
         with pytest.raises(Problem):
             ledger.get(stuck.id)

@@ -1,4 +1,4 @@
-"""Nothing is kept longer than was promised, whoever died while it was saved, and no recovery takes long."""
+"""Retention: expired and unreferenced images are deleted, a limited number per recovery."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from redis import Redis
 from common.jobs import Output, Timings
 from common.ledger import Components, Ledger, NewJob, UnreferencedUploads
 from common.ledger.recovery import RECOVERY_LIMIT
-from common.ledger.unreferenced import GRACE
+from common.ledger.unreferenced import GRACE_PERIOD
 from common.settings import Settings
 from common.uploads import FOLDERS, UploadStore
 from tests.support.clock import Clock
-from tests.unit.worker.conftest import PICTURE
+from tests.unit.worker.conftest import IMAGE
 from tests.unit.worker.fakes import MODEL
-from worker.recovery import recover_once, tidy_once
+from worker.recovery import delete_unreferenced_once, recover_once
 
 TIMINGS = Timings(queue_seconds=0.0, model_seconds=0.1, batch_size=1)
 MakeId = Callable[[], str]
 
 
 @pytest.fixture
-def id_now(clock: Clock) -> MakeId:
-    """A UUIDv7 of the tests' time."""
+def new_job_id(clock: Clock) -> MakeId:
+    """Creates UUIDv7 ids with the time of the test clock."""
     numbers = itertools.count()
 
     def make() -> str:
@@ -39,11 +39,11 @@ def id_now(clock: Clock) -> MakeId:
     return make
 
 
-def tidy_all(redis: Redis, unreferenced: UnreferencedUploads, store: UploadStore) -> None:
-    """A look into each folder."""
+def scan_all_folders(redis: Redis, unreferenced: UnreferencedUploads, store: UploadStore) -> None:
+    """Scan each folder once."""
     for _ in range(FOLDERS):
-        redis.delete("tidying")  # its expiry follows the real clock
-        tidy_once(unreferenced, store)
+        redis.delete("tidying")  # its TTL follows the real clock
+        delete_unreferenced_once(unreferenced, store)
 
 
 def files(folder: Path) -> list[Path]:
@@ -57,69 +57,67 @@ def unreferenced(components: Components) -> UnreferencedUploads:
 
 @pytest.fixture(params=["file", "memory"])
 def store(request: pytest.FixtureRequest, settings: Settings) -> UploadStore:
-    """A folder, and a store that is none."""
+    """A store on the local disk, and a store in memory."""
     store = UploadStore(settings.uploads_location if request.param == "file" else f"memory://{settings.data}")
     store.create()
     return store
 
 
-class TestOrphans:
-    def test_a_picture_that_no_record_knows_is_deleted_when_its_time_is_over(
+class TestUnreferencedUploads:
+    def test_an_unreferenced_image_is_deleted_after_retention_and_grace_period(
         self,
         ledger: Ledger,
         unreferenced: UnreferencedUploads,
         redis: Redis,
         store: UploadStore,
         clock: Clock,
-        id_now: MakeId,
+        new_job_id: MakeId,
     ) -> None:
-        orphan, known = id_now(), id_now()
-        for job_id in (orphan, known):
+        unreferenced_id, recorded_id = new_job_id(), new_job_id()
+        for job_id in (unreferenced_id, recorded_id):
             store.save(job_id, b"picture")
-        ledger.create(known, NewJob(input=PICTURE))
+        ledger.create(recorded_id, NewJob(input=IMAGE))
 
-        clock.advance(1000 + GRACE - 1)
-        tidy_all(redis, unreferenced, store)
-        young = [store.load(orphan), store.load(known)]
+        clock.advance(1000 + GRACE_PERIOD - 1)
+        scan_all_folders(redis, unreferenced, store)
+        young = [store.load(unreferenced_id), store.load(recorded_id)]
         clock.advance(2)
-        tidy_all(redis, unreferenced, store)
+        scan_all_folders(redis, unreferenced, store)
 
         assert young == [b"picture"] * 2
         assert (len(store.files(0)), len(store.files(1))) == (0, 1)
 
-    def test_what_was_never_saved_to_its_end_goes_too(
+    def test_an_incomplete_upload_is_deleted(
         self,
         unreferenced: UnreferencedUploads,
         redis: Redis,
         uploads: UploadStore,
         clock: Clock,
-        id_now: MakeId,
+        new_job_id: MakeId,
         settings: Settings,
     ) -> None:
-        job_id = id_now()
+        job_id = new_job_id()
         uploads.save(job_id, b"picture")
-        (whole,) = files(settings.data)
-        os.rename(whole, whole.with_name(f"{job_id}.saving"))
+        (path,) = files(settings.data)
+        os.rename(path, path.with_name(f"{job_id}.saving"))
 
-        clock.advance(1000 + GRACE + 1)
-        tidy_all(redis, unreferenced, uploads)
+        clock.advance(1000 + GRACE_PERIOD + 1)
+        scan_all_folders(redis, unreferenced, uploads)
 
         assert files(settings.data) == []
 
-    def test_one_folder_is_searched_a_minute_and_each_in_its_turn(
-        self, unreferenced: UnreferencedUploads, redis: Redis
-    ) -> None:
-        searched = []
+    def test_one_folder_per_minute_is_scanned_in_turn(self, unreferenced: UnreferencedUploads, redis: Redis) -> None:
+        scanned = []
         for _ in range(FOLDERS):
-            searched.append(unreferenced.next_folder(FOLDERS))
+            scanned.append(unreferenced.next_folder(FOLDERS))
             assert unreferenced.next_folder(FOLDERS) is None
             assert 0 < redis.ttl("tidying") <= 60
             redis.delete("tidying")
 
-        assert sorted(folder for folder in searched if folder is not None) == list(range(FOLDERS))
+        assert sorted(folder for folder in scanned if folder is not None) == list(range(FOLDERS))
 
 
-def test_a_day_of_recoveries_leaves_nothing_and_none_of_them_does_much(
+def test_recoveries_of_a_day_delete_everything_in_small_steps(
     ledger: Ledger,
     unreferenced: UnreferencedUploads,
     uploads: UploadStore,
@@ -127,48 +125,48 @@ def test_a_day_of_recoveries_leaves_nothing_and_none_of_them_does_much(
     redis: Redis,
     settings: Settings,
     clock: Clock,
-    id_now: MakeId,
+    new_job_id: MakeId,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """3,000 pictures come within an hour, in batches and in every state, every tenth without a record."""
+    """3,000 images arrive within an hour, in batches and in every state, every tenth without a record."""
     batches = components.batches
     deleted: list[str] = []
     discard = uploads.discard
 
-    def counted(path: str) -> None:
+    def counting_discard(path: str) -> None:
         deleted.append(path)
         discard(path)
 
-    monkeypatch.setattr(uploads, "discard", counted)
+    monkeypatch.setattr(uploads, "discard", counting_discard)
     monkeypatch.setattr("common.files.os.fsync", lambda descriptor: None)
-    most = 0
+    max_deleted = 0
 
     def recover() -> int:
-        redis.delete("recovering", "tidying")  # their expiry follows the real clock
+        redis.delete("recovering", "tidying")  # their TTL follows the real clock
         before = len(deleted)
         recover_once(ledger, uploads, lambda waiting: None)
-        tidy_once(unreferenced, uploads)
+        delete_unreferenced_once(unreferenced, uploads)
         return len(deleted) - before
 
     for number in range(3000):
         if number % 100 == 0:
-            batches.create(batch := id_now())
-        uploads.save(job_id := id_now(), b"picture")
+            batches.create(batch := new_job_id())
+        uploads.save(job_id := new_job_id(), b"picture")
         clock.advance(1.2)
         if number % 10 == 0:
             continue  # the web server was killed here
-        ledger.create(job_id, NewJob(input=PICTURE, batch=batch, idempotency_key=job_id))
+        ledger.create(job_id, NewJob(input=IMAGE, batch=batch, idempotency_key=job_id))
         if number % 3 == 0 and (claims := ledger.claim_next(1).claims) and number % 2:
             ledger.commit(claims[0], Output(caption="a ball"), model=MODEL, timings=TIMINGS)
         if number % 50 == 49:
-            most = max(most, recover())
+            max_deleted = max(max_deleted, recover())
     for _ in range(24 * 60):
         clock.advance(60)
-        most = max(most, recover())
+        max_deleted = max(max_deleted, recover())
 
     assert files(settings.data) == []
-    assert 0 < most <= RECOVERY_LIMIT + 3000 // FOLDERS + 1
-    marks = {key.partition(":")[0] for key in cast("list[str]", redis.keys("*"))}
-    assert marks <= {"known", "batch", "caption", "recovering", "tidying", "tidied"}
-    kept = [key for name in ("batch*", "caption:*", "known:*") for key in redis.keys(name) if redis.ttl(key) < 0]
-    assert kept == []  # these expire by themselves
+    assert 0 < max_deleted <= RECOVERY_LIMIT + 3000 // FOLDERS + 1
+    key_types = {key.partition(":")[0] for key in cast("list[str]", redis.keys("*"))}
+    assert key_types <= {"known", "batch", "caption", "recovering", "tidying", "tidied"}
+    without_ttl = [key for name in ("batch*", "caption:*", "known:*") for key in redis.keys(name) if redis.ttl(key) < 0]
+    assert without_ttl == []

@@ -1,4 +1,4 @@
-"""A worker says that it lives, keeps what it works on, and leaves nothing behind when it goes."""
+"""The worker runtime: heartbeat, leases, notifications and shutdown."""
 
 from __future__ import annotations
 
@@ -14,126 +14,126 @@ from redis import ConnectionError, Redis
 
 from common.jobs import Job, Output, Status, Timings
 from common.ledger import Claim, Ledger, Worker, Workers
-from common.ledger.submission import SCHEMA
+from common.ledger.submission import SCHEMA_VERSION
 from common.queue import CLAIM_SIZE
 from tests.support.clock import Clock
 from tests.support.images import drawing, encoded
-from tests.unit.worker.fakes import MODEL, PATIENCE, FakeCaptioner, Notifications, eventually, in_time
+from tests.unit.worker.fakes import MODEL, TIMEOUT, FakeCaptioner, Notifications, eventually, with_timeout
 from worker import runtime as module
 from worker.batcher import Closed
-from worker.runtime import RECOVERY_NOTIFICATIONS, SILENT_AFTER, STALLED_AFTER, WorkerRuntime
+from worker.runtime import BROKER_CHECK_DELAY, MAX_RECOVERY_NOTIFICATIONS, STALL_TIMEOUT, WorkerRuntime
 
 MakeJob = Callable[..., Job]
 
 
 @pytest.fixture
-def claimed(wait_in: MakeJob, ledger: Ledger) -> Claim:
-    wait_in()
+def claimed(create_job: MakeJob, ledger: Ledger) -> Claim:
+    create_job()
     (claim,) = ledger.claim_next(1).claims
     return claim
 
 
 @contextmanager
 def holding(runtime: WorkerRuntime, claim: Claim) -> Iterator[None]:
-    """The worker works on this claim."""
-    runtime._hold([claim])
+    """The runtime holds `claim` inside the context."""
+    runtime._add([claim])
     try:
         yield
     finally:
-        runtime.let_go([claim])
+        runtime.drop([claim])
 
 
-class TestBeat:
-    def test_it_announces_the_worker_with_its_model(self, runtime: WorkerRuntime, workers: Workers) -> None:
+class TestHeartbeat:
+    def test_the_heartbeat_announces_the_worker_with_its_model(self, runtime: WorkerRuntime, workers: Workers) -> None:
         before = workers.alive()
-        runtime.beat()
+        runtime.heartbeat()
 
         (worker,) = workers.alive()
         assert before == []
-        assert (worker.model, worker.pictures_per_second, worker.ledger_schema) == (MODEL, None, SCHEMA)
+        assert (worker.model, worker.pictures_per_second, worker.ledger_schema) == (MODEL, None, SCHEMA_VERSION)
 
-    def test_it_announces_the_measured_speed(
+    def test_the_heartbeat_announces_the_measured_speed(
         self, runtime: WorkerRuntime, captioner: FakeCaptioner, workers: Workers
     ) -> None:
-        runtime.batcher.submit(captioner.prepare(encoded(drawing()))).result(PATIENCE)
-        runtime.beat()
+        runtime.batcher.submit(captioner.prepare(encoded(drawing()))).result(TIMEOUT)
+        runtime.heartbeat()
 
         (worker,) = workers.alive()
         assert worker.pictures_per_second == runtime.batcher.items_per_second is not None
 
 
 class TestStalling:
-    def test_a_worker_that_gets_no_notification_though_jobs_wait_gives_up(
-        self, runtime: WorkerRuntime, wait_in: MakeJob, clock: Clock, given_up: list[int]
+    def test_a_worker_without_notifications_exits_while_jobs_wait(
+        self, runtime: WorkerRuntime, create_job: MakeJob, clock: Clock, exit_codes: list[int]
     ) -> None:
-        wait_in()
-        clock.advance(STALLED_AFTER)
-        runtime.beat()
-        patient = list(given_up)
+        create_job()
+        clock.advance(STALL_TIMEOUT)
+        runtime.heartbeat()
+        earlier_exit_codes = list(exit_codes)
         clock.advance(1)
-        runtime.beat()
+        runtime.heartbeat()
 
-        assert (patient, given_up) == ([], [1])
+        assert (earlier_exit_codes, exit_codes) == ([], [1])
 
-    def test_a_worker_whose_broker_is_away_waits_for_it(
+    def test_a_worker_does_not_exit_while_the_broker_is_unavailable(
         self,
         runtime: WorkerRuntime,
-        wait_in: MakeJob,
+        create_job: MakeJob,
         clock: Clock,
-        given_up: list[int],
+        exit_codes: list[int],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        wait_in()
-        broker = SimpleNamespace(here=False)
-        monkeypatch.setattr(module, "answers", lambda celery: broker.here)
+        create_job()
+        broker = SimpleNamespace(available=False)
+        monkeypatch.setattr(module, "answers", lambda celery: broker.available)
         for _ in range(100):
             clock.advance(1)
-            runtime.beat()
-        broker.here = True
-        clock.advance(STALLED_AFTER - SILENT_AFTER)
-        runtime.beat()
-        patient = list(given_up)
-        clock.advance(SILENT_AFTER + 1)
-        runtime.beat()
+            runtime.heartbeat()
+        broker.available = True
+        clock.advance(STALL_TIMEOUT - BROKER_CHECK_DELAY)
+        runtime.heartbeat()
+        earlier_exit_codes = list(exit_codes)
+        clock.advance(BROKER_CHECK_DELAY + 1)
+        runtime.heartbeat()
 
-        assert (patient, given_up) == ([], [1])
+        assert (earlier_exit_codes, exit_codes) == ([], [1])
 
-    def test_an_idle_worker_lives_on_and_its_idleness_does_not_count(
-        self, runtime: WorkerRuntime, wait_in: MakeJob, clock: Clock, given_up: list[int]
+    def test_time_without_waiting_jobs_does_not_count_as_stalled(
+        self, runtime: WorkerRuntime, create_job: MakeJob, clock: Clock, exit_codes: list[int]
     ) -> None:
-        clock.advance(10 * STALLED_AFTER)
-        runtime.beat()
-        wait_in()
-        clock.advance(STALLED_AFTER)
-        runtime.beat()
+        clock.advance(10 * STALL_TIMEOUT)
+        runtime.heartbeat()
+        create_job()
+        clock.advance(STALL_TIMEOUT)
+        runtime.heartbeat()
 
-        assert given_up == []
+        assert exit_codes == []
 
     def test_a_worker_that_holds_a_job_has_not_stalled(
-        self, runtime: WorkerRuntime, wait_in: MakeJob, claimed: Claim, clock: Clock, given_up: list[int]
+        self, runtime: WorkerRuntime, create_job: MakeJob, claimed: Claim, clock: Clock, exit_codes: list[int]
     ) -> None:
-        wait_in()
+        create_job()
         with holding(runtime, claimed):
-            clock.advance(10 * STALLED_AFTER)
-            runtime.beat()
-            clock.advance(10 * STALLED_AFTER)
-        runtime.beat()
+            clock.advance(10 * STALL_TIMEOUT)
+            runtime.heartbeat()
+            clock.advance(10 * STALL_TIMEOUT)
+        runtime.heartbeat()
 
-        assert given_up == []
+        assert exit_codes == []
 
-    def test_a_worker_that_stops_has_not_stalled(
-        self, runtime: WorkerRuntime, wait_in: MakeJob, clock: Clock, given_up: list[int]
+    def test_a_stopping_worker_has_not_stalled(
+        self, runtime: WorkerRuntime, create_job: MakeJob, clock: Clock, exit_codes: list[int]
     ) -> None:
-        wait_in()
+        create_job()
         runtime.stopping.set()
-        clock.advance(10 * STALLED_AFTER)
-        runtime.beat()
+        clock.advance(10 * STALL_TIMEOUT)
+        runtime.heartbeat()
 
-        assert given_up == []
+        assert exit_codes == []
 
 
 class TestLeases:
-    def test_what_is_held_stays_the_worker_s(
+    def test_the_lease_of_a_held_claim_is_extended(
         self, runtime: WorkerRuntime, ledger: Ledger, claimed: Claim, clock: Clock
     ) -> None:
         with holding(runtime, claimed):
@@ -144,7 +144,7 @@ class TestLeases:
 
         assert ledger.get(claimed.id).status is Status.PROCESSING
 
-    def test_what_is_not_held_any_more_is_not_extended(
+    def test_the_lease_of_a_dropped_claim_expires(
         self, runtime: WorkerRuntime, ledger: Ledger, claimed: Claim, clock: Clock, notifications: Notifications
     ) -> None:
         with holding(runtime, claimed):
@@ -157,7 +157,7 @@ class TestLeases:
         assert ledger.get(claimed.id).status is Status.QUEUED
         assert notifications.count() == 1
 
-    def test_a_job_whose_work_stumbles_is_let_go(self, runtime: WorkerRuntime, claimed: Claim) -> None:
+    def test_a_claim_is_dropped_after_an_exception(self, runtime: WorkerRuntime, claimed: Claim) -> None:
         with pytest.raises(ValueError), holding(runtime, claimed):
             assert runtime.held() == [claimed]
             raise ValueError
@@ -166,78 +166,78 @@ class TestLeases:
 
 
 class TestNotifications:
-    def test_waiting_jobs_are_notified_of_again_but_not_beyond_what_no_worker_has_taken(
-        self, runtime: WorkerRuntime, wait_in: MakeJob, notifications: Notifications, redis: Redis
+    def test_repeated_recoveries_keep_a_limited_number_of_pending_notifications(
+        self, runtime: WorkerRuntime, create_job: MakeJob, notifications: Notifications, redis: Redis
     ) -> None:
-        for _ in range(RECOVERY_NOTIFICATIONS * CLAIM_SIZE + 1):
-            wait_in()
+        for _ in range(MAX_RECOVERY_NOTIFICATIONS * CLAIM_SIZE + 1):
+            create_job()
         for _ in range(3):
-            redis.delete("recovering")  # its expiry follows the real clock
+            redis.delete("recovering")  # its TTL follows the real clock
             runtime.recover()
 
-        assert notifications.count() == RECOVERY_NOTIFICATIONS
+        assert notifications.count() == MAX_RECOVERY_NOTIFICATIONS
 
-    def test_a_broker_that_is_away_is_asked_again_after_a_pause(
-        self, runtime: WorkerRuntime, wait_in: MakeJob, redis: Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    def test_notifications_are_retried_after_a_delay_while_the_broker_is_unavailable(
+        self, runtime: WorkerRuntime, create_job: MakeJob, redis: Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        asked = []
+        attempts = []
 
-        def refuse(celery: object, jobs: int) -> bool:
-            asked.append(clock())
+        def fail_to_notify(celery: object, jobs: int) -> bool:
+            attempts.append(clock())
             return False
 
-        monkeypatch.setattr(module, "notify", refuse)
-        wait_in()
-        began = clock()
+        monkeypatch.setattr(module, "notify", fail_to_notify)
+        create_job()
+        started = clock()
         for _ in range(12):
             redis.delete("recovering")
             runtime.recover()
             clock.advance(1)
 
-        assert [at - began for at in asked] == [0, 5, 10]
+        assert [at - started for at in attempts] == [0, 5, 10]
 
 
 class TestClose:
-    def test_what_is_not_done_is_handed_back_and_notified_of(
+    def test_closing_releases_held_claims_and_notifies(
         self, runtime: WorkerRuntime, ledger: Ledger, claimed: Claim, notifications: Notifications
     ) -> None:
         with holding(runtime, claimed):
-            in_time(runtime.close)
+            with_timeout(runtime.close)
 
         waiting = ledger.get(claimed.id)
         assert (waiting.status, waiting.attempts) == (Status.QUEUED, 0)
         assert notifications.count() == 1
 
-    def test_what_is_done_stays_done(
+    def test_closing_keeps_ended_jobs(
         self, runtime: WorkerRuntime, ledger: Ledger, claimed: Claim, notifications: Notifications
     ) -> None:
         timings = Timings(queue_seconds=0.0, model_seconds=0.1, batch_size=1)
         with holding(runtime, claimed):
             ledger.commit(claimed, Output(caption="a ball"), model=MODEL, timings=timings)
-            in_time(runtime.close)
+            with_timeout(runtime.close)
 
         assert ledger.get(claimed.id).status is Status.SUCCEEDED
         assert notifications.count() == 0
 
-    def test_what_is_in_the_batcher_is_finished_and_nothing_more_is_taken(
+    def test_closing_finishes_the_batcher_s_queue_and_rejects_new_items(
         self, runtime: WorkerRuntime, captioner: FakeCaptioner
     ) -> None:
         pixels = captioner.prepare(encoded(drawing()))
         future = runtime.batcher.submit(pixels)
-        in_time(runtime.close)
+        with_timeout(runtime.close)
 
         assert future.done()
         with pytest.raises(Closed):
             runtime.batcher.submit(pixels)
 
-    def test_the_worker_is_ready_no_longer(self, runtime: WorkerRuntime, workers: Workers) -> None:
-        runtime.beat()
-        in_time(runtime.close)
+    def test_a_closed_worker_is_not_alive(self, runtime: WorkerRuntime, workers: Workers) -> None:
+        runtime.heartbeat()
+        with_timeout(runtime.close)
 
         assert workers.alive() == []
         assert runtime.stopping.is_set()
 
-    def test_without_redis_it_leaves_all_the_same(
+    def test_closing_works_without_redis(
         self,
         runtime: WorkerRuntime,
         ledger: Ledger,
@@ -247,30 +247,30 @@ class TestClose:
     ) -> None:
         with holding(runtime, claimed):
             server.connected = False
-            in_time(runtime.close)
+            with_timeout(runtime.close)
         server.connected = True
 
-        assert "leases will run out by themselves" in caplog.text
+        assert "leases of this worker expire by themselves" in caplog.text
         assert ledger.get(claimed.id).status is Status.PROCESSING
 
 
 class TestThreads:
     @pytest.fixture(autouse=True)
-    def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The threads are made by the fixture `runtime`, which comes after this one."""
-        monkeypatch.setattr(module, "HEARTBEAT", 0.01)
+    def short_interval(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Set before the fixture `runtime` creates the threads."""
+        monkeypatch.setattr(module, "HEARTBEAT_INTERVAL", 0.01)
 
-    def test_a_started_worker_announces_extends_and_recovers(
+    def test_a_started_worker_announces_itself_extends_leases_and_notifies(
         self,
         runtime: WorkerRuntime,
         workers: Workers,
-        wait_in: MakeJob,
+        create_job: MakeJob,
         claimed: Claim,
         redis: Redis,
         clock: Clock,
         notifications: Notifications,
     ) -> None:
-        wait_in()
+        create_job()
         clock.advance(20)
         with holding(runtime, claimed):
             runtime.start()
@@ -283,7 +283,7 @@ class TestThreads:
         ("error", "level", "lines"),
         [(ConnectionError("away"), logging.WARNING, 1), (ValueError("odd"), logging.ERROR, 5)],
     )
-    def test_the_heart_beats_on_after_errors_and_an_outage_is_one_line(
+    def test_the_heartbeat_continues_after_errors_and_logs_an_outage_once(
         self,
         runtime: WorkerRuntime,
         monkeypatch: pytest.MonkeyPatch,
@@ -292,16 +292,16 @@ class TestThreads:
         level: int,
         lines: int,
     ) -> None:
-        trouble, announced = [error] * 5, threading.Event()
+        errors, announced = [error] * 5, threading.Event()
 
         def announce(self: Workers, worker: Worker) -> None:
-            if trouble:
-                raise trouble.pop()
+            if errors:
+                raise errors.pop()
             announced.set()
 
         monkeypatch.setattr(Workers, "announce", announce)
         runtime.start()
 
-        assert announced.wait(PATIENCE)
-        said = [record.levelno for record in caplog.records if record.threadName == "heartbeat"]
-        assert said == [level] * lines
+        assert announced.wait(TIMEOUT)
+        levels = [record.levelno for record in caplog.records if record.threadName == "heartbeat"]
+        assert levels == [level] * lines

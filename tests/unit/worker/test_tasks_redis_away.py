@@ -1,4 +1,4 @@
-"""A worker sits an outage of Redis out: a result that cost a model call is written when it is back."""
+"""The Celery task during a Redis outage: results are written when Redis is back."""
 
 from __future__ import annotations
 
@@ -16,105 +16,105 @@ from worker import tasks
 from worker.runtime import WorkerRuntime
 
 MakeJob = Callable[..., Job]
-Answer = Callable[[], None]
+RunTask = Callable[[], None]
 
 
 @pytest.fixture
-def pauses(server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses before another try to write; Redis is back after the hundredth, well past the lease."""
-    pauses: list[float] = []
+def delays(server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The delays between write attempts. Redis is back after the hundredth, after the lease has ended."""
+    delays: list[float] = []
 
     def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-        server.connected = len(pauses) >= 100
+        delays.append(seconds)
+        server.connected = len(delays) >= 100
 
     monkeypatch.setattr(tasks, "time", SimpleNamespace(sleep=sleep))
-    return pauses
+    return delays
 
 
-def test_a_notification_at_which_nothing_can_be_claimed_is_left_to_the_recovery(
+def test_a_job_stays_queued_when_redis_is_unavailable_at_its_notification(
     ledger: Ledger,
     server: fakeredis.FakeServer,
-    wait_in: MakeJob,
-    answer: Answer,
+    create_job: MakeJob,
+    run_task: RunTask,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    job = wait_in()
+    job = create_job()
     server.connected = False
-    answer()
+    run_task()
     server.connected = True
 
     assert ledger.get(job.id).status is Status.QUEUED
-    assert "what waits is claimed when it is back" in caplog.text
+    assert "waiting jobs are claimed when it is back" in caplog.text
 
 
-@pytest.mark.parametrize("stumbles", [False, True])
-def test_a_caption_or_a_failure_is_written_when_redis_is_back(
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_result_is_written_when_redis_is_back(
     ledger: Ledger,
     server: fakeredis.FakeServer,
     captioner: FakeCaptioner,
     runtime: WorkerRuntime,
-    wait_in: MakeJob,
-    answer: Answer,
-    pauses: list[float],
-    stumbles: bool,
+    create_job: MakeJob,
+    run_task: RunTask,
+    delays: list[float],
+    fails: bool,
 ) -> None:
-    def leave() -> None:
+    def disconnect_redis() -> None:
         server.connected = False
-        if stumbles:
+        if fails:
             raise ValueError
 
-    captioner.at_caption = leave
-    job = wait_in()
-    answer()
+    captioner.on_caption = disconnect_redis
+    job = create_job()
+    run_task()
 
-    assert ledger.get(job.id).status is (Status.FAILED if stumbles else Status.SUCCEEDED)
-    assert pauses == [tasks.WRITE_PAUSE] * 100
+    assert ledger.get(job.id).status is (Status.FAILED if fails else Status.SUCCEEDED)
+    assert delays == [tasks.WRITE_RETRY_DELAY] * 100
     assert captioner.calls == [1]
     assert runtime.held() == []
 
 
-def test_a_worker_that_stops_leaves_what_it_cannot_write_to_the_lease(
+def test_a_stopping_worker_does_not_wait_for_redis(
     runtime: WorkerRuntime,
     ledger: Ledger,
     server: fakeredis.FakeServer,
     captioner: FakeCaptioner,
-    wait_in: MakeJob,
-    answer: Answer,
+    create_job: MakeJob,
+    run_task: RunTask,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def leave() -> None:
+    def disconnect_redis() -> None:
         server.connected = False
         runtime.stopping.set()
 
-    captioner.at_caption = leave
-    job = wait_in()
+    captioner.on_caption = disconnect_redis
+    job = create_job()
     with caplog.at_level(logging.WARNING):
-        answer()
+        run_task()
     server.connected = True
 
     assert ledger.get(job.id).status is Status.PROCESSING
     assert "Redis does not answer" in caplog.text
 
 
-def test_a_job_that_cannot_be_handed_back_is_left_to_its_lease(
+def test_a_job_that_cannot_be_released_stays_leased(
     runtime: WorkerRuntime,
     ledger: Ledger,
     server: fakeredis.FakeServer,
     captioner: FakeCaptioner,
-    wait_in: MakeJob,
-    answer: Answer,
+    create_job: MakeJob,
+    run_task: RunTask,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     runtime.batcher.close()
 
-    def leave() -> None:
+    def disconnect_redis() -> None:
         server.connected = False
 
-    captioner.at_prepare = leave
-    job = wait_in()
+    captioner.on_prepare = disconnect_redis
+    job = create_job()
     with caplog.at_level(logging.WARNING):
-        answer()
+        run_task()
     server.connected = True
 
     assert ledger.get(job.id).status is Status.PROCESSING

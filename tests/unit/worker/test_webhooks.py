@@ -1,4 +1,4 @@
-"""Webhooks reach their receivers, signed, again and again until they are taken; a bad receiver hurts only itself."""
+"""Webhook delivery: content, signature, retries and isolation between receivers."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ from common.outbound import Outbound
 from tests.support.clock import Clock
 from tests.support.contract import fits
 from tests.support.receiver import Receiver, receiving, with_status
-from tests.unit.worker.conftest import PICTURE
-from tests.unit.worker.fakes import PATIENCE as FOREVER
-from tests.unit.worker.fakes import eventually, in_time
+from tests.unit.worker.conftest import IMAGE
+from tests.unit.worker.fakes import TIMEOUT, eventually, with_timeout
 from worker import webhooks
 from worker.runtime import WorkerRuntime
-from worker.webhooks import JITTER, PATIENCE, SENDERS, SENDERS_PER_HOST, WebhookSender
+from worker.webhooks import JITTER, MAX_EVENT_AGE, MAX_THREADS_PER_HOST, SENDER_THREADS, WebhookSender
 
-Told = Callable[[str], Job]
+MakeFailedJob = Callable[[str], Job]
 
 
 @pytest.fixture
@@ -47,13 +46,13 @@ def outbox(components: Components) -> Outbox:
 
 @pytest.fixture
 def webhook_sender(outbox: Outbox, ledger: Ledger, batches: Batches, clock: Clock) -> WebhookSender:
-    return WebhookSender(outbox, ledger, batches, Outbound(True), clock=clock, chance=random.Random(1))
+    return WebhookSender(outbox, ledger, batches, Outbound(True), clock=clock, rng=random.Random(1))
 
 
 @pytest.fixture
 def deliver(webhook_sender: WebhookSender) -> Callable[[], None]:
-    """What a worker's thread does now and then."""
-    return lambda: in_time(lambda: webhook_sender.deliver(threading.Event()))
+    """Runs one delivery pass, as a webhook thread does."""
+    return lambda: with_timeout(lambda: webhook_sender.deliver(threading.Event()))
 
 
 @pytest.fixture
@@ -63,8 +62,8 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def told(ledger: Ledger) -> Told:
-    """A job that has failed, of which the URL is to be told."""
+def failed_job(ledger: Ledger) -> MakeFailedJob:
+    """Creates a failed job with a webhook to the URL."""
 
     def make(url: str) -> Job:
         return ledger.create(new_id(), NewJob(error=problems.EMPTY_UPLOAD("It is empty."), webhook=url))
@@ -72,11 +71,11 @@ def told(ledger: Ledger) -> Told:
     return make
 
 
-class TestWhatIsSent:
-    def test_a_job_as_the_api_shows_it_with_a_signature_that_holds(
+class TestRequest:
+    def test_a_job_event_has_the_job_and_a_valid_signature(
         self, receiver: Receiver, ledger: Ledger, outbox: Outbox, deliver: Callable[[], None], clock: Clock
     ) -> None:
-        job = ledger.create(new_id(), NewJob(input=PICTURE, webhook=receiver.url("/hook?a=b")))
+        job = ledger.create(new_id(), NewJob(input=IMAGE, webhook=receiver.url("/hook?a=b")))
         clock.advance(5)
         ledger.cancel(job.id)
         clock.advance(60)
@@ -96,11 +95,11 @@ class TestWhatIsSent:
         digest = hmac.new(base64.b64decode(secret.removeprefix("whsec_")), content, hashlib.sha256).digest()
         assert asked.headers["webhook-signature"] == f"v1,{base64.b64encode(digest).decode()}"
 
-    def test_a_batch_with_its_counts(
+    def test_a_batch_event_has_the_batch_with_its_counts(
         self, receiver: Receiver, ledger: Ledger, batches: Batches, deliver: Callable[[], None]
     ) -> None:
         batches.create(batch := new_id(), receiver.url())
-        jobs = [ledger.create(new_id(), NewJob(input=PICTURE, batch=batch, webhook=receiver.url())) for _ in range(2)]
+        jobs = [ledger.create(new_id(), NewJob(input=IMAGE, batch=batch, webhook=receiver.url())) for _ in range(2)]
         batches.seal(batch)
         for job in jobs:
             ledger.cancel(job.id)
@@ -112,36 +111,36 @@ class TestWhatIsSent:
         assert (event["type"], event["data"]) == ("batch.completed", batches.get(batch).body())
         assert event["data"]["request_counts"]["canceled"] == 2
 
-    def test_what_was_taken_is_not_sent_again(
-        self, receiver: Receiver, told: Told, deliver: Callable[[], None], outbox: Outbox, clock: Clock
+    def test_a_delivered_webhook_is_not_sent_again(
+        self, receiver: Receiver, failed_job: MakeFailedJob, deliver: Callable[[], None], outbox: Outbox, clock: Clock
     ) -> None:
-        told(receiver.url())
+        failed_job(receiver.url())
         deliver()
-        clock.advance(PATIENCE)
+        clock.advance(MAX_EVENT_AGE)
         deliver()
 
         assert len(receiver.asked) == 1
-        assert (outbox.standing().waiting, outbox.standing().given_up) == (0, 0)
+        assert (outbox.status().waiting, outbox.status().given_up) == (0, 0)
 
-    def test_of_a_batch_that_has_expired_nothing_is_told(
+    def test_no_event_is_sent_for_an_expired_batch(
         self, receiver: Receiver, batches: Batches, deliver: Callable[[], None], redis: Redis, outbox: Outbox
     ) -> None:
         batches.create(batch := new_id(), receiver.url())
         batches.seal(batch)
-        redis.delete(f"batch:{batch}")  # as its expiry does
+        redis.delete(f"batch:{batch}")  # as its TTL does
         deliver()
 
         assert receiver.asked == []
-        assert outbox.standing().waiting == 0
+        assert outbox.status().waiting == 0
 
 
-class TestTryingAgain:
+class TestRetries:
     @pytest.mark.parametrize("status", [301, 302, 400, 404, 429, 500, 503])
-    def test_any_other_answer_is_a_failure_and_it_is_sent_again_under_the_same_id(
-        self, told: Told, deliver: Callable[[], None], clock: Clock, status: int
+    def test_an_error_response_is_retried_with_the_same_id(
+        self, failed_job: MakeFailedJob, deliver: Callable[[], None], clock: Clock, status: int
     ) -> None:
         with receiving(with_status(status, Location="/elsewhere"), with_status(204)) as receiver:
-            told(receiver.url("/hook"))
+            failed_job(receiver.url("/hook"))
             deliver()
             first = len(receiver.asked)
             clock.advance(5 * (1 + JITTER))
@@ -149,45 +148,45 @@ class TestTryingAgain:
 
             assert first == 1
             assert [asked.target for asked in receiver.asked] == ["/hook", "/hook"]
-            one, two = (asked.headers for asked in receiver.asked)
-            assert one["webhook-id"] == two["webhook-id"]
-            assert int(two["webhook-timestamp"]) - int(one["webhook-timestamp"]) == 6
-            assert one["webhook-signature"] != two["webhook-signature"]
+            first_headers, second_headers = (asked.headers for asked in receiver.asked)
+            assert first_headers["webhook-id"] == second_headers["webhook-id"]
+            assert int(second_headers["webhook-timestamp"]) - int(first_headers["webhook-timestamp"]) == 6
+            assert first_headers["webhook-signature"] != second_headers["webhook-signature"]
 
-    def test_pauses_grow_up_to_an_hour_and_it_is_given_up_after_a_day(
+    def test_delays_grow_to_an_hour_and_the_webhook_is_given_up_after_a_day(
         self,
-        told: Told,
+        failed_job: MakeFailedJob,
         deliver: Callable[[], None],
         clock: Clock,
         outbox: Outbox,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        began, times = clock(), []
+        started, times = clock(), []
         with receiving(with_status(500, b"secret details")) as receiver:
-            job = told(receiver.url("/hook?token=secret"))
-            while outbox.standing().waiting:
+            job = failed_job(receiver.url("/hook?token=secret"))
+            while outbox.status().waiting:
                 sent = len(receiver.asked)
                 deliver()
                 if len(receiver.asked) > sent:
                     times.append(clock())
-                clock.advance(1 if clock() - began < 10 else 60)
+                clock.advance(1 if clock() - started < 10 else 60)
 
-        pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
-        assert 4 <= pauses[0] <= 6
-        assert pauses[:5] == sorted(pauses[:5])
-        assert max(pauses) <= 3600 * (1 + JITTER) + 60
-        assert PATIENCE - 2 * 3600 < times[-1] - began <= PATIENCE
+        delays = [later - earlier for earlier, later in itertools.pairwise(times)]
+        assert 4 <= delays[0] <= 6
+        assert delays[:5] == sorted(delays[:5])
+        assert max(delays) <= 3600 * (1 + JITTER) + 60
+        assert MAX_EVENT_AGE - 2 * 3600 < times[-1] - started <= MAX_EVENT_AGE
         assert 20 < len(times) < 40
-        assert outbox.standing().last == "127.0.0.1: it answered 500"
-        (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-        assert job.id in line and "given up after" in line and "secret" not in line
+        assert outbox.status().last == "127.0.0.1: it answered 500"
+        (message,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+        assert job.id in message and "given up after" in message and "secret" not in message
 
-    def test_a_receiver_that_is_not_there_is_tried_again(
-        self, told: Told, deliver: Callable[[], None], clock: Clock
+    def test_an_unreachable_receiver_is_retried(
+        self, failed_job: MakeFailedJob, deliver: Callable[[], None], clock: Clock
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as closed:
             port = closed.getsockname()[1]
-        told(f"http://127.0.0.1:{port}/")
+        failed_job(f"http://127.0.0.1:{port}/")
         deliver()
         clock.advance(6)
         with receiving(port=port) as receiver:
@@ -195,75 +194,83 @@ class TestTryingAgain:
 
         assert len(receiver.asked) == 1
 
-    def test_gone_means_no_more(self, told: Told, deliver: Callable[[], None], outbox: Outbox) -> None:
+    def test_a_gone_response_gives_the_webhook_up(
+        self, failed_job: MakeFailedJob, deliver: Callable[[], None], outbox: Outbox
+    ) -> None:
         with receiving(with_status(410)) as receiver:
-            told(receiver.url())
+            failed_job(receiver.url())
             deliver()
 
-        assert (outbox.standing().waiting, outbox.standing().given_up) == (0, 1)
+        assert (outbox.status().waiting, outbox.status().given_up) == (0, 1)
 
     def test_a_url_that_is_no_longer_allowed_is_given_up(
-        self, told: Told, outbox: Outbox, ledger: Ledger, batches: Batches, receiver: Receiver, clock: Clock
+        self,
+        failed_job: MakeFailedJob,
+        outbox: Outbox,
+        ledger: Ledger,
+        batches: Batches,
+        receiver: Receiver,
+        clock: Clock,
     ) -> None:
-        told(receiver.url())
+        failed_job(receiver.url())
         strict = WebhookSender(outbox, ledger, batches, Outbound(False), clock=clock)
-        in_time(lambda: strict.deliver(threading.Event()))
+        with_timeout(lambda: strict.deliver(threading.Event()))
 
         assert receiver.asked == []
-        assert "begin with https" in (outbox.standing().last or "")
+        assert "begin with https" in (outbox.status().last or "")
 
     @pytest.mark.parametrize(
-        ("asked", "pause"),
+        ("retry_after", "delay"),
         [("120", 120), ("1", 5), ("999999", 3600), ("date", 300), ("soon", 5), ("-5", 5), ("9" * 500, 3600)],
     )
-    def test_retry_after_is_heeded_within_bounds(
-        self, told: Told, deliver: Callable[[], None], clock: Clock, asked: str, pause: int
+    def test_retry_after_is_respected_within_bounds(
+        self, failed_job: MakeFailedJob, deliver: Callable[[], None], clock: Clock, retry_after: str, delay: int
     ) -> None:
-        value = formatdate(clock() + 300, usegmt=True) if asked == "date" else asked
+        value = formatdate(clock() + 300, usegmt=True) if retry_after == "date" else retry_after
         with receiving(with_status(503, Retry_After=value)) as receiver:
-            told(receiver.url())
+            failed_job(receiver.url())
             deliver()
-            clock.advance(pause * (1 - JITTER) - 0.1)
+            clock.advance(delay * (1 - JITTER) - 0.1)
             deliver()
             early = len(receiver.asked)
-            clock.advance(pause * 2 * JITTER + 0.2)
+            clock.advance(delay * 2 * JITTER + 0.2)
             deliver()
 
             assert (early, len(receiver.asked)) == (1, 2)
 
 
-class TestOthers:
-    def test_a_receiver_that_does_not_answer_holds_up_no_other(
-        self, webhook_sender: WebhookSender, told: Told, receiver: Receiver
+class TestIsolation:
+    def test_a_hanging_receiver_does_not_delay_other_receivers(
+        self, webhook_sender: WebhookSender, failed_job: MakeFailedJob, receiver: Receiver
     ) -> None:
         released, stopping = threading.Event(), threading.Event()
 
         def hang(handler: BaseHTTPRequestHandler) -> None:
-            released.wait(FOREVER)
+            released.wait(TIMEOUT)
             with_status(200)(handler)
 
         with receiving(hang) as slow:
-            for _ in range(3 * SENDERS):
-                told(slow.url(host="localhost"))
+            for _ in range(3 * SENDER_THREADS):
+                failed_job(slow.url(host="localhost"))
             for _ in range(3):
-                told(receiver.url())
-            threads = [threading.Thread(target=webhook_sender.deliver, args=(stopping,)) for _ in range(SENDERS)]
+                failed_job(receiver.url())
+            threads = [threading.Thread(target=webhook_sender.deliver, args=(stopping,)) for _ in range(SENDER_THREADS)]
             for thread in threads:
                 thread.start()
             try:
                 eventually(lambda: len(receiver.asked) == 3)
-                assert len(slow.asked) <= SENDERS_PER_HOST
+                assert len(slow.asked) <= MAX_THREADS_PER_HOST
             finally:
                 stopping.set()
                 released.set()
                 for thread in threads:
-                    thread.join(FOREVER)
+                    thread.join(TIMEOUT)
 
-    def test_who_was_killed_while_sending_is_followed_by_another(
-        self, told: Told, outbox: Outbox, receiver: Receiver, deliver: Callable[[], None], clock: Clock
+    def test_a_webhook_is_sent_again_after_its_sender_was_lost(
+        self, failed_job: MakeFailedJob, outbox: Outbox, receiver: Receiver, deliver: Callable[[], None], clock: Clock
     ) -> None:
-        told(receiver.url())
-        assert outbox.claim() is not None  # and nothing more is heard of who did
+        failed_job(receiver.url())
+        assert outbox.claim() is not None  # by a sender that is then lost
         deliver()
         meanwhile = len(receiver.asked)
         clock.advance(30)
@@ -271,42 +278,42 @@ class TestOthers:
 
         assert (meanwhile, len(receiver.asked)) == (0, 1)
 
-    def test_a_worker_that_stops_begins_no_other(
-        self, webhook_sender: WebhookSender, told: Told, receiver: Receiver
+    def test_a_stopping_worker_starts_no_delivery(
+        self, webhook_sender: WebhookSender, failed_job: MakeFailedJob, receiver: Receiver
     ) -> None:
         stopping = threading.Event()
         stopping.set()
-        told(receiver.url())
-        in_time(lambda: webhook_sender.deliver(stopping))
+        failed_job(receiver.url())
+        with_timeout(lambda: webhook_sender.deliver(stopping))
 
         assert receiver.asked == []
 
-    def test_captioning_goes_on_while_a_receiver_hangs(
+    def test_captioning_continues_while_a_receiver_hangs(
         self,
         runtime: WorkerRuntime,
         ledger: Ledger,
-        wait_in: Callable[..., Job],
-        answer: Callable[[], None],
+        create_job: Callable[..., Job],
+        run_task: Callable[[], None],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         sending, released = threading.Event(), threading.Event()
 
         def hang(*_: object) -> None:
             sending.set()
-            released.wait(FOREVER)
+            released.wait(TIMEOUT)
 
         monkeypatch.setattr(WebhookSender, "deliver", hang)
         runtime.start()
-        assert sending.wait(FOREVER)
-        job = wait_in()
-        answer()
+        assert sending.wait(TIMEOUT)
+        job = create_job()
+        run_task()
         released.set()
 
         assert ledger.get(job.id).status is Status.SUCCEEDED
 
 
-def test_an_attempt_with_all_around_it_is_shorter_than_its_lease() -> None:
-    from common.ledger.connection import ANSWER_SECONDS
-    from common.ledger.outbox import LEASE
+def test_an_attempt_with_its_redis_commands_is_shorter_than_its_lease() -> None:
+    from common.ledger.connection import COMMAND_TIMEOUT
+    from common.ledger.outbox import LEASE_SECONDS
 
-    assert webhooks.ATTEMPT + 2 * ANSWER_SECONDS < LEASE
+    assert webhooks.ATTEMPT_TIMEOUT + 2 * COMMAND_TIMEOUT < LEASE_SECONDS

@@ -1,4 +1,4 @@
-"""A ledger on the unit tests' Redis, with their clock."""
+"""Fixtures: a ledger on fakeredis with the test clock."""
 
 from __future__ import annotations
 

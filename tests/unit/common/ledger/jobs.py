@@ -1,29 +1,29 @@
-"""Jobs in the states that the tests begin with."""
+"""Helpers that create, claim and recover jobs."""
 
 from __future__ import annotations
 
 from redis import Redis
 
 from common.jobs import InputInfo, Job, ModelInfo, Output, Timings, new_id
-from common.ledger import Claim, Ledger, NewJob, Recovered
+from common.ledger import Claim, Ledger, NewJob, RecoveryResult
 from tests.support.claims import claim_job
 
 MODEL = ModelInfo(name="demo", version="sha256:1", demo=True)
-PICTURE = InputInfo(filename="dog.jpg", sha256="d0", bytes=3, format="JPEG", width=4, height=5)
+IMAGE = InputInfo(filename="dog.jpg", sha256="d0", bytes=3, format="JPEG", width=4, height=5)
 CAPTION = Output(caption="a dog", score=-1.0)
 TIMINGS = Timings(queue_seconds=0.5, model_seconds=0.1, batch_size=2)
 
 
-def wait_in(ledger: Ledger, **kwargs: object) -> Job:
-    return ledger.create(new_id(), NewJob(input=PICTURE, **kwargs))  # type: ignore[arg-type]
+def create_job(ledger: Ledger, **kwargs: object) -> Job:
+    return ledger.create(new_id(), NewJob(input=IMAGE, **kwargs))  # type: ignore[arg-type]
 
 
-def claimed(ledger: Ledger, job: Job) -> Claim:
+def must_claim(ledger: Ledger, job: Job) -> Claim:
     claim = claim_job(ledger, job.id)
     assert claim is not None
     return claim
 
 
-def recover(ledger: Ledger, redis: Redis) -> Recovered:
-    redis.delete("recovering")  # its expiry follows the real clock
+def recover(ledger: Ledger, redis: Redis) -> RecoveryResult:
+    redis.delete("recovering")  # its TTL follows the real clock
     return ledger.recover()

@@ -1,4 +1,4 @@
-"""A batch is counted from its jobs."""
+"""Batch counts, reading and canceling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from common.jobs import new_id
 from common.ledger import Batches, Components, Ledger, NewJob
 from common.ledger import batches as module
 from common.problems import Problem
-from tests.unit.common.ledger.jobs import CAPTION, MODEL, TIMINGS, claimed, wait_in
+from tests.unit.common.ledger.jobs import CAPTION, MODEL, TIMINGS, create_job, must_claim
 
 
 class TestBatches:
@@ -18,12 +18,12 @@ class TestBatches:
     def batches(self, components: Components) -> Batches:
         return components.batches
 
-    def test_counts_follow_the_jobs(self, ledger: Ledger, batches: Batches) -> None:
+    def test_request_counts_follow_the_jobs(self, ledger: Ledger, batches: Batches) -> None:
         batches.create(batch := new_id())
-        first = wait_in(ledger, batch=batch, custom_id="one")
-        wait_in(ledger, batch=batch)
+        first = create_job(ledger, batch=batch, custom_id="one")
+        create_job(ledger, batch=batch)
         ledger.create(new_id(), NewJob(error=problems.EMPTY_UPLOAD("It is empty."), batch=batch))
-        ledger.commit(claimed(ledger, first), CAPTION, model=MODEL, timings=TIMINGS)
+        ledger.commit(must_claim(ledger, first), CAPTION, model=MODEL, timings=TIMINGS)
 
         counts = batches.get(batch).request_counts
 
@@ -36,22 +36,22 @@ class TestBatches:
             "canceled": 0,
         }
 
-    def test_canceling_leaves_what_is_done(self, ledger: Ledger, batches: Batches) -> None:
+    def test_canceling_a_batch_keeps_its_ended_jobs(self, ledger: Ledger, batches: Batches) -> None:
         batches.create(batch := new_id())
-        done = wait_in(ledger, batch=batch)
-        ledger.commit(claimed(ledger, done), CAPTION, model=MODEL, timings=TIMINGS)
-        wait_in(ledger, batch=batch)
+        done = create_job(ledger, batch=batch)
+        ledger.commit(must_claim(ledger, done), CAPTION, model=MODEL, timings=TIMINGS)
+        create_job(ledger, batch=batch)
 
         counts = batches.cancel(batch).request_counts
 
         assert (counts.succeeded, counts.canceled) == (1, 1)
 
-    def test_a_batch_of_several_pages_is_read_and_canceled_whole(
+    def test_all_pages_of_a_batch_are_read_and_canceled(
         self, ledger: Ledger, batches: Batches, redis: Redis, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "PAGE", 3)
+        monkeypatch.setattr(module, "PAGE_SIZE", 3)
         batches.create(batch := new_id())
-        jobs = [wait_in(ledger, batch=batch).id for _ in range(8)]
+        jobs = [create_job(ledger, batch=batch).id for _ in range(8)]
 
         read = [job.id for job in batches.jobs(batch)]
         counts = batches.cancel(batch).request_counts
@@ -60,9 +60,9 @@ class TestBatches:
         assert counts.canceled == counts.total == 8
         assert redis.keys("queue:*") == redis.keys("turns:*") == []
 
-    def test_an_unknown_batch_is_not_found_and_an_expired_one_gone(self, batches: Batches, redis: Redis) -> None:
+    def test_an_unknown_batch_is_not_found_and_an_expired_batch_is_gone(self, batches: Batches, redis: Redis) -> None:
         batches.create(batch := new_id())
-        redis.delete(f"batch:{batch}")  # as its expiry does
+        redis.delete(f"batch:{batch}")  # as its TTL does
 
         with pytest.raises(Problem) as gone:
             batches.get(batch)

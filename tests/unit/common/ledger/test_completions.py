@@ -1,4 +1,4 @@
-"""Whoever waits for a job hears when it ends."""
+"""Waiting threads wake when their job ends."""
 
 from __future__ import annotations
 
@@ -10,56 +10,60 @@ import pytest
 from redis import Redis
 
 from common.ledger import Completions, Ledger, completions
-from tests.unit.common.ledger.jobs import CAPTION, MODEL, TIMINGS, claimed, wait_in
+from tests.unit.common.ledger.jobs import CAPTION, MODEL, TIMINGS, create_job, must_claim
 
-#: Far longer than it takes, far shorter than a person would wait.
-SOON = 5
+#: Seconds; far longer than a wake-up takes.
+TIMEOUT = 5
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(completions, "PAUSE", 0.05)
+def short_poll_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completions, "POLL_INTERVAL", 0.05)
 
 
-def test_a_caption_wakes_all_who_wait_for_it_and_nobody_else(ledger: Ledger, redis: Redis) -> None:
-    job, other = wait_in(ledger), wait_in(ledger)
-    heard = Completions(redis)
-    with heard.subscribe(job.id) as first, heard.subscribe(job.id) as second, heard.subscribe(other.id) as third:
+def test_a_finished_job_wakes_only_its_own_subscribers(ledger: Ledger, redis: Redis) -> None:
+    job, other = create_job(ledger), create_job(ledger)
+    subscriptions = Completions(redis)
+    with (
+        subscriptions.subscribe(job.id) as first,
+        subscriptions.subscribe(job.id) as second,
+        subscriptions.subscribe(other.id) as third,
+    ):
         for event in (first, second, third):
-            assert event.wait(SOON)  # the subscription begins
+            assert event.wait(TIMEOUT)  # the subscription begins
             event.clear()
-        ledger.commit(claimed(ledger, job), CAPTION, model=MODEL, timings=TIMINGS)
+        ledger.commit(must_claim(ledger, job), CAPTION, model=MODEL, timings=TIMINGS)
 
-        assert first.wait(SOON) and second.wait(SOON)
+        assert first.wait(TIMEOUT) and second.wait(TIMEOUT)
         assert not third.is_set()
 
 
-def test_a_canceled_job_wakes_whoever_waits(ledger: Ledger, redis: Redis) -> None:
-    job = wait_in(ledger)
+def test_a_canceled_job_wakes_its_subscriber(ledger: Ledger, redis: Redis) -> None:
+    job = create_job(ledger)
     with Completions(redis).subscribe(job.id) as ended:
-        assert ended.wait(SOON)
+        assert ended.wait(TIMEOUT)
         ended.clear()
         ledger.cancel(job.id)
 
-        assert ended.wait(SOON)
+        assert ended.wait(TIMEOUT)
 
 
-def test_a_lost_connection_is_taken_up_again(ledger: Ledger, redis: Redis, server: fakeredis.FakeServer) -> None:
-    job = wait_in(ledger)
+def test_a_lost_connection_is_restored(ledger: Ledger, redis: Redis, server: fakeredis.FakeServer) -> None:
+    job = create_job(ledger)
     server.connected = False
     with Completions(redis).subscribe(job.id) as ended:
         time.sleep(0.1)
         server.connected = True
 
-        assert ended.wait(SOON)
+        assert ended.wait(TIMEOUT)
 
 
-def test_nothing_listens_when_nobody_waits(ledger: Ledger, redis: Redis) -> None:
-    job = wait_in(ledger)
+def test_the_listener_thread_ends_without_subscribers(ledger: Ledger, redis: Redis) -> None:
+    job = create_job(ledger)
     with Completions(redis).subscribe(job.id) as ended:
-        assert ended.wait(SOON)
+        assert ended.wait(TIMEOUT)
 
-    deadline = time.monotonic() + SOON
+    deadline = time.monotonic() + TIMEOUT
     while any(thread.name == "completions" for thread in threading.enumerate()):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""The ledger's promise: captioned at least once, written exactly once, nothing lost."""
+"""Job life cycle: each job is captioned at least once and its result is written exactly once."""
 
 from __future__ import annotations
 
@@ -13,49 +13,49 @@ from common.ledger import Components, Ledger, NewJob, Worker
 from common.problems import Problem
 from tests.support.claims import claim_job
 from tests.support.clock import Clock
-from tests.unit.common.ledger.jobs import CAPTION, MODEL, PICTURE, TIMINGS, claimed, recover, wait_in
+from tests.unit.common.ledger.jobs import CAPTION, IMAGE, MODEL, TIMINGS, create_job, must_claim, recover
 
 
 class TestCreate:
-    def test_a_new_job_waits_and_says_what_was_uploaded(self, ledger: Ledger) -> None:
-        job = ledger.get(wait_in(ledger).id)
+    def test_a_new_job_is_queued_with_its_input(self, ledger: Ledger) -> None:
+        job = ledger.get(create_job(ledger).id)
 
-        assert (job.status, job.input, job.attempts) == (Status.QUEUED, PICTURE, 0)
+        assert (job.status, job.input, job.attempts) == (Status.QUEUED, IMAGE, 0)
         assert job.expires_at.timestamp() - job.created_at.timestamp() == 1000
 
-    def test_a_job_answered_from_the_cache_is_done_at_once(self, ledger: Ledger) -> None:
-        job = ledger.get(wait_in(ledger, cached=(MODEL, CAPTION)).id)
+    def test_a_job_with_a_cached_caption_succeeds_at_once(self, ledger: Ledger) -> None:
+        job = ledger.get(create_job(ledger, cached=(MODEL, CAPTION)).id)
 
         assert (job.status, job.cached, job.output) == (Status.SUCCEEDED, True, CAPTION)
         assert claim_job(ledger, job.id) is None
 
-    def test_the_same_idempotency_key_and_picture_give_the_same_job(self, ledger: Ledger) -> None:
-        first = wait_in(ledger, idempotency_key="k")
-        second = wait_in(ledger, idempotency_key="k")
+    def test_the_same_idempotency_key_and_image_return_the_same_job(self, ledger: Ledger) -> None:
+        first = create_job(ledger, idempotency_key="k")
+        second = create_job(ledger, idempotency_key="k")
 
         assert second.id == first.id
         assert ledger.counts()[Status.QUEUED] == 1
-        remembered = ledger.remembered("k", PICTURE)
-        assert remembered and remembered.id == first.id
+        existing = ledger.find_idempotent("k", IMAGE)
+        assert existing and existing.id == first.id
 
-    def test_the_same_idempotency_key_with_another_picture_is_refused(self, ledger: Ledger) -> None:
-        wait_in(ledger, idempotency_key="k")
+    def test_the_same_idempotency_key_with_another_image_is_rejected(self, ledger: Ledger) -> None:
+        create_job(ledger, idempotency_key="k")
 
         with pytest.raises(Problem) as refused:
-            ledger.create(new_id(), NewJob(input=PICTURE.model_copy(update={"sha256": "e1"}), idempotency_key="k"))
+            ledger.create(new_id(), NewJob(input=IMAGE.model_copy(update={"sha256": "e1"}), idempotency_key="k"))
         assert refused.value.kind is problems.IDEMPOTENCY_CONFLICT
 
-    def test_a_job_that_is_recorded_twice_is_once_in_its_batch(self, ledger: Ledger, redis: Redis) -> None:
-        """As redis-py does when the first answer does not come in time."""
+    def test_a_job_recorded_twice_appears_once_in_its_batch(self, ledger: Ledger, redis: Redis) -> None:
+        """redis-py repeats the script after a timeout."""
         job_id, batch = new_id(), new_id()
         for _ in range(2):
-            ledger.create(job_id, NewJob(input=PICTURE, batch=batch))
+            ledger.create(job_id, NewJob(input=IMAGE, batch=batch))
 
         assert redis.zrange(f"index:all#{batch}", 0, -1) == [job_id]
 
-    def test_a_full_queue_admits_no_more(self, ledger: Ledger) -> None:
+    def test_a_full_queue_rejects_more_jobs(self, ledger: Ledger) -> None:
         for _ in range(3):
-            wait_in(ledger)
+            create_job(ledger)
         ledger.admit(1)
 
         with pytest.raises(Problem) as refused:
@@ -64,8 +64,8 @@ class TestCreate:
 
 
 class TestGet:
-    def test_an_unknown_id_is_not_found_and_a_deleted_one_is_gone(self, ledger: Ledger) -> None:
-        job = wait_in(ledger)
+    def test_an_unknown_job_is_not_found_and_a_deleted_job_is_gone(self, ledger: Ledger) -> None:
+        job = create_job(ledger)
         ledger.delete(job.id)
 
         with pytest.raises(Problem) as gone:
@@ -74,23 +74,23 @@ class TestGet:
             ledger.get(new_id())
         assert (gone.value.kind, unknown.value.kind) == (problems.JOB_GONE, problems.JOB_NOT_FOUND)
 
-    def test_progress_counts_the_pictures_before_this_one(self, ledger: Ledger) -> None:
-        jobs = [wait_in(ledger) for _ in range(3)]
+    def test_progress_counts_the_jobs_ahead(self, ledger: Ledger) -> None:
+        jobs = [create_job(ledger) for _ in range(3)]
 
         positions = [ledger.get(job.id).progress for job in jobs]
 
         assert [progress and progress.position for progress in positions] == [0, 1, 2]
 
-    def test_the_estimate_follows_the_speed_the_workers_announce(self, ledger: Ledger, components: Components) -> None:
+    def test_the_eta_follows_the_speed_that_workers_announce(self, ledger: Ledger, components: Components) -> None:
         components.workers.announce(Worker(name="w", model=MODEL, pictures_per_second=0.5))
-        wait_in(ledger)
+        create_job(ledger)
 
-        progress = ledger.get(wait_in(ledger).id).progress
+        progress = ledger.get(create_job(ledger).id).progress
 
         assert progress and progress.eta_seconds == 4.0
 
-    def test_recent_jobs_come_newest_first_in_pages(self, ledger: Ledger) -> None:
-        ids = [wait_in(ledger).id for _ in range(5)]
+    def test_recent_jobs_are_paged_newest_first(self, ledger: Ledger) -> None:
+        ids = [create_job(ledger).id for _ in range(5)]
 
         first, cursor = ledger.recent(limit=3)
         rest, end = ledger.recent(limit=3, cursor=cursor)
@@ -98,8 +98,8 @@ class TestGet:
         assert [job.id for job in first + rest] == ids[::-1]
         assert end is None
 
-    def test_recent_jobs_can_be_those_in_one_state(self, ledger: Ledger) -> None:
-        first, second = wait_in(ledger), wait_in(ledger)
+    def test_recent_jobs_can_be_filtered_by_status(self, ledger: Ledger) -> None:
+        first, second = create_job(ledger), create_job(ledger)
         ledger.cancel(first.id)
 
         jobs, _ = ledger.recent(status=Status.QUEUED)
@@ -109,13 +109,13 @@ class TestGet:
 
 class TestClaim:
     def test_a_claimed_job_is_not_claimed_twice(self, ledger: Ledger) -> None:
-        job = wait_in(ledger)
+        job = create_job(ledger)
 
-        assert claimed(ledger, job).job.attempts == 1
+        assert must_claim(ledger, job).job.attempts == 1
         assert claim_job(ledger, job.id) is None
 
-    def test_of_many_workers_at_once_exactly_one_gets_the_job(self, ledger: Ledger) -> None:
-        job = wait_in(ledger)
+    def test_concurrent_claims_give_a_job_to_exactly_one_worker(self, ledger: Ledger) -> None:
+        job = create_job(ledger)
 
         with ThreadPoolExecutor(8) as pool:
             claims = list(pool.map(ledger.claim_next, [1] * 16))
@@ -124,8 +124,8 @@ class TestClaim:
 
 
 class TestCommit:
-    def test_the_caption_is_written_with_model_and_timings(self, ledger: Ledger) -> None:
-        claim = claimed(ledger, wait_in(ledger))
+    def test_commit_writes_caption_model_and_timings(self, ledger: Ledger) -> None:
+        claim = must_claim(ledger, create_job(ledger))
 
         assert ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
 
@@ -137,34 +137,34 @@ class TestCommit:
             TIMINGS,
         )
 
-    def test_a_second_commit_is_refused(self, ledger: Ledger) -> None:
-        claim = claimed(ledger, wait_in(ledger))
+    def test_a_second_commit_is_rejected(self, ledger: Ledger) -> None:
+        claim = must_claim(ledger, create_job(ledger))
         ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
 
         assert not ledger.commit(claim, Output(caption="late"), model=MODEL, timings=TIMINGS)
         assert ledger.get(claim.id).output == CAPTION
 
-    def test_a_worker_that_lost_its_lease_cannot_write_over_its_successor(
+    def test_a_worker_with_an_expired_lease_cannot_overwrite_its_successor(
         self, ledger: Ledger, redis: Redis, clock: Clock
     ) -> None:
-        paused = claimed(ledger, wait_in(ledger))
+        paused = must_claim(ledger, create_job(ledger))
         clock.advance(31)
         recover(ledger, redis)
-        successor = claimed(ledger, paused.job)
+        successor = must_claim(ledger, paused.job)
 
         assert not ledger.commit(paused, Output(caption="late"), model=MODEL, timings=TIMINGS)
         assert ledger.commit(successor, CAPTION, model=MODEL, timings=TIMINGS)
         assert ledger.get(paused.id).output == CAPTION
 
-    def test_a_committed_caption_is_found_for_the_same_picture_and_model_only(self, ledger: Ledger) -> None:
-        claim = claimed(ledger, wait_in(ledger))
+    def test_a_committed_caption_is_cached_for_the_same_image_and_model_only(self, ledger: Ledger) -> None:
+        claim = must_claim(ledger, create_job(ledger))
         ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
 
-        assert ledger.cached("d0", "sha256:1") == CAPTION
-        assert ledger.cached("d0", "sha256:2") is None
+        assert ledger.cached_caption("d0", "sha256:1") == CAPTION
+        assert ledger.cached_caption("d0", "sha256:2") is None
 
-    def test_a_failure_keeps_the_problem(self, ledger: Ledger) -> None:
-        claim = claimed(ledger, wait_in(ledger))
+    def test_a_failed_job_stores_its_problem(self, ledger: Ledger) -> None:
+        claim = must_claim(ledger, create_job(ledger))
 
         assert ledger.fail(claim, problems.DAMAGED_IMAGE("It is cut off."))
 
@@ -174,55 +174,55 @@ class TestCommit:
 
 
 class TestCancel:
-    def test_a_waiting_job_is_canceled_and_never_claimed(self, ledger: Ledger) -> None:
-        job = wait_in(ledger)
+    def test_a_canceled_waiting_job_is_never_claimed(self, ledger: Ledger) -> None:
+        job = create_job(ledger)
 
         assert ledger.cancel(job.id).status is Status.CANCELED
         assert claim_job(ledger, job.id) is None
 
-    def test_the_caption_of_a_job_canceled_meanwhile_is_not_written(self, ledger: Ledger) -> None:
-        claim = claimed(ledger, wait_in(ledger))
+    def test_the_caption_of_a_canceled_job_is_not_written(self, ledger: Ledger) -> None:
+        claim = must_claim(ledger, create_job(ledger))
         ledger.cancel(claim.id)
 
         assert not ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
         assert ledger.get(claim.id).output is None
 
-    def test_a_finished_job_stays_as_it_is(self, ledger: Ledger) -> None:
-        claim = claimed(ledger, wait_in(ledger))
+    def test_canceling_a_finished_job_changes_nothing(self, ledger: Ledger) -> None:
+        claim = must_claim(ledger, create_job(ledger))
         ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
 
         assert ledger.cancel(claim.id).status is Status.SUCCEEDED
 
 
 class TestDelete:
-    def test_nothing_but_the_mark_of_the_id_is_left(self, ledger: Ledger, redis: Redis) -> None:
-        claim = claimed(ledger, wait_in(ledger))
+    def test_deleting_a_job_leaves_only_its_known_key(self, ledger: Ledger, redis: Redis) -> None:
+        claim = must_claim(ledger, create_job(ledger))
         ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
 
         ledger.delete(claim.id)
 
         assert redis.keys() == [f"known:{claim.id}"]
 
-    def test_a_job_deleted_while_it_is_captioned_stays_deleted(self, ledger: Ledger, redis: Redis) -> None:
-        claim = claimed(ledger, wait_in(ledger))
+    def test_a_commit_does_not_restore_a_deleted_job(self, ledger: Ledger, redis: Redis) -> None:
+        claim = must_claim(ledger, create_job(ledger))
         ledger.delete(claim.id)
 
         assert not ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
         assert redis.keys() == [f"known:{claim.id}"]
 
     def test_the_idempotency_key_is_free_again_and_a_later_job_keeps_it(self, ledger: Ledger, redis: Redis) -> None:
-        first = wait_in(ledger, idempotency_key="k")
+        first = create_job(ledger, idempotency_key="k")
         ledger.delete(first.id)
         left = redis.keys()
-        second = wait_in(ledger, idempotency_key="k")
+        second = create_job(ledger, idempotency_key="k")
         ledger.delete(first.id)
 
         assert left == [f"known:{first.id}"]
         assert second.id != first.id
-        assert wait_in(ledger, idempotency_key="k").id == second.id
+        assert create_job(ledger, idempotency_key="k").id == second.id
 
     def test_a_batch_forgets_the_job(self, ledger: Ledger, redis: Redis) -> None:
-        job = wait_in(ledger, batch=new_id())
+        job = create_job(ledger, batch=new_id())
         ledger.delete(job.id)
 
         assert redis.keys() == [f"known:{job.id}"]

@@ -1,4 +1,4 @@
-"""The queue: interactive jobs first, a share for batches, owners in turn, suspects apart, and positions to match."""
+"""Queue order: lanes, round-robin between owners, suspects, and the reported positions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from common.ledger import Components, Ledger, Principal
 from common.ledger.leases import BULK_SHARE
 from common.settings import Settings
 from tests.support.clock import Clock
-from tests.unit.common.ledger.jobs import CAPTION, MODEL, TIMINGS, claimed, recover, wait_in
+from tests.unit.common.ledger.jobs import CAPTION, MODEL, TIMINGS, create_job, must_claim, recover
 
 BATCH = new_id()
 
@@ -27,18 +27,18 @@ def settings() -> Settings:
     return Settings(lease_seconds=30, max_attempts=3, retention=1000)
 
 
-def of(ledger: Ledger, owner: str) -> Ledger:
+def ledger_of(ledger: Ledger, owner: str) -> Ledger:
     return ledger.for_principal(Principal(owner, sees_all=False))
 
 
-def many(ledger: Ledger, count: int, batch: str | None = BATCH) -> list[str]:
-    return [wait_in(ledger, batch=batch).id for _ in range(count)]
+def create_jobs(ledger: Ledger, count: int, batch: str | None = BATCH) -> list[str]:
+    return [create_job(ledger, batch=batch).id for _ in range(count)]
 
 
-def all_claimed(ledger: Ledger, at_once: int = 1) -> list[str]:
+def claim_all(ledger: Ledger, count: int = 1) -> list[str]:
     """The ids in the order in which they are claimed."""
     order: list[str] = []
-    while claims := ledger.claim_next(at_once).claims:
+    while claims := ledger.claim_next(count).claims:
         order += [claim.id for claim in claims]
     return order
 
@@ -50,23 +50,23 @@ def position(ledger: Ledger, job_id: str) -> int:
 
 
 class TestLanes:
-    def test_an_interactive_job_goes_before_all_of_a_batch(self, ledger: Ledger) -> None:
-        bulk, single = many(ledger, 3), wait_in(ledger).id
+    def test_an_interactive_job_is_claimed_before_all_batch_jobs(self, ledger: Ledger) -> None:
+        bulk, single = create_jobs(ledger, 3), create_job(ledger).id
 
-        assert all_claimed(ledger) == [single, *bulk]
+        assert claim_all(ledger) == [single, *bulk]
 
-    @pytest.mark.parametrize("at_once", [1, 3, 8])
-    def test_a_batch_has_its_share_while_interactive_jobs_wait(self, ledger: Ledger, at_once: int) -> None:
-        bulk, singles = many(ledger, 5), many(ledger, 2 * BULK_SHARE, None)
+    @pytest.mark.parametrize("count", [1, 3, 8])
+    def test_the_bulk_lane_gets_its_share_while_interactive_jobs_wait(self, ledger: Ledger, count: int) -> None:
+        bulk, singles = create_jobs(ledger, 5), create_jobs(ledger, 2 * BULK_SHARE, None)
 
-        order = all_claimed(ledger, at_once)
+        order = claim_all(ledger, count)
 
         assert [order.index(job_id) for job_id in bulk[:2]] == [BULK_SHARE - 1, 2 * BULK_SHARE - 1]
         assert [job_id for job_id in order if job_id in singles] == singles
         assert [job_id for job_id in order if job_id in bulk] == bulk
 
-    def test_a_worker_without_room_for_a_batch_still_gets_interactive_jobs(self, ledger: Ledger) -> None:
-        bulk, singles = many(ledger, 20), many(ledger, 2, None)
+    def test_a_worker_at_its_bulk_limit_still_claims_interactive_jobs(self, ledger: Ledger) -> None:
+        bulk, singles = create_jobs(ledger, 20), create_jobs(ledger, 2, None)
 
         first = ledger.claim_next(8, bulk=0)
         second = ledger.claim_next(8, bulk=0)
@@ -78,96 +78,98 @@ class TestLanes:
 
 
 class TestOwners:
-    def test_ten_pictures_do_not_wait_for_another_s_hundred(self, ledger: Ledger) -> None:
-        hundred, ten = many(of(ledger, "alice"), 100), many(of(ledger, "bob"), 10)
+    def test_ten_jobs_do_not_wait_for_another_owner_s_hundred(self, ledger: Ledger) -> None:
+        hundred, ten = create_jobs(ledger_of(ledger, "alice"), 100), create_jobs(ledger_of(ledger, "bob"), 10)
 
-        order = all_claimed(ledger, 8)
+        order = claim_all(ledger, 8)
 
         assert max(order.index(job_id) for job_id in ten) < 20
         assert [job_id for job_id in order if job_id in hundred] == hundred
 
-    def test_who_comes_later_waits_for_no_turns_that_others_had_before(self, ledger: Ledger) -> None:
-        many(of(ledger, "alice"), 20)
+    def test_a_new_owner_starts_at_the_lowest_turn(self, ledger: Ledger) -> None:
+        create_jobs(ledger_of(ledger, "alice"), 20)
         ledger.claim_next(15)
-        late = many(of(ledger, "bob"), 3)
+        late = create_jobs(ledger_of(ledger, "bob"), 3)
 
-        order = all_claimed(ledger)
+        order = claim_all(ledger)
 
         assert [order.index(job_id) for job_id in late] == [1, 3, 5]
 
-    def test_more_owners_than_are_claimed_at_once_all_have_their_turn(self, ledger: Ledger) -> None:
-        jobs = {f"owner-{number:02}": many(of(ledger, f"owner-{number:02}"), 2) for number in range(20)}
+    def test_every_owner_has_a_turn_when_owners_outnumber_a_claim(self, ledger: Ledger) -> None:
+        jobs = {f"owner-{number:02}": create_jobs(ledger_of(ledger, f"owner-{number:02}"), 2) for number in range(20)}
 
-        order = all_claimed(ledger, 3)
+        order = claim_all(ledger, 3)
 
         assert order == [job_ids[turn] for turn in range(2) for job_ids in jobs.values()]
 
-    def test_whether_more_can_be_claimed_is_said(self, ledger: Ledger) -> None:
+    def test_claimed_more_tells_whether_jobs_are_left(self, ledger: Ledger) -> None:
         for number in range(3):
-            many(of(ledger, f"owner-{number}"), 1)
+            create_jobs(ledger_of(ledger, f"owner-{number}"), 1)
 
         assert [ledger.claim_next(1).more for _ in range(3)] == [True, True, False]
 
-    def test_of_many_threads_each_gets_others(self, ledger: Ledger) -> None:
-        jobs = many(ledger, 40)
+    def test_concurrent_claims_are_disjoint(self, ledger: Ledger) -> None:
+        jobs = create_jobs(ledger, 40)
         with ThreadPoolExecutor(8) as pool:
-            claims = [claim.id for got in pool.map(ledger.claim_next, [3] * 16) for claim in got.claims]
+            claims = [claim.id for claimed in pool.map(ledger.claim_next, [3] * 16) for claim in claimed.claims]
 
         assert sorted(claims) == jobs
 
 
-class TestLeaving:
+class TestRemoval:
     @pytest.mark.parametrize("end", ["cancel", "delete"])
-    def test_what_is_canceled_or_deleted_leaves_the_queue(self, ledger: Ledger, redis: Redis, end: str) -> None:
-        gone, kept = many(of(ledger, "alice"), 1)[0], many(of(ledger, "bob"), 1)[0]
-        getattr(ledger, end)(gone)
+    def test_a_canceled_or_deleted_job_leaves_the_queue(self, ledger: Ledger, redis: Redis, end: str) -> None:
+        removed, kept = create_jobs(ledger_of(ledger, "alice"), 1)[0], create_jobs(ledger_of(ledger, "bob"), 1)[0]
+        getattr(ledger, end)(removed)
 
         assert redis.zrange("turns:bulk", 0, -1) == ["bob"]
-        assert all_claimed(ledger) == [kept]
+        assert claim_all(ledger) == [kept]
 
     def test_an_empty_queue_leaves_no_key(self, ledger: Ledger, redis: Redis) -> None:
-        many(of(ledger, "alice"), 3)
-        all_claimed(ledger)
+        create_jobs(ledger_of(ledger, "alice"), 3)
+        claim_all(ledger)
 
         assert redis.keys("queue:*") == redis.keys("turns:*") == []
 
-    def test_a_job_that_is_handed_back_is_its_owner_s_next_again(self, ledger: Ledger) -> None:
-        first, second = many(ledger, 2)
+    def test_a_released_job_is_its_owner_s_next_job(self, ledger: Ledger) -> None:
+        first, second = create_jobs(ledger, 2)
         ledger.release(ledger.claim_next(1).claims)
 
-        assert all_claimed(ledger) == [first, second]
+        assert claim_all(ledger) == [first, second]
 
 
 class TestSuspects:
-    def test_what_a_lost_worker_held_is_claimed_apart(self, ledger: Ledger, redis: Redis, clock: Clock) -> None:
-        suspects = many(ledger, 2)
+    def test_jobs_held_by_a_lost_worker_are_claimed_as_suspects(
+        self, ledger: Ledger, redis: Redis, clock: Clock
+    ) -> None:
+        suspects = create_jobs(ledger, 2)
         ledger.claim_next(2)
         clock.advance(31)
         recover(ledger, redis)
-        other = many(ledger, 1)
+        normal = create_jobs(ledger, 1)
 
-        got = ledger.claim_next(8)
-        apart = [ledger.claim_suspect() for _ in range(3)]
+        claimed = ledger.claim_next(8)
+        claimed_suspects = [ledger.claim_suspect() for _ in range(3)]
 
-        assert ([claim.id for claim in got.claims], got.suspects) == (other, 2)
-        assert [claim and claim.id for claim in apart] == [*suspects, None]
-        assert {claim.job.attempts for claim in apart if claim} == {2}
+        assert ([claim.id for claim in claimed.claims], claimed.suspects) == (normal, 2)
+        assert [claim and claim.id for claim in claimed_suspects] == [*suspects, None]
+        assert {claim.job.attempts for claim in claimed_suspects if claim} == {2}
 
-    def test_a_suspect_that_is_handed_back_stays_one(self, ledger: Ledger, redis: Redis, clock: Clock) -> None:
-        job = wait_in(ledger)
-        claimed(ledger, job)
+    def test_a_released_suspect_stays_a_suspect(self, ledger: Ledger, redis: Redis, clock: Clock) -> None:
+        job = create_job(ledger)
+        must_claim(ledger, job)
         clock.advance(31)
         recover(ledger, redis)
-        ledger.release([claimed(ledger, job)])
+        ledger.release([must_claim(ledger, job)])
 
         assert ledger.claim_next(1).claims == []
         assert position(ledger, job.id) == 0
-        assert claimed(ledger, job).job.attempts == 2
+        assert must_claim(ledger, job).job.attempts == 2
 
 
 class TestBatches:
     def test_a_batch_s_indexes_follow_its_jobs(self, ledger: Ledger, redis: Redis) -> None:
-        first, second, _ = many(ledger, 3)
+        first, second, _ = create_jobs(ledger, 3)
         ledger.commit(ledger.claim_next(1).claims[0], CAPTION, model=MODEL, timings=TIMINGS)
         ledger.cancel(second)
 
@@ -175,39 +177,39 @@ class TestBatches:
         assert counts == {"queued": 1, "processing": 0, "succeeded": 1, "failed": 0, "canceled": 1}
         assert redis.zrange(f"index:succeeded#{BATCH}", 0, -1) == [first]
 
-    def test_a_deleted_batch_leaves_no_index(self, ledger: Ledger, redis: Redis) -> None:
-        for job_id in many(of(ledger, "alice"), 3):
+    def test_deleting_all_jobs_of_a_batch_leaves_no_index(self, ledger: Ledger, redis: Redis) -> None:
+        for job_id in create_jobs(ledger_of(ledger, "alice"), 3):
             ledger.delete(job_id)
 
         assert redis.keys("index:*") == redis.keys("queue:*") == []
 
 
 class TestPositions:
-    def test_an_interactive_job_waits_for_no_batch(self, ledger: Ledger) -> None:
-        bulk, single = many(ledger, 5), wait_in(ledger).id
+    def test_an_interactive_job_is_ahead_of_batch_jobs(self, ledger: Ledger) -> None:
+        bulk, single = create_jobs(ledger, 5), create_job(ledger).id
 
         assert position(ledger, single) == 0
         assert [position(ledger, job_id) for job_id in bulk] == [1, 2, 3, 4, 5]
 
-    def test_a_postponed_job_has_nothing_before_it(self, ledger: Ledger) -> None:
-        first = wait_in(ledger)
-        ledger.postpone([claimed(ledger, first)])
-        wait_in(ledger)
+    def test_a_postponed_job_has_position_zero(self, ledger: Ledger) -> None:
+        first = create_job(ledger)
+        ledger.postpone([must_claim(ledger, first)])
+        create_job(ledger)
 
         assert position(ledger, first.id) == 0
 
 
 @examples(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 6)), min_size=1, max_size=5), st.integers(0, 7))
-def test_positions_in_a_lane_are_the_order_of_the_claims(arrivals: list[tuple[str, int]], before: int) -> None:
+def test_positions_in_a_lane_match_the_claim_order(arrivals: list[tuple[str, int]], before: int) -> None:
     ledger = Components(fakeredis.FakeStrictRedis(decode_responses=True), Settings(), Clock()).ledger
     half = len(arrivals) // 2
-    jobs = [many(of(ledger, owner), count) for owner, count in arrivals[:half]]
+    jobs = [create_jobs(ledger_of(ledger, owner), count) for owner, count in arrivals[:half]]
     early = {claim.id for claim in ledger.claim_next(before).claims} if before else set()
-    jobs += [many(of(ledger, owner), count) for owner, count in arrivals[half:]]
+    jobs += [create_jobs(ledger_of(ledger, owner), count) for owner, count in arrivals[half:]]
     waiting = [job_id for job_id in itertools.chain(*jobs) if job_id not in early]
 
     positions = {job_id: position(ledger, job_id) for job_id in waiting}
 
-    assert sorted(waiting, key=positions.__getitem__) == all_claimed(ledger)
+    assert sorted(waiting, key=positions.__getitem__) == claim_all(ledger)
     assert sorted(positions.values()) == list(range(len(waiting)))

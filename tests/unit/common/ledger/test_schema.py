@@ -1,4 +1,4 @@
-"""An upgrade loses no job, and two versions that do not understand each other do not run side by side."""
+"""Schema migration keeps all jobs, and incompatible versions do not run together."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from redis import Redis
 
 from common.jobs import Status, new_id
 from common.ledger import Components, Ledger, SchemaError, Worker, records, schema
-from common.ledger.submission import SCHEMA
+from common.ledger.submission import SCHEMA_VERSION
 from common.settings import Settings
 from tests.support.clock import Clock
-from tests.unit.common.ledger.jobs import CAPTION, MODEL, PICTURE, TIMINGS, claimed, recover, wait_in
+from tests.unit.common.ledger.jobs import CAPTION, IMAGE, MODEL, TIMINGS, create_job, must_claim, recover
 
 HOOK = "https://Receiver.example:8443/hook"
 
 
 class EarlierVersion:
-    """Writes what the version with schema 1 wrote."""
+    """Writes records as the version with schema 1 did."""
 
     def __init__(self, redis: Redis, clock: Clock) -> None:
         self._redis = redis
@@ -30,7 +30,7 @@ class EarlierVersion:
         fields: records.Fields = {
             "id": json.dumps(job_id),
             "status": json.dumps(status),
-            "input": PICTURE.model_dump_json(),
+            "input": IMAGE.model_dump_json(),
             "cached": "false",
             "attempts": "0",
             "created_at": json.dumps(created),
@@ -56,14 +56,14 @@ def earlier(redis: Redis, clock: Clock) -> EarlierVersion:
 
 
 class TestRecords:
-    def test_a_record_carries_the_schema_s_version(self, ledger: Ledger, redis: Redis) -> None:
-        job = wait_in(ledger)
+    def test_a_record_contains_the_schema_version(self, ledger: Ledger, redis: Redis) -> None:
+        job = create_job(ledger)
 
-        assert redis.hget(f"job:{job.id}", "_schema") == str(SCHEMA)
+        assert redis.hget(f"job:{job.id}", "_schema") == str(SCHEMA_VERSION)
 
-    def test_the_earlier_version_s_members_of_a_record_are_still_there(self, ledger: Ledger, redis: Redis) -> None:
-        """It reads members as JSON and takes a time in either form."""
-        claim = claimed(ledger, wait_in(ledger))
+    def test_a_record_keeps_the_fields_of_the_earlier_version(self, ledger: Ledger, redis: Redis) -> None:
+        """The earlier version reads fields as JSON and accepts both time formats."""
+        claim = must_claim(ledger, create_job(ledger))
         ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
 
         members = {
@@ -79,19 +79,19 @@ class TestMigration:
         self, ledger: Ledger, earlier: EarlierVersion, redis: Redis
     ) -> None:
         jobs = [earlier.job(owner="alice"), earlier.job(), earlier.job(batch=new_id())]
-        ledger.start()
+        ledger.prepare()
 
         assert {claim.id for claim in ledger.claim_next(8).claims} == set(jobs)
         assert redis.keys("jobs:*") == []
-        assert redis.hget(f"job:{jobs[0]}", "_schema") == str(SCHEMA)
+        assert redis.hget(f"job:{jobs[0]}", "_schema") == str(SCHEMA_VERSION)
         assert not redis.hexists(f"job:{jobs[0]}", "_rings")
 
-    def test_a_job_that_was_held_waits_again_after_its_lease(
+    def test_a_claimed_job_of_the_earlier_version_is_requeued_after_its_lease(
         self, ledger: Ledger, earlier: EarlierVersion, redis: Redis, clock: Clock
     ) -> None:
         job_id = earlier.job("processing", attempts="1", _token="t", _lease_until=str(clock() + 5))
         redis.zadd("jobs:leased", {job_id: clock() + 5})
-        ledger.start()
+        ledger.prepare()
         before = recover(ledger, redis).waiting
         clock.advance(6)
 
@@ -99,11 +99,11 @@ class TestMigration:
         suspect = ledger.claim_suspect()
         assert suspect and suspect.id == job_id
 
-    def test_jobs_that_are_done_are_listed_and_expire(
+    def test_ended_jobs_of_the_earlier_version_are_listed_and_expire(
         self, ledger: Ledger, earlier: EarlierVersion, redis: Redis, clock: Clock
     ) -> None:
         done = earlier.job("succeeded", output=CAPTION.model_dump_json())
-        ledger.start()
+        ledger.prepare()
         listed, _ = ledger.recent(status=Status.SUCCEEDED)
         clock.advance(1001)
 
@@ -113,14 +113,14 @@ class TestMigration:
         assert redis.exists(f"job:{done}") == 0
 
     @pytest.mark.parametrize("sending", [False, True])
-    def test_a_batch_s_webhook_is_told_at_its_end(
+    def test_a_migrated_batch_creates_its_event_when_its_jobs_end(
         self, ledger: Ledger, earlier: EarlierVersion, components: Components, redis: Redis, sending: bool
     ) -> None:
         batches, outbox = components.batches, components.outbox
         batches.create(batch := new_id())
         job_id = earlier.job(batch=batch, _webhook=HOOK)
         redis.sadd(f"batch-open:{batch}", job_id, *(["sending"] if sending else []))
-        ledger.start()
+        ledger.prepare()
         (claim,) = ledger.claim_next(1).claims
         ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
 
@@ -128,35 +128,36 @@ class TestMigration:
         assert (delivery and (delivery.id, delivery.host)) == (None if sending else (batch, "receiver.example"))
         assert batches.get(batch).request_counts.succeeded == 1
 
-    def test_a_web_server_of_the_earlier_version_that_still_runs_loses_no_job(
+    def test_jobs_written_by_a_running_earlier_web_server_are_migrated(
         self, ledger: Ledger, earlier: EarlierVersion, redis: Redis
     ) -> None:
-        ledger.start()
+        ledger.prepare()
         job_id = earlier.job()
 
         assert recover(ledger, redis).waiting == 1
         assert [claim.id for claim in ledger.claim_next(1).claims] == [job_id]
 
-    def test_more_jobs_than_one_step_takes_are_all_moved(
+    def test_jobs_are_migrated_in_several_steps(
         self, ledger: Ledger, earlier: EarlierVersion, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(schema, "MIGRATED_AT_ONCE", 3)
+        monkeypatch.setattr(schema, "MIGRATION_BATCH_SIZE", 3)
         jobs = [earlier.job() for _ in range(10)]
-        ledger.start()
+        ledger.prepare()
 
         assert [claim.id for claim in ledger.claim_next(20).claims] == jobs
 
 
-class TestRefusal:
-    def test_a_newer_ledger_is_left_alone(self, ledger: Ledger, redis: Redis) -> None:
-        redis.set("schema", SCHEMA + 1)
+class TestIncompatibleVersions:
+    def test_a_newer_schema_is_rejected(self, ledger: Ledger, redis: Redis) -> None:
+        redis.set("schema", SCHEMA_VERSION + 1)
 
         with pytest.raises(
-            SchemaError, match=f"has schema {SCHEMA + 1}, and this version knows schemas up to {SCHEMA}"
+            SchemaError,
+            match=f"has schema {SCHEMA_VERSION + 1}, but this version supports schemas up to {SCHEMA_VERSION}",
         ):
-            ledger.start()
+            ledger.prepare()
 
-    def test_a_worker_of_the_earlier_version_is_not_joined(
+    def test_a_running_worker_of_the_earlier_version_is_rejected(
         self, ledger: Ledger, redis: Redis, clock: Clock, earlier: EarlierVersion, settings: Settings
     ) -> None:
         job_id = earlier.job()
@@ -165,17 +166,19 @@ class TestRefusal:
         ledger._settings = settings.model_copy(update={"ready_seconds": 0.01})
 
         with pytest.raises(SchemaError, match=r"earlier version is running on this Redis: old-1\. Stop all"):
-            ledger.start()
+            ledger.prepare()
         assert redis.zrange("jobs:queued", 0, -1) == [job_id]
 
-    def test_a_worker_of_this_version_is_joined(self, ledger: Ledger, components: Components, redis: Redis) -> None:
-        components.workers.announce(Worker(name="new-1", model=MODEL, ledger_schema=SCHEMA))
+    def test_a_running_worker_of_this_version_is_accepted(
+        self, ledger: Ledger, components: Components, redis: Redis
+    ) -> None:
+        components.workers.announce(Worker(name="new-1", model=MODEL, ledger_schema=SCHEMA_VERSION))
 
-        ledger.start()
+        ledger.prepare()
 
-        assert redis.get("schema") == str(SCHEMA)
+        assert redis.get("schema") == str(SCHEMA_VERSION)
 
-    def test_without_redis_a_process_starts_all_the_same(self, ledger: Ledger, server: fakeredis.FakeServer) -> None:
+    def test_a_process_starts_without_redis(self, ledger: Ledger, server: fakeredis.FakeServer) -> None:
         server.connected = False
 
-        ledger.start()
+        ledger.prepare()

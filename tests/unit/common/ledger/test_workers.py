@@ -1,4 +1,4 @@
-"""Which workers are alive, and with which model."""
+"""Registry of live workers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.unit.common.ledger.jobs import MODEL
 
 
 class TestWorkers:
-    def test_a_silent_worker_is_not_alive_and_later_forgotten(
+    def test_a_worker_without_heartbeat_is_not_alive_and_later_removed(
         self, components: Components, redis: Redis, clock: Clock
     ) -> None:
         workers = components.workers
@@ -24,7 +24,7 @@ class TestWorkers:
         assert workers.alive() == []
         assert redis.hlen("workers") == 0
 
-    def test_a_worker_that_leaves_is_not_alive(self, components: Components) -> None:
+    def test_a_worker_that_left_is_not_alive(self, components: Components) -> None:
         workers = components.workers
         workers.announce(Worker(name="w", model=MODEL))
 
