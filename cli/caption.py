@@ -17,7 +17,7 @@ from common.settings import Settings
 
 
 def caption(settings: Settings, files: list[Path], *, as_json: bool) -> int:
-    """Print a caption for each file; 1 when one of them could not be captioned."""
+    """Print a caption for each file. Return 1 when a file could not be captioned, else 0."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     use_processors()
     try:
@@ -38,9 +38,9 @@ def caption(settings: Settings, files: list[Path], *, as_json: bool) -> int:
 
 
 def captioned(captioner: Captioner, files: list[Path], settings: Settings) -> Iterator[tuple[Path, Output | Problem]]:
-    """Each file with its caption or its problem, in order, `max_batch` in one call of the model."""
-    for first in range(0, len(files), settings.max_batch):
-        batch = files[first : first + settings.max_batch]
+    """Caption the files in batches of `max_batch`; yield each file with its output or problem, in order."""
+    for start in range(0, len(files), settings.max_batch):
+        batch = files[start : start + settings.max_batch]
         results: dict[Path, Output | Problem] = {}
         prepared = {}
         for file in batch:
