@@ -35,7 +35,7 @@ def secret(closed: Service, request: pytest.FixtureRequest) -> Iterator[str]:
     """A key that was made while the service ran."""
     settings, name = Settings(data=closed.data), f"key{abs(hash(request.node.name))}"
     secret = add_key(settings, name)
-    wait_until(lambda: closed.get("/v1/models", Authorization=f"Bearer {secret}")[0] == 200, patience=10)
+    wait_until(lambda: closed.get("/v1/models", Authorization=f"Bearer {secret}")[0] == 200, timeout=10)
     yield secret
     revoke_key(settings, name)
 

@@ -7,13 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.audit import OUTCOMES, different
-from tests.support.processes import Parts
-
-#: Pictures in the large runs.
-MANY = 2000
-#: Seconds; short, so that the runs are.
-LEASE = 3.0
+from tests.chaos.runs import LEASE, MANY
+from tests.support.audit import OUTCOMES, distinct_images
+from tests.support.processes import ServiceProcesses
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,27 +26,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Iterator[Parts]:
-    running = Parts(tmp_path, lease_seconds=LEASE)
+def processes(tmp_path: Path) -> Iterator[ServiceProcesses]:
+    running = ServiceProcesses(tmp_path, lease_seconds=LEASE)
     yield running
     running.stop()
 
 
 @pytest.fixture(scope="session")
 def pictures() -> list[bytes]:
-    return different(MANY)
+    return distinct_images(MANY)
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, pictures: list[bytes]) -> dict[str, str]:
     """The captions of a run in which nothing happens, by the pictures' SHA-256."""
-    running = Parts(tmp_path_factory.mktemp("undisturbed"))
+    running = ServiceProcesses(tmp_path_factory.mktemp("undisturbed"))
     running.start_all()
-    account = running.account()
+    audit = running.audit()
     try:
-        account.send(pictures)
-        outcome = account.close("nothing", {})
+        audit.send(pictures)
+        outcome = audit.finish("nothing", {})
         assert (outcome.succeeded, outcome.lost, outcome.written_twice) == (MANY, 0, 0)
-        return account.captions()
+        return audit.captions()
     finally:
         running.stop()

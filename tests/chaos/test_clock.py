@@ -8,7 +8,7 @@ import pytest
 
 from common.files import whole
 from tests.chaos.test_workers import wait_for_captions
-from tests.support.processes import Parts
+from tests.support.processes import ServiceProcesses
 
 LIBRARIES = sorted(Path("/usr").glob("lib*/**/faketime/libfaketimeMT.so.1"))
 
@@ -40,20 +40,20 @@ def watch(tmp_path: Path) -> Watch:
 
 
 def test_the_clock_of_one_worker_and_of_the_web_server_jumps(
-    parts: Parts, watch: Watch, pictures: list[bytes], undisturbed: dict[str, str]
+    processes: ServiceProcesses, watch: Watch, pictures: list[bytes], undisturbed: dict[str, str]
 ) -> None:
-    parts.start_redis()
-    parts.start_worker()
-    parts.environment.update(watch.environment)
-    parts.start_web()
-    parts.wait_working(parts.start_worker())
-    parts.wait_ready()
-    account = parts.account()
-    account.send(pictures[:150])
+    processes.start_redis()
+    processes.start_worker()
+    processes.environment.update(watch.environment)
+    processes.start_web()
+    processes.wait_for_worker(processes.start_worker())
+    processes.wait_ready()
+    audit = processes.audit()
+    audit.send(pictures[:150])
     for first, seconds in ((150, 3600), (200, -3600), (250, 0)):
-        wait_for_captions(account, 40)
+        wait_for_captions(audit, 40)
         watch.set(seconds)
-        account.send(pictures[first : first + 50])
+        audit.send(pictures[first : first + 50])
 
-    outcome = account.close("clock of a worker and the web server + 1 h, - 1 h", undisturbed)
-    assert outcome.kept and outcome.succeeded == 300
+    outcome = audit.finish("clock of a worker and the web server + 1 h, - 1 h", undisturbed)
+    assert outcome.ok and outcome.succeeded == 300

@@ -12,9 +12,9 @@ from redis import RedisError
 
 from common.jobs import Status
 from common.ledger import connect
-from tests.chaos.conftest import LEASE, MANY
+from tests.chaos.runs import LEASE, MANY
 from tests.chaos.test_web import fill, small_disk
-from tests.support.processes import Parts, kill
+from tests.support.processes import ServiceProcesses, kill
 from tests.support.service import wait_until
 
 #: Pictures sent one by one while Redis comes and goes.
@@ -24,16 +24,16 @@ AWAY = {(503, "/problems/store-unavailable")}
 
 @pytest.mark.parametrize("fsync", ["everysec", "always"])
 def test_redis_that_is_killed_three_times(
-    parts: Parts, pictures: list[bytes], undisturbed: dict[str, str], fsync: str
+    processes: ServiceProcesses, pictures: list[bytes], undisturbed: dict[str, str], fsync: str
 ) -> None:
     count = MANY if fsync == "everysec" else 500
-    redis, web, worker = parts.start_all(fsync)
-    account, over = parts.account(), threading.Event()
-    account.send(pictures[: count - SINGLE])
+    redis, web, worker = processes.start_all(fsync)
+    audit, over = processes.audit(), threading.Event()
+    audit.send(pictures[: count - SINGLE])
 
     def send_on() -> None:
         for picture in pictures[count - SINGLE : count]:
-            account.offer(picture)
+            audit.submit(picture)
             if over.wait(0.05):
                 return
 
@@ -43,67 +43,69 @@ def test_redis_that_is_killed_three_times(
         time.sleep(3)
         kill(redis)
         time.sleep(2)
-        redis = parts.start_redis(fsync)
-        parts.wait_ready()
+        redis = processes.start_redis(fsync)
+        processes.wait_ready()
     over.set()
     sender.join()
 
-    outcome = account.close(f"Redis SIGKILLed 3 times, appendfsync {fsync}", undisturbed)
-    assert outcome.kept and outcome.succeeded == len(account.accepted) > count - SINGLE
-    assert set(account.refused) == AWAY
+    outcome = audit.finish(f"Redis SIGKILLed 3 times, appendfsync {fsync}", undisturbed)
+    assert outcome.ok and outcome.succeeded == len(audit.accepted) > count - SINGLE
+    assert set(audit.refused) == AWAY
     assert (web.poll(), worker.poll()) == (None, None)
 
 
 @pytest.fixture
-def disk(parts: Parts) -> Iterator[Path]:
+def disk(processes: ServiceProcesses) -> Iterator[Path]:
     """Redis' own, of 64 megabytes."""
-    yield from small_disk(parts.redis_folder, "64m")
+    yield from small_disk(processes.redis_folder, "64m")
 
 
-def test_redis_on_a_full_disk(parts: Parts, disk: Path, pictures: list[bytes], undisturbed: dict[str, str]) -> None:
-    _, web, worker = parts.start_all()
-    account = parts.account()
-    account.send(pictures[:150])
-    wait_until(lambda: account.look()[Status.SUCCEEDED] > 20, account.look)
+def test_redis_on_a_full_disk(
+    processes: ServiceProcesses, disk: Path, pictures: list[bytes], undisturbed: dict[str, str]
+) -> None:
+    _, web, worker = processes.start_all()
+    audit = processes.audit()
+    audit.send(pictures[:150])
+    wait_until(lambda: audit.counts()[Status.SUCCEEDED] > 20, audit.counts)
     filler = fill(disk)
-    wait_until(lambda: not store_takes(parts), parts.log)
+    wait_until(lambda: not store_takes(processes), processes.log)
     for picture in pictures[150:160]:
-        account.offer(picture)
-    assert account.look()[Status.QUEUED]
+        audit.submit(picture)
+    assert audit.counts()[Status.QUEUED]
     time.sleep(2 * LEASE)
     filler.unlink()
-    wait_until(lambda: store_takes(parts), parts.log)
-    account.send(pictures[150:170])
+    wait_until(lambda: store_takes(processes), processes.log)
+    audit.send(pictures[150:170])
 
-    outcome = account.close("disk of Redis full", undisturbed)
-    assert outcome.kept and outcome.succeeded == len(account.accepted) == 170
-    assert dict(account.refused) == {(503, "/problems/store-unavailable"): 10}
+    outcome = audit.finish("disk of Redis full", undisturbed)
+    assert outcome.ok and outcome.succeeded == len(audit.accepted) == 170
+    assert dict(audit.refused) == {(503, "/problems/store-unavailable"): 10}
     assert (web.poll(), worker.poll()) == (None, None)
 
 
-def test_redis_without_memory(parts: Parts, pictures: list[bytes], undisturbed: dict[str, str]) -> None:
-    _, web, worker = parts.start_all()
-    account, redis = parts.account(), connect(parts.settings.redis_location)
-    account.send(pictures[:150])
-    wait_until(lambda: account.look()[Status.SUCCEEDED] > 20, account.look)
+def test_redis_without_memory(processes: ServiceProcesses, pictures: list[bytes], undisturbed: dict[str, str]) -> None:
+    _, web, worker = processes.start_all()
+    audit, redis = processes.audit(), connect(processes.settings.redis_location)
+    audit.send(pictures[:150])
+    wait_until(lambda: audit.counts()[Status.SUCCEEDED] > 20, audit.counts)
     redis.config_set("maxmemory", "1mb")
     for picture in pictures[150:160]:
-        account.offer(picture)
+        audit.submit(picture)
     time.sleep(2 * LEASE)
-    held = account.look()[Status.PROCESSING]
+    held = audit.counts()[Status.PROCESSING]
     redis.config_set("maxmemory", "0")
-    account.send(pictures[150:170])
+    audit.send(pictures[150:170])
 
-    outcome = account.close("memory of Redis full", undisturbed)
+    outcome = audit.finish("memory of Redis full", undisturbed)
     assert held
-    assert outcome.kept and outcome.succeeded == len(account.accepted) == 170
-    assert dict(account.refused) == {(503, "/problems/store-unavailable"): 10}
+    assert outcome.ok and outcome.succeeded == len(audit.accepted) == 170
+    assert dict(audit.refused) == {(503, "/problems/store-unavailable"): 10}
     assert (web.poll(), worker.poll()) == (None, None)
 
 
-def store_takes(parts: Parts) -> bool:
+def store_takes(processes: ServiceProcesses) -> bool:
     """Whether Redis takes a write; when it does not, it refuses even PING."""
     try:
-        return bool(connect(parts.settings.redis_location).set("probe", 1, ex=1))
+        return bool(connect(processes.settings.redis_location).set("probe", 1, ex=1))
     except RedisError:
         return False

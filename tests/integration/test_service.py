@@ -14,7 +14,7 @@ from tests.support.service import Service, wait_until
 
 
 def test_a_picture_gets_its_caption(service: Service) -> None:
-    status, job = service.post_picture(encoded(drawing("navy", (200, 300))))
+    status, job = service.post_image(encoded(drawing("navy", (200, 300))))
 
     assert status == 202
     done = service.settled(job["id"])
@@ -25,16 +25,16 @@ def test_a_picture_gets_its_caption(service: Service) -> None:
 
 def test_the_same_picture_again_is_answered_from_the_cache(service: Service) -> None:
     picture = numbered(7)[3]
-    first = service.settled(service.post_picture(picture)[1]["id"])
+    first = service.settled(service.post_image(picture)[1]["id"])
 
-    status, again = service.post_picture(picture)
+    status, again = service.post_image(picture)
 
     assert (status, again["cached"]) == (201, True)
     assert again["output"] == first["output"]
 
 
 def test_a_client_that_waits_gets_the_caption_at_once(service: Service) -> None:
-    status, job = service.post_picture(numbered(5)[2], Prefer="wait=30")
+    status, job = service.post_image(numbered(5)[2], Prefer="wait=30")
 
     assert (status, job["status"]) == (201, "succeeded")
 
@@ -60,7 +60,7 @@ def test_the_worker_steps_back_for_those_who_answer(service: Service) -> None:
 def test_a_killed_worker_is_replaced_and_its_jobs_are_captioned(tmp_path: Path) -> None:
     service = Service(tmp_path / "data", lease_seconds=3).start()
     try:
-        ids = [service.post_picture(picture)[1]["id"] for picture in numbered(30)]
+        ids = [service.post_image(picture)[1]["id"] for picture in numbered(30)]
         worker = _pid_of_worker(service)
         _kill(worker)
 
@@ -75,7 +75,7 @@ def test_jobs_that_wait_when_the_service_is_stopped_are_captioned_by_the_next(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     service = Service(tmp_path / "data", lease_seconds=3).start()
-    ids = [service.post_picture(picture)[1]["id"] for picture in numbered(40)]
+    ids = [service.post_image(picture)[1]["id"] for picture in numbered(40)]
 
     service.stop(number)
     again = Service(tmp_path / "data", lease_seconds=3).start()

@@ -48,7 +48,7 @@ def test_the_web_server_takes_the_upload_that_has_begun_and_ends(
                 b"Content-Length: %d\r\n\r\n" % len(picture)
             )
             web.send(number)
-            wait_until(lambda: not takes_connections(settings.port), patience=PATIENCE)
+            wait_until(lambda: not takes_connections(settings.port), timeout=PATIENCE)
             client.sendall(picture)
             answer = http.client.HTTPResponse(client)
             answer.begin()

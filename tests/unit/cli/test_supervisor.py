@@ -144,7 +144,7 @@ time.sleep(600)
     parent.wait()
     parent.stdout.close()
 
-    wait_until(lambda: not _is_running(child), patience=20)
+    wait_until(lambda: not _is_running(child), timeout=20)
 
 
 def _is_running(pid: int) -> bool:

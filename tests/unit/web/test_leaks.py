@@ -14,7 +14,7 @@ from redis import Redis
 
 from common.settings import PROJECT_ROOT, Settings
 from tests.support.images import encoded
-from tests.unit.web.conftest import Client
+from tests.unit.web.client import Client
 from web import create_app
 
 #: What stands in no answer but in the data folder's path, or in texts of Python and its packages.

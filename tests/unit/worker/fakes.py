@@ -15,13 +15,14 @@ from kombu.connection import Connection
 
 from captioning.captioner import Pixels
 from common.images.decoding import decode
-from common.jobs import ModelInfo, Output
+from common.jobs import InputInfo, ModelInfo, Output
 from common.problems import Problem
 
 #: Seconds after which a test gives a thread up; only a broken one needs them.
 PATIENCE = 30.0
 MAX_PIXELS = 10**8
 MODEL = ModelInfo(name="fake", version="sha256:1", demo=True)
+PICTURE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", width=320, height=240)
 
 Result = TypeVar("Result")
 

@@ -18,8 +18,7 @@ from common.ledger.unreferenced import GRACE
 from common.settings import Settings
 from common.uploads import FOLDERS, UploadStore
 from tests.support.clock import Clock
-from tests.unit.worker.conftest import PICTURE
-from tests.unit.worker.fakes import MODEL
+from tests.unit.worker.fakes import MODEL, PICTURE
 from worker.recovery import recover_once, tidy_once
 
 TIMINGS = Timings(queue_seconds=0.0, model_seconds=0.1, batch_size=1)

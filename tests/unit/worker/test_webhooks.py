@@ -23,11 +23,10 @@ from common.jobs import Job, Status, new_id
 from common.ledger import Batches, Components, Ledger, NewJob, Outbox
 from common.outbound import Outbound
 from tests.support.clock import Clock
-from tests.support.contract import fits
-from tests.support.receiver import Receiver, receiving, with_status
-from tests.unit.worker.conftest import PICTURE
+from tests.support.contract import assert_matches_schema
+from tests.support.receiver import Receiver, running_receiver, with_status
 from tests.unit.worker.fakes import PATIENCE as FOREVER
-from tests.unit.worker.fakes import eventually, in_time
+from tests.unit.worker.fakes import PICTURE, eventually, in_time
 from worker import webhooks
 from worker.runtime import WorkerRuntime
 from worker.webhooks import JITTER, PATIENCE, SENDERS, SENDERS_PER_HOST, WebhookSender
@@ -58,7 +57,7 @@ def deliver(webhook_sender: WebhookSender) -> Callable[[], None]:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with receiving() as running:
+    with running_receiver() as running:
         yield running
 
 
@@ -82,9 +81,9 @@ class TestWhatIsSent:
         clock.advance(60)
         deliver()
 
-        (asked,) = receiver.asked
+        (asked,) = receiver.requests
         assert (asked.method, asked.target, asked.headers["Content-Type"]) == ("POST", "/hook?a=b", "application/json")
-        fits("Event", json.loads(asked.body))
+        assert_matches_schema("Event", json.loads(asked.body))
         assert json.loads(asked.body) == {
             "type": "job.canceled",
             "timestamp": "2023-11-14T22:13:25.000Z",
@@ -106,9 +105,9 @@ class TestWhatIsSent:
             ledger.cancel(job.id)
         deliver()
 
-        (asked,) = receiver.asked
+        (asked,) = receiver.requests
         event = json.loads(asked.body)
-        fits("Event", event)
+        assert_matches_schema("Event", event)
         assert (event["type"], event["data"]) == ("batch.completed", batches.get(batch).body())
         assert event["data"]["request_counts"]["canceled"] == 2
 
@@ -120,7 +119,7 @@ class TestWhatIsSent:
         clock.advance(PATIENCE)
         deliver()
 
-        assert len(receiver.asked) == 1
+        assert len(receiver.requests) == 1
         assert (outbox.standing().waiting, outbox.standing().given_up) == (0, 0)
 
     def test_of_a_batch_that_has_expired_nothing_is_told(
@@ -131,7 +130,7 @@ class TestWhatIsSent:
         redis.delete(f"batch:{batch}")  # as its expiry does
         deliver()
 
-        assert receiver.asked == []
+        assert receiver.requests == []
         assert outbox.standing().waiting == 0
 
 
@@ -140,16 +139,16 @@ class TestTryingAgain:
     def test_any_other_answer_is_a_failure_and_it_is_sent_again_under_the_same_id(
         self, told: Told, deliver: Callable[[], None], clock: Clock, status: int
     ) -> None:
-        with receiving(with_status(status, Location="/elsewhere"), with_status(204)) as receiver:
+        with running_receiver(with_status(status, Location="/elsewhere"), with_status(204)) as receiver:
             told(receiver.url("/hook"))
             deliver()
-            first = len(receiver.asked)
+            first = len(receiver.requests)
             clock.advance(5 * (1 + JITTER))
             deliver()
 
             assert first == 1
-            assert [asked.target for asked in receiver.asked] == ["/hook", "/hook"]
-            one, two = (asked.headers for asked in receiver.asked)
+            assert [asked.target for asked in receiver.requests] == ["/hook", "/hook"]
+            one, two = (asked.headers for asked in receiver.requests)
             assert one["webhook-id"] == two["webhook-id"]
             assert int(two["webhook-timestamp"]) - int(one["webhook-timestamp"]) == 6
             assert one["webhook-signature"] != two["webhook-signature"]
@@ -163,12 +162,12 @@ class TestTryingAgain:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         began, times = clock(), []
-        with receiving(with_status(500, b"secret details")) as receiver:
+        with running_receiver(with_status(500, b"secret details")) as receiver:
             job = told(receiver.url("/hook?token=secret"))
             while outbox.standing().waiting:
-                sent = len(receiver.asked)
+                sent = len(receiver.requests)
                 deliver()
-                if len(receiver.asked) > sent:
+                if len(receiver.requests) > sent:
                     times.append(clock())
                 clock.advance(1 if clock() - began < 10 else 60)
 
@@ -190,13 +189,13 @@ class TestTryingAgain:
         told(f"http://127.0.0.1:{port}/")
         deliver()
         clock.advance(6)
-        with receiving(port=port) as receiver:
+        with running_receiver(port=port) as receiver:
             deliver()
 
-        assert len(receiver.asked) == 1
+        assert len(receiver.requests) == 1
 
     def test_gone_means_no_more(self, told: Told, deliver: Callable[[], None], outbox: Outbox) -> None:
-        with receiving(with_status(410)) as receiver:
+        with running_receiver(with_status(410)) as receiver:
             told(receiver.url())
             deliver()
 
@@ -209,7 +208,7 @@ class TestTryingAgain:
         strict = WebhookSender(outbox, ledger, batches, Outbound(False), clock=clock)
         in_time(lambda: strict.deliver(threading.Event()))
 
-        assert receiver.asked == []
+        assert receiver.requests == []
         assert "begin with https" in (outbox.standing().last or "")
 
     @pytest.mark.parametrize(
@@ -220,16 +219,16 @@ class TestTryingAgain:
         self, told: Told, deliver: Callable[[], None], clock: Clock, asked: str, pause: int
     ) -> None:
         value = formatdate(clock() + 300, usegmt=True) if asked == "date" else asked
-        with receiving(with_status(503, Retry_After=value)) as receiver:
+        with running_receiver(with_status(503, Retry_After=value)) as receiver:
             told(receiver.url())
             deliver()
             clock.advance(pause * (1 - JITTER) - 0.1)
             deliver()
-            early = len(receiver.asked)
+            early = len(receiver.requests)
             clock.advance(pause * 2 * JITTER + 0.2)
             deliver()
 
-            assert (early, len(receiver.asked)) == (1, 2)
+            assert (early, len(receiver.requests)) == (1, 2)
 
 
 class TestOthers:
@@ -242,7 +241,7 @@ class TestOthers:
             released.wait(FOREVER)
             with_status(200)(handler)
 
-        with receiving(hang) as slow:
+        with running_receiver(hang) as slow:
             for _ in range(3 * SENDERS):
                 told(slow.url(host="localhost"))
             for _ in range(3):
@@ -251,8 +250,8 @@ class TestOthers:
             for thread in threads:
                 thread.start()
             try:
-                eventually(lambda: len(receiver.asked) == 3)
-                assert len(slow.asked) <= SENDERS_PER_HOST
+                eventually(lambda: len(receiver.requests) == 3)
+                assert len(slow.requests) <= SENDERS_PER_HOST
             finally:
                 stopping.set()
                 released.set()
@@ -265,11 +264,11 @@ class TestOthers:
         told(receiver.url())
         assert outbox.claim() is not None  # and nothing more is heard of who did
         deliver()
-        meanwhile = len(receiver.asked)
+        meanwhile = len(receiver.requests)
         clock.advance(30)
         deliver()
 
-        assert (meanwhile, len(receiver.asked)) == (0, 1)
+        assert (meanwhile, len(receiver.requests)) == (0, 1)
 
     def test_a_worker_that_stops_begins_no_other(
         self, webhook_sender: WebhookSender, told: Told, receiver: Receiver
@@ -279,7 +278,7 @@ class TestOthers:
         told(receiver.url())
         in_time(lambda: webhook_sender.deliver(stopping))
 
-        assert receiver.asked == []
+        assert receiver.requests == []
 
     def test_captioning_goes_on_while_a_receiver_hangs(
         self,

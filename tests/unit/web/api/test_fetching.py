@@ -13,8 +13,8 @@ from redis import Redis
 
 from common.settings import Settings
 from tests.support.images import encoded
-from tests.support.receiver import Receiver, receiving, with_status
-from tests.unit.web.conftest import Client
+from tests.support.receiver import Receiver, running_receiver, with_status
+from tests.unit.web.client import Client
 from web import create_app
 from web.services import Services
 
@@ -37,7 +37,7 @@ def strict(settings: Settings, redis: Redis) -> Client:
 
 @pytest.fixture
 def place() -> Iterator[Receiver]:
-    with receiving(with_status(200, encoded())) as running:
+    with running_receiver(with_status(200, encoded())) as running:
         yield running
 
 
@@ -57,7 +57,7 @@ def test_the_picture_becomes_a_job_like_an_upload(
     assert answer.status_code == 202
     assert answer.json["input"].items() >= {"filename": "my dog.jpg", "format": "JPEG", "width": 320}.items()
     assert [file.read_bytes() for file in stored()] == [encoded()]
-    (asked,) = place.asked
+    (asked,) = place.requests
     assert (asked.method, asked.target) == ("GET", "/photos/my%20dog.jpg?size=large")
 
 
@@ -65,10 +65,10 @@ def test_redirects_are_followed_three_times(client: Client) -> None:
     def hops(count: int) -> list[Any]:
         return [with_status(302, Location=f"/{number}.jpg") for number in range(count)]
 
-    with receiving(*hops(3), with_status(200, encoded())) as near, receiving(*hops(4)) as far:
+    with running_receiver(*hops(3), with_status(200, encoded())) as near, running_receiver(*hops(4)) as far:
         assert ask(client, near.url()).status_code == 202
         assert slug(ask(client, far.url())) == "fetch-failed"
-        assert len(far.asked) == 4
+        assert len(far.requests) == 4
 
 
 def test_it_is_off_unless_set(settings: Settings, redis: Redis, place: Receiver) -> None:
@@ -77,7 +77,7 @@ def test_it_is_off_unless_set(settings: Settings, redis: Redis, place: Receiver)
     answer = ask(client, place.url())
 
     assert (answer.status_code, slug(answer)) == (403, "fetching-off")
-    assert place.asked == []
+    assert place.requests == []
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_place_inside_is_answered_as_one_that_is_nowhere(
 
 @pytest.mark.parametrize("status", [204, 206, 304, 404, 500])
 def test_what_the_server_answers_instead_is_said(client: Client, status: int) -> None:
-    with receiving(with_status(status)) as server:
+    with running_receiver(with_status(status)) as server:
         answer = ask(client, server.url())
 
     assert (answer.status_code, slug(answer)) == (422, "fetch-failed")
@@ -122,14 +122,14 @@ def test_what_the_server_answers_instead_is_said(client: Client, status: int) ->
 
 
 def test_a_file_that_is_too_large_is_refused_as_an_upload_is(client: Client, settings: Settings) -> None:
-    with receiving(with_status(200, bytes(settings.max_upload_bytes + 1))) as server:
+    with running_receiver(with_status(200, bytes(settings.max_upload_bytes + 1))) as server:
         answer = ask(client, server.url())
 
     assert (answer.status_code, slug(answer)) == (413, "upload-too-large")
 
 
 def test_what_is_no_picture_is_refused_as_an_upload_is(client: Client, stored: Callable[[], list[Path]]) -> None:
-    with receiving(with_status(200, b"<html>", Content_Type="image/jpeg")) as server:
+    with running_receiver(with_status(200, b"<html>", Content_Type="image/jpeg")) as server:
         answer = ask(client, server.url())
 
     assert (answer.status_code, slug(answer)) == (415, "unsupported-image")
@@ -146,11 +146,11 @@ def test_only_a_few_are_fetched_at_once(app: Flask, client: Client, place: Recei
 
     assert (refused.status_code, slug(refused), refused.headers["Retry-After"]) == (503, "fetching-busy", "5")
     assert taken == [202, 202]
-    assert len(place.asked) == 2
+    assert len(place.requests) == 2
 
 
 def test_a_fetch_that_fails_frees_its_place(app: Flask, client: Client) -> None:
-    with receiving(with_status(404)) as server:
+    with running_receiver(with_status(404)) as server:
         for _ in range(10):
             assert slug(ask(client, server.url())) == "fetch-failed"
 

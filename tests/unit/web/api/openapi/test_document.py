@@ -14,9 +14,9 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from common.ledger import Ledger
 from common.problems import KINDS
-from tests.support.contract import holds
+from tests.support.contract import assert_valid_response
 from tests.support.images import encoded, numbered
-from tests.unit.web.conftest import MODEL, Client
+from tests.unit.web.client import MODEL, Client
 from web.api.openapi import document
 
 #: Flask's brackets around a part of a path are OpenAPI's braces.
@@ -82,14 +82,14 @@ class TestAnswers:
     def batch(self, client: Client) -> str:
         pictures = {"images": [(io.BytesIO(data), "a.jpg") for data in (*numbered(2), b"text")]}
         answer = client.post("/v1/batches", data=pictures)
-        holds(answer)
+        assert_valid_response(answer)
         return str(answer.json["id"])
 
     @pytest.mark.parametrize("path", ["/", "/v1/jobs", "/v1/models", "/healthz", "/readyz", "/openapi.json", "/docs"])
     def test_of_the_service(self, client: Client, announce: Callable[..., None], job: str, path: str) -> None:
-        holds(client.get(path))
+        assert_valid_response(client.get(path))
         announce(MODEL)
-        holds(client.get(path))
+        assert_valid_response(client.get(path))
 
     @pytest.mark.parametrize("path", ["/v1/jobs", "/healthz", "/readyz", "/openapi.json", "/docs"])
     def test_of_the_service_under_a_host_name_that_it_was_not_told(
@@ -97,79 +97,81 @@ class TestAnswers:
     ) -> None:
         announce(MODEL)
 
-        holds(client.get(path, headers={"Host": "web:8080"}))
+        assert_valid_response(client.get(path, headers={"Host": "web:8080"}))
 
     def test_of_a_job(self, client: Client, caption: Callable[[str, str], None], job: str) -> None:
         def look() -> Client:
-            holds(client.get(f"/jobs/{job}"))
+            assert_valid_response(client.get(f"/jobs/{job}"))
             answer = client.get(f"/v1/jobs/{job}", headers={"Prefer": "wait=1"})
-            holds(answer)
+            assert_valid_response(answer)
             return answer
 
         look()
         caption(job, "a red ball")
         known = look().headers["ETag"]
-        holds(client.get(f"/v1/jobs/{job}", headers={"If-None-Match": known}))
+        assert_valid_response(client.get(f"/v1/jobs/{job}", headers={"If-None-Match": known}))
         picture = client.get(f"/v1/jobs/{job}/image")
-        holds(picture)
+        assert_valid_response(picture)
         again = client.get(f"/v1/jobs/{job}/image", headers={"If-None-Match": picture.headers["ETag"]})
         assert again.status_code == 304
-        holds(again)
-        holds(client.get(f"/v1/jobs/{job}/image?size=0"))
-        holds(client.post(f"/v1/jobs/{job}/cancel"))
-        holds(client.get("/v1/jobs?limit=1&status=succeeded"))
-        holds(client.delete(f"/v1/jobs/{job}"))
+        assert_valid_response(again)
+        assert_valid_response(client.get(f"/v1/jobs/{job}/image?size=0"))
+        assert_valid_response(client.post(f"/v1/jobs/{job}/cancel"))
+        assert_valid_response(client.get("/v1/jobs?limit=1&status=succeeded"))
+        assert_valid_response(client.delete(f"/v1/jobs/{job}"))
 
     def test_of_a_job_that_is_gone_or_never_was(self, client: Client, ledger: Ledger, job: str) -> None:
         ledger.delete(job)
         for which in (job, "other"):
             for method, path in [("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/image")]:
-                holds(client.open(f"/v1/jobs/{which}{path}", method=method))
-            holds(client.get(f"/jobs/{which}", headers={"Accept": "text/html"}))
+                assert_valid_response(client.open(f"/v1/jobs/{which}{path}", method=method))
+            assert_valid_response(client.get(f"/jobs/{which}", headers={"Accept": "text/html"}))
 
     def test_of_a_batch(self, client: Client, caption: Callable[[str, str], None], batch: str) -> None:
         caption(client.get("/v1/jobs?status=queued").json["jobs"][0]["id"], "a red ball")
         for which in (batch, "other"):
             for method, path in [("GET", ""), ("GET", "/results"), ("POST", "/cancel")]:
-                holds(client.open(f"/v1/batches/{which}{path}", method=method))
-            holds(client.get(f"/batches/{which}"))
+                assert_valid_response(client.open(f"/v1/batches/{which}{path}", method=method))
+            assert_valid_response(client.get(f"/batches/{which}"))
 
     @pytest.mark.parametrize("data", [b"", b"text", encoded()[:2000], bytes(200_000)])
     def test_of_a_bad_picture(self, client: Client, data: bytes) -> None:
-        holds(send(client, data))
-        holds(client.post("/", data={"images": (io.BytesIO(data), "a.jpg")}, headers={"Accept": "text/html"}))
+        assert_valid_response(send(client, data))
+        assert_valid_response(
+            client.post("/", data={"images": (io.BytesIO(data), "a.jpg")}, headers={"Accept": "text/html"})
+        )
 
     def test_of_what_is_sent_again(self, client: Client, caption: Callable[..., None], announce: Any) -> None:
         announce(MODEL)
         key = {"Idempotency-Key": "one"}
         job = send(client, None, key).json["id"]
         caption(job, "a red ball")
-        holds(send(client, None, key))
-        holds(send(client, numbered(3)[1], key))
-        holds(send(client, None, {"Prefer": "wait=1"}))
+        assert_valid_response(send(client, None, key))
+        assert_valid_response(send(client, numbered(3)[1], key))
+        assert_valid_response(send(client, None, {"Prefer": "wait=1"}))
 
     def test_of_urls_that_are_not_used(self, client: Client) -> None:
-        holds(client.post("/v1/jobs", json={"url": "https://example.com/photo.jpg"}))
-        holds(send(client, None, {"Webhook-URL": "http://127.0.0.1/"}))
-        holds(client.post("/v1/batches", headers={"Webhook-URL": "ftp://example.com/"}))
+        assert_valid_response(client.post("/v1/jobs", json={"url": "https://example.com/photo.jpg"}))
+        assert_valid_response(send(client, None, {"Webhook-URL": "http://127.0.0.1/"}))
+        assert_valid_response(client.post("/v1/batches", headers={"Webhook-URL": "ftp://example.com/"}))
 
     def test_of_a_foreign_page_and_a_store_that_is_away(self, client: Client, server: fakeredis.FakeServer) -> None:
-        holds(send(client, None, {"Sec-Fetch-Site": "cross-site"}))
+        assert_valid_response(send(client, None, {"Sec-Fetch-Site": "cross-site"}))
         server.connected = False
         for path in ("/v1/jobs", "/v1/jobs/a", "/v1/batches/a", "/v1/models", "/readyz", "/"):
-            holds(client.get(path))
+            assert_valid_response(client.get(path))
 
     def test_would_be_found_wanting_with_a_member_more(self, client: Client, app: Flask) -> None:
         app.view_functions["health.alive"] = lambda: {"status": "ok", "secret": 1}
 
         with pytest.raises(ValidationError, match="secret"):
-            holds(client.get("/healthz"))
+            assert_valid_response(client.get("/healthz"))
 
 
 def send(client: Client, data: bytes | None = None, headers: dict[str, str] | None = None) -> Client:
     image = (io.BytesIO(encoded() if data is None else data), "ball.jpg")
     answer = client.post("/v1/jobs", data={"image": image}, headers=headers)
-    holds(answer)
+    assert_valid_response(answer)
     return answer
 
 
