@@ -1,14 +1,14 @@
-# One image for the worker and the web server. The worker finds its weights, fetches them, or takes the demo's.
+# One image for the web server and the worker. The worker uses local weights, downloads them, or uses the demo model.
 FROM python:3.11-slim
 
 RUN useradd --create-home --uid 1000 captiond
 WORKDIR /app
 COPY pyproject.toml constraints.txt ./
 COPY script/torch script/
-# An image is built without a driver, so torch's build for the CPU is installed; --build-arg CAPTIOND_TORCH_INDEX=
-# takes the one with CUDA, and a URL another index of builds for the CPU.
+# A build container has no NVIDIA driver, so the CPU build of torch is installed. --build-arg CAPTIOND_TORCH_INDEX=
+# installs the CUDA build instead; with a URL, the CPU build comes from that index.
 ARG CAPTIOND_TORCH_INDEX
-# The packages before the code, so that a change of the code does not install them again; torch first.
+# Install the dependencies before copying the code, so that this layer is cached when only the code changes.
 RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
         > requirements.txt \
     && PIP_NO_CACHE_DIR=1 script/torch python \

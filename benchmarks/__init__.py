@@ -1,1 +1,1 @@
-"""The numbers in the documentation, one command each, and what they are compared with."""
+"""The benchmarks behind the figures in the documentation, and the servers that the service is compared with."""

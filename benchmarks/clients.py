@@ -1,4 +1,4 @@
-"""People who send a picture and wait for its caption, as many at once as asked for."""
+"""Concurrent clients that send images and wait for the captions."""
 
 from __future__ import annotations
 
@@ -11,57 +11,57 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.speaker import HttpClient
+from benchmarks.http_client import HttpClient
 
 #: Seconds a caption may take.
 TIMEOUT = 600
-#: Seconds between two questions for a job that waits.
-PAUSE = 0.1
+#: Seconds between two polls of a waiting job.
+POLL_INTERVAL = 0.1
 
 
 @dataclass(frozen=True)
 class Load:
-    """How long the pictures took, each and together, in seconds."""
+    """Latency of each image and duration of the whole run, in seconds."""
 
     latencies: list[float]
     seconds: float
 
     @property
-    def pictures_per_second(self) -> float:
+    def images_per_second(self) -> float:
         return len(self.latencies) / self.seconds
 
     def percentile(self, percent: int) -> float:
-        """Nearest rank."""
+        """A percentile of the latencies, by nearest rank."""
         ranked = sorted(self.latencies)
         return ranked[max(0, -(-percent * len(ranked) // 100) - 1)]
 
 
-def send(url: str, bodies: Sequence[bytes], clients: int, *, kind: str = "image/jpeg") -> Load:
-    """Have the clients send all bodies, each its next one as soon as it has a caption. `kind` is their media type.
+def send(url: str, bodies: Sequence[bytes], clients: int, *, content_type: str = "image/jpeg") -> Load:
+    """Send all bodies with `clients` clients; each sends its next body when it has received a caption.
 
-    Raises the first error that a client meets: a figure with failures in it would be none.
+    Raises the first error of any client: a run with failures gives no figure.
     """
-    waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    pending: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     for body in bodies:
-        waiting.put(body)
+        pending.put(body)
     latencies: list[float] = []
     errors: list[Exception] = []
     path = urlsplit(url).path
 
-    def client() -> None:
+    def run_client() -> None:
         try:
-            with closing(HttpClient(url, TIMEOUT)) as speaker:
+            with closing(HttpClient(url, TIMEOUT)) as client:
                 while not errors:
-                    body = waiting.get_nowait()
+                    body = pending.get_nowait()
                     started = time.perf_counter()
-                    _caption(speaker, path, body, kind)
+                    _caption(client, path, body, content_type)
                     latencies.append(time.perf_counter() - started)
         except queue.Empty:
             pass
         except Exception as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=client) for _ in range(min(clients, len(bodies)))]
+    threads = [threading.Thread(target=run_client) for _ in range(min(clients, len(bodies)))]
     started = time.perf_counter()
     for thread in threads:
         thread.start()
@@ -72,23 +72,23 @@ def send(url: str, bodies: Sequence[bytes], clients: int, *, kind: str = "image/
     return Load(latencies, time.perf_counter() - started)
 
 
-def _caption(speaker: HttpClient, path: str, body: bytes, kind: str) -> None:
-    """Send a picture and wait for its caption, by asking again where the answer is a job that waits."""
-    patient = {"Prefer": "wait=60"}
-    answer = _asked(speaker, "POST", path, body, {"Content-Type": kind, **patient})
+def _caption(client: HttpClient, path: str, body: bytes, content_type: str) -> None:
+    """Send an image and wait for its caption; poll when the response is a job that still waits."""
+    prefer_wait = {"Prefer": "wait=60"}
+    answer = _request(client, "POST", path, body, {"Content-Type": content_type, **prefer_wait})
     while answer.get("status") in ("queued", "processing"):
-        time.sleep(PAUSE)
-        answer = _asked(speaker, "GET", answer["urls"]["self"], None, patient)
+        time.sleep(POLL_INTERVAL)
+        answer = _request(client, "GET", answer["urls"]["self"], None, prefer_wait)
     if answer.get("status", "succeeded") != "succeeded":
         raise RuntimeError(f"{path} ended with {answer}")
 
 
-def _asked(
-    speaker: HttpClient, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+def _request(
+    client: HttpClient, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The answer's JSON; raises RuntimeError for a refusal, and where there is none."""
-    status, _, answer = speaker.ask(method, path, body, headers)
+    """The JSON of the response. Raises RuntimeError for an error status or a missing response."""
+    status, _, content = client.request(method, path, body, headers)
     if not 0 < status < 400:
-        raise RuntimeError(f"{path} answered {status}: {answer}")
-    found: dict[str, Any] = answer
-    return found
+        raise RuntimeError(f"{path} answered {status}: {content}")
+    answer: dict[str, Any] = content
+    return answer

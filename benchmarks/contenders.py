@@ -1,4 +1,4 @@
-"""Starts what is measured as processes of their own, has them caption, and asks how much memory they hold."""
+"""The servers that the service benchmark compares: starts each as processes, sends images, reads its peak memory."""
 
 from __future__ import annotations
 
@@ -21,57 +21,62 @@ from cli.serve import free_port
 from common import strict_json
 
 #: Seconds a server may take to load the model and answer.
-PATIENCE = 180.0
+START_TIMEOUT = 180.0
 
-#: Environment variables that are added to a process's own.
+#: Environment variables for a process, in addition to those of this one.
 Variables = Mapping[str, object]
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A running server: where pictures go, how they are written, where it says that it is ready, its processes."""
+    """A running server.
+
+    `url` accepts images, which `encode` converts to a request body of `content_type`. `ready_url` answers when the
+    server is ready.
+    """
 
     name: str
     url: str
-    ready: str
+    ready_url: str
     processes: Sequence[subprocess.Popen[bytes]]
     log: Path
-    write: Callable[[bytes], bytes] = bytes
-    kind: str = "image/jpeg"
+    encode: Callable[[bytes], bytes] = bytes
+    content_type: str = "image/jpeg"
 
-    def caption(self, pictures: Sequence[bytes], clients: int) -> Load:
-        """How long it takes to caption all pictures for so many clients."""
-        return send(self.url, [self.write(picture) for picture in pictures], clients, kind=self.kind)
+    def caption(self, images: Sequence[bytes], clients: int) -> Load:
+        """Caption all images with `clients` clients and return the latencies."""
+        return send(self.url, [self.encode(image) for image in images], clients, content_type=self.content_type)
 
     def wait_ready(self) -> None:
-        """Wait until a request is answered, whatever the answer to a GET is.
+        """Wait until `ready_url` answers a GET with any status but 503.
 
-        Raises RuntimeError with the end of its log when a process ended, TimeoutError after `PATIENCE`.
+        Raises RuntimeError with the end of the log when a process ended, TimeoutError after `START_TIMEOUT`.
         """
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + START_TIMEOUT
         while not self._answers():
             if any(process.poll() is not None for process in self.processes):
                 raise RuntimeError(f"{self.name} ended before it was ready:\n{self.log.read_text()[-2000:]}")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self.name} is not ready after {PATIENCE:.0f} s:\n{self.log.read_text()[-2000:]}")
+                tail = self.log.read_text()[-2000:]
+                raise TimeoutError(f"{self.name} is not ready after {START_TIMEOUT:.0f} s:\n{tail}")
             time.sleep(0.2)
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(self.ready, timeout=5):
+            with urllib.request.urlopen(self.ready_url, timeout=5):
                 return True
         except urllib.error.HTTPError as error:
-            return error.code != 503  # an address that takes only POST answers 404 or 405, and is there
+            return error.code != 503  # a route that accepts only POST answers a GET with 404 or 405
         except OSError:
             return False
 
     def peak_megabytes(self) -> float:
-        """The most memory that its processes, and theirs, have held."""
-        return sum(_peak_kilobytes(each.pid) for each in self._family()) / 1024
+        """Sum of the peak resident memory of its processes and their descendants."""
+        return sum(_peak_kilobytes(process.pid) for process in self._process_tree()) / 1024
 
     def stop(self) -> None:
-        """End its processes, by force those that do not within a minute, and what they leave behind."""
-        family = self._family()
+        """Terminate its processes, kill those that still run after a minute, and kill remaining descendants."""
+        tree = self._process_tree()
         for process in reversed(self.processes):
             process.terminate()
         for process in self.processes:
@@ -80,56 +85,56 @@ class Contender:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        for each in family:
-            if each.is_running():
-                each.kill()
+        for descendant in tree:
+            if descendant.is_running():
+                descendant.kill()
 
-    def _family(self) -> list[psutil.Process]:
-        tops = [psutil.Process(process.pid) for process in self.processes if process.poll() is None]
-        return [each for top in tops for each in (top, *top.children(recursive=True))]
+    def _process_tree(self) -> list[psutil.Process]:
+        roots = [psutil.Process(process.pid) for process in self.processes if process.poll() is None]
+        return [process for root in roots for process in (root, *root.children(recursive=True))]
 
 
 class EngineOnly(Contender):
-    """The engine with nothing around it, which gets what one client or many send as one piece of work."""
+    """The engine without a service around it: many clients' images are sent in one request."""
 
-    def caption(self, pictures: Sequence[bytes], clients: int) -> Load:
-        pieces = [[picture] for picture in pictures] if clients == 1 else [pictures]
-        taken = [(self._seconds(piece), len(piece)) for piece in pieces]
-        return Load([seconds for seconds, count in taken for _ in range(count)], sum(seconds for seconds, _ in taken))
+    def caption(self, images: Sequence[bytes], clients: int) -> Load:
+        requests = [[image] for image in images] if clients == 1 else [images]
+        runs = [(self._seconds(request), len(request)) for request in requests]
+        return Load([seconds for seconds, count in runs for _ in range(count)], sum(seconds for seconds, _ in runs))
 
-    def _seconds(self, pictures: Sequence[bytes]) -> float:
-        body = strict_json.dumps({"images": [base64.b64encode(picture).decode() for picture in pictures]}).encode()
-        posted = urllib.request.Request(self.url, data=body, headers={"Content-Type": "application/json"})
-        with urllib.request.urlopen(posted, timeout=TIMEOUT) as response:
+    def _seconds(self, images: Sequence[bytes]) -> float:
+        body = strict_json.dumps({"images": [base64.b64encode(image).decode() for image in images]}).encode()
+        request = urllib.request.Request(self.url, data=body, headers={"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
             return float(json.load(response)["seconds"])
 
 
 def captiond(name: str, folder: Path, variables: Variables) -> Contender:
-    """Our whole service, with its data and log in `folder`."""
+    """The whole captiond service, with its data and log in `folder`."""
     port, log = free_port(), folder / f"{name}.log"
     command = ["-m", "cli.main", "serve", "--port", str(port), "--data", str(folder / name)]
-    home = f"http://127.0.0.1:{port}"
-    return Contender(name, f"{home}/v1/jobs", f"{home}/readyz", [_launch(command, log, variables)], log)
+    base = f"http://127.0.0.1:{port}"
+    return Contender(name, f"{base}/v1/jobs", f"{base}/readyz", [_launch(command, log, variables)], log)
 
 
 def peer(name: str, module: str, folder: Path, variables: Variables, *, redis: Path) -> Contender:
-    """One of `benchmarks.peers`; the one that needs a broker takes a database of this Redis, named by its socket."""
-    port, log, place = free_port(), folder / f"{name}.log", f"benchmarks.peers.{module}"
+    """One of `benchmarks.peers`. `redis` is the socket of the Redis that plain_celery uses as broker (database 5)."""
+    port, log, path = free_port(), folder / f"{name}.log", f"benchmarks.peers.{module}"
     variables = {**variables, "BENCHMARK_PORT": port}
     processes = []
     if module == "plain_celery":
         variables["BENCHMARK_BROKER"] = f"redis+socket://{redis}?virtual_host=5"
-        worker = ["-m", "celery", "-A", place, "worker", "--pool", "solo", "--loglevel", "WARNING"]
+        worker = ["-m", "celery", "-A", path, "worker", "--pool", "solo", "--loglevel", "WARNING"]
         processes.append(_launch(worker, log, variables))
-    processes.append(_launch(["-m", place], log, variables))
+    processes.append(_launch(["-m", path], log, variables))
     url = f"http://127.0.0.1:{port}/caption"
-    if module == "lit":
-        return Contender(name, url, url, processes, log, write=_as_json, kind="application/json")
+    if module == "litserve_peer":
+        return Contender(name, url, url, processes, log, encode=_as_json, content_type="application/json")
     return (EngineOnly if module == "engine" else Contender)(name, url, url, processes, log)
 
 
-def _as_json(picture: bytes) -> bytes:
-    return strict_json.dumps({"image": base64.b64encode(picture).decode()}).encode()
+def _as_json(image: bytes) -> bytes:
+    return strict_json.dumps({"image": base64.b64encode(image).decode()}).encode()
 
 
 def _launch(command: Sequence[str], log: Path, variables: Variables) -> subprocess.Popen[bytes]:

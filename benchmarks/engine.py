@@ -1,9 +1,9 @@
-"""Our engine against transformers' `generate`, on the deployed student's shape and on the demo student.
+"""captiond's engine against transformers' `generate`, for the deployed student's configuration and the demo student.
 
-Beams 5, captions of exactly 12 tokens, random pictures: the work is the same for all. Beside the ratios stands the
-share of what this processor's matrix products can do (float32, one product of the vision tower's shape, measured in
-the same run), of which the arithmetic that a picture takes is computed from the shapes; and what it takes to read a
-photograph's file, in one thread, as a share of the model's time.
+All contenders do the same work: 5 beams, captions of exactly 12 tokens, random pixels. Two more figures are reported.
+The share of the roofline is an engine's operations per second, computed from the model's shapes, divided by those of a
+float32 matrix product of the vision encoder's shape, measured in the same run. The share of reading is the time to
+decode and preprocess an image file in one thread, divided by the model's time.
 """
 
 from __future__ import annotations
@@ -28,61 +28,63 @@ from common.settings import Settings
 BEAMS, TOKENS = 5, 12
 BATCH = 8
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
-#: The product of the roofline: 577 patches, 768 wide, four times as wide inside.
+#: Shape of the roofline's matrix product: 577 patches, hidden size 768, MLP size 3072.
 ROWS, INPUTS, OUTPUTS = 577, 768, 3072
-#: How often the product is repeated in one run, so that a run is long enough to be timed.
+#: Matrix products in one timed run; a single one is too short to time.
 PRODUCTS = 8
 
 
 def main(arguments: list[str] | None = None) -> None:
-    chosen = report.parser("benchmarks.engine", __doc__).parse_args(arguments)
-    repeats = 3 if chosen.quick else 9
+    options = report.parser("benchmarks.engine", __doc__).parse_args(arguments)
+    repeats = 3 if options.quick else 9
     ratios: dict[str, float] = {}
     seconds: dict[str, dict[str, list[float]]] = {}
     bars: dict[str, float] = {}
     for name, (model, tokenizer) in {"deployed": students.deployed(), "demo": students.demo()}.items():
         times = measure(model, tokenizer, repeats)
         billions = students.operations(model.config, BEAMS, TOKENS)
-        print(f"\n{name}: {billions:.3g} billion operations a picture, median of {repeats}\n")
-        print(report.table(HEADER, [row(times, each, billions) for each in models(times)]))
-        found = summary(times, billions)
-        ratios |= found if name == "deployed" else {f"{name}_{key}": value for key, value in found.items()}
+        print(f"\n{name}: {billions:.3g} billion operations per image, median of {repeats}\n")
+        print(report.table(HEADER, [row(times, contender, billions) for contender in models(times)]))
+        student_ratios = summary(times, billions)
+        prefix = "" if name == "deployed" else f"{name}_"
+        ratios |= {f"{prefix}{key}": value for key, value in student_ratios.items()}
         seconds[name] = dict(times.seconds)
-        bars |= {f"{name}, {each}": against(times, each, best(times, "generate")) for each in models(times)}
+        reference = best(times, "generate")
+        bars |= {f"{name}, {contender}": speedup(times, contender, reference) for contender in models(times)}
     print()
     for key, value in ratios.items():
         print(f"{key:32} {value:.3f}")
-    report.write(chosen.json, ratios, seconds=seconds, beams=BEAMS, tokens=TOKENS, repeats=repeats)
-    report.plot(chosen.plot, "Captions a second against transformers' generate, by pictures in a call", bars)
+    report.write(options.json, ratios, seconds=seconds, beams=BEAMS, tokens=TOKENS, repeats=repeats)
+    report.plot(options.plot, "Captions per second relative to transformers' generate, by batch size", bars)
 
 
-HEADER = ("contender", "pictures a second", "fastest", "slowest", "times `generate`", "of the fp32 roofline")
+HEADER = ("contender", "images/s", "fastest", "slowest", "times `generate`", "share of the fp32 roofline")
 
 
 def measure(model: BlipForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, repeats: int) -> Times:
-    """All contenders at one picture and at a full batch, and the bare product."""
+    """Time all contenders with batch sizes 1 and `BATCH`, the roofline's product, and the reading of image files."""
     side = model.config.vision_config.image_size
     torch.manual_seed(1)
     pixels = torch.randn(BATCH, 3, side, side)
     length = 1 + TOKENS
     search = Search(beams=BEAMS, max_length=length, min_length=length)
     contenders: dict[str, Callable[[], object]] = {
-        "product": product(),
+        "product": matrix_products(),
         "reading": reading(preprocessing_of(model.config)),
     }
-    engines = {each: Engine(copy.deepcopy(model), tokenizer, each) for each in PRECISIONS}
-    for batch in (1, BATCH):
-        some = pixels[:batch]
-        contenders[f"generate {batch}"] = lambda some=some: generate(  # type: ignore[misc]
-            model, tokenizer, some, beams=BEAMS, max_length=length, min_length=length
+    engines = {precision: Engine(copy.deepcopy(model), tokenizer, precision) for precision in PRECISIONS}
+    for size in (1, BATCH):
+        batch = pixels[:size]
+        contenders[f"generate {size}"] = lambda batch=batch: generate(  # type: ignore[misc]
+            model, tokenizer, batch, beams=BEAMS, max_length=length, min_length=length
         )
         for precision, engine in engines.items():
-            contenders[f"{precision} {batch}"] = lambda some=some, engine=engine: engine.caption(some, search)  # type: ignore[misc]
+            contenders[f"{precision} {size}"] = lambda batch=batch, engine=engine: engine.caption(batch, search)  # type: ignore[misc]
     return interleaved(contenders, repeats)
 
 
-def product() -> Callable[[], object]:
-    """The roofline: float32 products of the vision tower's shape."""
+def matrix_products() -> Callable[[], object]:
+    """The roofline: `PRODUCTS` float32 matrix products of the vision encoder's shape."""
     inputs, weight, bias = torch.randn(ROWS, INPUTS), torch.randn(OUTPUTS, INPUTS), torch.randn(OUTPUTS)
 
     @torch.inference_mode()
@@ -94,32 +96,32 @@ def product() -> Callable[[], object]:
 
 
 def reading(preprocessing: Preprocessing) -> Callable[[], object]:
-    """The files of a full batch of photographs as the model takes them."""
+    """Decode and preprocess the files of a full batch."""
     files, max_pixels = list(islice(students.photographs(), BATCH)), Settings().max_pixels
     return lambda: [preprocessing.pixels(square(file, max_pixels, preprocessing.size)) for file in files]
 
 
 def models(times: Times) -> list[str]:
-    """What captions, of all that was timed."""
-    return [each for each in times.seconds if each not in ("product", "reading")]
+    """Names of the contenders that caption."""
+    return [name for name in times.seconds if name not in ("product", "reading")]
 
 
 def roofline(times: Times) -> float:
-    """Billions of float32 operations a second."""
+    """Billions of float32 operations per second."""
     return 2 * ROWS * INPUTS * OUTPUTS * PRODUCTS / 1e9 / times.median("product")
 
 
-def pictures_per_second(times: Times, name: str) -> float:
+def images_per_second(times: Times, name: str) -> float:
     return int(name.split()[1]) / times.median(name)
 
 
-def best(times: Times, kind: str) -> str:
-    """The batch at which a contender is faster."""
-    return max((f"{kind} {batch}" for batch in (1, BATCH)), key=lambda name: pictures_per_second(times, name))
+def best(times: Times, implementation: str) -> str:
+    """The contender of an implementation at its faster batch size."""
+    return max((f"{implementation} {size}" for size in (1, BATCH)), key=lambda name: images_per_second(times, name))
 
 
-def against(times: Times, name: str, other: str) -> float:
-    """How many times as many pictures a second `name` captions."""
+def speedup(times: Times, name: str, other: str) -> float:
+    """Images per second of `name` divided by those of `other`."""
     return times.ratio(name, other) * int(name.split()[1]) / int(other.split()[1])
 
 
@@ -128,23 +130,23 @@ def row(times: Times, name: str, billions: float) -> list[object]:
     batch = int(name.split()[1])
     return [
         name,
-        pictures_per_second(times, name),
+        images_per_second(times, name),
         batch / shortest,
         batch / longest,
-        against(times, name, best(times, "generate")),
-        pictures_per_second(times, name) * billions / roofline(times),
+        speedup(times, name, best(times, "generate")),
+        images_per_second(times, name) * billions / roofline(times),
     ]
 
 
 def summary(times: Times, billions: float) -> dict[str, float]:
-    """The ratios at each contender's best batch."""
+    """The ratios at each contender's faster batch size."""
     reference = best(times, "generate")
-    found = {f"{each}_vs_generate": against(times, best(times, each), reference) for each in PRECISIONS}
-    found["fp32_vs_generate_single"] = times.ratio("fp32 1", "generate 1")
-    found["int8_vs_generate_single"] = times.ratio("int8 1", "generate 1")
-    found["reading_vs_int8"] = times.median("reading") / BATCH * pictures_per_second(times, best(times, "int8"))
-    found["roofline_fp32"] = pictures_per_second(times, best(times, "fp32")) * billions / roofline(times)
-    return found
+    ratios = {f"{precision}_vs_generate": speedup(times, best(times, precision), reference) for precision in PRECISIONS}
+    ratios["fp32_vs_generate_single"] = times.ratio("fp32 1", "generate 1")
+    ratios["int8_vs_generate_single"] = times.ratio("int8 1", "generate 1")
+    ratios["reading_vs_int8"] = times.median("reading") / BATCH * images_per_second(times, best(times, "int8"))
+    ratios["roofline_fp32"] = images_per_second(times, best(times, "fp32")) * billions / roofline(times)
+    return ratios
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Our engine's captions against those of transformers' `generate`, on real pictures, and CIDEr by precision.
+"""Compares the engine's captions of real images with those of transformers' `generate`, and CIDEr by precision.
 
     python -m benchmarks.parity --data coco:captions_val.json:val/ --json FILE
 
-In fp32 the captions must be the same, token for token. A difference is only a tie if both engines give the two
-captions scores that differ by no more than float error; anything else is counted as an error.
+In fp32 the captions must be the same. A different caption counts as a tie when the scores differ by no more than
+`FLOAT_ERROR`, else as an error.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from training.metrics.tokens import tokenize
 
 BATCH = 16
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
-#: What scores of the same caption may differ by: sums in another order.
+#: Largest difference between two scores of one caption; sums are computed in another order.
 FLOAT_ERROR = 1e-5
 
 
@@ -35,49 +35,50 @@ def main(arguments: list[str] | None = None) -> None:
     parser = report.parser("benchmarks.parity", __doc__)
     formats.add_flags(parser)
     parser.add_argument("--model", default="demo", help="demo, a .pt, a folder or a hub id")
-    parser.add_argument("--limit", type=int, default=0, help="pictures; 0 for all")
-    chosen = parser.parse_args(arguments)
+    parser.add_argument("--limit", type=int, default=0, help="number of images; 0 for all")
+    options = parser.parse_args(arguments)
     settings = Settings()
     try:
-        pictures = formats.read(formats.sources(chosen.data, chosen.captions, chosen.images))
+        images = formats.read(formats.sources(options.data, options.captions, options.images))
     except DataError as error:
         parser.error(str(error))
-    pictures = limited(pictures, 50 if chosen.quick else chosen.limit, seed=0)
-    student = load_student(chosen.model, processor=settings.processor)
+    images = limited(images, 50 if options.quick else options.limit, seed=0)
+    student = load_student(options.model, processor=settings.processor)
 
     def best(caption: Callable[[torch.Tensor], list[list[Caption]]]) -> dict[PictureId, Caption]:
-        return {picture.id: found for picture, found in captioned_by(caption, pictures, student.preprocessing, BATCH)}
+        return {image.id: first for image, first in captioned_by(caption, images, student.preprocessing, BATCH)}
 
     model, tokenizer, search = student.model, student.tokenizer, Search()
     expected = best(partial(generate, model, tokenizer, beams=search.beams, max_length=search.max_length))
-    said = {"generate": expected}
-    for each in PRECISIONS:
-        said[each] = best(partial(Engine(copy.deepcopy(model), tokenizer, each).caption, search=search))
-    cider = {name: scored(pictures, captions) for name, captions in said.items()}
-    different = {name: differences(expected, captions) for name, captions in said.items()}
-    print(report.table(["", "CIDEr", "other captions"], [[name, cider[name], different[name]] for name in said]))
-    ties, errors = ties_and_errors(expected, said["fp32"])
-    print(f"{len(expected)} pictures. Of fp32's differences {ties} are ties within {FLOAT_ERROR:g}, {errors} are not.")
+    captions = {"generate": expected}
+    for precision in PRECISIONS:
+        captions[precision] = best(partial(Engine(copy.deepcopy(model), tokenizer, precision).caption, search=search))
+    cider = {name: cider_score(images, by_image) for name, by_image in captions.items()}
+    different = {name: count_differences(expected, by_image) for name, by_image in captions.items()}
+    print(report.table(["", "CIDEr", "other captions"], [[name, cider[name], different[name]] for name in captions]))
+    ties, errors = ties_and_errors(expected, captions["fp32"])
+    print(f"{len(expected)} images. Of fp32's differences, {ties} are ties within {FLOAT_ERROR:g}, {errors} are not.")
     ratios = {f"cider_{name}": cider[name] / cider["fp32"] for name in ("bf16", "int8")}
-    report.write(chosen.json, ratios, pictures=len(expected), cider=cider, different=different, errors=errors)
-    report.plot(chosen.plot, "CIDEr by precision", cider)
+    report.write(options.json, ratios, pictures=len(expected), cider=cider, different=different, errors=errors)
+    report.plot(options.plot, "CIDEr by precision", cider)
 
 
-def scored(pictures: Sequence[Picture], captions: Mapping[PictureId, Caption]) -> float:
-    """CIDEr."""
-    texts = [tokenize(caption.text) for caption in captions.values()]
-    truths = {picture.id: [tokenize(text) for text in picture.captions] for picture in pictures}
-    return cider_of(texts, [truths[picture] for picture in captions])
+def cider_score(images: Sequence[Picture], captions: Mapping[PictureId, Caption]) -> float:
+    """CIDEr of the captions against the images' references."""
+    candidates = [tokenize(caption.text) for caption in captions.values()]
+    references = {image.id: [tokenize(text) for text in image.captions] for image in images}
+    return cider_of(candidates, [references[image_id] for image_id in captions])
 
 
-def differences(expected: Mapping[PictureId, Caption], found: Mapping[PictureId, Caption]) -> int:
-    return sum(caption.text != found[picture].text for picture, caption in expected.items())
+def count_differences(expected: Mapping[PictureId, Caption], actual: Mapping[PictureId, Caption]) -> int:
+    """Number of images whose captions differ."""
+    return sum(caption.text != actual[image_id].text for image_id, caption in expected.items())
 
 
-def ties_and_errors(expected: Mapping[PictureId, Caption], found: Mapping[PictureId, Caption]) -> tuple[int, int]:
-    """Of the captions that differ: how many score the same but for float error, and how many do not."""
-    pairs = [(one, found[picture]) for picture, one in expected.items() if one.text != found[picture].text]
-    ties = sum(abs(one.score - other.score) <= FLOAT_ERROR for one, other in pairs)
+def ties_and_errors(expected: Mapping[PictureId, Caption], actual: Mapping[PictureId, Caption]) -> tuple[int, int]:
+    """Of the captions that differ, the number with the same score within `FLOAT_ERROR`, and the number of others."""
+    pairs = [(caption, actual[key]) for key, caption in expected.items() if caption.text != actual[key].text]
+    ties = sum(abs(left.score - right.score) <= FLOAT_ERROR for left, right in pairs)
     return ties, len(pairs) - ties
 
 

@@ -1,4 +1,4 @@
-"""What a benchmark says: a table on the terminal, a JSON file with one flat object of ratios, and where it was run."""
+"""A benchmark's report: a table on the terminal, a JSON file with ratios and the machine, and a chart."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ PACKAGES = ("torch", "transformers", "celery", "redis", "flask")
 
 
 def parser(module: str, description: str | None) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
-    found = argparse.ArgumentParser(
+    """A parser with the options that every benchmark has."""
+    parser = argparse.ArgumentParser(
         prog=f"python -m {module}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    found.add_argument("--json", type=Path, help="file for the figures")
-    found.add_argument("--plot", type=Path, help="file for a chart (PNG; needs matplotlib: pip install -e .[bench])")
-    found.add_argument("--quick", action="store_true", help="under two minutes, and rougher")
-    return found
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    parser.add_argument("--plot", type=Path, help="file for a chart (PNG; needs matplotlib: pip install -e .[bench])")
+    parser.add_argument("--quick", action="store_true", help="less than two minutes, less precise")
+    return parser
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, versions and date."""
+    """Processor, number of cores, package versions and date."""
     cpuinfo = Path("/proc/cpuinfo")
     names = [line.split(": ", 1)[1] for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
     return {
@@ -41,29 +41,29 @@ def machine() -> dict[str, Any]:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Markdown; numbers with three significant digits."""
+    """A Markdown table; floats have three significant digits."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
 
 def write(path: Path | None, ratios: Mapping[str, float], **more: Any) -> None:
-    """Write the figures, if a file was asked for."""
+    """Write the figures as JSON, if `path` is given."""
     if path:
         content = {"ratios": {name: round(value, 4) for name, value in ratios.items()}, "machine": machine(), **more}
         path.write_text(strict_json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def plot(path: Path | None, title: str, bars: Mapping[str, float]) -> None:
-    """Draw the bars, if a file was asked for."""
+    """Draw a bar chart as PNG, if `path` is given."""
     if not path:
         return
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 0.5 * len(bars) + 1), layout="constrained")
     axes = figure.subplots()
-    drawn = axes.barh(list(bars), list(bars.values()), color="#3b6ea5")
-    axes.bar_label(drawn, fmt="%.2f", padding=3)
-    axes.invert_yaxis()  # the first on top
+    container = axes.barh(list(bars), list(bars.values()), color="#3b6ea5")
+    axes.bar_label(container, fmt="%.2f", padding=3)
+    axes.invert_yaxis()  # first bar at the top
     axes.set_title(title)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)

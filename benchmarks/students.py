@@ -1,4 +1,4 @@
-"""The students that are measured, what they look at, and how much arithmetic a picture takes."""
+"""The students that the benchmarks measure, their input images, and the operations that a caption takes."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from captioning.student import build, load_student, seed_config
 from captioning.student.stem import LAST, Stem
 from captioning.student.tokens import SPECIAL, wrap
 
-#: Where BERT's vocabulary has them, and BLIP's two come after it.
-PLACES = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103, "[DEC]": 30522, "[ENC]": 30523}
-WORDS = 30524
+#: Token ids of the special tokens: those of BERT's vocabulary, then BLIP's two.
+SPECIAL_IDS = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103, "[DEC]": 30522, "[ENC]": 30523}
+VOCABULARY_SIZE = 30524
 
 
 def deployed() -> tuple[BlipForConditionalGeneration, PreTrainedTokenizerFast]:
-    """The deployed student's shape with random weights: what it says is nonsense, what it costs is the same."""
+    """A model with the deployed student's configuration and random weights, and a word-level tokenizer."""
     torch.manual_seed(0)
-    words = {f"word{number}": number for number in range(WORDS) if number not in PLACES.values()}
-    assert set(PLACES) == set(SPECIAL)
-    tokenizer = wrap(Tokenizer(models.WordLevel(words | PLACES, unk_token="[UNK]")))
+    words = {f"word{number}": number for number in range(VOCABULARY_SIZE) if number not in SPECIAL_IDS.values()}
+    assert set(SPECIAL_IDS) == set(SPECIAL)
+    tokenizer = wrap(Tokenizer(models.WordLevel(words | SPECIAL_IDS, unk_token="[UNK]")))
     return build(seed_config()).eval(), tokenizer
 
 
 def demo() -> tuple[BlipForConditionalGeneration, PreTrainedTokenizerFast]:
-    """The bundled student."""
+    """The bundled demo student and its tokenizer."""
     student = load_student("demo", processor="unused")
     return student.model, student.tokenizer
 
 
 def photographs() -> Iterator[bytes]:
-    """JPEG files of a photograph's size and detail, no two the same, without end."""
+    """An endless series of different JPEG files of a photograph's size and detail."""
     random = np.random.default_rng(0)
     while True:
         coarse = Image.fromarray(random.integers(0, 256, (24, 32, 3), dtype=np.uint8))
@@ -47,23 +47,23 @@ def photographs() -> Iterator[bytes]:
 
 
 def operations(config: BlipConfig, beams: int, tokens: int) -> float:
-    """Multiplications and additions that one picture takes, in billions, when nothing is computed twice."""
+    """Floating-point operations per image in billions, without any repeated computation."""
     vision, text = config.vision_config, config.text_config
     length = (vision.image_size // vision.patch_size) ** 2 + 1
-    wide, inner = vision.hidden_size, vision.intermediate_size
+    width, inner = vision.hidden_size, vision.intermediate_size
     stem = getattr(vision, "stem", None)
-    patches = (length - 1) * (LAST if stem else 3 * vision.patch_size**2) * wide
+    patches = (length - 1) * (LAST if stem else 3 * vision.patch_size**2) * width
     patches += multiplications(stem, vision.image_size) if stem else 0
-    layer = length * wide * (4 * wide + 2 * inner) + 2 * length**2 * wide
-    pictures = text.num_hidden_layers * length * wide * 2 * text.hidden_size
-    word = text.hidden_size * (6 * text.hidden_size + 2 * text.intermediate_size) + 2 * length * text.hidden_size
-    step = text.num_hidden_layers * word + text.hidden_size * (text.hidden_size + text.vocab_size)
-    total = patches + vision.num_hidden_layers * layer + pictures + (1 + beams * (tokens - 1)) * step
+    layer = length * width * (4 * width + 2 * inner) + 2 * length**2 * width
+    cross_kv = text.num_hidden_layers * length * width * 2 * text.hidden_size
+    text_layer = text.hidden_size * (6 * text.hidden_size + 2 * text.intermediate_size) + 2 * length * text.hidden_size
+    step = text.num_hidden_layers * text_layer + text.hidden_size * (text.hidden_size + text.vocab_size)
+    total = patches + vision.num_hidden_layers * layer + cross_kv + (1 + beams * (tokens - 1)) * step
     return float(2 * total / 1e9)
 
 
 def multiplications(stem: str, side: int) -> int:
-    """Of a stem, for a picture."""
+    """Multiply-add operations of a stem for one image of `side` x `side` pixels."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         Stem(stem)(torch.empty(1, 3, side, side))
     return int(counter.get_total_flops()) // 2

@@ -1,4 +1,4 @@
-"""Contenders side by side: one run of each in turn, again and again, so that what disturbs one disturbs all."""
+"""Interleaved timing: one run of each contender in turn, repeated, so that disturbances affect all of them alike."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of each repeat of each contender, by name; repeats of one index were taken together."""
+    """Seconds of each repeat, by contender; repeats with the same index were measured in the same round."""
 
     seconds: Mapping[str, list[float]]
 
@@ -18,19 +18,19 @@ class Times:
         return statistics.median(self.seconds[name])
 
     def spread(self, name: str) -> tuple[float, float]:
-        """Shortest and longest."""
+        """Shortest and longest repeat, in seconds."""
         return min(self.seconds[name]), max(self.seconds[name])
 
     def ratio(self, name: str, to: str) -> float:
-        """How many times as fast `name` is as `to`: the median of the ratios of repeats taken together."""
+        """Speed of `name` divided by that of `to`: the median of the ratios within each round."""
         pairs = zip(self.seconds[to], self.seconds[name], strict=True)
-        return statistics.median(slow / fast for slow, fast in pairs)
+        return statistics.median(reference / measured for reference, measured in pairs)
 
 
 def interleaved(
     contenders: Mapping[str, Callable[[], object]], repeats: int, clock: Callable[[], float] = time.perf_counter
 ) -> Times:
-    """Time every contender `repeats` times, in turn, after one run of each that does not count."""
+    """Time every contender `repeats` times, in turn, after one warm-up run of each."""
     for run in contenders.values():
         run()
     seconds: dict[str, list[float]] = {name: [] for name in contenders}

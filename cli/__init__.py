@@ -1,1 +1,1 @@
-"""The command line: `captiond serve`, `captiond caption`, `captiond doctor`."""
+"""The command line: `captiond serve`, `caption`, `doctor`, `keys` and `webhook-secret`."""

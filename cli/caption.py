@@ -15,7 +15,7 @@ from common.settings import Settings
 
 
 def caption(settings: Settings, files: list[Path], *, as_json: bool) -> int:
-    """Print a caption for each file; 1 when one of them could not be captioned."""
+    """Print a caption for each file. Return 1 when a file could not be captioned, else 0."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     try:
         captioner = load_captioner(settings)

@@ -1,4 +1,4 @@
-"""`captiond doctor`: looks at Redis, disk, model and queue, and says in plain words what to do."""
+"""`captiond doctor`: checks Redis, disk, model and queue, and says how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from redis import RedisError
 
-from cli.durability import look_at_durability
+from cli.durability import check_durability
 from cli.findings import Finding
 from cli.redis_server import running_url
 from common import exposure, folders
@@ -20,68 +20,70 @@ from common.ledger import Components, UnreferencedUploads, connect
 from common.settings import PROJECT_ROOT, Settings
 from common.uploads import FOLDERS, UploadStore, UploadsUnavailable
 
-#: Less free disk than this is worth a word, in bytes.
-LOW_DISK = 2**30
-#: A job that has waited for this long is worth a word, in seconds.
-LONG_WAIT = 300.0
-#: A picture without a record may still be on its way to one for so long, in seconds.
-ON_ITS_WAY = 3600.0
+#: Free disk space below which the disk check fails, in bytes.
+MIN_FREE_DISK = 2**30
+#: Waiting time of the oldest job above which the queue check fails, in seconds.
+MAX_WAIT = 300.0
+#: Age in seconds below which an upload without a record is ignored: its record may still be being written.
+UPLOAD_GRACE_PERIOD = 3600.0
 PACKAGES = ("captiond", "torch", "transformers", "celery", "redis", "flask", "pillow")
 
 
 def doctor(settings: Settings) -> int:
-    """Print the findings; 1 when something needs attention."""
-    findings = [*look_around(settings), *look_at_redis(settings)]
+    """Run all checks and print their findings. Return 1 when one failed, else 0."""
+    findings = [*check_machine(settings), *check_redis(settings)]
     for finding in findings:
-        print(f"{'ok  ' if finding.well else 'LOOK'}  {finding.subject:<9} {finding.words}")
-    return int(not all(finding.well for finding in findings))
+        print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.subject:<9} {finding.message}")
+    return int(not all(finding.ok for finding in findings))
 
 
-def look_around(settings: Settings) -> Iterator[Finding]:
-    """This machine: versions, disk, model files."""
+def check_machine(settings: Settings) -> Iterator[Finding]:
+    """Check this machine: versions, data folder, disk, access and model files."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     yield Finding("versions", True, f"Python {platform.python_version()}, {versions}")
-    why = folders.obstacle(settings.data)
-    words = str(folders.data_error(settings, why)) if why else f"{settings.data.absolute()} can be written."
-    yield Finding("data", why is None, words)
+    obstacle = folders.obstacle(settings.data)
+    message = str(folders.data_error(settings, obstacle)) if obstacle else f"{settings.data.absolute()} can be written."
+    yield Finding("data", obstacle is None, message)
     folder = next(
         path for path in (settings.data.absolute(), *settings.data.absolute().parents) if os.path.exists(path)
     )
     free = shutil.disk_usage(folder).free
-    advice = "" if free > LOW_DISK else " Make room, or uploads will be refused with 507."
-    yield Finding("disk", free > LOW_DISK, f"{free / 1e9:.1f} GB free in {folder}.{advice}")
-    yield access(settings)
+    advice = "" if free > MIN_FREE_DISK else " Free some space, or uploads will be refused with 507."
+    yield Finding("disk", free > MIN_FREE_DISK, f"{free / 1e9:.1f} GB free in {folder}.{advice}")
+    yield check_access(settings)
     if settings.model != "auto":
         yield Finding("model", True, f"CAPTIOND_MODEL names {settings.model}.")
     elif (PROJECT_ROOT / "student_epoch6.pt").exists():
         yield Finding("model", True, "student_epoch6.pt is in the project's root.")
     else:
-        fetched = (settings.data / "models" / "student_epoch6.pt").exists()
-        words = "was fetched." if fetched else "is not here; without it, the small demo model captions."
-        yield Finding("model", True, f"student_epoch6.pt {words}")
+        downloaded = (settings.data / "models" / "student_epoch6.pt").exists()
+        state = "was downloaded." if downloaded else "is missing; without it, the service uses the small demo model."
+        yield Finding("model", True, f"student_epoch6.pt {state}")
 
 
-def access(settings: Settings) -> Finding:
-    """Who may use the service."""
-    if (why := exposure.refusal(settings)) is not None:
-        return Finding("access", False, why)
+def check_access(settings: Settings) -> Finding:
+    """Check who can use the service: key holders, this machine only, or the network."""
+    if (refusal := exposure.refusal(settings)) is not None:
+        return Finding("access", False, refusal)
     if Keyring(settings).needed:
-        return Finding("access", True, "only with an API key; captiond keys list shows them.")
+        return Finding("access", True, "only with an API key; captiond keys list shows the keys.")
     if exposure.is_loopback(settings.host):
         return Finding("access", True, "this machine only, without keys.")
-    return Finding("access", True, f"whoever reaches {settings.host}, as --insecure says; keys would change that.")
+    return Finding(
+        "access", True, f"anyone who can reach {settings.host}, because of --insecure; add API keys to restrict it."
+    )
 
 
-def look_at_redis(settings: Settings) -> Iterator[Finding]:
-    """The ledger: reachable, durable, and what stands in it."""
+def check_redis(settings: Settings) -> Iterator[Finding]:
+    """Check that Redis answers and is durable, then the workers, the queue and the uploads."""
     redis = connect(running_url(settings))
     try:
         redis.ping()
     except RedisError as error:
-        words = f"does not answer ({error}). Start the service with captiond serve, or set CAPTIOND_REDIS_URL."
-        yield Finding("redis", False, words)
+        message = f"does not answer ({error}). Start the service with captiond serve, or set CAPTIOND_REDIS_URL."
+        yield Finding("redis", False, message)
         return
-    yield from look_at_durability(redis)
+    yield from check_durability(redis)
     components = Components(redis, settings)
     yield from _queue(components, settings)
     yield _unreferenced(components.unreferenced, settings)
@@ -91,22 +93,22 @@ def _queue(components: Components, settings: Settings) -> Iterator[Finding]:
     ledger = components.ledger
     now = ledger.now()
     workers = components.workers.alive()
-    heard = ", ".join(f"{worker.name} with {worker.model.name}" for worker in workers)
-    words = heard or "none is heard. Start one with captiond serve or celery -A worker worker."
-    yield Finding("workers", bool(workers), words)
+    names = ", ".join(f"{worker.name} with {worker.model.name}" for worker in workers)
+    message = names or "none is running. Start one with captiond serve or celery -A worker worker."
+    yield Finding("workers", bool(workers), message)
     counts = ledger.counts()
     yield Finding("jobs", True, ", ".join(f"{count} {status.value}" for status, count in counts.items()))
     oldest = ledger.oldest(Status.QUEUED)
     waited = now - oldest.created_at.timestamp() if oldest else 0.0
-    stuck = waited > LONG_WAIT
-    words = f"the oldest, {oldest.id}, has waited for {waited:.0f} s." if oldest else "none waits."
-    advice = " Start more workers, or look at the worker's log." if stuck else ""
-    yield Finding("waiting", not stuck, words + advice)
+    stuck = waited > MAX_WAIT
+    message = f"the oldest job, {oldest.id}, has waited for {waited:.0f} s." if oldest else "no job waits."
+    advice = " Start more workers, or read the worker's log." if stuck else ""
+    yield Finding("waiting", not stuck, message + advice)
     held, overdue = counts[Status.PROCESSING], ledger.overdue(settings.lease_seconds)
-    words = f"{held} are held by workers, {len(overdue)} of them longer than their lease"
+    message = f"{held} jobs are held by workers, {len(overdue)} of them longer than their lease"
     if overdue:
-        words += f" (the oldest is {overdue[0]}). A living worker takes them back within a second: look at its log."
-    yield Finding("leases", not overdue, words.rstrip(".") + ".")
+        message += f" (the oldest is {overdue[0]}). A running worker requeues them within a second: read its log."
+    yield Finding("leases", not overdue, message.rstrip(".") + ".")
     webhooks = components.outbox.status()
     last = f"; the last to {webhooks.last}" if webhooks.last else ""
     yield Finding("webhooks", True, f"{webhooks.waiting} to be delivered, {webhooks.given_up} given up{last}.")
@@ -114,19 +116,22 @@ def _queue(components: Components, settings: Settings) -> Iterator[Finding]:
 
 def _unreferenced(unreferenced: UnreferencedUploads, settings: Settings) -> Finding:
     uploads = UploadStore(settings.uploads_location)
-    kept = lost = 0
+    stored = orphaned = 0
     for folder in range(FOLDERS):
         try:
             files = uploads.files(folder)
         except UploadsUnavailable as error:
-            return Finding("pictures", False, f"The store of the uploaded pictures does not answer: {error.__cause__}.")
-        kept += len(files)
-        lost += len(unreferenced.select({job_id for job_id, _ in files}, ON_ITS_WAY))
-    if not lost:
-        return Finding("pictures", True, f"{kept} are kept, each with its record.")
-    # A few are what a killed web server leaves; most of them are a sign of the wrong Redis.
-    well = 2 * lost < kept
-    advice = "The recovery deletes them when CAPTIOND_RETENTION is over."
-    if not well:
-        advice = "Is CAPTIOND_REDIS_URL the Redis they belong to? If so, it lost its records: restore them in time."
-    return Finding("pictures", well, f"{kept} are kept, {lost} of them without a record. {advice}")
+            return Finding("pictures", False, f"The upload store does not answer: {error.__cause__}.")
+        stored += len(files)
+        orphaned += len(unreferenced.select({job_id for job_id, _ in files}, UPLOAD_GRACE_PERIOD))
+    if not orphaned:
+        return Finding("pictures", True, f"{stored} are stored, each with its job record.")
+    # A killed web server leaves a few. When most have no record, the settings probably name the wrong Redis.
+    ok = 2 * orphaned < stored
+    advice = "The recovery deletes them after CAPTIOND_RETENTION."
+    if not ok:
+        advice = (
+            "Does CAPTIOND_REDIS_URL name the Redis that has their records? If so, its data was lost: restore a backup"
+            " before CAPTIOND_RETENTION is over."
+        )
+    return Finding("pictures", ok, f"{stored} are stored, {orphaned} of them without a job record. {advice}")

@@ -1,4 +1,4 @@
-"""Whether Redis would keep the jobs: through a restart, a full disk, and when memory is short."""
+"""Checks whether Redis keeps jobs: through a restart, a full disk and a memory limit."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from redis import Redis, RedisError
 
 from cli.findings import Finding
 
-#: More of its memory than this being used is worth a word, as a share of `maxmemory`.
-NEARLY_FULL = 0.9
+#: Share of `maxmemory` above which the memory check fails.
+MEMORY_WARNING = 0.9
+#: What each `appendfsync` policy can lose.
 FSYNC = {
     "always": "no accepted job is lost, not even in a power cut",
     "everysec": "a power cut can lose the last second",
@@ -18,46 +19,48 @@ FSYNC = {
 }
 
 
-def look_at_durability(redis: Redis) -> Iterator[Finding]:
-    """Version, append-only file, eviction and memory of a Redis that answers."""
-    found = redis.info()
-    version = f"{found.get('redis_version', 'of an unknown version')}"
+def check_durability(redis: Redis) -> Iterator[Finding]:
+    """Check version, append-only file, eviction policy and memory of a reachable Redis."""
+    info = redis.info()
+    version = str(info.get("redis_version", "of an unknown version"))
     try:
         config = cast("dict[str, Any]", redis.config_get())
-    except RedisError:  # hosted services often forbid it
-        yield Finding("redis", True, f"{version} answers; it does not tell its configuration.")
+    except RedisError:  # hosted services often forbid CONFIG
+        yield Finding("redis", True, f"{version} answers; it does not allow CONFIG GET, so its settings are unknown.")
     else:
-        yield _kept(version, config)
+        yield _persistence(version, config)
         policy = config.get("maxmemory-policy", "noeviction")
-        keeps = policy == "noeviction"
-        advice = "" if keeps else " Set `maxmemory-policy noeviction`, or jobs vanish when memory is short."
-        yield Finding("eviction", keeps, f"{policy}.{advice}")
-    yield _written(found)
-    yield _memory(found)
+        ok = policy == "noeviction"
+        advice = "" if ok else " Set `maxmemory-policy noeviction`, or Redis deletes jobs when its memory is full."
+        yield Finding("eviction", ok, f"{policy}.{advice}")
+    yield _last_write(info)
+    yield _memory(info)
 
 
-def _kept(version: str, config: dict[str, Any]) -> Finding:
+def _persistence(version: str, config: dict[str, Any]) -> Finding:
     if config.get("appendonly") != "yes":
-        words = f"{version} answers; append-only file no. Set `appendonly yes`, or a restart loses the jobs that wait."
-        return Finding("redis", False, words)
+        message = f"{version} answers; append-only file no. Set `appendonly yes`, or a restart loses the waiting jobs."
+        return Finding("redis", False, message)
     fsync = str(config.get("appendfsync", "everysec"))
     advice = " Set `appendfsync everysec` or `always`." if fsync == "no" else ""
-    words = f"{version} answers; append-only file yes, appendfsync {fsync}: {FSYNC.get(fsync, 'unknown')}.{advice}"
-    return Finding("redis", fsync != "no", words)
+    message = f"{version} answers; append-only file yes, appendfsync {fsync}: {FSYNC.get(fsync, 'unknown')}.{advice}"
+    return Finding("redis", fsync != "no", message)
 
 
-def _written(found: dict[str, Any]) -> Finding:
-    failed = [name for name in ("aof_last_write_status", "aof_last_bgrewrite_status") if found.get(name, "ok") != "ok"]
+def _last_write(info: dict[str, Any]) -> Finding:
+    failed = [name for name in ("aof_last_write_status", "aof_last_bgrewrite_status") if info.get(name, "ok") != "ok"]
     if failed:
-        advice = "Is its disk full? It refuses new jobs until it can write; make room, it goes on by itself."
-        return Finding("writes", False, f"the last write to its file failed ({', '.join(failed)}). {advice}")
-    return Finding("writes", True, "the last write to its file went well.")
+        advice = "Redis refuses new jobs until it can write. If its disk is full, free some space."
+        return Finding(
+            "writes", False, f"the last write to the append-only file failed ({', '.join(failed)}). {advice}"
+        )
+    return Finding("writes", True, "the last append-only file write succeeded.")
 
 
-def _memory(found: dict[str, Any]) -> Finding:
-    used, most = int(found.get("used_memory", 0)), int(found.get("maxmemory", 0))
-    if not most:
+def _memory(info: dict[str, Any]) -> Finding:
+    used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    if not limit:
         return Finding("memory", True, f"{used / 1e6:.0f} MB used, no limit.")
-    full = used > NEARLY_FULL * most
+    full = used > MEMORY_WARNING * limit
     advice = " New jobs are refused when it is full: raise `maxmemory`, or shorten CAPTIOND_RETENTION." if full else ""
-    return Finding("memory", not full, f"{used / 1e6:.0f} of {most / 1e6:.0f} MB used.{advice}")
+    return Finding("memory", not full, f"{used / 1e6:.0f} of {limit / 1e6:.0f} MB used.{advice}")

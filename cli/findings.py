@@ -1,4 +1,4 @@
-"""What `captiond doctor` finds."""
+"""The result of one check of `captiond doctor`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, whether it is well, and in words."""
+    """One check: its subject, whether it passed, and a message for the operator."""
 
     subject: str
-    well: bool
-    words: str
+    ok: bool
+    message: str

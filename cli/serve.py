@@ -20,8 +20,8 @@ from common.ledger import Components, connect
 from common.listening import ListenError
 from common.settings import PROJECT_ROOT, Settings
 
-#: Log lines of the worker and the web server that a person should see: what went wrong, and which model it is.
-SHOWN = (
+#: Log lines of the worker and the web server with one of these are shown on the terminal: problems, and the model.
+SHOWN_MARKS = (
     " WARNING ",
     " ERROR ",
     " CRITICAL ",
@@ -29,37 +29,37 @@ SHOWN = (
     " captioning.captioner: ",
     " captioning.download: ",
 )
-#: How far the worker steps back for others: captioning takes every core there is, and an answer should not wait for it.
-NICENESS = "10"
+#: The worker's niceness: captioning uses all cores, and the web server's answers should not wait for it.
+WORKER_NICENESS = "10"
 
 
 def serve(settings: Settings) -> int:
-    """Run until Ctrl-C or SIGTERM; the exit code."""
+    """Run the service until Ctrl-C or SIGTERM; return the exit code."""
     data = settings.data.absolute()
     lock = FileLock(data / "serve.lock", timeout=0)
     try:
         folders.check_data(settings)
-        if (why := exposure.refusal(settings)) is not None:
-            return _refuse(why)
+        if (refusal := exposure.refusal(settings)) is not None:
+            return _refuse(refusal)
         data.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        return _refuse(f"Another captiond serves from {data} already. Stop it, or choose another --data.")
+        return _refuse(f"Another captiond already uses {data}. Stop it, or choose another --data.")
     except FolderError as error:
         return _refuse(str(error))
     except OSError as error:
         return _refuse(str(folders.data_error(settings, error.strerror)))
     with lock:
-        held = instance_lock.hold(data / "parts.lock", _emit)
-        if held is None:
-            return _refuse(f"Parts of an earlier captiond that was killed still use {data}. End them, then try again.")
+        lock_fd = instance_lock.acquire(data / "parts.lock", _emit)
+        if lock_fd is None:
+            return _refuse(f"Processes of an earlier captiond that was killed still use {data}. Stop them first.")
         try:
-            return _supervise(settings, held)
+            return _supervise(settings, lock_fd)
         finally:
-            os.close(held)
+            os.close(lock_fd)
 
 
-def _supervise(settings: Settings, held: int) -> int:
+def _supervise(settings: Settings, lock_fd: int) -> int:
     try:
         port = usable_port(settings)
     except ListenError as error:
@@ -67,30 +67,30 @@ def _supervise(settings: Settings, held: int) -> int:
     server = redis_server.choose(settings, free_port())
     settings = settings.model_copy(update={"data": settings.data.absolute(), "port": port, "redis_url": server.url})
     redis = connect(server.url)
-    supervisor = Supervisor(settings.environment(), settings.data / "logs", say=_emit, inherited=[held])
+    supervisor = Supervisor(settings.environment(), settings.data / "logs", emit=_emit, inherited=[lock_fd])
     supervisor.stop_on_signals()
     try:
         if server.command:
-            store = ManagedProcess(
-                "redis", server.command, lambda pid: server.about if answers(redis) else None, patience=15
+            managed = ManagedProcess(
+                "redis", server.command, lambda pid: server.description if answers(redis) else None, stop_timeout=15
             )
-            supervisor.start(store)
-            if not supervisor.wait_ready(store):
+            supervisor.start(managed)
+            if not supervisor.wait_ready(managed):
                 return 0
         elif not answers(redis):
             return _refuse(
                 f"No Redis answers at {urls.without_secrets(server.url)}. Start it, or unset CAPTIOND_REDIS_URL."
             )
-        supervisor.start(worker_part(redis, settings))
-        supervisor.start(web_part(settings))
-        supervisor.run(lambda: _emit(f"captiond is at {address(settings)} (Ctrl-C stops it)"))
+        supervisor.start(worker_process(redis, settings))
+        supervisor.start(web_process(settings))
+        supervisor.run(lambda: _emit(f"captiond is at {page_url(settings)} (Ctrl-C stops it)"))
     finally:
         supervisor.stop()
     return 0
 
 
-def worker_part(redis: Redis, settings: Settings) -> ManagedProcess:
-    """The worker; ready when the ledger has heard it with its model loaded."""
+def worker_process(redis: Redis, settings: Settings) -> ManagedProcess:
+    """The worker; ready when it has announced itself in Redis, which it does when its model is loaded."""
     workers = Components(redis, settings).workers
 
     def ready(pid: int) -> str | None:
@@ -101,31 +101,32 @@ def worker_part(redis: Redis, settings: Settings) -> ManagedProcess:
         worker = alive.get(f"{socket.gethostname()}-{pid}")
         return f"captioning with {worker.model.name}" if worker else None
 
-    command = ["nice", "-n", NICENESS, sys.executable, "-m", "celery", "--workdir", str(PROJECT_ROOT)]
+    command = ["nice", "-n", WORKER_NICENESS, sys.executable, "-m", "celery", "--workdir", str(PROJECT_ROOT)]
     command += ["-A", "worker", "worker"]
-    return ManagedProcess("worker", command, ready, patience=45, shown=should_show)
+    return ManagedProcess("worker", command, ready, stop_timeout=45, show=should_show)
 
 
-def web_part(settings: Settings) -> ManagedProcess:
-    """The web server; ready when it answers."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever http_proxy says
+def web_process(settings: Settings) -> ManagedProcess:
+    """The web server; ready when `/healthz` answers."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # ignores http_proxy
 
     def ready(pid: int) -> str | None:
         try:
-            with opener.open(f"{address(settings)}/healthz", timeout=1):
-                return address(settings)
+            with opener.open(f"{page_url(settings)}/healthz", timeout=1):
+                return page_url(settings)
         except (urllib.error.URLError, OSError):
             return None
 
-    return ManagedProcess("web", [sys.executable, "-m", "web"], ready, patience=30, shown=should_show)
+    return ManagedProcess("web", [sys.executable, "-m", "web"], ready, stop_timeout=30, show=should_show)
 
 
 def should_show(line: str) -> bool:
-    """Whether a log line belongs on the terminal, too."""
-    return any(mark in line for mark in SHOWN)
+    """Whether a log line is also shown on the terminal."""
+    return any(mark in line for mark in SHOWN_MARKS)
 
 
 def answers(redis: Redis) -> bool:
+    """Whether Redis answers a PING."""
     try:
         return bool(redis.ping())
     except RedisError:
@@ -133,7 +134,7 @@ def answers(redis: Redis) -> bool:
 
 
 def usable_port(settings: Settings) -> int:
-    """The port that the web server can listen on, a free one for port 0; raises `ListenError`."""
+    """The port for the web server: the configured one, or a free one for port 0. Raises `ListenError`."""
     sockets = listening.listen(settings.host, settings.port)
     port = int(sockets[0].getsockname()[1])
     listening.close(sockets)
@@ -141,19 +142,20 @@ def usable_port(settings: Settings) -> int:
 
 
 def free_port() -> int:
+    """A TCP port of 127.0.0.1 that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def address(settings: Settings) -> str:
-    """Where a browser on this machine finds the page."""
+def page_url(settings: Settings) -> str:
+    """The URL of the page for a browser on this machine."""
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "") else settings.host
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
 def _emit(line: str) -> None:
-    with contextlib.suppress(OSError):  # the terminal or the pipe is gone: the service goes on without it
+    with contextlib.suppress(OSError):  # the terminal or pipe was closed; the service keeps running
         print(line, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""`python -m cli.standin_redis PORT`: fakeredis as a server, for machines that can run no Redis."""
+"""`python -m cli.standin_redis PORT`: an in-memory server (fakeredis) for machines without a Redis server."""
 
 from __future__ import annotations
 

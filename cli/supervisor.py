@@ -1,4 +1,4 @@
-"""Starts the parts of the service, restarts one that dies, stops all of them in order."""
+"""Starts the processes of the service, restarts one that dies, and stops them in order."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: Seconds before a part that died is started again; doubles up to the cap while it keeps dying.
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-#: A part that ran for this long was healthy: its next pause is the first one again.
-HEALTHY = 60.0
-#: Seconds between two looks at the parts.
-LOOK = 0.2
-#: A part's log is begun anew at this size, in bytes, and one old log is kept.
-LOG_SIZE = 10 * 2**20
+#: Seconds before a process that died is restarted; the delay doubles up to the maximum while it keeps dying.
+MIN_RESTART_DELAY, MAX_RESTART_DELAY = 0.5, 30.0
+#: Seconds of uptime after which a process counts as healthy: its next restart delay is the minimum again.
+HEALTHY_UPTIME = 60.0
+#: Seconds between two checks of the processes.
+POLL_INTERVAL = 0.2
+#: Size at which a log file is rotated, in bytes; one old file is kept.
+MAX_LOG_BYTES = 10 * 2**20
 #: Linux' prctl option by which a child gets a signal when its parent dies.
 PR_SET_PDEATHSIG = 1
 
@@ -30,44 +30,46 @@ PR_SET_PDEATHSIG = 1
 class ManagedProcess:
     """One process of the service.
 
-    `ready(pid)` says in a few words that the part is ready, or returns None. `patience` is how long it may take
-    to stop, in seconds.
+    `ready(pid)` returns a short message when the process is ready, else None. `stop_timeout` is the time it has to stop
+    after SIGTERM, in seconds. `show` selects the lines of its output that are also printed on the terminal.
     """
 
     name: str
     command: list[str]
     ready: Callable[[int], str | None]
-    patience: float
-    shown: Callable[[str], bool] = lambda line: False
+    stop_timeout: float
+    show: Callable[[str], bool] = lambda line: False
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
-    announced: bool = field(default=False, init=False)
-    started: float = field(default=0.0, init=False)
-    pause: float = field(default=FIRST_PAUSE, init=False)
-    due: float = field(default=0.0, init=False)
+    is_ready: bool = field(default=False, init=False)
+    started_at: float = field(default=0.0, init=False)
+    restart_delay: float = field(default=MIN_RESTART_DELAY, init=False)
+    restart_at: float = field(default=0.0, init=False)
 
 
 class Supervisor:
-    """Keeps its parts running until it is told to stop."""
+    """Keeps its processes running until it is stopped."""
 
     def __init__(
         self,
         environment: dict[str, str],
         logs: Path,
         *,
-        say: Callable[[str], None] = print,
+        emit: Callable[[str], None] = print,
         inherited: Sequence[int] = (),
     ) -> None:
-        """`inherited` are descriptors that the parts keep open, such as that of a lock."""
+        """`emit` prints a line for the operator. `inherited` are file descriptors that the processes keep open, such as
+        that of a lock.
+        """
         self._environment = environment
         self._logs = logs
-        self._emit = say
+        self._emit = emit
         self._inherited = inherited
-        self._parts: list[ManagedProcess] = []
+        self._processes: list[ManagedProcess] = []
         self._stopping = threading.Event()
         self._signals = 0
 
     def stop_on_signals(self) -> None:
-        """Stop on Ctrl-C and SIGTERM; a second one does not wait any longer."""
+        """Stop on Ctrl-C and SIGTERM; a second signal kills the processes without further waiting."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
@@ -75,98 +77,99 @@ class Supervisor:
         self._signals += 1
         self._stopping.set()
 
-    def start(self, part: ManagedProcess) -> None:
-        """Start a part and look after it from now on."""
-        self._parts.append(part)
-        self._launch(part)
+    def start(self, managed: ManagedProcess) -> None:
+        """Start a process and supervise it from now on."""
+        self._processes.append(managed)
+        self._launch(managed)
 
-    def wait_ready(self, part: ManagedProcess) -> bool:
-        """Wait until `part` is ready; False when the supervisor is stopped meanwhile."""
-        while not part.announced and not self._stopping.wait(LOOK):
-            self._look()
-        return part.announced
+    def wait_ready(self, managed: ManagedProcess) -> bool:
+        """Wait until a process is ready; False when the supervisor is stopped first."""
+        while not managed.is_ready and not self._stopping.wait(POLL_INTERVAL):
+            self._check_processes()
+        return managed.is_ready
 
     def run(self, on_ready: Callable[[], None]) -> None:
-        """Look after the parts until a signal; `on_ready` is called once, when all are ready."""
-        told = False
-        while not self._stopping.wait(LOOK):
-            self._look()
-            if not told and all(part.announced for part in self._parts):
-                told = True
+        """Supervise the processes until a signal; call `on_ready` once, when all are ready."""
+        called = False
+        while not self._stopping.wait(POLL_INTERVAL):
+            self._check_processes()
+            if not called and all(managed.is_ready for managed in self._processes):
+                called = True
                 on_ready()
 
     def stop(self) -> None:
-        """Stop the parts, the last started first."""
-        for part in reversed(self._parts):
-            process = part.process
+        """Stop the processes, the last started first."""
+        for managed in reversed(self._processes):
+            process = managed.process
             if process is None or process.poll() is not None:
                 continue
             process.terminate()
-            deadline = time.monotonic() + part.patience
+            deadline = time.monotonic() + managed.stop_timeout
             while process.poll() is None and time.monotonic() < deadline and self._signals < 2:
                 time.sleep(0.05)
             if process.poll() is None:
-                self._emit(f"{part.name:<7} does not stop; killing it")
+                self._emit(f"{managed.name:<7} does not stop; killing it")
                 process.kill()
                 process.wait()
             else:
-                self._emit(f"{part.name:<7} stopped")
+                self._emit(f"{managed.name:<7} stopped")
 
-    def _look(self) -> None:
+    def _check_processes(self) -> None:
         now = time.monotonic()
-        for part in self._parts:
-            process = part.process
+        for managed in self._processes:
+            process = managed.process
             if process is None:
-                if now >= part.due:
-                    self._launch(part)
+                if now >= managed.restart_at:
+                    self._launch(managed)
             elif process.poll() is not None:
-                if now - part.started > HEALTHY:
-                    part.pause = FIRST_PAUSE
+                if now - managed.started_at > HEALTHY_UPTIME:
+                    managed.restart_delay = MIN_RESTART_DELAY
                 self._emit(
-                    f"{part.name:<7} ended ({_ending(process.returncode)}); starting it again in {part.pause:g} s. "
-                    f"Its log: {self._logs / part.name}.log"
+                    f"{managed.name:<7} ended ({_describe_exit(process.returncode)}); restarting it in "
+                    f"{managed.restart_delay:g} s. Its log: {self._logs / managed.name}.log"
                 )
-                part.process, part.announced = None, False
-                part.due, part.pause = now + part.pause, min(2 * part.pause, LONGEST_PAUSE)
-            elif not part.announced and (words := part.ready(process.pid)):
-                part.announced = True
-                self._emit(f"{part.name:<7} ready: {words}")
+                managed.process, managed.is_ready = None, False
+                managed.restart_at = now + managed.restart_delay
+                managed.restart_delay = min(2 * managed.restart_delay, MAX_RESTART_DELAY)
+            elif not managed.is_ready and (message := managed.ready(process.pid)):
+                managed.is_ready = True
+                self._emit(f"{managed.name:<7} ready: {message}")
 
-    def _launch(self, part: ManagedProcess) -> None:
-        part.process = subprocess.Popen(
-            part.command,
+    def _launch(self, managed: ManagedProcess) -> None:
+        managed.process = subprocess.Popen(
+            managed.command,
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=self._inherited,
-            # A session of its own: the terminal's Ctrl-C reaches the supervisor only, which stops in order.
+            # In its own session it does not get the terminal's Ctrl-C: only the supervisor does, which stops in order.
             start_new_session=True,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
-        part.started = time.monotonic()
-        threading.Thread(target=self._follow, args=(part, part.process), daemon=True).start()
+        managed.started_at = time.monotonic()
+        threading.Thread(target=self._copy_output, args=(managed, managed.process), daemon=True).start()
 
-    def _follow(self, part: ManagedProcess, process: subprocess.Popen[bytes]) -> None:
-        """Copy what a part prints to its log, and what a person should see to the terminal."""
+    def _copy_output(self, managed: ManagedProcess, process: subprocess.Popen[bytes]) -> None:
+        """Copy the output of a process to its log file, and the lines that `show` selects to the terminal."""
         self._logs.mkdir(parents=True, exist_ok=True)
         log = logging.handlers.RotatingFileHandler(
-            self._logs / f"{part.name}.log", maxBytes=LOG_SIZE, backupCount=1, encoding="utf-8"
+            self._logs / f"{managed.name}.log", maxBytes=MAX_LOG_BYTES, backupCount=1, encoding="utf-8"
         )
         assert process.stdout is not None
         with process.stdout:
             for raw in process.stdout:
                 line = raw.decode(errors="replace").rstrip()
                 log.emit(logging.makeLogRecord({"msg": line}))
-                if part.shown(line):
-                    self._emit(f"{part.name:<7} {line}")
+                if managed.show(line):
+                    self._emit(f"{managed.name:<7} {line}")
         log.close()
 
 
-def _ending(code: int) -> str:
+def _describe_exit(code: int) -> str:
     return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
 
 
 def _die_with_parent() -> None:
-    """Runs in the child: SIGTERM when the supervisor dies, however it dies."""
+    """In the child, before exec: request SIGTERM for the moment the supervisor dies, by SIGKILL too."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

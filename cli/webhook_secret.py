@@ -1,4 +1,4 @@
-"""`captiond webhook-secret`: prints what webhooks are signed with, for whoever receives them."""
+"""`captiond webhook-secret`: prints the secrets that sign webhooks, which a receiver needs to verify them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from common.settings import Settings
 
 
 def webhook_secret(settings: Settings) -> int:
-    """Print the secrets, one a line; the service's own is made now if it has none yet."""
+    """Print the secrets, one per line. Create the service's own secret if none exists yet."""
     try:
         secrets = Components(connect(running_url(settings)), settings).outbox.secrets()
     except RedisError as error:

@@ -1,4 +1,4 @@
-"""Fixtures for tests that need the real thing."""
+"""Fixtures for tests that run the real service."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.service import Service
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """The running service, shared by the tests that leave it as they found it."""
+    """A running service, shared by tests that do not change its configuration or stop it."""
     running = Service(Path(tmp_path_factory.mktemp("service"))).start()
     yield running
     running.stop()

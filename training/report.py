@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         from training.plots import plot
     except ImportError:
-        parser.exit(1, "The plots need matplotlib: pip install 'captiond[report]'.\n")
+        parser.exit(1, "The plots need matplotlib: pip install -e '.[report]'.\n")
     try:
         runs = [read(folder) for folder in chosen.runs]
         shown = samples(runs, chosen.pictures) if chosen.pictures else []

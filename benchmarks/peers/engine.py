@@ -1,5 +1,6 @@
-"""Not a peer but the limit: our engine alone, given the files of all pictures at once. It answers with the seconds that
-it took, without those of the way to it.
+"""captiond's engine without the service around it: the upper limit for the service's throughput.
+
+One request carries all image files; the response is the time the engine took in seconds, without that of the transfer.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ captioner = StudentCaptioner(weights.load(settings), settings)
 
 @web.post("/caption")
 def caption() -> dict[str, float]:
-    pictures = [base64.b64decode(image) for image in request.get_json()["images"]]
+    images = [base64.b64decode(image) for image in request.get_json()["images"]]
     started = time.perf_counter()
-    for first in range(0, len(pictures), settings.max_batch):
-        captioner.caption([captioner.prepare(each) for each in pictures[first : first + settings.max_batch]])
+    for start in range(0, len(images), settings.max_batch):
+        captioner.caption([captioner.prepare(image) for image in images[start : start + settings.max_batch]])
     return {"seconds": time.perf_counter() - started}
 
 

@@ -1,4 +1,4 @@
-"""The model as the peers use it: transformers' `generate`, resident in their process."""
+"""The model as the peers use it: transformers' `generate` in their own process."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from common.settings import Settings
 
 
 class Generate:
-    """Captions with the settings of the service."""
+    """Loads the model and captions with the service's settings."""
 
     def __init__(self) -> None:
         self._settings = Settings()
         self._student = load_student(self._settings.model, processor=self._settings.processor)
 
-    def __call__(self, pictures: Sequence[bytes]) -> list[str]:
+    def __call__(self, files: Sequence[bytes]) -> list[str]:
+        """Caption a batch of image files."""
         settings, student = self._settings, self._student
-        images = (decode(picture, settings.max_pixels) for picture in pictures)
+        images = (decode(file, settings.max_pixels) for file in files)
         pixels = torch.from_numpy(np.stack([student.preprocessing.pixels(image) for image in images]))
-        found = generate(
+        captions = generate(
             student.model,
             student.tokenizer,
             pixels,
@@ -33,9 +34,9 @@ class Generate:
             max_length=settings.max_length,
             min_length=settings.min_length,
         )
-        return [best.text for best, *_ in found]
+        return [best.text for best, *_ in captions]
 
 
 def port() -> int:
-    """Where a peer listens."""
+    """The TCP port that a peer listens on."""
     return int(os.environ["BENCHMARK_PORT"])

@@ -1,4 +1,4 @@
-"""A Celery task for each picture: Flask enqueues the bytes and waits for the result, a worker captions one at a time.
+"""One Celery task per image: Flask enqueues the bytes and waits for the result, a worker captions one at a time.
 
 Web: `python -m benchmarks.peers.plain_celery`; worker: `celery -A benchmarks.peers.plain_celery worker --pool solo`.
 """
@@ -13,7 +13,7 @@ from flask import Flask, request
 
 from benchmarks.peers.model import Generate, port
 
-#: Seconds a client may wait.
+#: Seconds that a request waits for the task's result.
 TIMEOUT = 600
 broker = os.environ["BENCHMARK_BROKER"]
 app = Celery("plain", broker=broker, backend=broker)
@@ -25,9 +25,9 @@ def model() -> Generate:
     return Generate()
 
 
-@app.task(name="caption")  # the web process knows this module as `__main__`
-def caption_task(picture: bytes) -> str:
-    return model()([picture])[0]
+@app.task(name="caption")  # explicit, because this module is `__main__` in the web process
+def caption_task(image: bytes) -> str:
+    return model()([image])[0]
 
 
 @web.post("/caption")

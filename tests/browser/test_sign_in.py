@@ -35,7 +35,7 @@ def secret(key_service: Service, request: pytest.FixtureRequest) -> Iterator[str
     """The secret of a key that was added while the service ran."""
     settings, name = Settings(data=key_service.data), f"key{abs(hash(request.node.name))}"
     secret = add_key(settings, name)
-    wait_until(lambda: key_service.get("/v1/models", Authorization=f"Bearer {secret}")[0] == 200, patience=10)
+    wait_until(lambda: key_service.get("/v1/models", Authorization=f"Bearer {secret}")[0] == 200, timeout=10)
     yield secret
     revoke_key(settings, name)
 

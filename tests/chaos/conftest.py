@@ -7,13 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.audit import OUTCOMES, different
-from tests.support.processes import Parts
-
-#: Number of images in the large runs.
-LARGE_RUN_IMAGES = 2000
-#: Lease in seconds; short, to keep the runs short.
-LEASE_SECONDS = 3.0
+from tests.chaos.runs import LARGE_RUN_IMAGES, LEASE_SECONDS
+from tests.support.audit import OUTCOMES, distinct_images
+from tests.support.processes import ServiceProcesses
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,27 +26,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Iterator[Parts]:
-    running = Parts(tmp_path, lease_seconds=LEASE_SECONDS)
+def processes(tmp_path: Path) -> Iterator[ServiceProcesses]:
+    running = ServiceProcesses(tmp_path, lease_seconds=LEASE_SECONDS)
     yield running
     running.stop()
 
 
 @pytest.fixture(scope="session")
 def images() -> list[bytes]:
-    return different(LARGE_RUN_IMAGES)
+    return distinct_images(LARGE_RUN_IMAGES)
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, images: list[bytes]) -> dict[str, str]:
     """The captions of a run without faults, by the SHA-256 of the images."""
-    running = Parts(tmp_path_factory.mktemp("undisturbed"))
+    running = ServiceProcesses(tmp_path_factory.mktemp("undisturbed"))
     running.start_all()
-    account = running.account()
+    audit = running.audit()
     try:
-        account.send(images)
-        outcome = account.close("nothing", {})
+        audit.send(images)
+        outcome = audit.finish("nothing", {})
         assert (outcome.succeeded, outcome.lost, outcome.written_twice) == (LARGE_RUN_IMAGES, 0, 0)
-        return account.captions()
+        return audit.captions()
     finally:
         running.stop()

@@ -8,7 +8,7 @@ import pytest
 
 from common.files import whole
 from tests.chaos.test_workers import wait_for_captions
-from tests.support.processes import Parts
+from tests.support.processes import ServiceProcesses
 
 LIBRARIES = sorted(Path("/usr").glob("lib*/**/faketime/libfaketimeMT.so.1"))
 
@@ -40,20 +40,20 @@ def fake_clock(tmp_path: Path) -> FakeClock:
 
 
 def test_jobs_survive_clock_jumps_of_one_worker_and_the_web_server(
-    parts: Parts, fake_clock: FakeClock, images: list[bytes], undisturbed: dict[str, str]
+    processes: ServiceProcesses, fake_clock: FakeClock, images: list[bytes], undisturbed: dict[str, str]
 ) -> None:
-    parts.start_redis()
-    parts.start_worker()
-    parts.environment.update(fake_clock.environment)
-    parts.start_web()
-    parts.wait_working(parts.start_worker())
-    parts.wait_ready()
-    account = parts.account()
-    account.send(images[:150])
+    processes.start_redis()
+    processes.start_worker()
+    processes.environment.update(fake_clock.environment)
+    processes.start_web()
+    processes.wait_for_worker(processes.start_worker())
+    processes.wait_ready()
+    audit = processes.audit()
+    audit.send(images[:150])
     for first, seconds in ((150, 3600), (200, -3600), (250, 0)):
-        wait_for_captions(account, 40)
+        wait_for_captions(audit, 40)
         fake_clock.set(seconds)
-        account.send(images[first : first + 50])
+        audit.send(images[first : first + 50])
 
-    outcome = account.close("clock of a worker and the web server + 1 h, - 1 h", undisturbed)
-    assert outcome.kept and outcome.succeeded == 300
+    outcome = audit.finish("clock of a worker and the web server + 1 h, - 1 h", undisturbed)
+    assert outcome.ok and outcome.succeeded == 300

@@ -12,9 +12,9 @@ from redis import RedisError
 
 from common.jobs import Status
 from common.ledger import connect
-from tests.chaos.conftest import LARGE_RUN_IMAGES, LEASE_SECONDS
+from tests.chaos.runs import LARGE_RUN_IMAGES, LEASE_SECONDS
 from tests.chaos.test_web import fill, small_disk
-from tests.support.processes import Parts, kill
+from tests.support.processes import ServiceProcesses, kill
 from tests.support.service import wait_until
 
 #: Images sent one by one while Redis is killed and restarted.
@@ -24,16 +24,16 @@ UNAVAILABLE = {(503, "/problems/store-unavailable")}
 
 @pytest.mark.parametrize("fsync", ["everysec", "always"])
 def test_jobs_survive_redis_killed_three_times(
-    parts: Parts, images: list[bytes], undisturbed: dict[str, str], fsync: str
+    processes: ServiceProcesses, images: list[bytes], undisturbed: dict[str, str], fsync: str
 ) -> None:
     count = LARGE_RUN_IMAGES if fsync == "everysec" else 500
-    redis, web, worker = parts.start_all(fsync)
-    account, stop = parts.account(), threading.Event()
-    account.send(images[: count - SINGLE_IMAGES])
+    redis, web, worker = processes.start_all(fsync)
+    audit, stop = processes.audit(), threading.Event()
+    audit.send(images[: count - SINGLE_IMAGES])
 
     def send_images() -> None:
         for image in images[count - SINGLE_IMAGES : count]:
-            account.offer(image)
+            audit.submit(image)
             if stop.wait(0.05):
                 return
 
@@ -43,69 +43,71 @@ def test_jobs_survive_redis_killed_three_times(
         time.sleep(3)
         kill(redis)
         time.sleep(2)
-        redis = parts.start_redis(fsync)
-        parts.wait_ready()
+        redis = processes.start_redis(fsync)
+        processes.wait_ready()
     stop.set()
     sender.join()
 
-    outcome = account.close(f"Redis SIGKILLed 3 times, appendfsync {fsync}", undisturbed)
-    assert outcome.kept and outcome.succeeded == len(account.accepted) > count - SINGLE_IMAGES
-    assert set(account.refused) == UNAVAILABLE
+    outcome = audit.finish(f"Redis SIGKILLed 3 times, appendfsync {fsync}", undisturbed)
+    assert outcome.ok and outcome.succeeded == len(audit.accepted) > count - SINGLE_IMAGES
+    assert set(audit.refused) == UNAVAILABLE
     assert (web.poll(), worker.poll()) == (None, None)
 
 
 @pytest.fixture
-def disk(parts: Parts) -> Iterator[Path]:
+def disk(processes: ServiceProcesses) -> Iterator[Path]:
     """A 64 MB file system for the files of Redis."""
-    yield from small_disk(parts.redis_folder, "64m")
+    yield from small_disk(processes.redis_folder, "64m")
 
 
 def test_jobs_survive_redis_on_a_full_disk(
-    parts: Parts, disk: Path, images: list[bytes], undisturbed: dict[str, str]
+    processes: ServiceProcesses, disk: Path, images: list[bytes], undisturbed: dict[str, str]
 ) -> None:
-    _, web, worker = parts.start_all()
-    account = parts.account()
-    account.send(images[:150])
-    wait_until(lambda: account.look()[Status.SUCCEEDED] > 20, account.look)
+    _, web, worker = processes.start_all()
+    audit = processes.audit()
+    audit.send(images[:150])
+    wait_until(lambda: audit.counts()[Status.SUCCEEDED] > 20, audit.counts)
     filler = fill(disk)
-    wait_until(lambda: not accepts_writes(parts), parts.log)
+    wait_until(lambda: not accepts_writes(processes), processes.log)
     for image in images[150:160]:
-        account.offer(image)
-    assert account.look()[Status.QUEUED]
+        audit.submit(image)
+    assert audit.counts()[Status.QUEUED]
     time.sleep(2 * LEASE_SECONDS)
     filler.unlink()
-    wait_until(lambda: accepts_writes(parts), parts.log)
-    account.send(images[150:170])
+    wait_until(lambda: accepts_writes(processes), processes.log)
+    audit.send(images[150:170])
 
-    outcome = account.close("disk of Redis full", undisturbed)
-    assert outcome.kept and outcome.succeeded == len(account.accepted) == 170
-    assert dict(account.refused) == {(503, "/problems/store-unavailable"): 10}
+    outcome = audit.finish("disk of Redis full", undisturbed)
+    assert outcome.ok and outcome.succeeded == len(audit.accepted) == 170
+    assert dict(audit.refused) == {(503, "/problems/store-unavailable"): 10}
     assert (web.poll(), worker.poll()) == (None, None)
 
 
-def test_jobs_survive_redis_without_memory(parts: Parts, images: list[bytes], undisturbed: dict[str, str]) -> None:
-    _, web, worker = parts.start_all()
-    account, redis = parts.account(), connect(parts.settings.redis_location)
-    account.send(images[:150])
-    wait_until(lambda: account.look()[Status.SUCCEEDED] > 20, account.look)
+def test_jobs_survive_redis_without_memory(
+    processes: ServiceProcesses, images: list[bytes], undisturbed: dict[str, str]
+) -> None:
+    _, web, worker = processes.start_all()
+    audit, redis = processes.audit(), connect(processes.settings.redis_location)
+    audit.send(images[:150])
+    wait_until(lambda: audit.counts()[Status.SUCCEEDED] > 20, audit.counts)
     redis.config_set("maxmemory", "1mb")
     for image in images[150:160]:
-        account.offer(image)
+        audit.submit(image)
     time.sleep(2 * LEASE_SECONDS)
-    held = account.look()[Status.PROCESSING]
+    held = audit.counts()[Status.PROCESSING]
     redis.config_set("maxmemory", "0")
-    account.send(images[150:170])
+    audit.send(images[150:170])
 
-    outcome = account.close("memory of Redis full", undisturbed)
+    outcome = audit.finish("memory of Redis full", undisturbed)
     assert held
-    assert outcome.kept and outcome.succeeded == len(account.accepted) == 170
-    assert dict(account.refused) == {(503, "/problems/store-unavailable"): 10}
+    assert outcome.ok and outcome.succeeded == len(audit.accepted) == 170
+    assert dict(audit.refused) == {(503, "/problems/store-unavailable"): 10}
     assert (web.poll(), worker.poll()) == (None, None)
 
 
-def accepts_writes(parts: Parts) -> bool:
+def accepts_writes(processes: ServiceProcesses) -> bool:
     """Whether Redis accepts writes; with a full disk it even rejects PING."""
     try:
-        return bool(connect(parts.settings.redis_location).set("probe", 1, ex=1))
+        return bool(connect(processes.settings.redis_location).set("probe", 1, ex=1))
     except RedisError:
         return False

@@ -8,8 +8,8 @@ import psutil
 
 from common.jobs import Status
 from common.settings import Settings
-from tests.chaos.conftest import LEASE_SECONDS
-from tests.support.audit import Account
+from tests.chaos.runs import LEASE_SECONDS
+from tests.support.audit import JobAudit
 from tests.support.service import Service, wait_until
 
 
@@ -17,12 +17,12 @@ def test_jobs_survive_a_killed_supervisor(tmp_path: Path, images: list[bytes], u
     service = Service(tmp_path / "data", lease_seconds=LEASE_SECONDS, precision="fp32", beams=1).start()
     store = service.data / "redis"
     settings = Settings(data=service.data, redis_url=f"unix://{store / 'redis.sock'}")
-    account = Account(service, settings, store)
-    account.send(images[:200])
+    audit = JobAudit(service, settings, store)
+    audit.send(images[:200])
     processes: list[psutil.Process] = []
     try:
         for _ in range(2):
-            wait_until(lambda: account.look()[Status.PROCESSING], account.look)
+            wait_until(lambda: audit.counts()[Status.PROCESSING], audit.counts)
             assert service.process is not None
             processes += psutil.Process(service.process.pid).children()
             service.process.kill()
@@ -30,8 +30,8 @@ def test_jobs_survive_a_killed_supervisor(tmp_path: Path, images: list[bytes], u
             service.start()
             assert not [process for process in processes if is_running(process)]
 
-        outcome = account.close("captiond serve SIGKILLed twice", undisturbed)
-        assert outcome.kept and outcome.succeeded == 200
+        outcome = audit.finish("captiond serve SIGKILLed twice", undisturbed)
+        assert outcome.ok and outcome.succeeded == 200
     finally:
         service.stop()
     assert len(processes) == 6

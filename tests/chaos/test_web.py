@@ -9,28 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.conftest import LEASE_SECONDS
-from tests.support.processes import Parts
+from tests.chaos.runs import LEASE_SECONDS
+from tests.support.processes import ServiceProcesses
 from tests.support.service import wait_until
 
 
 def test_jobs_survive_a_web_server_killed_between_record_and_notification(
-    parts: Parts, images: list[bytes], undisturbed: dict[str, str]
+    processes: ServiceProcesses, images: list[bytes], undisturbed: dict[str, str]
 ) -> None:
-    parts.start_redis()
-    account = parts.account()
+    processes.start_redis()
+    audit = processes.audit()
     for image in images[:5]:
-        web = parts.start_web("tests.chaos.hooks.killed_web")
-        parts.wait_serving()
-        assert account.offer(image) == (0, {})
+        web = processes.start_web("tests.chaos.hooks.killed_web")
+        processes.wait_for_web()
+        assert audit.submit(image) == (0, {})
         assert web.wait(60) == -9
-    parts.start_web()
-    parts.start_worker()
-    parts.wait_ready()
-    account.take_all()
+    processes.start_web()
+    processes.start_worker()
+    processes.wait_ready()
+    audit.include_all_jobs()
 
-    outcome = account.close("web server killed between record and notification", undisturbed)
-    assert outcome.kept and outcome.succeeded == 5
+    outcome = audit.finish("web server killed between record and notification", undisturbed)
+    assert outcome.ok and outcome.succeeded == 5
 
 
 @pytest.fixture
@@ -61,22 +61,24 @@ def fill(disk: Path) -> Path:
 def test_jobs_survive_uploads_on_a_full_disk(
     tmp_path: Path, disk: Path, images: list[bytes], undisturbed: dict[str, str]
 ) -> None:
-    parts = Parts(tmp_path / "parts", lease_seconds=LEASE_SECONDS, uploads_url=f"file://{disk}/uploads")
+    processes = ServiceProcesses(
+        tmp_path / "processes", lease_seconds=LEASE_SECONDS, uploads_url=f"file://{disk}/uploads"
+    )
     try:
-        parts.start_all()
-        account = parts.account()
-        account.send(images[:20])
+        processes.start_all()
+        audit = processes.audit()
+        audit.send(images[:20])
         filler = fill(disk)
         for image in images[20:30]:
-            account.offer(image)
-        wait_until(account.settled, account.look)
+            audit.submit(image)
+        wait_until(audit.settled, audit.counts)
         filler.unlink()
-        account.send(images[20:40])
+        audit.send(images[20:40])
 
-        outcome = account.close("disk of the uploads full", undisturbed)
-        assert outcome.kept and outcome.succeeded == 40
-        assert dict(account.refused) == {(507, "/problems/storage-full"): 10}
+        outcome = audit.finish("disk of the uploads full", undisturbed)
+        assert outcome.ok and outcome.succeeded == 40
+        assert dict(audit.refused) == {(507, "/problems/storage-full"): 10}
         stored = {path.name for path in (disk / "uploads").rglob("*") if path.is_file()}
-        assert stored == set(account.accepted)
+        assert stored == set(audit.accepted)
     finally:
-        parts.stop()
+        processes.stop()

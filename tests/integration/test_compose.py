@@ -69,7 +69,7 @@ def environment_of(service: str, local: dict[str, str]) -> dict[str, str]:
 def test_the_services_caption_an_image(client: Client) -> None:
     wait_until(lambda: client.get("/readyz")[0] == 200)
 
-    status, job = client.post_picture(encoded(), Prefer="wait=60")
+    status, job = client.post_image(encoded(), Prefer="wait=60")
 
     assert (status, job["status"]) == (201, "succeeded")
 

@@ -14,7 +14,7 @@ from tests.support.service import Service, wait_until
 
 
 def test_an_image_is_captioned(service: Service) -> None:
-    status, job = service.post_picture(encoded(drawing("navy", (200, 300))))
+    status, job = service.post_image(encoded(drawing("navy", (200, 300))))
 
     assert status == 202
     done = service.settled(job["id"])
@@ -25,16 +25,16 @@ def test_an_image_is_captioned(service: Service) -> None:
 
 def test_a_repeated_image_gets_the_cached_caption(service: Service) -> None:
     image = numbered(7)[3]
-    first = service.settled(service.post_picture(image)[1]["id"])
+    first = service.settled(service.post_image(image)[1]["id"])
 
-    status, again = service.post_picture(image)
+    status, again = service.post_image(image)
 
     assert (status, again["cached"]) == (201, True)
     assert again["output"] == first["output"]
 
 
 def test_a_request_with_prefer_wait_returns_the_caption(service: Service) -> None:
-    status, job = service.post_picture(numbered(5)[2], Prefer="wait=30")
+    status, job = service.post_image(numbered(5)[2], Prefer="wait=30")
 
     assert (status, job["status"]) == (201, "succeeded")
 
@@ -60,7 +60,7 @@ def test_the_worker_has_a_lower_priority_than_the_supervisor(service: Service) -
 def test_a_killed_worker_is_replaced_and_its_jobs_are_captioned(tmp_path: Path) -> None:
     service = Service(tmp_path / "data", lease_seconds=3).start()
     try:
-        ids = [service.post_picture(image)[1]["id"] for image in numbered(30)]
+        ids = [service.post_image(image)[1]["id"] for image in numbered(30)]
         worker = _pid_of_worker(service)
         _kill(worker)
 
@@ -73,7 +73,7 @@ def test_a_killed_worker_is_replaced_and_its_jobs_are_captioned(tmp_path: Path) 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_waiting_jobs_are_captioned_after_a_restart(tmp_path: Path, number: signal.Signals) -> None:
     service = Service(tmp_path / "data", lease_seconds=3).start()
-    ids = [service.post_picture(image)[1]["id"] for image in numbered(40)]
+    ids = [service.post_image(image)[1]["id"] for image in numbered(40)]
 
     service.stop(number)
     restarted = Service(tmp_path / "data", lease_seconds=3).start()

@@ -48,7 +48,7 @@ def test_the_web_server_finishes_a_started_upload_before_it_stops(
                 b"Content-Length: %d\r\n\r\n" % len(image)
             )
             web.send(number)
-            wait_until(lambda: not accepts_connections(settings.port), patience=EXIT_TIMEOUT)
+            wait_until(lambda: not accepts_connections(settings.port), timeout=EXIT_TIMEOUT)
             client.sendall(image)
             answer = http.client.HTTPResponse(client)
             answer.begin()

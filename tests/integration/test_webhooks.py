@@ -14,14 +14,14 @@ from cli.serve import free_port
 from common.ledger import Components, connect
 from common.settings import PROJECT_ROOT
 from tests.support.images import numbered
-from tests.support.processes import Parts, kill
-from tests.support.receiver import receiving, with_status
+from tests.support.processes import ServiceProcesses, kill
+from tests.support.receiver import running_receiver, with_status
 from tests.support.service import wait_until
 
 
 @pytest.fixture
-def parts(tmp_path: Path) -> Iterator[Parts]:
-    running = Parts(tmp_path, allow_local_urls=True)
+def processes(tmp_path: Path) -> Iterator[ServiceProcesses]:
+    running = ServiceProcesses(tmp_path, allow_local_urls=True)
     yield running
     running.stop()
 
@@ -36,21 +36,23 @@ def check() -> Callable[..., None]:
     return namespace["check"]  # type: ignore[no-any-return]
 
 
-def test_a_webhook_is_delivered_after_its_worker_was_killed(parts: Parts, check: Callable[..., None]) -> None:
+def test_a_webhook_is_delivered_after_its_worker_was_killed(
+    processes: ServiceProcesses, check: Callable[..., None]
+) -> None:
     port = free_port()
-    _, _, worker = parts.start_all()
+    _, _, worker = processes.start_all()
     headers = {"Webhook-URL": f"http://127.0.0.1:{port}/hook"}
-    job = parts.post_picture(numbered(1)[0], **headers, Prefer="wait=60")[1]
+    job = processes.post_image(numbered(1)[0], **headers, Prefer="wait=60")[1]
     assert job["status"] == "succeeded"
-    outbox = Components(connect(parts.settings.redis_location), parts.settings).outbox
+    outbox = Components(connect(processes.settings.redis_location), processes.settings).outbox
     kill(worker)
     assert outbox.status().waiting == 1
 
-    with receiving(with_status(500), with_status(204), port=port) as receiver:
-        parts.start_worker()
-        wait_until(lambda: outbox.status().waiting == 0, parts.log)
+    with running_receiver(with_status(500), with_status(204), port=port) as receiver:
+        processes.start_worker()
+        wait_until(lambda: outbox.status().waiting == 0, processes.log)
 
-        first, second = receiver.asked
+        first, second = receiver.requests
         assert first.headers["webhook-id"] == second.headers["webhook-id"] == job["id"]
         (secret,) = outbox.secrets()
         check(secret, second.headers, second.body)
@@ -58,4 +60,4 @@ def test_a_webhook_is_delivered_after_its_worker_was_killed(parts: Parts, check:
             check(secret, second.headers, second.body + b" ")
         event = json.loads(second.body)
         assert event["type"] == "job.succeeded"
-        assert event["data"]["output"] == parts.get(f"/v1/jobs/{job['id']}")[1]["output"]
+        assert event["data"]["output"] == processes.get(f"/v1/jobs/{job['id']}")[1]["output"]

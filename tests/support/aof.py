@@ -1,4 +1,4 @@
-"""Redis' append-only file, read: it holds every write there ever was, also those that a later one hides."""
+"""Reads Redis' append-only file, which has every write, including those that were overwritten later."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _TERMINAL = {json.dumps(status.value).encode() for status in Status if status.te
 
 
 def results_written(folder: Path) -> Counter[str]:
-    """How many times each job's record got a terminal status, by job id.
+    """Number of times that a terminal status was written to each job's record, by job id.
 
-    `folder` is the one in which Redis keeps its append-only file, which must never have been rewritten.
+    `folder` contains Redis' append-only file. Raises AssertionError if that file was rewritten.
     """
     written: Counter[str] = Counter()
     for path in _logs(folder):
@@ -29,33 +29,37 @@ def results_written(folder: Path) -> Counter[str]:
 
 
 def _logs(folder: Path) -> list[Path]:
-    """One file in Redis 6; in Redis 7 a folder of them, whose base is an image of a then empty store."""
-    inside = folder / "appendonlydir"
-    if not inside.is_dir():
+    """The log files: one in Redis 6; in Redis 7 those of a folder, whose base file is of an empty database."""
+    log_folder = folder / "appendonlydir"
+    if not log_folder.is_dir():
         return [folder / "appendonly.aof"]
-    assert [path.name for path in inside.glob("*.base.*")] == ["appendonly.aof.1.base.rdb"], "The file was rewritten."
-    return sorted(inside.glob("*.incr.aof"), key=lambda path: int(path.name.split(".")[2]))
+    bases = [path.name for path in log_folder.glob("*.base.*")]
+    assert bases == ["appendonly.aof.1.base.rdb"], "The file was rewritten."
+    return sorted(log_folder.glob("*.incr.aof"), key=lambda path: int(path.name.split(".")[2]))
 
 
 def _commands(log: bytes) -> Iterator[list[bytes]]:
-    """RESP: `*2\\r\\n$3\\r\\nGET\\r\\n$1\\r\\na\\r\\n`. A last command that a kill cut off is left out, as by Redis."""
-    place = 0
+    """The commands of a log in RESP, such as `*2\\r\\n$3\\r\\nGET\\r\\n$1\\r\\na\\r\\n`.
 
-    def number() -> int:
-        nonlocal place
-        end = log.index(b"\r\n", place)
-        found, place = int(log[place + 1 : end]), end + 2
-        return found
+    A truncated last command, which a kill can leave, is ignored as Redis ignores it.
+    """
+    offset = 0
 
-    while place < len(log):
+    def read_number() -> int:
+        nonlocal offset
+        end = log.index(b"\r\n", offset)
+        number, offset = int(log[offset + 1 : end]), end + 2
+        return number
+
+    while offset < len(log):
         command = []
         try:
-            for _ in range(number()):
-                length = number()
-                command.append(log[place : place + length])
-                place += length + 2
+            for _ in range(read_number()):
+                length = read_number()
+                command.append(log[offset : offset + length])
+                offset += length + 2
         except ValueError:
             return
-        if place > len(log):
+        if offset > len(log):
             return
         yield command

@@ -1,4 +1,4 @@
-"""What became of every picture that was accepted: the promise of the service, counted."""
+"""Audits a run: every accepted job must be captioned, exactly once."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from tests.support.aof import results_written
 from tests.support.images import drawing, encoded
 from tests.support.service import Client, wait_until
 
-#: Seconds that a run may take to finish what was accepted.
-PATIENCE = 600
-#: Pictures in one batch.
-BATCH = 500
+#: Seconds that the accepted jobs may take to finish.
+RUN_TIMEOUT = 600
+#: Images per batch.
+BATCH_SIZE = 500
 
 
-def different(count: int) -> list[bytes]:
-    """So many pictures, no two the same; as PNG, as JPEG makes one of two colours that are near each other."""
+def distinct_images(count: int) -> list[bytes]:
+    """`count` different images as PNG; JPEG would encode two similar colours as the same bytes."""
     return [encoded(drawing(f"rgb({n % 256}, {n // 256 * 20 % 256}, 90)", (160, 120)), "PNG") for n in range(count)]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run's account. `different` are captions that the undisturbed run did not give."""
+    """The result of one run. `different` counts captions that differ from those of the undisturbed run."""
 
     run: str
     accepted: int
@@ -44,25 +44,25 @@ class Outcome:
     seconds: float
 
     @property
-    def kept(self) -> bool:
-        """Whether the promise held: none lost, none written twice, the same captions."""
+    def ok(self) -> bool:
+        """Whether no job was lost, none was written twice, and all captions are the same."""
         return not (self.lost or self.written_twice or self.different)
 
     def __str__(self) -> str:
-        failed = ", ".join(f"{count} {why}" for why, count in self.failed.items()) or "0"
+        failed = ", ".join(f"{count} {problem}" for problem, count in self.failed.items()) or "0"
         return (
             f"{self.run}: accepted {self.accepted}, succeeded {self.succeeded}, failed {failed}, lost {self.lost}, "
             f"written twice {self.written_twice}, other captions {self.different} ({self.seconds:.0f} s)"
         )
 
 
-#: The accounts of all runs, for the end of the tests' report.
+#: The outcomes of all runs, for the summary of the test report.
 OUTCOMES: list[Outcome] = []
 
 
 @dataclass
-class Account:
-    """The jobs that were accepted, and the requests that were not."""
+class JobAudit:
+    """Records the accepted jobs and the refused requests of one run."""
 
     client: Client
     settings: Settings
@@ -75,16 +75,16 @@ class Account:
         self._redis = connect(self.settings.redis_location)
         self._ledger = Components(self._redis, self.settings).ledger
 
-    def send(self, pictures: Sequence[bytes]) -> None:
-        """Send them in batches; what is answered with 202 is accepted, and all must be."""
-        for first in range(0, len(pictures), BATCH):
-            status, batch = self.client.send(_batch(self.client.url, pictures[first : first + BATCH]))
+    def send(self, images: Sequence[bytes]) -> None:
+        """Send the images in batches; every batch must be accepted."""
+        for start in range(0, len(images), BATCH_SIZE):
+            status, batch = self.client.send(_batch(self.client.url, images[start : start + BATCH_SIZE]))
             assert status == 202, batch
             self.accepted += cast("list[str]", self._redis.zrange(keys.all_jobs(keys.scope(batch=batch["id"])), 0, -1))
 
-    def offer(self, picture: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
-        """Send one; it is accepted, or counted with the problem that refused it."""
-        status, answer = self.client.post_picture(picture, **headers)
+    def submit(self, image: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
+        """Send one image; record the accepted job, or the problem that refused it."""
+        status, answer = self.client.post_image(image, **headers)
         if status in (201, 202):
             self.accepted.append(answer["id"])
         else:
@@ -92,33 +92,33 @@ class Account:
         return status, answer
 
     def jobs(self) -> list[Job]:
-        """The accepted jobs that the ledger knows."""
+        """The accepted jobs that are in the ledger."""
         return self._ledger.read(self.accepted)
 
-    def look(self) -> dict[Status, int]:
-        """How many jobs of the service are in each state now."""
+    def counts(self) -> dict[Status, int]:
+        """The current number of jobs in each state."""
         return self._ledger.counts()
 
     def settled(self) -> bool:
-        """Whether nothing is open any more."""
+        """Whether no job is open."""
         try:
-            counts = self.look()
+            counts = self.counts()
         except RedisError:
             return False
         return not counts[Status.QUEUED] and not counts[Status.PROCESSING]
 
     def captions(self) -> dict[str, str]:
-        """By the picture's SHA-256."""
+        """The captions by the image's SHA-256."""
         return {job.input.sha256: job.output.caption for job in self.jobs() if job.input and job.output}
 
-    def take_all(self) -> None:
-        """Account for every job that the ledger knows: those, too, whose client never got an answer."""
+    def include_all_jobs(self) -> None:
+        """Treat every job in the ledger as accepted, including those whose client got no response."""
         self.accepted = cast("list[str]", self._redis.zrange(keys.all_jobs(), 0, -1))
 
-    def close(self, run: str, undisturbed: Mapping[str, str]) -> Outcome:
-        """Wait until nothing is open, and count. `undisturbed` are the captions of a run in which nothing happened."""
-        wait_until(self.settled, self.look, PATIENCE)
-        # While the disk is busy, Redis holds what it appends to its file back for up to two seconds.
+    def finish(self, run: str, undisturbed: Mapping[str, str]) -> Outcome:
+        """Wait until no job is open, then count. `undisturbed` has the captions of a run without faults."""
+        wait_until(self.settled, self.counts, RUN_TIMEOUT)
+        # While the disk is busy, Redis delays writes to its append-only file for up to two seconds.
         wait_until(lambda: not self._redis.info("persistence")["aof_buffer_length"])
         jobs = self.jobs()
         written = results_written(self.aof)
@@ -129,20 +129,20 @@ class Account:
             failed=Counter(job.error.type.rpartition("/")[2] for job in jobs if job.error),
             lost=len(self.accepted) - len(jobs) + sum(not written[job.id] for job in jobs),
             written_twice=sum(times > 1 for times in written.values()),
-            different=sum(undisturbed.get(picture, caption) != caption for picture, caption in self.captions().items()),
+            different=sum(undisturbed.get(sha256, caption) != caption for sha256, caption in self.captions().items()),
             seconds=time.monotonic() - self._began,
         )
         OUTCOMES.append(outcome)
         return outcome
 
 
-def _batch(url: str, pictures: Sequence[bytes]) -> urllib.request.Request:
-    boundary = "picture-boundary"
+def _batch(url: str, images: Sequence[bytes]) -> urllib.request.Request:
+    boundary = "image-boundary"
     parts = b"".join(
         f'--{boundary}\r\nContent-Disposition: form-data; name="images"; filename="{n}.jpg"\r\n\r\n'.encode()
         + data
         + b"\r\n"
-        for n, data in enumerate(pictures)
+        for n, data in enumerate(images)
     )
     return urllib.request.Request(
         f"{url}/v1/batches",

@@ -1,4 +1,4 @@
-"""A real Chromium, driven by Playwright."""
+"""Chromium, driven by Playwright."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Playwright
 
-#: A browser without sandbox (tests may run as root) that does not talk to its maker.
+#: Flags: no sandbox, because tests may run as root, and no background network traffic.
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -20,6 +20,6 @@ ARGUMENTS = [
 
 
 def launch(playwright: Playwright) -> Browser | None:
-    """The machine's Chromium or Chrome, else Playwright's own; None when there is none."""
-    found = shutil.which("chromium") or shutil.which("google-chrome") or playwright.chromium.executable_path
-    return playwright.chromium.launch(executable_path=found, args=ARGUMENTS) if Path(found).exists() else None
+    """Start the installed Chromium or Chrome, else Playwright's own; None when there is none."""
+    path = shutil.which("chromium") or shutil.which("google-chrome") or playwright.chromium.executable_path
+    return playwright.chromium.launch(executable_path=path, args=ARGUMENTS) if Path(path).exists() else None

@@ -1,4 +1,4 @@
-"""Captions made at random of few words, so that they have much in common."""
+"""Random captions from a small vocabulary, so that they share many n-grams."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ Words = list[str]
 
 
 def random_captions(count: int, seed: int = 0) -> tuple[list[Words], list[list[Words]]]:
-    """So many captions, a fifth of them equal to a reference, and the one to five references of each; in words."""
-    draw = random.Random(seed)
+    """`count` captions and one to five references of each, as lists of words; a fifth equal one of their references."""
+    rng = random.Random(seed)
 
     def caption() -> Words:
-        return draw.choices(WORDS, k=draw.randint(1, 12))
+        return rng.choices(WORDS, k=rng.randint(1, 12))
 
-    references = [[caption() for _ in range(draw.randint(1, 5))] for _ in range(count)]
-    return [draw.choice(group) if draw.random() < 0.2 else caption() for group in references], references
+    references = [[caption() for _ in range(rng.randint(1, 5))] for _ in range(count)]
+    return [rng.choice(group) if rng.random() < 0.2 else caption() for group in references], references

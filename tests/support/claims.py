@@ -1,4 +1,4 @@
-"""Claims one job that a test means, wherever it stands in the queue."""
+"""Claims a given job regardless of its position in the queue."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from common.ledger import Claim, Ledger
 
 
 def claim_job(ledger: Ledger, job_id: str) -> Claim | None:
-    """The claim of this job; None when it does not wait. The other waiting jobs wait on."""
+    """Claim this job; None when it is not waiting. Other waiting jobs stay in the queue."""
     claims = ledger.claim_next(1000).claims
     while suspect := ledger.claim_suspect():
         claims.append(suspect)

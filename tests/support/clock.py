@@ -1,10 +1,10 @@
-"""Time that goes on when a test says so."""
+"""A fake clock."""
 
 from __future__ import annotations
 
 
 class Clock:
-    """A clock that stands still until it is told to go on."""
+    """A clock that changes only by `advance`."""
 
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         self.now = now

@@ -1,4 +1,4 @@
-"""Runs a program as process 1 of a PID namespace of its own, as a container does."""
+"""Runs a program as process 1 of a new PID namespace, as a container does."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 
 from tests.support.service import wait_until
 
-#: Makes the namespace, for root and, where the kernel lets them, for others; the program ends with `unshare` itself.
+#: Creates the namespace; needs root or unprivileged user namespaces. Killing `unshare` kills the program.
 UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
 
 @cache
 def unshare() -> list[str]:
-    """The command that makes a PID namespace; empty where nobody may make one."""
+    """The command that creates a PID namespace; empty where that is not permitted."""
     for command in (UNSHARE, [*UNSHARE, "--user", "--map-root-user"]):
         if (
             shutil.which(command[0])
@@ -29,9 +29,9 @@ def unshare() -> list[str]:
 
 
 class Container:
-    """A program that runs as process 1; where no namespace can be made, as a process like any other.
+    """A program that runs as process 1, or as an ordinary process where no namespace can be created.
 
-    Either way it must end at a signal by itself. Use it as a context manager, which kills what is left.
+    As a context manager it kills the program on exit.
     """
 
     def __init__(self, command: list[str], **options: Any) -> None:
@@ -50,18 +50,18 @@ class Container:
         if not unshare():
             return self._process.pid
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        wait_until(children.read_text, patience=10)
+        wait_until(children.read_text, timeout=10)
         return int(children.read_text().split()[0])
 
     def handles(self, number: signal.Signals) -> bool:
-        """Whether the program has a handler for the signal by now."""
+        """Whether the program has installed a handler for the signal."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return bool(int(status.split("SigCgt:")[1].split()[0], 16) & 1 << number - 1)
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal, as a container engine does."""
+        """Send a signal to the program, as a container engine does."""
         os.kill(self.pid, number)
 
-    def exit_code(self, patience: float) -> int:
-        """Its exit code, for which it has so many seconds."""
-        return self._process.wait(patience)
+    def exit_code(self, timeout: float) -> int:
+        """Wait at most `timeout` seconds for the exit code; raises subprocess.TimeoutExpired."""
+        return self._process.wait(timeout)

@@ -1,4 +1,4 @@
-"""Holds an answer to the API's description: its status, its media type, its headers and its JSON."""
+"""Validates responses against the OpenAPI document: status, media type, headers and JSON."""
 
 from __future__ import annotations
 
@@ -13,53 +13,53 @@ from web.api.openapi import document
 from web.api.openapi.schemas import ref
 
 
-def entry(method: str, path: str) -> dict[str, Any]:
-    """What the description says of a request to a real path."""
+def operation(method: str, path: str) -> dict[str, Any]:
+    """The OpenAPI operation of a request. Raises AssertionError if there is none."""
     for template, methods in document()["paths"].items():
         if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path) and method.lower() in methods:
             return dict(methods[method.lower()])
     raise AssertionError(f"{method} {path} is not described.")
 
 
-def holds(answer: Any) -> None:
-    """Fail unless a test client's answer is as it is described, to the last member."""
-    assert answer.status_code != 500, "It is described, but nothing that should happen."
-    described = entry(answer.request.method, answer.request.path)["responses"]
-    assert str(answer.status_code) in described, f"{answer.status_code} is not described: {answer.text[:300]}"
-    response = described[str(answer.status_code)]
-    for name, header in response.get("headers", {}).items():
-        assert name in answer.headers or not header["required"], f"{name} is missing."
-    contents = response.get("content")
+def assert_valid_response(response: Any) -> None:
+    """Fail unless a test client's response is as documented, without undocumented members."""
+    assert response.status_code != 500, "500 is documented, but no test expects it."
+    documented = operation(response.request.method, response.request.path)["responses"]
+    assert str(response.status_code) in documented, f"{response.status_code} is not documented: {response.text[:300]}"
+    expected = documented[str(response.status_code)]
+    for name, header in expected.get("headers", {}).items():
+        assert name in response.headers or not header["required"], f"{name} is missing."
+    contents = expected.get("content")
     if not contents:
-        assert answer.data == b""
+        assert response.data == b""
         return
-    assert answer.mimetype in contents, f"{answer.mimetype} is not described."
-    schema = contents[answer.mimetype]["schema"]
-    if answer.mimetype == "application/jsonl":
-        for line in answer.text.splitlines():
+    assert response.mimetype in contents, f"{response.mimetype} is not documented."
+    schema = contents[response.mimetype]["schema"]
+    if response.mimetype == "application/jsonl":
+        for line in response.text.splitlines():
             _validator(json.dumps(schema)).validate(json.loads(line))
-    elif answer.mimetype.endswith("json"):
-        _validator(json.dumps(schema)).validate(answer.json)
+    elif response.mimetype.endswith("json"):
+        _validator(json.dumps(schema)).validate(response.json)
 
 
-def fits(name: str, value: Any) -> None:
-    """Fail unless `value` has the described shape of that name."""
+def assert_matches_schema(name: str, value: Any) -> None:
+    """Fail unless `value` is valid against the OpenAPI schema `name`, without undocumented members."""
     _validator(json.dumps(ref(name))).validate(value)
 
 
 @cache
 def _validator(schema: str) -> Draft202012Validator:
-    whole = {**json.loads(schema), "components": document()["components"]}
-    return Draft202012Validator(_closed(whole), format_checker=FormatChecker())
+    complete = {**json.loads(schema), "components": document()["components"]}
+    return Draft202012Validator(_closed(complete), format_checker=FormatChecker())
 
 
 def _closed(schema: Any) -> Any:
-    """The schema, allowing no member that it does not name."""
+    """The schema with `unevaluatedProperties: false` in every object."""
     if isinstance(schema, list):
-        return [_closed(one) for one in schema]
+        return [_closed(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    shut = {name: _closed(one) for name, one in schema.items()}
+    closed = {name: _closed(value) for name, value in schema.items()}
     if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
-        shut["unevaluatedProperties"] = False
-    return shut
+        closed["unevaluatedProperties"] = False
+    return closed

@@ -1,4 +1,4 @@
-"""Pictures that mean harm, or are merely odd, each with what it may be answered with."""
+"""Malicious and unusual image files, each with the problems that are allowed in response."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from PIL import Image
 
 from tests.support.images import drawing, encoded
 
-#: Room in the largest file that is accepted.
-ROOM = 20 * 2**20 - 2**16
-#: A side of the largest square that has at most 50 megapixels.
+#: Bytes of payload in the largest accepted file; 64 kB are left for headers.
+MAX_PAYLOAD = 20 * 2**20 - 2**16
+#: Side in pixels of the largest square with at most 50 megapixels.
 SIDE = 7071
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -25,7 +25,7 @@ UNREADABLE = ("damaged-image", "unsupported-image")
 
 @dataclass(frozen=True)
 class Item:
-    """A file, and the slugs of the problems it may be answered with; an empty one is a 202."""
+    """A file and the slugs of the problems that are allowed in response; an empty slug is a 202."""
 
     name: str
     data: bytes
@@ -33,16 +33,16 @@ class Item:
 
 
 def items() -> Iterator[Item]:
-    """The whole corpus, one after the other: together they would take a gigabyte."""
-    yield from odd()
+    """The whole corpus, one item at a time, because together they would take a gigabyte."""
+    yield from unusual()
     yield from largest()
-    yield from cut_off()
-    yield from claims()
+    yield from truncated()
+    yield from false_headers()
     yield from floods()
 
 
-def odd() -> Iterator[Item]:
-    """What is unusual, and right or wrong."""
+def unusual() -> Iterator[Item]:
+    """Unusual files, valid and invalid."""
     yield Item("no bytes", b"", ("empty-upload",))
     yield Item("100 MB of zeros", bytes(100 * 2**20), ("upload-too-large",))
     yield Item("SVG", b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", ("unsupported-image",))
@@ -67,7 +67,7 @@ def odd() -> Iterator[Item]:
 
 
 def largest() -> Iterator[Item]:
-    """The most pixels, in every format and in the modes that take most memory."""
+    """The largest images in every format, in the modes that need most memory."""
     side = (SIDE, SIDE)
     yield Item("50 MP JPEG", encoded(Image.new("RGB", side)), (ACCEPTED,))
     yield Item("50 MP progressive JPEG", saved(Image.new("RGB", side), "JPEG", progressive=True), (ACCEPTED,))
@@ -96,8 +96,8 @@ def largest() -> Iterator[Item]:
         yield Item(f"{pixels / 1e6:.3g} MP AVIF", saved(Image.new("RGB", square), "AVIF", speed=10), (answer,))
 
 
-def cut_off() -> Iterator[Item]:
-    """Each format, cut off at every tenth of the file."""
+def truncated() -> Iterator[Item]:
+    """Each format, truncated at every tenth of the file."""
     noise = Image.merge("RGB", [Image.effect_noise((160, 120), 80) for _ in range(3)])
     for format in FORMATS:
         data = encoded(noise, format)
@@ -105,8 +105,8 @@ def cut_off() -> Iterator[Item]:
             yield Item(f"{tenth}/10 of a {format}", data[: len(data) * tenth // 10], UNREADABLE)
 
 
-def claims() -> Iterator[Item]:
-    """Headers that promise what the file does not hold, or hide what it does."""
+def false_headers() -> Iterator[Item]:
+    """Headers that do not match the file's content."""
     yield Item("PNG that claims 900 MP", png(30_000, 30_000, zlib.compress(bytes(9000))), (LARGE,))
     yield Item("PNG whose 50 MP are not there", png(SIDE, SIDE, zlib.compress(bytes(9000))), ("damaged-image",))
     canvas = bytearray(encoded(format="GIF"))
@@ -120,8 +120,8 @@ def claims() -> Iterator[Item]:
     yield Item("GIF with an empty frame and one of 4,225 MP", bytes(grown), (COSTLY, LARGE))
     yield Item("BMP that claims 50 MP", bmp(SIDE, SIDE, 24, b""), ("damaged-image",))
     hidden = saved(Image.new("RGB", (8000, 8000)), "AVIF", speed=10)
-    place = hidden.index(b"ispe") + 8
-    hidden = hidden[:place] + struct.pack(">II", 100, 100) + hidden[place + 8 :]
+    offset = hidden.index(b"ispe") + 8
+    hidden = hidden[:offset] + struct.pack(">II", 100, 100) + hidden[offset + 8 :]
     yield Item("AVIF that hides 64 MP behind 0.01", hidden, (ACCEPTED, COSTLY, "damaged-image"))
     tile = zlib.compress(bytes(30_000 * 30_000 // 8))
     tags = [*GREY, (322, 4, 1, 30_000), (323, 4, 1, 30_000), (324, 4, 1, 1000), (325, 4, 1, len(tile))]
@@ -129,11 +129,13 @@ def claims() -> Iterator[Item]:
     strips = [*GREY, (273, 4, 2**31, 8), (278, 4, 1, 1), (279, 4, 2**31, 8)]
     yield Item("TIFF of 2,147,483,648 strips", tiff(strips), UNREADABLE)
     loop = [*GREY, (273, 4, 1, 1000), (278, 4, 1, 16), (279, 4, 1, 256)]
-    yield Item("TIFF whose directories are a ring", tiff(loop, follows=8).ljust(1256, b"\0"), (ACCEPTED, *UNREADABLE))
+    yield Item(
+        "TIFF whose directories form a cycle", tiff(loop, next_ifd=8).ljust(1256, b"\0"), (ACCEPTED, *UNREADABLE)
+    )
 
 
 def floods() -> Iterator[Item]:
-    """Small parts by the hundred thousand, and small files that unfold."""
+    """Hundreds of thousands of small parts, and small files that decompress to large ones."""
     jpeg, gif, image = encoded(), encoded(format="GIF"), encoded(format="PNG")
     after_header, pixels = 33, gif.index(b"\x2c", 13 + 3 * (2 << (gif[10] & 7)))
     text = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(200_000_000), 1))
@@ -142,56 +144,56 @@ def floods() -> Iterator[Item]:
     yield Item(
         "PNG with a profile of 200 MB", image[:after_header] + profile + image[after_header:], (ACCEPTED, *UNREADABLE)
     )
-    chunks = chunk(b"abCd", b"") * (ROOM // 12)
+    chunks = chunk(b"abCd", b"") * (MAX_PAYLOAD // 12)
     yield Item("PNG of 1.7 million chunks", image[:after_header] + chunks + image[after_header:], (COSTLY,))
-    comments = b"\xff\xfe\0\x02" * (ROOM // 4 - len(jpeg))
+    comments = b"\xff\xfe\0\x02" * (MAX_PAYLOAD // 4 - len(jpeg))
     yield Item("JPEG of 5 million comments", jpeg[:2] + comments + jpeg[2:], (COSTLY,))
     exif = exif_of(400, 15 * 2**20)
     yield Item("JPEG whose EXIF is 400 times 15 MB", jpeg[:2] + exif + jpeg[2:], (ACCEPTED, COSTLY))
     progressive = saved(Image.new("RGB", (SIDE, SIDE - 1)), "JPEG", progressive=True, quality=1)
     scan = progressive[progressive.rindex(b"\xff\xda") : -2]
-    scans = scan * ((ROOM - len(progressive)) // len(scan))
+    scans = scan * ((MAX_PAYLOAD - len(progressive)) // len(scan))
     yield Item("JPEG of 270,000 scans", progressive[:-2] + scans + progressive[-2:], (COSTLY,))
-    extensions = b"\x21\xfe\x01a\0" * (ROOM // 5 - len(gif))
+    extensions = b"\x21\xfe\x01a\0" * (MAX_PAYLOAD // 5 - len(gif))
     yield Item("GIF of 4 million comments", gif[:pixels] + extensions + gif[pixels:], (COSTLY,))
-    comment = b"\x21\xfe" + (b"\xff" + b"a" * 255) * (ROOM // 256 - 100) + b"\0"
+    comment = b"\x21\xfe" + (b"\xff" + b"a" * 255) * (MAX_PAYLOAD // 256 - 100) + b"\0"
     yield Item("GIF with a comment of 20 MB", gif[:pixels] + comment + gif[pixels:], (ACCEPTED, COSTLY))
-    frames = gif[:-1] + gif[pixels:-1] * (ROOM // len(gif)) + b"\x3b"
+    frames = gif[:-1] + gif[pixels:-1] * (MAX_PAYLOAD // len(gif)) + b"\x3b"
     yield Item("GIF of 20 MB in frames", frames, (ACCEPTED,))
     clear = saved(Image.new("RGBA", (320, 240)), "GIF")
-    place = clear.index(b"\x21\xf9")
-    frames = clear[:-1] + clear[place:-1] * (ROOM // len(clear)) + b"\x3b"
+    offset = clear.index(b"\x21\xf9")
+    frames = clear[:-1] + clear[offset:-1] * (MAX_PAYLOAD // len(clear)) + b"\x3b"
     yield Item("GIF of 20 MB in empty frames", frames, (ACCEPTED,))
     runs = (b"\x01\x05" * 4000 + b"\0\0") * 2500
     yield Item("BMP in 10 million runs", bmp(4000, 2500, 8, runs), (COSTLY,))
     tags = [*GREY, *((40_000 + number, 1, 14 * 2**20, 8) for number in range(200))]
-    yield Item("TIFF with 200 tags of 14 MB", tiff(tags).ljust(ROOM, b"\0"), (ACCEPTED, COSTLY, *UNREADABLE))
+    yield Item("TIFF with 200 tags of 14 MB", tiff(tags).ljust(MAX_PAYLOAD, b"\0"), (ACCEPTED, COSTLY, *UNREADABLE))
 
 
-#: The first tags of a grey TIFF of 16 x 16 pixels, deflated: number, type, count, value.
+#: The first tags of a deflated grey TIFF of 16 x 16 pixels: number, type, count, value.
 GREY = [(256, 3, 1, 16), (257, 3, 1, 16), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1)]
 
 
 def saved(image: Image.Image, format: str, **options: object) -> bytes:
-    """The picture's file, saved with Pillow's options."""
+    """The bytes of the image file, saved with Pillow's options."""
     buffer = io.BytesIO()
     image.save(buffer, format, **options)
     return buffer.getvalue()
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """A PNG's chunk."""
+    """A PNG chunk."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png(width: int, height: int, pixels: bytes) -> bytes:
-    """An RGB PNG with that header and that compressed data."""
+    """An RGB PNG with this size in its header and this compressed pixel data."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 def bmp(width: int, height: int, bits: int, pixels: bytes) -> bytes:
-    """A BMP; one of 8 bits is grey and run-length encoded."""
+    """A BMP; with 8 bits per pixel it is grey and run-length encoded."""
     palette = b"".join(bytes([level, level, level, 0]) for level in range(256)) if bits == 8 else b""
     start = 54 + len(palette)
     info = (40, width, height, 1, bits, 1 if bits == 8 else 0, len(pixels), 2835, 2835, len(palette) // 4, 0)
@@ -204,14 +206,14 @@ def bmp(width: int, height: int, bits: int, pixels: bytes) -> bytes:
     )
 
 
-def tiff(tags: list[tuple[int, int, int, int]], follows: int = 0) -> bytes:
-    """A little-endian TIFF with one directory, and where the next one `follows`."""
+def tiff(tags: list[tuple[int, int, int, int]], next_ifd: int = 0) -> bytes:
+    """A little-endian TIFF with one directory (IFD) and the offset of the next one."""
     entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
-    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + struct.pack("<I", follows)
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + entries + struct.pack("<I", next_ifd)
 
 
 def exif_of(tags: int, size: int) -> bytes:
-    """A JPEG's segments with EXIF of `size` bytes, of which each tag says that they all are its value."""
+    """JPEG segments with `size` bytes of EXIF, all of which each tag claims as its value."""
     blob = tiff([(1000 + number, 1, size - 8, 8) for number in range(tags)]).ljust(size, b"x")
     parts = (b"Exif\0\0" + blob[start : start + 65_000] for start in range(0, size, 65_000))
     return b"".join(b"\xff\xe1" + struct.pack(">H", len(part) + 2) + part for part in parts)

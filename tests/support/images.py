@@ -1,4 +1,4 @@
-"""Pictures that the tests draw."""
+"""Images for the tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 
 def drawing(colour: str = "seagreen", size: tuple[int, int] = (320, 240)) -> Image.Image:
-    """A sky, a ground and a ball of `colour`."""
+    """An image of a ball in `colour` between sky and ground."""
     image = Image.new("RGB", size, "skyblue")
     draw = ImageDraw.Draw(image)
     width, height = size
@@ -18,12 +18,12 @@ def drawing(colour: str = "seagreen", size: tuple[int, int] = (320, 240)) -> Ima
 
 
 def encoded(image: Image.Image | None = None, format: str = "JPEG") -> bytes:
-    """The picture as a file's bytes."""
+    """The image as the bytes of a file."""
     buffer = io.BytesIO()
     (image or drawing()).save(buffer, format)
     return buffer.getvalue()
 
 
 def numbered(count: int) -> list[bytes]:
-    """So many different pictures."""
+    """`count` different images as JPEG files."""
     return [encoded(drawing(f"hsl({number * 360 // count}, 70%, 50%)")) for number in range(count)]

@@ -1,4 +1,4 @@
-"""API keys as `captiond keys` makes them."""
+"""Adds and revokes API keys as `captiond keys` does."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from common.settings import Settings
 
 
 def add_key(settings: Settings, name: str, *scopes: Scope) -> str:
-    """The secret of a new key in the file; to submit and read, unless told."""
+    """Add a key to the keys file and return its secret; the default scopes are submit and read."""
     secret, key = keyring.make(name, scopes or (Scope.SUBMIT, Scope.READ))
     keyring.change(settings.keys_file, lambda keys: keys.update({name: key}))
     return secret
 
 
 def revoke_key(settings: Settings, name: str) -> None:
+    """Remove a key from the keys file."""
     keyring.change(settings.keys_file, lambda keys: keys.__delitem__(name))

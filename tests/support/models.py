@@ -1,4 +1,4 @@
-"""Tiny BLIPs and the tokenizer that goes with them, made in a moment."""
+"""Tiny BLIP models with random weights, and their tokenizer."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ CAPTIONS = [
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """Some dozens of word pieces."""
+    """A tokenizer with at most 120 word pieces."""
     return train_tokenizer(CAPTIONS, 120)
 
 
 def tiny_config(tokenizer: PreTrainedTokenizerFast) -> BlipConfig:
-    """2 + 2 layers, 32 pixels."""
+    """Configuration with 2 vision and 2 text layers, 32 x 32 pixels."""
     return small_config(tokenizer, image_size=32, vision=(32, 2, 4), text=(16, 2, 2))
 
 
 def tiny_hybrid_config(tokenizer: PreTrainedTokenizerFast) -> BlipConfig:
-    """1 + 2 layers behind a whole stem, 64 pixels."""
+    """Configuration of a hybrid: a complete stem, 1 vision and 2 text layers, 64 x 64 pixels."""
     return small_config(tokenizer, image_size=64, vision=(32, 1, 4), text=(16, 2, 2), stem="efficientnet-lite2")
 
 
 def tiny_hybrid(seed: int = 0) -> BlipForConditionalGeneration:
-    """A hybrid of that shape with random weights, in eval mode."""
+    """A model of `tiny_hybrid_config` with random weights, in eval mode."""
     torch.manual_seed(seed)
     return build(tiny_hybrid_config(tiny_tokenizer())).eval()
 
 
 def tiny_model(seed: int = 0) -> BlipForConditionalGeneration:
-    """A model of that shape with random weights, in eval mode."""
+    """A model of `tiny_config` with random weights, in eval mode."""
     torch.manual_seed(seed)
     return build(tiny_config(tiny_tokenizer())).eval()

@@ -1,4 +1,4 @@
-"""The service's processes one by one, so that each can be killed by its own id."""
+"""Runs Redis, web server and workers as separate processes, so that a test can kill each of them."""
 
 from __future__ import annotations
 
@@ -13,76 +13,80 @@ from cli.redis_server import find_server
 from cli.serve import free_port
 from common.ledger import Components, connect
 from common.settings import PROJECT_ROOT, Settings
-from tests.support.audit import Account
+from tests.support.audit import JobAudit
 from tests.support.service import Client, wait_until
 
 Process = subprocess.Popen[bytes]
 
 
-class Parts(Client):
+class ServiceProcesses(Client):
     """Redis with its append-only file, a web server, and workers with the demo model.
 
-    `environment` is added to that of each process that is started from then on.
+    `environment` has extra environment variables for the processes that are started later.
     """
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
         self.redis_folder = folder / "redis"
         self.redis_folder.mkdir(parents=True, exist_ok=True)
-        self._store = free_port()
+        self._redis_port = free_port()
         self.settings = Settings(
             data=folder,
             port=free_port(),
-            redis_url=f"redis://127.0.0.1:{self._store}/0",
+            redis_url=f"redis://127.0.0.1:{self._redis_port}/0",
             model="demo",
             precision="fp32",
-            beams=1,  # the same path of a job, and quicker
+            beams=1,  # faster, and a job takes the same steps
             **settings,
         )
         super().__init__(f"http://127.0.0.1:{self.settings.port}")
         self.environment: dict[str, str] = {}
         self._processes: list[Process] = []
 
-    def account(self) -> Account:
-        """An account of what is sent here."""
-        return Account(self, self.settings, self.redis_folder)
+    def audit(self) -> JobAudit:
+        """A new audit of jobs sent to this service."""
+        return JobAudit(self, self.settings, self.redis_folder)
 
     def start_redis(self, fsync: str = "everysec", *options: str) -> Process:
-        """As `captiond serve` starts it, but that the file is never rewritten: it is read at the end."""
-        command = [find_server() or "redis-server", "--port", str(self._store), "--dir", str(self.redis_folder)]
+        """Start Redis as `captiond serve` does, but never rewrite the append-only file, which the audit reads."""
+        command = [find_server() or "redis-server", "--port", str(self._redis_port), "--dir", str(self.redis_folder)]
         command += ["--appendonly", "yes", "--appendfsync", fsync, "--auto-aof-rewrite-percentage", "0"]
         return self.start([*command, "--save", "", *options])
 
     def start_web(self, module: str = "web") -> Process:
+        """Start the web server, or another module in its place."""
         return self.start([sys.executable, "-m", module])
 
     def start_worker(self, app: str = "worker") -> Process:
+        """Start a Celery worker of this app."""
         return self.start([sys.executable, "-m", "celery", "-A", app, "worker"])
 
     def start_all(self, fsync: str = "everysec") -> tuple[Process, Process, Process]:
-        """Redis, web and one worker, ready."""
+        """Start Redis, the web server and one worker, and wait until the service is ready."""
         started = self.start_redis(fsync), self.start_web(), self.start_worker()
         self.wait_ready()
         return started
 
     def wait_ready(self) -> None:
+        """Wait until `/readyz` answers 200."""
         wait_until(lambda: self.get("/readyz")[0] == 200, self.log)
 
-    def wait_working(self, worker: Process) -> None:
-        """Wait until this very worker has announced itself; `/readyz` still counts one that was just killed."""
+    def wait_for_worker(self, worker: Process) -> None:
+        """Wait until this worker has announced itself; `/readyz` still counts a worker that was just killed."""
         workers = Components(connect(self.settings.redis_location), self.settings).workers
         name = f"{gethostname()}-{worker.pid}"
         wait_until(lambda: name in {worker.name for worker in workers.alive()}, self.log)
 
-    def wait_serving(self) -> None:
-        """Wait until pictures are accepted; no worker is needed for that."""
+    def wait_for_web(self) -> None:
+        """Wait until the web server accepts images, which needs no worker."""
         wait_until(lambda: self.get("/healthz")[0] == 200 and self.get("/v1/jobs")[0] == 200, self.log)
 
     def log(self) -> str:
+        """The last 5,000 characters of the processes' output."""
         return (self.folder / "log").read_text(encoding="utf-8", errors="replace")[-5000:]
 
     def stop(self) -> None:
-        """Stop what still runs, the last started first."""
+        """Stop the running processes, the last started first."""
         for process in reversed(self._processes):
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)
@@ -93,7 +97,7 @@ class Parts(Client):
                     kill(process)
 
     def start(self, command: list[str]) -> Process:
-        """Start a process, which `stop` stops."""
+        """Start a process, which `stop` will stop."""
         environment = {**self.settings.environment(), **self.environment}
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -102,6 +106,6 @@ class Parts(Client):
 
 
 def kill(process: Process) -> None:
-    """As the kernel does when memory is short."""
+    """Kill a process with SIGKILL and wait for it."""
     process.kill()
     process.wait()

@@ -1,4 +1,4 @@
-"""A RabbitMQ node of our own: private ports, a private folder, stopped by its own id."""
+"""Runs a private RabbitMQ node, with its own ports and folder."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 from cli.serve import free_port
 from tests.support.processes import Process
 
-#: Debian's command refuses to run for anybody but root and rabbitmq, and then in the system's own folders.
+#: The script behind Debian's `rabbitmq-server` command, which itself runs only as root or rabbitmq, in system folders.
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
 
 def find_server() -> Path | None:
-    """The server's script, which runs for any user."""
-    found = shutil.which("rabbitmq-server")
-    return SERVER if SERVER.exists() else Path(found) if found else None
+    """Path of a server script that any user can run; None when RabbitMQ is not installed."""
+    command = shutil.which("rabbitmq-server")
+    return SERVER if SERVER.exists() else Path(command) if command else None
 
 
 class RabbitMQ:
-    """One node, whose messages and ports outlive a kill."""
+    """One node; its messages and ports stay the same when it is killed and started again."""
 
     def __init__(self, folder: Path, server: Path) -> None:
         folder.mkdir()
@@ -42,8 +42,8 @@ class RabbitMQ:
             "RABBITMQ_CONFIG_FILE": str(folder / "none"),
             "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
         }
-        # The node would start this as a daemon, which nobody stops.
-        self._names: Process = self._start(["epmd", "-port", self._environment["ERL_EPMD_PORT"]])
+        # The node would start epmd as a daemon, which would keep running.
+        self._epmd: Process = self._start(["epmd", "-port", self._environment["ERL_EPMD_PORT"]])
         self.node: Process | None = None
 
     @property
@@ -51,19 +51,21 @@ class RabbitMQ:
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
     def start(self) -> None:
+        """Start the node without waiting for it."""
         self.node = self._start([str(self._server)])
 
     def kill(self) -> None:
-        """At once, and with it the processes of its script."""
+        """Kill the node and all processes of its script with SIGKILL."""
         assert self.node is not None
         os.killpg(self.node.pid, 9)
         self.node.wait()
 
     def stop(self) -> None:
+        """Kill the node and its name server, epmd."""
         if self.node is not None and self.node.poll() is None:
             self.kill()
-        self._names.kill()
-        self._names.wait()
+        self._epmd.kill()
+        self._epmd.wait()
 
     def _start(self, command: list[str]) -> Process:
         with (self._folder / "output").open("ab") as log:

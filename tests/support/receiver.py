@@ -1,4 +1,4 @@
-"""A server elsewhere: it answers as a test tells it, and remembers what it was asked."""
+"""An HTTP server with programmed responses, which records the requests that it receives."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-#: Answers one request.
-Answering = Callable[[BaseHTTPRequestHandler], None]
+#: Sends the response to one request.
+Responder = Callable[[BaseHTTPRequestHandler], None]
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request as it came."""
+class ReceivedRequest:
+    """A recorded request; `target` is its path with the query."""
 
     method: str
     target: str
@@ -24,29 +24,29 @@ class Asked:
     body: bytes
 
 
-def with_status(status: int, body: bytes = b"", **headers: str) -> Answering:
-    """An answer; a header's `_` stands for `-`."""
+def with_status(status: int, body: bytes = b"", **headers: str) -> Responder:
+    """A responder with this status, body and headers; `_` in a header's name stands for `-`."""
 
-    def answer(handler: BaseHTTPRequestHandler) -> None:
+    def respond(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(status)
         for name, value in {"Content_Length": str(len(body)), **headers}.items():
             handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
-        with contextlib.suppress(ConnectionError):  # whoever has had enough hangs up
+        with contextlib.suppress(ConnectionError):  # the client may close the connection early
             handler.wfile.write(body)
 
-    return answer
+    return respond
 
 
 class Receiver(ThreadingHTTPServer):
-    """Gives the next of `answers`, the last again and again."""
+    """Responds with each of `responders` in turn; the last one is repeated. The default is a 200."""
 
     daemon_threads = True
 
-    def __init__(self, *answers: Answering, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+    def __init__(self, *responders: Responder, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
-        self.answers = list(answers) or [with_status(200)]
-        self.asked: list[Asked] = []
+        self.responders = list(responders) or [with_status(200)]
+        self.requests: list[ReceivedRequest] = []
         self._scheme = "https" if tls else "http"
         if tls:
             self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
@@ -55,32 +55,32 @@ class Receiver(ThreadingHTTPServer):
         return f"{self._scheme}://{host}:{self.server_port}{target}"
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that refuses the certificate, or hangs up, is nothing to print."""
+        """Do not print: tests include clients that reject the certificate or close the connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: Receiver
 
     def do_GET(self) -> None:
-        self._answer()
+        self._respond()
 
     def do_POST(self) -> None:
-        self._answer()
+        self._respond()
 
-    def _answer(self) -> None:
+    def _respond(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-        self.server.asked.append(Asked(self.command, self.path, self.headers, body))
-        answers = self.server.answers
-        (answers.pop(0) if len(answers) > 1 else answers[0])(self)
+        self.server.requests.append(ReceivedRequest(self.command, self.path, self.headers, body))
+        responders = self.server.responders
+        (responders.pop(0) if len(responders) > 1 else responders[0])(self)
 
     def log_message(self, *_: object) -> None:
         pass
 
 
 @contextlib.contextmanager
-def receiving(*answers: Answering, tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Receiver]:
-    """A receiver that runs."""
-    with Receiver(*answers, tls=tls, port=port) as server:
+def running_receiver(*responders: Responder, tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Receiver]:
+    """Run a receiver in a thread and yield it."""
+    with Receiver(*responders, tls=tls, port=port) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         yield server

@@ -1,8 +1,8 @@
-"""Sends hostile pictures and forms to the web tier in a process of its own, and measures what each one costs.
+"""Sends malicious images and forms to the web application in this process, and measures processor time and memory.
 
 `python -m tests.support.resource_probe` prints a JSON object for each, or with `--table` the table of
-docs/reliability.md. Memory is what the web server and its decoder took at their peak beyond what they had before, in
-megabytes; time is the processor time of both. Linux only: both are read from /proc.
+docs/reliability.md. Memory is the peak growth of the web server and its decoder process in megabytes; time is the
+processor time of both. Both are read from /proc, so it works on Linux only.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from tests.support.hostile import items
 from tests.support.images import encoded
 from web import create_app
 
-#: Bytes that are one of the table's megabytes.
+#: Bytes of a megabyte in the table.
 MB = 1e6
-#: Seconds between two looks at the peaks.
-LOOK = 0.01
-#: The model's picture, in pixels.
+#: Seconds between two samples of the peak memory.
+SAMPLE_INTERVAL = 0.01
+#: Side of the model's input, in pixels.
 SIDE = 384
 
 
 @dataclass(frozen=True)
-class Ordeal:
-    """What became of one item; `slug` is its problem's, `expected` what was allowed."""
+class ProbeResult:
+    """The response to one item and its cost; `slug` is that of its problem, `expected` lists the allowed results."""
 
     name: str
     status: int
@@ -56,57 +56,57 @@ class Ordeal:
 
 
 class Meter:
-    """What the web server and its decoder cost between two looks; a decoder that is ended meanwhile counts, too."""
+    """Measures the web server and its decoder, including a decoder that ends during the measurement."""
 
     def __init__(self) -> None:
         decoder = sandbox()._idle.queue[-1]
         assert decoder is not None
         self._pids = (os.getpid(), decoder.pid)
-        self._seconds = self._used()
+        self._seconds = self._processor_seconds()
         self._before = [_memory(pid, "VmRSS") for pid in self._pids]
         self._peaks = list(self._before)
         for pid in self._pids:
-            Path(f"/proc/{pid}/clear_refs").write_text("5")  # begin the peak anew (proc(5))
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # reset the peak (proc(5))
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
+        self._thread = threading.Thread(target=self._sample_until_stopped)
         self._thread.start()
 
     def read(self) -> tuple[float, float]:
-        """Seconds and megabytes."""
+        """Stop and return processor seconds and megabytes."""
         self._stop.set()
         self._thread.join()
-        self._look()
-        grown = sum(peak - before for peak, before in zip(self._peaks, self._before, strict=True))
-        return self._used() - self._seconds, grown / MB
+        self._sample_peaks()
+        growth = sum(peak - before for peak, before in zip(self._peaks, self._before, strict=True))
+        return self._processor_seconds() - self._seconds, growth / MB
 
-    def _watch(self) -> None:
-        """Look at the peaks so often that one of a process which is ended is known."""
-        while not self._stop.wait(LOOK):
-            self._look()
+    def _sample_until_stopped(self) -> None:
+        """Sample often, because the peak of a process cannot be read after its end."""
+        while not self._stop.wait(SAMPLE_INTERVAL):
+            self._sample_peaks()
 
-    def _look(self) -> None:
-        for number, pid in enumerate(self._pids):
-            with contextlib.suppress(OSError, KeyError):  # it has ended
-                self._peaks[number] = _memory(pid, "VmHWM")
+    def _sample_peaks(self) -> None:
+        for index, pid in enumerate(self._pids):
+            with contextlib.suppress(OSError, KeyError):  # the process has ended
+                self._peaks[index] = _memory(pid, "VmHWM")
 
-    def _used(self) -> float:
+    def _processor_seconds(self) -> float:
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)
         return time.process_time() + _cpu(self._pids[1]) + ended.ru_utime + ended.ru_stime
 
 
-def run(app: Flask) -> Iterator[Ordeal]:
-    """Every item and form. What is accepted is shown and made ready for the model, too: the dearest step counts."""
-    client, most = app.test_client(), Settings().max_pixels
+def run(app: Flask) -> Iterator[ProbeResult]:
+    """Send every item and form. Accepted images are also resized for display and for the model; the maximum counts."""
+    client, max_pixels = app.test_client(), Settings().max_pixels
     for item in items():
         steps = [_measured(_send, client, item.data, "image/jpeg")]
-        answer = steps[0][0]
-        if answer.status_code == 202:
-            steps.append(_measured(client.get, f"/v1/jobs/{answer.json['id']}/image?size=2048"))
-            steps.append(_measured(sandbox().square, item.data, most, SIDE))
-        yield _ordeal(item.name, answer, list(item.allowed), steps)
+        response = steps[0][0]
+        if response.status_code == 202:
+            steps.append(_measured(client.get, f"/v1/jobs/{response.json['id']}/image?size=2048"))
+            steps.append(_measured(sandbox().square, item.data, max_pixels, SIDE))
+        yield _result(item.name, response, list(item.allowed), steps)
     for form in forms():
         step = _measured(_send, client, form.body, form.content_type, form.environ)
-        yield _ordeal(f"a form: {form.name}", step[0], [str(status) for status in form.statuses], [step])
+        yield _result(f"a form: {form.name}", step[0], [str(status) for status in form.statuses], [step])
 
 
 def _send(client: FlaskClient, body: bytes, content_type: str, environ: dict[str, str] | None = None) -> TestResponse:
@@ -115,21 +115,23 @@ def _send(client: FlaskClient, body: bytes, content_type: str, environ: dict[str
 
 
 def _measured(step: Callable[..., Any], *arguments: Any) -> tuple[Any, float, float]:
-    """What the step returns, or the problem that it raises; its seconds and megabytes."""
-    sandbox().check(encoded(), Settings().max_pixels)  # a decoder is there
+    """The step's result, or the problem that it raises; processor seconds; megabytes."""
+    sandbox().check(encoded(), Settings().max_pixels)  # starts a decoder
     meter = Meter()
     try:
-        found = step(*arguments)
+        result = step(*arguments)
     except Problem as problem:
-        found = problem
-    return (found, *meter.read())
+        result = problem
+    return (result, *meter.read())
 
 
-def _ordeal(name: str, answer: TestResponse, expected: list[str], steps: list[tuple[Any, float, float]]) -> Ordeal:
-    body = answer.json or {}
-    return Ordeal(
+def _result(
+    name: str, response: TestResponse, expected: list[str], steps: list[tuple[Any, float, float]]
+) -> ProbeResult:
+    body = response.json or {}
+    return ProbeResult(
         name=name,
-        status=answer.status_code,
+        status=response.status_code,
         slug=body.get("type", "").removeprefix("/problems/"),
         expected=expected,
         detail=body.get("detail", ""),
@@ -139,12 +141,13 @@ def _ordeal(name: str, answer: TestResponse, expected: list[str], steps: list[tu
 
 
 def _memory(pid: int, name: str) -> int:
+    """A memory field of /proc/PID/status, in bytes."""
     lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     return int(lines[name].split()[0]) * 1024
 
 
 def _cpu(pid: int) -> float:
-    """Processor time of a process, 0 when it has ended."""
+    """Processor time of a process in seconds; 0 when it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
@@ -157,13 +160,13 @@ def main() -> None:
         settings = Settings(data=Path(folder), broker_url="memory://")
         app = create_app(settings, redis=fakeredis.FakeStrictRedis(decode_responses=True))
         if "--table" not in sys.argv:
-            for ordeal in run(app):
-                print(json.dumps(asdict(ordeal)), flush=True)
+            for result in run(app):
+                print(json.dumps(asdict(result)), flush=True)
             return
         print("| what is sent | answer | CPU s | MB |\n| --- | --- | ---: | ---: |")
-        for ordeal in run(app):
-            answer = f"{ordeal.status} {ordeal.slug}".strip()
-            print(f"| {ordeal.name} | {answer} | {ordeal.seconds:.2f} | {ordeal.megabytes:.0f} |", flush=True)
+        for result in run(app):
+            answer = f"{result.status} {result.slug}".strip()
+            print(f"| {result.name} | {answer} | {result.seconds:.2f} | {result.megabytes:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What unit tests have in place of a server."""
+"""Fixtures of the unit tests: a fake clock and an in-memory Redis."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def server() -> fakeredis.FakeServer:
-    """The Redis; `server.connected = False` takes it away."""
+    """An in-memory Redis server; `server.connected = False` makes it unreachable."""
     return fakeredis.FakeServer()
 
 

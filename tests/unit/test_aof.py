@@ -1,4 +1,4 @@
-"""The witness of the chaos runs sees what it should: every terminal status that was ever written."""
+"""The reader of Redis' append-only file finds every terminal status that was ever written."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ LOG = b"".join(
         command("HSET", "batch:c", "status", '"succeeded"'),
     ]
 )
-CUT_OFF = command("HSET", "job:b", "status", '"failed"')[:-3]
+TRUNCATED = command("HSET", "job:b", "status", '"failed"')[:-3]
 
 
-def test_redis_6_keeps_one_file(tmp_path: Path) -> None:
-    (tmp_path / "appendonly.aof").write_bytes(LOG + CUT_OFF)
+def test_the_single_file_of_redis_6_is_read(tmp_path: Path) -> None:
+    (tmp_path / "appendonly.aof").write_bytes(LOG + TRUNCATED)
 
     assert results_written(tmp_path) == {"a": 2, "b": 1}
 
 
-def test_redis_7_keeps_a_folder_whose_files_follow_each_other(tmp_path: Path) -> None:
+def test_the_incremental_files_of_redis_7_are_read_in_order(tmp_path: Path) -> None:
     folder = tmp_path / "appendonlydir"
     folder.mkdir()
     (folder / "appendonly.aof.1.base.rdb").write_bytes(b"REDIS")
     (folder / "appendonly.aof.1.incr.aof").write_bytes(LOG)
-    (folder / "appendonly.aof.2.incr.aof").write_bytes(LOG + CUT_OFF)
+    (folder / "appendonly.aof.2.incr.aof").write_bytes(LOG + TRUNCATED)
 
     assert results_written(tmp_path) == {"a": 4, "b": 2}
 
 
-def test_a_file_that_was_rewritten_is_no_witness(tmp_path: Path) -> None:
+def test_a_rewritten_file_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "appendonlydir"
     folder.mkdir()
     (folder / "appendonly.aof.2.base.rdb").write_bytes(b"REDIS")

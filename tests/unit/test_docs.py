@@ -1,4 +1,4 @@
-"""The documentation names everything that there is, and nothing that is not."""
+"""The documentation lists every setting, flag, problem, route, command and script, and its links are valid."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ DOCS = [
 
 
 def text(name: str) -> str:
+    """The text of a file of the repository."""
     return (PROJECT_ROOT / name).read_text(encoding="utf-8")
 
 
-def shown(value: object) -> str:
+def format_default(value: object) -> str:
+    """A default value as the tables of the documentation show it."""
     if value is None or value in ((), ""):
         return ""
     if isinstance(value, bool):
@@ -37,24 +39,25 @@ def shown(value: object) -> str:
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_a_setting_stands_in_the_operations_guide_as_it_is(name: str) -> None:
+def test_every_setting_is_in_the_operations_guide(name: str) -> None:
     field = Settings.model_fields[name]
 
-    row = f"| `CAPTIOND_{name.upper()}` | {shown(field.default)} | {field.description} |"
+    row = f"| `CAPTIOND_{name.upper()}` | {format_default(field.default)} | {field.description} |"
 
     assert row in text("docs/operations.md")
 
 
-@pytest.mark.parametrize("item", dataclasses.fields(Config), ids=lambda item: item.name)
-def test_a_training_flag_stands_in_the_training_guide_as_it_is(item: dataclasses.Field[object]) -> None:
-    choices = f" ({', '.join(item.metadata['choices'])})" if "choices" in item.metadata else ""
+@pytest.mark.parametrize("field", dataclasses.fields(Config), ids=lambda field: field.name)
+def test_every_training_flag_is_in_the_training_guide(field: dataclasses.Field[object]) -> None:
+    choices = f" ({', '.join(field.metadata['choices'])})" if "choices" in field.metadata else ""
+    flag = f"--{field.name.replace('_', '-')}"
 
-    row = f"| `--{item.name.replace('_', '-')}` | {shown(item.default)} | {item.metadata['help']}{choices} |"
+    row = f"| `{flag}` | {format_default(field.default)} | {field.metadata['help']}{choices} |"
 
     assert row in text("docs/training.md")
 
 
-def test_the_labelling_s_flags_stand_in_the_training_guide() -> None:
+def test_every_pseudo_label_flag_is_in_the_training_guide() -> None:
     help_text = subprocess.run(
         [sys.executable, "-m", "training.pseudo_label", "--help"], capture_output=True, text=True, check=True
     ).stdout
@@ -64,11 +67,11 @@ def test_the_labelling_s_flags_stand_in_the_training_guide() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
-def test_a_problem_stands_in_the_api_s_guide_with_its_status(kind: object) -> None:
+def test_every_problem_is_in_the_api_guide_with_its_status(kind: object) -> None:
     assert f"| `{kind.type}` | {kind.status} |" in text("docs/api.md")  # type: ignore[attr-defined]
 
 
-def test_every_route_stands_in_the_api_s_guide_and_no_other_does() -> None:
+def test_the_api_guide_lists_exactly_the_routes() -> None:
     app = create_app(Settings(), redis=fakeredis.FakeStrictRedis(decode_responses=True))
     served = {
         f"{method} {rule.rule}"
@@ -77,9 +80,9 @@ def test_every_route_stands_in_the_api_s_guide_and_no_other_does() -> None:
         if method in METHODS
     }
 
-    named = set(re.findall(r"`((?:GET|POST|DELETE) /[^`?]*)`", text("docs/api.md")))
+    documented = set(re.findall(r"`((?:GET|POST|DELETE) /[^`?]*)`", text("docs/api.md")))
 
-    assert named == served
+    assert documented == served
 
 
 METHODS = {"GET", "POST", "DELETE"}
@@ -88,7 +91,7 @@ METHODS = {"GET", "POST", "DELETE"}
 @pytest.mark.parametrize(
     "command", ["serve", "caption", "batch", "doctor", "webhook-secret", "keys add", "keys revoke", "keys list"]
 )
-def test_a_command_and_its_flags_stand_in_the_readme(command: str) -> None:
+def test_every_command_and_its_flags_are_in_the_guides(command: str) -> None:
     help_text = subprocess.run(
         [sys.executable, "-m", "cli.main", *command.split(), "--help"], capture_output=True, text=True, check=True
     ).stdout
@@ -101,7 +104,7 @@ def test_a_command_and_its_flags_stand_in_the_readme(command: str) -> None:
 
 
 @pytest.mark.parametrize("module", [distill, evaluate, export, prepare, report], ids=lambda module: module.__name__)
-def test_a_training_command_and_its_flags_stand_in_the_training_guide(
+def test_every_training_command_and_its_flags_are_in_the_training_guide(
     module: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
@@ -114,18 +117,18 @@ def test_a_training_command_and_its_flags_stand_in_the_training_guide(
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in (PROJECT_ROOT / "script").iterdir()))
-def test_a_script_is_told_of(script: str) -> None:
+def test_every_script_is_documented(script: str) -> None:
     assert any(f"script/{script}" in path.read_text(encoding="utf-8") for path in DOCS)
 
 
 @pytest.mark.parametrize("path", [*DOCS, PROJECT_ROOT / "models" / "demo" / "README.md"], ids=lambda path: path.name)
-def test_links_lead_somewhere(path: Path) -> None:
+def test_local_links_and_anchors_exist(path: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
         if "://" in target:
             continue
         file, _, heading = target.partition("#")
-        linked = (path.parent / file) if file else path
-        assert linked.exists(), target
+        destination = (path.parent / file) if file else path
+        assert destination.exists(), target
         if heading:
-            headings = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            headings = re.findall(r"^#+ (.+)$", destination.read_text(encoding="utf-8"), re.MULTILINE)
             assert heading in {re.sub(r"[^\w -]", "", line).lower().replace(" ", "-") for line in headings}, target

@@ -1,4 +1,4 @@
-"""A file of weights is data: nothing in it may run."""
+"""Files of weights are loaded as data: no code in them is executed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import pytest
 
 from common.settings import PROJECT_ROOT
 
-PACKAGES = ("benchmarks", "cli", "common", "training", "web", "worker")
+PACKAGES = ("benchmarks", "captioning", "cli", "common", "training", "web", "worker")
 SOURCES = sorted(path for package in PACKAGES for path in (PROJECT_ROOT / package).rglob("*.py"))
 
 
 def calls(path: Path) -> Iterator[ast.Call]:
+    """All calls in a source file."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call):
             yield node
@@ -24,24 +25,24 @@ def is_torch_load(call: ast.Call) -> bool:
     return ast.unparse(call.func) in ("torch.load", "torch.serialization.load")
 
 
-def test_weights_are_loaded_as_data_wherever_they_are_loaded() -> None:
-    found = [(path, call) for path in SOURCES for call in calls(path) if is_torch_load(call)]
+def test_every_torch_load_is_weights_only() -> None:
+    loads = [(path, call) for path in SOURCES for call in calls(path) if is_torch_load(call)]
 
-    assert found
-    for path, call in found:
+    assert loads
+    for path, call in loads:
         assert any(word.arg == "weights_only" and ast.unparse(word.value) == "True" for word in call.keywords), path
 
 
-@pytest.mark.parametrize("word", ["pickle", "marshal", "shelve", "dill"])
-def test_nothing_is_unpickled_in_another_way(word: str) -> None:
+@pytest.mark.parametrize("module", ["pickle", "marshal", "shelve", "dill"])
+def test_no_module_that_unpickles_is_imported(module: str) -> None:
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            assert word not in {name.split(".")[0] for name in names}, path
+            assert module not in {name.split(".")[0] for name in names}, path
 
 
-@pytest.mark.parametrize("call", ["eval", "exec", "os.system", "yaml.load", "joblib.load"])
-def test_no_text_becomes_code(call: str) -> None:
+@pytest.mark.parametrize("function", ["eval", "exec", "os.system", "yaml.load", "joblib.load"])
+def test_no_function_that_executes_text_is_called(function: str) -> None:
     for path in SOURCES:
-        assert call not in {ast.unparse(found.func) for found in calls(path)}, path
+        assert function not in {ast.unparse(call.func) for call in calls(path)}, path

@@ -39,7 +39,7 @@ def programs() -> Path | None:
     """The package's folder; None, said once, where it or Java is not installed."""
     found = importlib.util.find_spec("pycocoevalcap")
     if found is None or not found.submodule_search_locations:
-        log.warning("METEOR 1.5 and SPICE are left out: pycocoevalcap is not installed. pip install 'captiond[coco]'.")
+        log.warning("METEOR 1.5 and SPICE are left out: pycocoevalcap is not installed. pip install -e '.[coco]'.")
         return None
     if shutil.which("java") is None:
         log.warning("METEOR 1.5 and SPICE are left out: there is no Java. Debian: apt install default-jre-headless.")

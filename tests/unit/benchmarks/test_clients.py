@@ -1,4 +1,4 @@
-"""Clients of a benchmark send all there is, wait for each caption, and stop at the first failure."""
+"""Benchmark clients send every image, wait for each caption, and stop at the first failure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from benchmarks.clients import Load, send
 
 
 class Service(BaseHTTPRequestHandler):
-    """Captions a picture at the second question, and refuses the picture `bad`."""
+    """Returns a queued job for a POST and a finished one for a GET; the job of the body `bad` fails."""
 
     protocol_version = "HTTP/1.1"
-    seen: list[bytes]
+    received: list[bytes]
 
     def do_POST(self) -> None:
-        picture = self.rfile.read(int(self.headers["Content-Length"]))
-        self.seen.append(picture)
-        status = "failed" if picture == b"bad" else "queued"
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.received.append(body)
+        status = "failed" if body == b"bad" else "queued"
         self._answer({"status": status, "urls": {"self": "/v1/jobs/1"}})
 
     def do_GET(self) -> None:
@@ -40,7 +40,7 @@ class Service(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    Service.seen = []
+    Service.received = []
     with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/v1/jobs"
@@ -48,23 +48,23 @@ def url() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("clients", [1, 3, 9])
-def test_every_picture_is_sent_once_and_timed(url: str, clients: int) -> None:
+def test_every_body_is_sent_once_and_timed(url: str, clients: int) -> None:
     bodies = [str(number).encode() for number in range(6)]
 
     load = send(url, bodies, clients)
 
-    assert sorted(Service.seen) == bodies
+    assert sorted(Service.received) == bodies
     assert len(load.latencies) == 6
     assert 0 < max(load.latencies) <= load.seconds
 
 
-def test_a_failure_is_no_figure(url: str) -> None:
+def test_a_failed_job_raises(url: str) -> None:
     with pytest.raises(RuntimeError, match="failed"):
         send(url, [b"good", b"bad"], 2)
 
 
-def test_percentiles_are_values_that_were_measured() -> None:
+def test_percentiles_are_measured_values() -> None:
     load = Load([0.1 * number for number in range(1, 11)], seconds=5.0)
 
     assert [load.percentile(percent) for percent in (1, 50, 95, 100)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
-    assert load.pictures_per_second == 2.0
+    assert load.images_per_second == 2.0

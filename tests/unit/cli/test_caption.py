@@ -1,4 +1,4 @@
-"""`captiond caption` answers for every file, in order, and a bad one fails alone."""
+"""`captiond caption` captions every file in order, and an unreadable file does not stop the others."""
 
 from __future__ import annotations
 
@@ -23,61 +23,63 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[Path]:
+def images(tmp_path: Path) -> list[Path]:
     paths = [tmp_path / f"{number}.jpg" for number in range(5)]
     for path, data in zip(paths, numbered(5), strict=True):
         path.write_bytes(data)
     return paths
 
 
-def test_each_file_has_its_line_in_order(
-    settings: Settings, pictures: list[Path], capsys: pytest.CaptureFixture[str]
+def test_captions_are_printed_one_per_line_in_the_order_of_the_files(
+    settings: Settings, images: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = caption(settings, pictures, as_json=False)
+    code = caption(settings, images, as_json=False)
 
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert code == 0
-    assert [line[0] for line in lines] == [str(path) for path in pictures]
+    assert [line[0] for line in lines] == [str(path) for path in images]
     assert all(len(line) == 2 for line in lines)
 
 
-def test_json_has_caption_and_score(
-    settings: Settings, pictures: list[Path], capsys: pytest.CaptureFixture[str]
+def test_json_output_has_caption_and_score(
+    settings: Settings, images: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    caption(settings, pictures[:1], as_json=True)
+    caption(settings, images[:1], as_json=True)
 
     line = json.loads(capsys.readouterr().out)
-    assert line["file"] == str(pictures[0])
+    assert line["file"] == str(images[0])
     assert isinstance(line["caption"], str) and line["score"] < 0
 
 
-def test_json_has_the_bytes_of_a_name_that_is_not_text_as_escapes(
-    settings: Settings, pictures: list[Path], capsys: pytest.CaptureFixture[str]
+def test_json_output_escapes_the_undecodable_bytes_of_a_file_name(
+    settings: Settings, images: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    renamed = pictures[0].rename(os.fsdecode(os.fsencode(pictures[0].parent) + b"/na\xefve.jpg"))
+    renamed = images[0].rename(os.fsdecode(os.fsencode(images[0].parent) + b"/na\xefve.jpg"))
 
     caption(settings, [renamed], as_json=True)
 
-    said = capsys.readouterr().out
-    assert said.isascii() and json.loads(said)["file"] == str(renamed)
+    printed = capsys.readouterr().out
+    assert printed.isascii() and json.loads(printed)["file"] == str(renamed)
 
 
-def test_a_bad_file_fails_alone(settings: Settings, pictures: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
-    pictures[1].write_bytes(b"not a picture")
-    pictures[3].unlink()
-
-    code = caption(settings, pictures, as_json=False)
-
-    said = capsys.readouterr()
-    assert code == 1
-    assert len(said.out.splitlines()) == 3
-    assert [line.split(": ")[0] for line in said.err.splitlines()] == [str(pictures[1]), str(pictures[3])]
-
-
-def test_a_model_that_cannot_be_had_is_said(
-    settings: Settings, pictures: list[Path], capsys: pytest.CaptureFixture[str]
+def test_an_unreadable_file_does_not_stop_the_others(
+    settings: Settings, images: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = caption(settings.model_copy(update={"model": "nowhere.pt"}), pictures, as_json=False)
+    images[1].write_bytes(b"not an image")
+    images[3].unlink()
+
+    code = caption(settings, images, as_json=False)
+
+    printed = capsys.readouterr()
+    assert code == 1
+    assert len(printed.out.splitlines()) == 3
+    assert [line.split(": ")[0] for line in printed.err.splitlines()] == [str(images[1]), str(images[3])]
+
+
+def test_a_missing_model_is_reported(
+    settings: Settings, images: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = caption(settings.model_copy(update={"model": "nowhere.pt"}), images, as_json=False)
 
     assert code == 1
     assert "nowhere.pt" in capsys.readouterr().err

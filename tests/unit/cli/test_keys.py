@@ -1,4 +1,4 @@
-"""`captiond keys`: the key is shown once, and only its hash is kept."""
+"""`captiond keys`: a key is printed once, and only its hash is stored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from cli import keys
 from common.keyring import Keyring, Scope
 from common.settings import Settings
-from tests.unit.cli.test_main import run
+from tests.unit.cli.commands import run
 
 
 @pytest.fixture
@@ -17,27 +17,27 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data=tmp_path / "new" / "folder")
 
 
-def test_a_key_is_made_and_works(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_new_key_can_submit_and_read(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("keys", "add", "alice", "--data", str(settings.data)) == 0
     secret = capsys.readouterr().out.strip()
 
-    found = Keyring(settings).find(secret)
-    assert found is not None
-    assert (found.name, found.scopes) == ("alice", frozenset({Scope.SUBMIT, Scope.READ}))
+    key = Keyring(settings).find(secret)
+    assert key is not None
+    assert (key.name, key.scopes) == ("alice", frozenset({Scope.SUBMIT, Scope.READ}))
 
 
-def test_what_it_says_beside_works_as_a_variable(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_printed_entry_works_in_captiond_api_keys(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     run("keys", "add", "ci", "--scope", "submit", "--scope", "admin", "--data", str(settings.data))
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
 
-    elsewhere = Settings(api_keys=said.err.rsplit(": ", 1)[1].strip())
-    found = Keyring(elsewhere).find(said.out.strip())
+    other_machine = Settings(api_keys=printed.err.rsplit(": ", 1)[1].strip())
+    key = Keyring(other_machine).find(printed.out.strip())
 
-    assert found is not None and found.scopes == frozenset({Scope.SUBMIT, Scope.ADMIN})
-    assert said.out.strip() not in said.err
+    assert key is not None and key.scopes == frozenset({Scope.SUBMIT, Scope.ADMIN})
+    assert printed.out.strip() not in printed.err
 
 
-def test_a_name_is_taken_once(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_duplicate_name_is_refused(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     assert keys.add(settings, "alice", []) == 0
     secret = capsys.readouterr().out.strip()
 
@@ -46,7 +46,7 @@ def test_a_name_is_taken_once(settings: Settings, capsys: pytest.CaptureFixture[
     assert Keyring(settings).find(secret) is not None
 
 
-def test_a_revoked_key_is_gone_and_the_others_are_not(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_revoking_a_key_keeps_the_others(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     keys.add(settings, "alice", [])
     keys.add(settings, "bob", [Scope.READ])
     first, second = capsys.readouterr().out.split()
@@ -58,7 +58,9 @@ def test_a_revoked_key_is_gone_and_the_others_are_not(settings: Settings, capsys
     assert "no key named alice" in capsys.readouterr().err
 
 
-def test_the_list_shows_names_and_no_hash(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_shows_names_scopes_and_sources_without_hashes(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
     keys.add(settings, "alice", [])
     keys.add(settings, "root", [Scope.ADMIN])
     capsys.readouterr()
@@ -73,7 +75,7 @@ def test_the_list_shows_names_and_no_hash(settings: Settings, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("name", ["a b", "a:b", ""])
-def test_a_name_that_is_none_is_refused_in_a_sentence(
+def test_an_invalid_name_is_refused_with_a_message(
     settings: Settings, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert keys.add(settings, name, []) == 1

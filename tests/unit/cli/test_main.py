@@ -1,35 +1,28 @@
-"""The command line: what is given reaches the settings, and nonsense is refused with a sentence."""
+"""The command line: flags reach the settings, and invalid arguments are refused with a message."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from cli import main as command_line
 from common.settings import Settings
+from tests.unit.cli.commands import run
 
 
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
-    """The settings that `captiond serve` was run with."""
-    found: list[Settings] = []
+    """The settings of each `captiond serve` call, which is replaced by a recorder."""
+    calls: list[Settings] = []
 
     def serve(settings: Settings) -> int:
-        found.append(settings)
+        calls.append(settings)
         return 0
 
     monkeypatch.setattr("cli.serve.serve", serve)
-    return found
-
-
-def run(*arguments: str) -> Any:
-    with pytest.raises(SystemExit) as ended:
-        command_line.main(list(arguments))
-    return ended.value.code
+    return calls
 
 
 def test_flags_override_the_environment(served: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,14 +36,14 @@ def test_flags_override_the_environment(served: list[Settings], monkeypatch: pyt
     assert served[0].insecure is False
 
 
-def test_who_says_insecure_means_it(served: list[Settings]) -> None:
+def test_the_insecure_flag_reaches_the_settings(served: list[Settings]) -> None:
     run("serve", "--insecure")
 
     assert served[0].insecure is True
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         ((), "required: command"),
         (("dance",), "invalid choice"),
@@ -61,14 +54,14 @@ def test_who_says_insecure_means_it(served: list[Settings]) -> None:
         (("keys", "add", "alice", "--scope", "dance"), "--scope"),
     ],
 )
-def test_a_wrong_command_exits_with_two_and_says_why(
-    arguments: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
+def test_wrong_arguments_exit_with_code_two_and_a_message(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(*arguments) == 2
-    assert words in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_a_wrong_setting_of_the_environment_is_named(
+def test_a_wrong_environment_variable_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CAPTIOND_BEAMS", "0")
@@ -88,17 +81,17 @@ def test_a_wrong_setting_of_the_environment_is_named(
     ],
     ids=lambda command: " ".join(command[:2]),
 )
-def test_every_process_refuses_a_wrong_url_in_one_line_without_its_password(
+def test_every_process_refuses_an_invalid_url_in_one_line_without_its_password(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CAPTIOND_REDIS_URL", "redis://:secret#7@host/0")
     monkeypatch.setenv("CAPTIOND_DATA", str(tmp_path))
 
-    ended = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
+    process = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
 
-    assert ended.returncode != 0
-    assert ended.stderr.startswith("CAPTIOND_REDIS_URL: ") and len(ended.stderr.splitlines()) == 1
-    assert "secret" not in ended.stdout + ended.stderr
+    assert process.returncode != 0
+    assert process.stderr.startswith("CAPTIOND_REDIS_URL: ") and len(process.stderr.splitlines()) == 1
+    assert "secret" not in process.stdout + process.stderr
 
 
 @pytest.mark.parametrize(
@@ -112,21 +105,21 @@ def test_every_process_refuses_a_wrong_url_in_one_line_without_its_password(
     ],
     ids=" ".join,
 )
-def test_a_data_folder_that_cannot_be_used_is_said_in_a_sentence(
+def test_an_unusable_data_folder_is_reported_without_a_traceback(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("CAPTIOND_DATA", str(tmp_path / "file"))
 
-    ended = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
+    process = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
 
-    assert ended.returncode == 1
-    assert f"The data folder {tmp_path / 'file'} cannot be used: " in ended.stderr.splitlines()[-1]
-    assert "Traceback" not in ended.stderr
+    assert process.returncode == 1
+    assert f"The data folder {tmp_path / 'file'} cannot be used: " in process.stderr.splitlines()[-1]
+    assert "Traceback" not in process.stderr
 
 
 @pytest.mark.parametrize("module", ["cli.main", "cli.doctor", "cli.serve", "web", "web.__main__", "worker.celery"])
-def test_what_needs_no_model_does_not_wait_for_torch(module: str) -> None:
+def test_modules_without_a_model_do_not_import_torch(module: str) -> None:
     code = f"import sys, importlib; importlib.import_module('{module}'); sys.exit('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

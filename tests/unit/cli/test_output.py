@@ -1,4 +1,4 @@
-"""What the commands print arrives whatever the name, the locale and the reader."""
+"""The commands' output: any file name, any locale, and readers that close the pipe early."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.output import READER_LEFT
+from cli.output import SIGPIPE_EXIT_CODE
 from common.settings import PROJECT_ROOT, Settings
 from tests.support.images import numbered
 from tests.support.models import tiny_model, tiny_tokenizer
@@ -17,7 +17,7 @@ from tests.support.models import tiny_model, tiny_tokenizer
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> dict[str, str]:
-    """The environment of a command that captions with a tiny model."""
+    """Environment variables of a command that uses a tiny model."""
     folder = tmp_path / "tiny"
     tiny_model().save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
@@ -32,20 +32,20 @@ def run(
 
 
 @pytest.mark.parametrize("variables", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0"}], ids=str)
-def test_a_file_name_that_is_not_text_is_printed_as_it_is(
+def test_undecodable_bytes_of_a_file_name_are_printed_unchanged(
     tiny: dict[str, str], tmp_path: Path, variables: dict[str, str]
 ) -> None:
     folder = os.fsencode(tmp_path)
     names = [folder + b"/na\xefve.jpg", folder + "/Größe 写真.jpg".encode(), folder + b"/missing\xff.jpg"]
-    for name, picture in zip(names, numbered(2), strict=False):
-        Path(os.fsdecode(name)).write_bytes(picture)
+    for name, image in zip(names, numbered(2), strict=False):
+        Path(os.fsdecode(name)).write_bytes(image)
 
-    ended = run("caption", *names, env=tiny | variables)
+    process = run("caption", *names, env=tiny | variables)
 
-    assert ended.returncode == 1, "one is missing"
-    lines = ended.stdout.splitlines()
+    assert process.returncode == 1, "one file is missing"
+    lines = process.stdout.splitlines()
     assert [line.split(b"\t")[0] for line in lines] == names[:2]
-    assert ended.stderr.startswith(names[2] + b": The file cannot be read")
+    assert process.stderr.startswith(names[2] + b": The file cannot be read")
 
 
 def test_a_character_that_the_locale_lacks_is_printed_as_an_escape() -> None:
@@ -58,22 +58,22 @@ def test_a_character_that_the_locale_lacks_is_printed_as_an_escape() -> None:
 
 
 @pytest.mark.parametrize("command", ["doctor", "keys list", "caption"])
-def test_a_reader_that_left_ends_the_command_without_a_word(command: str, tiny: dict[str, str], tmp_path: Path) -> None:
+def test_a_closed_pipe_ends_the_command_silently(command: str, tiny: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(f"alice:read:{'0' * 64}\n")
-    (tmp_path / "picture.jpg").write_bytes(numbered(1)[0])
-    arguments = [*command.split(), *([str(tmp_path / "picture.jpg")] if command == "caption" else [])]
-    reading, writing = os.pipe()
-    os.close(reading)
+    (tmp_path / "image.jpg").write_bytes(numbered(1)[0])
+    arguments = [*command.split(), *([str(tmp_path / "image.jpg")] if command == "caption" else [])]
+    read_end, write_end = os.pipe()
+    os.close(read_end)
 
-    ended = run(*arguments, stdout=writing, env=tiny)
+    process = run(*arguments, stdout=write_end, env=tiny)
 
-    os.close(writing)
-    assert (ended.returncode, ended.stderr) == (READER_LEFT, b"")
+    os.close(write_end)
+    assert (process.returncode, process.stderr) == (SIGPIPE_EXIT_CODE, b"")
 
 
 def test_a_closed_standard_output_is_no_error(tiny: dict[str, str]) -> None:
     command = f"exec {sys.executable} -m cli.main keys list >&-"
 
-    ended = subprocess.run(["sh", "-c", command], env=tiny, stderr=subprocess.PIPE, cwd=PROJECT_ROOT, check=False)
+    process = subprocess.run(["sh", "-c", command], env=tiny, stderr=subprocess.PIPE, cwd=PROJECT_ROOT, check=False)
 
-    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert (process.returncode, process.stderr) == (0, b"")

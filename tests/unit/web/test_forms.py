@@ -10,9 +10,9 @@ from flask import Flask
 from redis import Redis
 
 from common.settings import Settings
-from tests.support.forms import END, TYPE
+from tests.support.forms import CONTENT_TYPE, END
 from tests.support.images import encoded, numbered
-from tests.unit.web.conftest import Client
+from tests.unit.web.client import Client
 from web import create_app
 
 
@@ -22,7 +22,7 @@ def part(disposition: bytes, data: bytes) -> bytes:
 
 
 def send(client: Client, path: str, *parts: bytes) -> Any:
-    return client.post(path, data=b"".join(parts) + END, content_type=TYPE)
+    return client.post(path, data=b"".join(parts) + END, content_type=CONTENT_TYPE)
 
 
 def filename(client: Client, disposition: bytes) -> str:
@@ -130,9 +130,9 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("body", "content_type"),
         [
-            (part(b'name="image"', b"")[:-10], TYPE),
-            (b"--x\r\n\r\nno header\r\n" + END, TYPE),
-            (b"--x\r\nContent-Disposition: " + b"a" * 10**6 + END, TYPE),
+            (part(b'name="image"', b"")[:-10], CONTENT_TYPE),
+            (b"--x\r\n\r\nno header\r\n" + END, CONTENT_TYPE),
+            (b"--x\r\nContent-Disposition: " + b"a" * 10**6 + END, CONTENT_TYPE),
             (part(b'name="image"', b"") + END, "multipart/form-data"),
             (part(b'name="image"', b"") + END, "multipart/form-data; boundary=y"),
         ],

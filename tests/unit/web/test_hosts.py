@@ -10,7 +10,7 @@ from redis import Redis
 from common.jobs import ModelInfo
 from common.settings import Settings
 from tests.support.keys import add_key
-from tests.unit.web.conftest import MODEL, Client
+from tests.unit.web.client import MODEL, Client
 from web import create_app
 
 

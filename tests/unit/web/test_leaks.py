@@ -14,7 +14,7 @@ from redis import Redis
 
 from common.settings import PROJECT_ROOT, Settings
 from tests.support.images import encoded
-from tests.unit.web.conftest import Client
+from tests.unit.web.client import Client
 from web import create_app
 
 #: Parts of the server's paths and of Python's error messages.

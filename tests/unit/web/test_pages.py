@@ -11,7 +11,7 @@ import pytest
 from common.jobs import ModelInfo
 from common.ledger import Ledger
 from tests.support.images import encoded, numbered
-from tests.unit.web.conftest import Client
+from tests.unit.web.client import Client
 
 HTML = {"Accept": "text/html"}
 

@@ -15,7 +15,7 @@ from common.outbound import Outbound
 from common.settings import Settings
 from tests.support.images import encoded, numbered
 from tests.support.keys import add_key
-from tests.unit.web.conftest import Client
+from tests.unit.web.client import Client
 from web import create_app
 from web.proxies import normalize_prefix
 from worker.webhooks import WebhookSender

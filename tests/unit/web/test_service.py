@@ -11,7 +11,7 @@ import pytest
 
 from common.jobs import ModelInfo
 from common.ledger import Ledger
-from tests.unit.web.conftest import MODEL, Client
+from tests.unit.web.client import MODEL, Client
 
 DEMO = ModelInfo(name="demo", version="sha256:2", demo=True)
 

@@ -12,18 +12,16 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from common.jobs import InputInfo, Job, new_id
+from common.jobs import Job, new_id
 from common.ledger import Components, Ledger, NewJob, Workers
 from common.queue import make_celery
 from common.settings import Settings
 from common.uploads import UploadStore
 from tests.support.clock import Clock
 from tests.support.images import encoded
-from tests.unit.worker.fakes import FakeCaptioner, Notifications, with_timeout
+from tests.unit.worker.fakes import IMAGE, FakeCaptioner, Notifications, with_timeout
 from worker.runtime import WorkerRuntime
 from worker.tasks import caption_waiting_jobs
-
-IMAGE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", width=320, height=240)
 
 
 @pytest.fixture

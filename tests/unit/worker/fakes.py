@@ -15,13 +15,15 @@ from kombu.connection import Connection
 
 from captioning.captioner import Pixels
 from common.images.decoding import decode
-from common.jobs import ModelInfo, Output
+from common.jobs import InputInfo, ModelInfo, Output
 from common.problems import Problem
 
 #: Timeout in seconds for threads; reached only when a test fails.
 TIMEOUT = 30.0
 MAX_PIXELS = 10**8
 MODEL = ModelInfo(name="fake", version="sha256:1", demo=True)
+IMAGE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", width=320, height=240)
+PICTURE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", width=320, height=240)
 
 Result = TypeVar("Result")
 

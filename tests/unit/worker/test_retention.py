@@ -18,8 +18,7 @@ from common.ledger.unreferenced import GRACE_PERIOD
 from common.settings import Settings
 from common.uploads import FOLDERS, UploadStore
 from tests.support.clock import Clock
-from tests.unit.worker.conftest import IMAGE
-from tests.unit.worker.fakes import MODEL
+from tests.unit.worker.fakes import IMAGE, MODEL
 from worker.recovery import delete_unreferenced_once, recover_once
 
 TIMINGS = Timings(queue_seconds=0.0, model_seconds=0.1, batch_size=1)

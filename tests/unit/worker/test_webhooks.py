@@ -23,10 +23,9 @@ from common.jobs import Job, Status, new_id
 from common.ledger import Batches, Components, Ledger, NewJob, Outbox
 from common.outbound import Outbound
 from tests.support.clock import Clock
-from tests.support.contract import fits
-from tests.support.receiver import Receiver, receiving, with_status
-from tests.unit.worker.conftest import IMAGE
-from tests.unit.worker.fakes import TIMEOUT, eventually, with_timeout
+from tests.support.contract import assert_matches_schema
+from tests.support.receiver import Receiver, running_receiver, with_status
+from tests.unit.worker.fakes import IMAGE, TIMEOUT, eventually, with_timeout
 from worker import webhooks
 from worker.runtime import WorkerRuntime
 from worker.webhooks import JITTER, MAX_EVENT_AGE, MAX_THREADS_PER_HOST, SENDER_THREADS, WebhookSender
@@ -57,7 +56,7 @@ def deliver(webhook_sender: WebhookSender) -> Callable[[], None]:
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with receiving() as running:
+    with running_receiver() as running:
         yield running
 
 
@@ -81,9 +80,9 @@ class TestRequest:
         clock.advance(60)
         deliver()
 
-        (asked,) = receiver.asked
+        (asked,) = receiver.requests
         assert (asked.method, asked.target, asked.headers["Content-Type"]) == ("POST", "/hook?a=b", "application/json")
-        fits("Event", json.loads(asked.body))
+        assert_matches_schema("Event", json.loads(asked.body))
         assert json.loads(asked.body) == {
             "type": "job.canceled",
             "timestamp": "2023-11-14T22:13:25.000Z",
@@ -105,9 +104,9 @@ class TestRequest:
             ledger.cancel(job.id)
         deliver()
 
-        (asked,) = receiver.asked
+        (asked,) = receiver.requests
         event = json.loads(asked.body)
-        fits("Event", event)
+        assert_matches_schema("Event", event)
         assert (event["type"], event["data"]) == ("batch.completed", batches.get(batch).body())
         assert event["data"]["request_counts"]["canceled"] == 2
 
@@ -119,7 +118,7 @@ class TestRequest:
         clock.advance(MAX_EVENT_AGE)
         deliver()
 
-        assert len(receiver.asked) == 1
+        assert len(receiver.requests) == 1
         assert (outbox.status().waiting, outbox.status().given_up) == (0, 0)
 
     def test_no_event_is_sent_for_an_expired_batch(
@@ -130,7 +129,7 @@ class TestRequest:
         redis.delete(f"batch:{batch}")  # as its TTL does
         deliver()
 
-        assert receiver.asked == []
+        assert receiver.requests == []
         assert outbox.status().waiting == 0
 
 
@@ -139,16 +138,16 @@ class TestRetries:
     def test_an_error_response_is_retried_with_the_same_id(
         self, failed_job: MakeFailedJob, deliver: Callable[[], None], clock: Clock, status: int
     ) -> None:
-        with receiving(with_status(status, Location="/elsewhere"), with_status(204)) as receiver:
+        with running_receiver(with_status(status, Location="/elsewhere"), with_status(204)) as receiver:
             failed_job(receiver.url("/hook"))
             deliver()
-            first = len(receiver.asked)
+            first = len(receiver.requests)
             clock.advance(5 * (1 + JITTER))
             deliver()
 
             assert first == 1
-            assert [asked.target for asked in receiver.asked] == ["/hook", "/hook"]
-            first_headers, second_headers = (asked.headers for asked in receiver.asked)
+            assert [asked.target for asked in receiver.requests] == ["/hook", "/hook"]
+            first_headers, second_headers = (asked.headers for asked in receiver.requests)
             assert first_headers["webhook-id"] == second_headers["webhook-id"]
             assert int(second_headers["webhook-timestamp"]) - int(first_headers["webhook-timestamp"]) == 6
             assert first_headers["webhook-signature"] != second_headers["webhook-signature"]
@@ -162,12 +161,12 @@ class TestRetries:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         started, times = clock(), []
-        with receiving(with_status(500, b"secret details")) as receiver:
+        with running_receiver(with_status(500, b"secret details")) as receiver:
             job = failed_job(receiver.url("/hook?token=secret"))
             while outbox.status().waiting:
-                sent = len(receiver.asked)
+                sent = len(receiver.requests)
                 deliver()
-                if len(receiver.asked) > sent:
+                if len(receiver.requests) > sent:
                     times.append(clock())
                 clock.advance(1 if clock() - started < 10 else 60)
 
@@ -189,15 +188,15 @@ class TestRetries:
         failed_job(f"http://127.0.0.1:{port}/")
         deliver()
         clock.advance(6)
-        with receiving(port=port) as receiver:
+        with running_receiver(port=port) as receiver:
             deliver()
 
-        assert len(receiver.asked) == 1
+        assert len(receiver.requests) == 1
 
     def test_a_gone_response_gives_the_webhook_up(
         self, failed_job: MakeFailedJob, deliver: Callable[[], None], outbox: Outbox
     ) -> None:
-        with receiving(with_status(410)) as receiver:
+        with running_receiver(with_status(410)) as receiver:
             failed_job(receiver.url())
             deliver()
 
@@ -216,7 +215,7 @@ class TestRetries:
         strict = WebhookSender(outbox, ledger, batches, Outbound(False), clock=clock)
         with_timeout(lambda: strict.deliver(threading.Event()))
 
-        assert receiver.asked == []
+        assert receiver.requests == []
         assert "begin with https" in (outbox.status().last or "")
 
     @pytest.mark.parametrize(
@@ -227,16 +226,16 @@ class TestRetries:
         self, failed_job: MakeFailedJob, deliver: Callable[[], None], clock: Clock, retry_after: str, delay: int
     ) -> None:
         value = formatdate(clock() + 300, usegmt=True) if retry_after == "date" else retry_after
-        with receiving(with_status(503, Retry_After=value)) as receiver:
+        with running_receiver(with_status(503, Retry_After=value)) as receiver:
             failed_job(receiver.url())
             deliver()
             clock.advance(delay * (1 - JITTER) - 0.1)
             deliver()
-            early = len(receiver.asked)
+            early = len(receiver.requests)
             clock.advance(delay * 2 * JITTER + 0.2)
             deliver()
 
-            assert (early, len(receiver.asked)) == (1, 2)
+            assert (early, len(receiver.requests)) == (1, 2)
 
 
 class TestIsolation:
@@ -249,7 +248,7 @@ class TestIsolation:
             released.wait(TIMEOUT)
             with_status(200)(handler)
 
-        with receiving(hang) as slow:
+        with running_receiver(hang) as slow:
             for _ in range(3 * SENDER_THREADS):
                 failed_job(slow.url(host="localhost"))
             for _ in range(3):
@@ -258,8 +257,8 @@ class TestIsolation:
             for thread in threads:
                 thread.start()
             try:
-                eventually(lambda: len(receiver.asked) == 3)
-                assert len(slow.asked) <= MAX_THREADS_PER_HOST
+                eventually(lambda: len(receiver.requests) == 3)
+                assert len(slow.requests) <= MAX_THREADS_PER_HOST
             finally:
                 stopping.set()
                 released.set()
@@ -272,11 +271,11 @@ class TestIsolation:
         failed_job(receiver.url())
         assert outbox.claim() is not None  # by a sender that is then lost
         deliver()
-        meanwhile = len(receiver.asked)
+        meanwhile = len(receiver.requests)
         clock.advance(30)
         deliver()
 
-        assert (meanwhile, len(receiver.asked)) == (0, 1)
+        assert (meanwhile, len(receiver.requests)) == (0, 1)
 
     def test_a_stopping_worker_starts_no_delivery(
         self, webhook_sender: WebhookSender, failed_job: MakeFailedJob, receiver: Receiver
@@ -286,7 +285,7 @@ class TestIsolation:
         failed_job(receiver.url())
         with_timeout(lambda: webhook_sender.deliver(stopping))
 
-        assert receiver.asked == []
+        assert receiver.requests == []
 
     def test_captioning_continues_while_a_receiver_hangs(
         self,

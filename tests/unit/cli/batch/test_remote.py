@@ -15,14 +15,14 @@ from cli.batch.sources import Source
 from common.jobs import Output
 from common.problems import Problem
 from tests.support.images import numbered
-from tests.support.receiver import Answering, Receiver, receiving, with_status
+from tests.support.receiver import Receiver, Responder, running_receiver, with_status
 
 
-def answer(body: object, status: int = 200, **headers: str) -> Answering:
+def answer(body: object, status: int = 200, **headers: str) -> Responder:
     return with_status(status, json.dumps(body).encode(), **headers)
 
 
-def results(*captions: str | None) -> Answering:
+def results(*captions: str | None) -> Responder:
     """Result lines of a batch; None is an image that failed."""
     lines = [
         {
@@ -43,8 +43,8 @@ DONE = answer({"id": "b1", "status": "completed"})
 
 
 @contextmanager
-def service(*answers: Answering, key: str | None = None) -> Iterator[tuple[RemoteCaptioner, Receiver]]:
-    with receiving(*answers) as receiver:
+def service(*answers: Responder, key: str | None = None) -> Iterator[tuple[RemoteCaptioner, Receiver]]:
+    with running_receiver(*answers) as receiver:
         yield RemoteCaptioner(receiver.url(""), key, sleep=lambda seconds: None), receiver
 
 
@@ -63,20 +63,20 @@ def test_a_batch_is_sent_awaited_and_its_results_are_in_order(sources: list[Sour
         (source, Output(caption=word, score=-0.5))
         for source, word in zip(sources, ("one", "two", "three"), strict=True)
     ]
-    assert [(each.method, each.target) for each in receiver.asked] == [
+    assert [(each.method, each.target) for each in receiver.requests] == [
         ("POST", "/v1/batches"),
         ("GET", "/v1/batches/b1"),
         ("GET", "/v1/batches/b1"),
         ("GET", "/v1/batches/b1/results"),
     ]
-    assert {each.headers["Authorization"] for each in receiver.asked} == {"Bearer captiond_x"}
-    assert all(source.read() in receiver.asked[0].body for source in sources)
+    assert {each.headers["Authorization"] for each in receiver.requests} == {"Bearer captiond_x"}
+    assert all(source.read() in receiver.requests[0].body for source in sources)
 
 
 def test_images_that_fail_here_or_there_have_their_problem(sources: list[Source]) -> None:
     Path(sources[0].location).unlink()
     with service(ACCEPTED, DONE, with_status(200, b"")) as (captioner, receiver):
-        receiver.answers[2] = with_status(
+        receiver.responders[2] = with_status(
             200,
             b'{"custom_id": "1", "status": "failed", "caption": null, "score": null, '
             b'"error": {"type": "/problems/damaged-image", "title": "Damaged", "detail": "Torn."}}\n'
@@ -95,7 +95,7 @@ def test_a_full_service_is_asked_again(sources: list[Source]) -> None:
     with service(full, full, ACCEPTED, DONE, results("one", "two", "three")) as (captioner, receiver):
         assert len(list(captioner.captions(sources))) == 3
 
-    assert [each.method for each in receiver.asked[:3]] == ["POST"] * 3
+    assert [each.method for each in receiver.requests[:3]] == ["POST"] * 3
 
 
 def test_a_refusal_ends_the_run_with_the_service_s_reason(sources: list[Source]) -> None:

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from common.outbound import NotAllowed, Outbound, TooLarge, Unreachable
-from tests.support.receiver import Receiver, receiving, with_status
+from tests.support.receiver import Receiver, running_receiver, with_status
 
 HOST = "pictures.example"
 #: Seconds for requests that are answered at once.
@@ -54,7 +54,7 @@ def certified(authority: trustme.CA, name: str) -> ssl.SSLContext:
 
 @pytest.fixture
 def server() -> Iterator[Receiver]:
-    with receiving(with_status(200, b"a picture")) as running:
+    with running_receiver(with_status(200, b"a picture")) as running:
         yield running
 
 
@@ -75,7 +75,7 @@ class TestTheAddressThatWasChecked:
 
         assert (answer.status, answer.body) == (200, b"a picture")
         assert names.asked == [HOST]
-        (asked,) = server.asked
+        (asked,) = server.requests
         assert (asked.target, asked.headers["Host"]) == ("/dog.jpg?x=1", f"{HOST}:{server.server_port}")
 
     @pytest.mark.parametrize(
@@ -105,38 +105,38 @@ class TestTheAddressThatWasChecked:
     def test_a_proxy_of_the_environment_is_not_asked(
         self, server: Receiver, local: Outbound, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with receiving(with_status(418)) as proxy:
+        with running_receiver(with_status(418)) as proxy:
             for name in ("http_proxy", "https_proxy", "all_proxy"):
                 monkeypatch.setenv(name, proxy.url())
 
             assert local.request("GET", server.url(), seconds=ENOUGH).status == 200
-        assert proxy.asked == []
+        assert proxy.requests == []
 
 
 class TestTls:
     def test_the_certificate_is_checked_for_the_name(self, authority: trustme.CA, trusting: ssl.SSLContext) -> None:
-        with receiving(tls=certified(authority, HOST)) as server:
+        with running_receiver(tls=certified(authority, HOST)) as server:
             outbound = Outbound(True, tls=trusting, look_up=Names("127.0.0.1"))
 
             assert outbound.request("GET", server.url("/", HOST), seconds=ENOUGH).status == 200
-            assert server.asked[0].headers["Host"] == f"{HOST}:{server.server_port}"
+            assert server.requests[0].headers["Host"] == f"{HOST}:{server.server_port}"
 
     def test_a_certificate_for_another_name_is_refused(self, authority: trustme.CA, trusting: ssl.SSLContext) -> None:
-        with receiving(tls=certified(authority, "another.example")) as server:
+        with running_receiver(tls=certified(authority, "another.example")) as server:
             outbound = Outbound(True, tls=trusting, look_up=Names("127.0.0.1"))
 
             with pytest.raises(Unreachable, match="certificate verify failed"):
                 outbound.request("GET", server.url("/", HOST), seconds=ENOUGH)
-        assert server.asked == []
+        assert server.requests == []
 
     def test_a_certificate_of_nobody_known_is_refused(self, authority: trustme.CA) -> None:
         outbound = Outbound(True, look_up=Names("127.0.0.1"))
         with (
-            receiving(tls=certified(authority, HOST)) as server,
+            running_receiver(tls=certified(authority, HOST)) as server,
             pytest.raises(Unreachable, match="certificate verify failed"),
         ):
             outbound.request("GET", server.url("/", HOST), seconds=ENOUGH)
-        assert server.asked == []
+        assert server.requests == []
 
     def test_a_server_that_speaks_no_tls_is_out_of_reach(self, server: Receiver, local: Outbound) -> None:
         with pytest.raises(Unreachable):
@@ -145,21 +145,21 @@ class TestTls:
 
 class TestRedirects:
     def test_without_leave_one_is_the_answer(self, local: Outbound) -> None:
-        with receiving(with_status(302, Location="/next")) as server:
+        with running_receiver(with_status(302, Location="/next")) as server:
             assert local.request("POST", server.url(), seconds=ENOUGH).status == 302
-            assert len(server.asked) == 1
+            assert len(server.requests) == 1
 
     def test_so_many_are_followed_and_no_more(self, local: Outbound) -> None:
         hops = [with_status(301, Location="b"), with_status(302, Location="/c"), with_status(200, b"there")]
-        with receiving(*hops) as server:
+        with running_receiver(*hops) as server:
             answer = local.request("GET", server.url("/x/a"), seconds=ENOUGH, limit=10, redirects=2)
 
             assert answer.body == b"there"
-            assert [asked.target for asked in server.asked] == ["/x/a", "/x/b", "/c"]
-        with receiving(with_status(307, Location="/again")) as server:
+            assert [asked.target for asked in server.requests] == ["/x/a", "/x/b", "/c"]
+        with running_receiver(with_status(307, Location="/again")) as server:
             with pytest.raises(Unreachable, match="too often"):
                 local.request("GET", server.url(), seconds=ENOUGH, limit=10, redirects=2)
-            assert len(server.asked) == 3
+            assert len(server.requests) == 3
 
     @pytest.mark.parametrize(
         "location",
@@ -187,26 +187,26 @@ class TestRedirects:
             return {HOST: ["8.8.8.8"], "inside.example": ["10.0.0.1"]}[host]
 
         monkeypatch.setattr(socket, "create_connection", connect)
-        with receiving(with_status(302, Location=location), tls=certified(authority, HOST)) as first:
+        with running_receiver(with_status(302, Location=location), tls=certified(authority, HOST)) as first:
             outbound = Outbound(False, tls=trusting, look_up=look_up)
 
             with pytest.raises(Unreachable):
                 outbound.request("GET", f"https://{HOST}/", seconds=ENOUGH, limit=100, redirects=3)
         assert connections == [("8.8.8.8", 443)]
-        assert first.asked[0].headers["Host"] == HOST
+        assert first.requests[0].headers["Host"] == HOST
 
 
 class TestBounds:
     def test_an_answer_of_just_the_limit_is_taken(self, local: Outbound) -> None:
-        with receiving(with_status(200, bytes(1000))) as server:
+        with running_receiver(with_status(200, bytes(1000))) as server:
             assert local.request("GET", server.url(), seconds=ENOUGH, limit=1000).body == bytes(1000)
 
     def test_a_larger_one_is_not(self, local: Outbound) -> None:
-        with receiving(with_status(200, bytes(1001))) as server, pytest.raises(TooLarge):
+        with running_receiver(with_status(200, bytes(1001))) as server, pytest.raises(TooLarge):
             local.request("GET", server.url(), seconds=ENOUGH, limit=1000)
 
     def test_no_more_is_taken_than_an_answer_says_it_has(self, local: Outbound) -> None:
-        with receiving(with_status(200, bytes(1001), Content_Length="5")) as server:
+        with running_receiver(with_status(200, bytes(1001), Content_Length="5")) as server:
             assert local.request("GET", server.url(), seconds=ENOUGH, limit=1000).body == bytes(5)
 
     def test_an_answer_without_end_is_cut_at_the_limit(self, local: Outbound) -> None:
@@ -216,28 +216,28 @@ class TestBounds:
             while True:  # until the client hangs up
                 handler.wfile.write(bytes(10_000))
 
-        with receiving(pour) as server, pytest.raises(TooLarge):
+        with running_receiver(pour) as server, pytest.raises(TooLarge):
             local.request("GET", server.url(), seconds=ENOUGH, limit=50_000)
 
     def test_an_answer_that_ends_early_is_none(self, local: Outbound) -> None:
         with (
-            receiving(with_status(200, b"half", Content_Length="8")) as server,
+            running_receiver(with_status(200, b"half", Content_Length="8")) as server,
             pytest.raises(Unreachable, match="too early"),
         ):
             local.request("GET", server.url(), seconds=ENOUGH, limit=100)
 
     def test_nothing_is_decompressed(self, local: Outbound) -> None:
         bomb = gzip.compress(bytes(1_000_000))
-        with receiving(with_status(200, bomb, Content_Encoding="gzip")) as server:
+        with running_receiver(with_status(200, bomb, Content_Encoding="gzip")) as server:
             answer = local.request("GET", server.url(), seconds=ENOUGH, limit=10_000)
 
             assert answer.body == bomb
-            assert server.asked[0].headers["Accept-Encoding"] == "identity"
+            assert server.requests[0].headers["Accept-Encoding"] == "identity"
 
     def test_a_body_that_nobody_wants_is_not_read(self, local: Outbound) -> None:
-        with receiving(with_status(200, bytes(1000))) as server:
+        with running_receiver(with_status(200, bytes(1000))) as server:
             assert local.request("POST", server.url(), seconds=ENOUGH, body=b"{}").body == b""
-            assert (server.asked[0].method, server.asked[0].body) == ("POST", b"{}")
+            assert (server.requests[0].method, server.requests[0].body) == ("POST", b"{}")
 
     @pytest.mark.parametrize(
         ("scheme", "start"),

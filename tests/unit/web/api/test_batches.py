@@ -11,7 +11,7 @@ import pytest
 from kombu.connection import Connection
 
 from tests.support.images import numbered
-from tests.unit.web.conftest import Client
+from tests.unit.web.client import Client
 
 
 def send(client: Client, images: list[bytes], **fields: object) -> Any:

@@ -13,8 +13,8 @@ from redis import Redis
 
 from common.settings import Settings
 from tests.support.images import encoded
-from tests.support.receiver import Receiver, receiving, with_status
-from tests.unit.web.conftest import Client
+from tests.support.receiver import Receiver, running_receiver, with_status
+from tests.unit.web.client import Client
 from web import create_app
 from web.services import Services
 
@@ -37,7 +37,7 @@ def public_only(settings: Settings, redis: Redis) -> Client:
 
 @pytest.fixture
 def image_server() -> Iterator[Receiver]:
-    with receiving(with_status(200, encoded())) as running:
+    with running_receiver(with_status(200, encoded())) as running:
         yield running
 
 
@@ -57,7 +57,7 @@ def test_an_image_url_creates_a_job_like_an_upload(
     assert answer.status_code == 202
     assert answer.json["input"].items() >= {"filename": "my dog.jpg", "format": "JPEG", "width": 320}.items()
     assert [file.read_bytes() for file in stored()] == [encoded()]
-    (fetched,) = image_server.asked
+    (fetched,) = image_server.requests
     assert (fetched.method, fetched.target) == ("GET", "/photos/my%20dog.jpg?size=large")
 
 
@@ -65,10 +65,10 @@ def test_at_most_three_redirects_are_followed(client: Client) -> None:
     def redirects(count: int) -> list[Any]:
         return [with_status(302, Location=f"/{number}.jpg") for number in range(count)]
 
-    with receiving(*redirects(3), with_status(200, encoded())) as three, receiving(*redirects(4)) as four:
+    with running_receiver(*redirects(3), with_status(200, encoded())) as three, running_receiver(*redirects(4)) as four:
         assert submit_url(client, three.url()).status_code == 202
         assert slug(submit_url(client, four.url())) == "fetch-failed"
-        assert len(four.asked) == 4
+        assert len(four.requests) == 4
 
 
 def test_fetching_is_off_by_default(settings: Settings, redis: Redis, image_server: Receiver) -> None:
@@ -77,7 +77,7 @@ def test_fetching_is_off_by_default(settings: Settings, redis: Redis, image_serv
     answer = submit_url(client, image_server.url())
 
     assert (answer.status_code, slug(answer)) == (403, "fetching-off")
-    assert image_server.asked == []
+    assert image_server.requests == []
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_an_internal_host_gets_the_same_response_as_an_unknown_one(
 
 @pytest.mark.parametrize("status", [204, 206, 304, 404, 500])
 def test_the_error_names_the_server_s_status(client: Client, status: int) -> None:
-    with receiving(with_status(status)) as server:
+    with running_receiver(with_status(status)) as server:
         answer = submit_url(client, server.url())
 
     assert (answer.status_code, slug(answer)) == (422, "fetch-failed")
@@ -122,14 +122,14 @@ def test_the_error_names_the_server_s_status(client: Client, status: int) -> Non
 
 
 def test_a_fetched_file_that_is_too_large_is_refused(client: Client, settings: Settings) -> None:
-    with receiving(with_status(200, bytes(settings.max_upload_bytes + 1))) as server:
+    with running_receiver(with_status(200, bytes(settings.max_upload_bytes + 1))) as server:
         answer = submit_url(client, server.url())
 
     assert (answer.status_code, slug(answer)) == (413, "upload-too-large")
 
 
 def test_a_fetched_file_that_is_no_image_is_refused(client: Client, stored: Callable[[], list[Path]]) -> None:
-    with receiving(with_status(200, b"<html>", Content_Type="image/jpeg")) as server:
+    with running_receiver(with_status(200, b"<html>", Content_Type="image/jpeg")) as server:
         answer = submit_url(client, server.url())
 
     assert (answer.status_code, slug(answer)) == (415, "unsupported-image")
@@ -146,11 +146,11 @@ def test_concurrent_fetches_are_limited(app: Flask, client: Client, image_server
 
     assert (refused.status_code, slug(refused), refused.headers["Retry-After"]) == (503, "fetching-busy", "5")
     assert accepted == [202, 202]
-    assert len(image_server.asked) == 2
+    assert len(image_server.requests) == 2
 
 
 def test_a_failed_fetch_releases_its_slot(app: Flask, client: Client) -> None:
-    with receiving(with_status(404)) as server:
+    with running_receiver(with_status(404)) as server:
         for _ in range(10):
             assert slug(submit_url(client, server.url())) == "fetch-failed"
 

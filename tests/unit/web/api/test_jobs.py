@@ -20,7 +20,7 @@ from redis import Redis
 from common.ledger import Ledger
 from common.settings import Settings
 from tests.support.images import drawing, encoded, numbered
-from tests.unit.web.conftest import MODEL, Client
+from tests.unit.web.client import MODEL, Client
 from web import create_app
 
 Caption = Callable[[str, str], None]

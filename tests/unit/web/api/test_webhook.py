@@ -11,7 +11,7 @@ import pytest
 from common.jobs import ModelInfo
 from common.ledger import Components, Ledger
 from tests.support.images import encoded, numbered
-from tests.unit.web.conftest import MODEL, Client
+from tests.unit.web.client import MODEL, Client
 
 URL = "https://receiver.example/hook?token=1"
 

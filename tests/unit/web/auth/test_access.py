@@ -16,7 +16,7 @@ from common.keyring import Scope
 from common.settings import Settings
 from tests.support.images import encoded
 from tests.support.keys import add_key, revoke_key
-from tests.unit.web.conftest import MODEL, Client
+from tests.unit.web.client import MODEL, Client
 from web import create_app
 from web.auth.access import REQUIRED_SCOPES
 

@@ -12,7 +12,7 @@ from redis import Redis
 from common.settings import Settings
 from tests.support.images import encoded
 from tests.support.keys import add_key
-from tests.unit.web.conftest import Client
+from tests.unit.web.client import Client
 from web import create_app
 
 HTML = {"Accept": "text/html"}

@@ -14,9 +14,9 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from common.ledger import Ledger
 from common.problems import KINDS
-from tests.support.contract import holds
+from tests.support.contract import assert_valid_response
 from tests.support.images import encoded, numbered
-from tests.unit.web.conftest import MODEL, Client
+from tests.unit.web.client import MODEL, Client
 from web.api.openapi import document
 
 #: Translates Flask's path parameters (`<name>`) to OpenAPI's (`{name}`).
@@ -83,14 +83,14 @@ class TestResponses:
     def batch(self, client: Client) -> str:
         images = {"images": [(io.BytesIO(data), "a.jpg") for data in (*numbered(2), b"text")]}
         answer = client.post("/v1/batches", data=images)
-        holds(answer)
+        assert_valid_response(answer)
         return str(answer.json["id"])
 
     @pytest.mark.parametrize("path", ["/", "/v1/jobs", "/v1/models", "/healthz", "/readyz", "/openapi.json", "/docs"])
     def test_service_responses_match(self, client: Client, announce: Callable[..., None], job: str, path: str) -> None:
-        holds(client.get(path))
+        assert_valid_response(client.get(path))
         announce(MODEL)
-        holds(client.get(path))
+        assert_valid_response(client.get(path))
 
     @pytest.mark.parametrize("path", ["/v1/jobs", "/healthz", "/readyz", "/openapi.json", "/docs"])
     def test_service_responses_under_an_unknown_host_match(
@@ -98,47 +98,49 @@ class TestResponses:
     ) -> None:
         announce(MODEL)
 
-        holds(client.get(path, headers={"Host": "web:8080"}))
+        assert_valid_response(client.get(path, headers={"Host": "web:8080"}))
 
     def test_job_responses_match(self, client: Client, caption: Callable[[str, str], None], job: str) -> None:
         def get_job() -> Client:
-            holds(client.get(f"/jobs/{job}"))
+            assert_valid_response(client.get(f"/jobs/{job}"))
             answer = client.get(f"/v1/jobs/{job}", headers={"Prefer": "wait=1"})
-            holds(answer)
+            assert_valid_response(answer)
             return answer
 
         get_job()
         caption(job, "a red ball")
         etag = get_job().headers["ETag"]
-        holds(client.get(f"/v1/jobs/{job}", headers={"If-None-Match": etag}))
+        assert_valid_response(client.get(f"/v1/jobs/{job}", headers={"If-None-Match": etag}))
         image = client.get(f"/v1/jobs/{job}/image")
-        holds(image)
+        assert_valid_response(image)
         unchanged = client.get(f"/v1/jobs/{job}/image", headers={"If-None-Match": image.headers["ETag"]})
         assert unchanged.status_code == 304
-        holds(unchanged)
-        holds(client.get(f"/v1/jobs/{job}/image?size=0"))
-        holds(client.post(f"/v1/jobs/{job}/cancel"))
-        holds(client.get("/v1/jobs?limit=1&status=succeeded"))
-        holds(client.delete(f"/v1/jobs/{job}"))
+        assert_valid_response(unchanged)
+        assert_valid_response(client.get(f"/v1/jobs/{job}/image?size=0"))
+        assert_valid_response(client.post(f"/v1/jobs/{job}/cancel"))
+        assert_valid_response(client.get("/v1/jobs?limit=1&status=succeeded"))
+        assert_valid_response(client.delete(f"/v1/jobs/{job}"))
 
     def test_responses_for_a_deleted_or_unknown_job_match(self, client: Client, ledger: Ledger, job: str) -> None:
         ledger.delete(job)
         for job_id in (job, "other"):
             for method, path in [("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/image")]:
-                holds(client.open(f"/v1/jobs/{job_id}{path}", method=method))
-            holds(client.get(f"/jobs/{job_id}", headers={"Accept": "text/html"}))
+                assert_valid_response(client.open(f"/v1/jobs/{job_id}{path}", method=method))
+            assert_valid_response(client.get(f"/jobs/{job_id}", headers={"Accept": "text/html"}))
 
     def test_batch_responses_match(self, client: Client, caption: Callable[[str, str], None], batch: str) -> None:
         caption(client.get("/v1/jobs?status=queued").json["jobs"][0]["id"], "a red ball")
         for batch_id in (batch, "other"):
             for method, path in [("GET", ""), ("GET", "/results"), ("POST", "/cancel")]:
-                holds(client.open(f"/v1/batches/{batch_id}{path}", method=method))
-            holds(client.get(f"/batches/{batch_id}"))
+                assert_valid_response(client.open(f"/v1/batches/{batch_id}{path}", method=method))
+            assert_valid_response(client.get(f"/batches/{batch_id}"))
 
     @pytest.mark.parametrize("data", [b"", b"text", encoded()[:2000], bytes(200_000)])
     def test_responses_for_an_invalid_image_match(self, client: Client, data: bytes) -> None:
-        holds(send(client, data))
-        holds(client.post("/", data={"images": (io.BytesIO(data), "a.jpg")}, headers={"Accept": "text/html"}))
+        assert_valid_response(send(client, data))
+        assert_valid_response(
+            client.post("/", data={"images": (io.BytesIO(data), "a.jpg")}, headers={"Accept": "text/html"})
+        )
 
     def test_responses_for_a_repeated_upload_match(
         self, client: Client, caption: Callable[..., None], announce: Any
@@ -147,34 +149,34 @@ class TestResponses:
         key = {"Idempotency-Key": "one"}
         job = send(client, None, key).json["id"]
         caption(job, "a red ball")
-        holds(send(client, None, key))
-        holds(send(client, numbered(3)[1], key))
-        holds(send(client, None, {"Prefer": "wait=1"}))
+        assert_valid_response(send(client, None, key))
+        assert_valid_response(send(client, numbered(3)[1], key))
+        assert_valid_response(send(client, None, {"Prefer": "wait=1"}))
 
     def test_responses_for_refused_urls_match(self, client: Client) -> None:
-        holds(client.post("/v1/jobs", json={"url": "https://example.com/photo.jpg"}))
-        holds(send(client, None, {"Webhook-URL": "http://127.0.0.1/"}))
-        holds(client.post("/v1/batches", headers={"Webhook-URL": "ftp://example.com/"}))
+        assert_valid_response(client.post("/v1/jobs", json={"url": "https://example.com/photo.jpg"}))
+        assert_valid_response(send(client, None, {"Webhook-URL": "http://127.0.0.1/"}))
+        assert_valid_response(client.post("/v1/batches", headers={"Webhook-URL": "ftp://example.com/"}))
 
     def test_responses_for_a_cross_site_request_and_without_redis_match(
         self, client: Client, server: fakeredis.FakeServer
     ) -> None:
-        holds(send(client, None, {"Sec-Fetch-Site": "cross-site"}))
+        assert_valid_response(send(client, None, {"Sec-Fetch-Site": "cross-site"}))
         server.connected = False
         for path in ("/v1/jobs", "/v1/jobs/a", "/v1/batches/a", "/v1/models", "/readyz", "/"):
-            holds(client.get(path))
+            assert_valid_response(client.get(path))
 
     def test_an_undescribed_member_fails_validation(self, client: Client, app: Flask) -> None:
         app.view_functions["health.alive"] = lambda: {"status": "ok", "secret": 1}
 
         with pytest.raises(ValidationError, match="secret"):
-            holds(client.get("/healthz"))
+            assert_valid_response(client.get("/healthz"))
 
 
 def send(client: Client, data: bytes | None = None, headers: dict[str, str] | None = None) -> Client:
     image = (io.BytesIO(encoded() if data is None else data), "ball.jpg")
     answer = client.post("/v1/jobs", data={"image": image}, headers=headers)
-    holds(answer)
+    assert_valid_response(answer)
     return answer
 
 

@@ -15,7 +15,7 @@ from schemathesis.specs.openapi import checks
 from schemathesis.transport.wsgi import WSGI_TRANSPORT
 
 from tests.support.images import encoded
-from tests.unit.web.conftest import MODEL, Client
+from tests.unit.web.client import MODEL, Client
 from web.api.openapi import document
 
 #: Generated requests for each operation; all of them take about ten seconds.

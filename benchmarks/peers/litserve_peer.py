@@ -1,4 +1,4 @@
-"""LitServe with its own batching, calling `generate` on each batch. It takes JSON, a picture as base64 in `image`."""
+"""LitServe with its dynamic batching, calling `generate` on each batch. Requests are JSON with the image as base64."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import litserve
 from benchmarks.peers.model import Generate, port
 
 BATCH = 8
-#: Seconds a batch waits to fill, and a client for its answer.
-FILLING, TIMEOUT = 0.05, 600
+#: Seconds that a batch waits to fill, and that a client waits for its answer.
+BATCH_TIMEOUT, TIMEOUT = 0.05, 600
 
 
-class Captions(litserve.LitAPI):  # type: ignore[misc]
+class CaptionAPI(litserve.LitAPI):  # type: ignore[misc]
     def setup(self, device: str) -> None:
         self.generate = Generate()
 
@@ -34,6 +34,6 @@ class Captions(litserve.LitAPI):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
-    api = Captions(max_batch_size=BATCH, batch_timeout=FILLING, api_path="/caption")
+    api = CaptionAPI(max_batch_size=BATCH, batch_timeout=BATCH_TIMEOUT, api_path="/caption")
     server = litserve.LitServer(api, accelerator="cpu", timeout=TIMEOUT)
     server.run(host="127.0.0.1", port=port(), generate_client_file=False, log_level="warning")

@@ -1,4 +1,4 @@
-"""How long images wait for their turn, with a worker whose model only takes time."""
+"""A worker with a simulated model, and clients that measure how long their images wait in the queue."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ from common.uploads import UploadStore
 from worker.runtime import WorkerRuntime
 from worker.tasks import caption_waiting_jobs
 
-#: Seconds of a call of the model, and for each image in it.
-CALL, IMAGE = 0.02, 0.01
+#: Simulated duration of a model call, in seconds: fixed, and per image.
+CALL_SECONDS, IMAGE_SECONDS = 0.02, 0.01
 MODEL = ModelInfo(name="simulated", version="sha256:0")
-#: Pauses between two interactive images, in seconds, so that they come at all moments of a call.
+#: Shortest and longest pause between two interactive images, in seconds; random, so that they arrive at any moment of a
+#: model call.
 PAUSES = (0.02, 0.3)
-#: Seconds for which nothing may happen to a job that is waited for.
-PATIENCE = 60.0
+#: Seconds that a job may take.
+JOB_TIMEOUT = 60.0
 _numbers = itertools.count()
 _PIXELS = np.zeros((3, 1, 1), dtype=np.float32)
 
 
-class Simulated:
-    """A captioner that takes the time of a model and no processor."""
+class SimulatedCaptioner:
+    """A captioner that sleeps for the time of a model call."""
 
     model = MODEL
 
@@ -43,19 +44,19 @@ class Simulated:
         return _PIXELS
 
     def caption(self, pictures: Sequence[Pixels]) -> list[Output]:
-        time.sleep(CALL + IMAGE * len(pictures))
+        time.sleep(CALL_SECONDS + IMAGE_SECONDS * len(pictures))
         return [Output(caption="a dog")] * len(pictures)
 
 
-class NoImages(UploadStore):
-    """A store that has whatever is asked for."""
+class EmptyUploads(UploadStore):
+    """An upload store that returns no bytes for any job id."""
 
     def load(self, job_id: str, sha256: str | None = None) -> bytes:
         return b""
 
 
-class Owner:
-    """Submits under one key, and waits."""
+class Client:
+    """Submits jobs under one API key and waits for their results."""
 
     def __init__(self, settings: Settings, celery: Celery, name: str) -> None:
         components = Components(connect(settings.redis_location), settings)
@@ -66,58 +67,62 @@ class Owner:
         self._celery = celery
 
     def interactive(self, count: int) -> Load:
-        """The seconds that each of so many images took, which were sent at random moments, one after the other."""
-        chance, latencies, began = random.Random(0), [], time.perf_counter()
-        with self._completions.subscribe("the whole time") as subscribed:
-            subscribed.wait(PATIENCE)
+        """Send `count` images one after the other, with random pauses, and return their latencies."""
+        rng, latencies, started = random.Random(0), [], time.perf_counter()
+        # A subscription that stays open keeps the connection for the others open; its event is set when it is ready.
+        with self._completions.subscribe("keeps the connection") as connected:
+            connected.wait(JOB_TIMEOUT)
             for _ in range(count):
-                time.sleep(chance.uniform(*PAUSES))
+                time.sleep(rng.uniform(*PAUSES))
                 with self._completions.subscribe(job_id := new_id()) as ended:
                     sent = time.perf_counter()
-                    self._ledger.create(job_id, NewJob(input=image()))
+                    self._ledger.create(job_id, NewJob(input=new_image()))
                     notify(self._celery, 1)
-                    if not ended.wait(PATIENCE) or self._ledger.get(job_id).status is not Status.SUCCEEDED:
+                    if not ended.wait(JOB_TIMEOUT) or self._ledger.get(job_id).status is not Status.SUCCEEDED:
                         raise TimeoutError(job_id)
                     latencies.append(time.perf_counter() - sent)
-        return Load(latencies, time.perf_counter() - began)
+        return Load(latencies, time.perf_counter() - started)
 
     def send_batch(self, count: int) -> str:
-        """Have so many images wait in one batch; its id."""
+        """Create a batch of `count` waiting images and return its id."""
         self._batches.create(batch := new_id())
         for number in range(count):
             job_id = new_id()
-            self._ledger.create(job_id, NewJob(input=image(), batch=batch))
+            self._ledger.create(job_id, NewJob(input=new_image(), batch=batch))
             if number % CLAIM_SIZE == 0:
                 notify(self._celery, CLAIM_SIZE)
         return batch
 
     def batch_seconds(self, count: int) -> float:
-        """Seconds from the first submission of a batch of so many images to the last result."""
-        began = time.perf_counter()
+        """Seconds from the first submission to the last result of a batch of `count` images."""
+        started = time.perf_counter()
         batch = self.send_batch(count)
         while self._batches.get(batch).request_counts.succeeded < count:
             time.sleep(0.01)
-        return time.perf_counter() - began
+        return time.perf_counter() - started
 
     def cancel(self, batch: str) -> None:
+        """Cancel a batch."""
         self._batches.cancel(batch)
 
 
-def image() -> InputInfo:
-    """Another image each time."""
+def new_image() -> InputInfo:
+    """Metadata of an image with a new digest."""
     number = f"{next(_numbers):064x}"
     return InputInfo(filename="photo.jpg", sha256=number, bytes=150_000, format="JPEG", width=1024, height=768)
 
 
 @contextmanager
-def working(settings: Settings) -> Iterator[Celery]:
-    """A worker in this process, with as many threads as Celery's pool would have; the app to notify it by."""
+def running_worker(settings: Settings) -> Iterator[Celery]:
+    """Run a worker in this process with as many threads as Celery's pool has; yield the app that notifies it."""
     celery = make_celery(settings)
-    resident = WorkerRuntime(settings, Simulated(), celery, Components(connect(settings.redis_location), settings))
-    resident.uploads = NoImages(settings.uploads_location)
+    runtime = WorkerRuntime(
+        settings, SimulatedCaptioner(), celery, Components(connect(settings.redis_location), settings)
+    )
+    runtime.uploads = EmptyUploads(settings.uploads_location)
     stopping = threading.Event()
 
-    def take_notifications() -> None:
+    def receive_notifications() -> None:
         with celery.connection_for_read() as connection:
             inbox = connection.SimpleQueue(QUEUE)
             while not stopping.is_set():
@@ -125,17 +130,17 @@ def working(settings: Settings) -> Iterator[Celery]:
                     inbox.get(timeout=0.5).ack()
                 except queue.Empty:
                     continue
-                caption_waiting_jobs(resident)
+                caption_waiting_jobs(runtime)
 
-    threads = [threading.Thread(target=take_notifications) for _ in range(celery.conf.worker_concurrency)]
-    resident.start()
+    threads = [threading.Thread(target=receive_notifications) for _ in range(celery.conf.worker_concurrency)]
+    runtime.start()
     for thread in threads:
         thread.start()
     try:
         yield celery
     finally:
         stopping.set()
-        resident.stopping.set()
+        runtime.stopping.set()
         for thread in threads:
             thread.join()
-        resident.close()
+        runtime.close()

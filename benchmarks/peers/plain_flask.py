@@ -1,4 +1,4 @@
-"""The way it began: one Flask process with a global model, and `generate` in the request."""
+"""The simplest server: one Flask process with a global model, which calls `generate` in the request."""
 
 from __future__ import annotations
 
