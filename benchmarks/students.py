@@ -12,9 +12,9 @@ from tokenizers import Tokenizer, models
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerFast
 
-from captioning.student import build, load_student, seed_config
-from captioning.student.stem import LAST, Stem
-from captioning.student.tokens import SPECIAL, wrap
+from captioning.student import build, deployed_config, load_student
+from captioning.student.stem import LAST_CHANNELS, Stem
+from captioning.student.tokens import SPECIAL_TOKENS, to_transformers
 
 #: Where BERT's vocabulary has them, and BLIP's two come after it.
 PLACES = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103, "[DEC]": 30522, "[ENC]": 30523}
@@ -25,9 +25,9 @@ def deployed() -> tuple[BlipForConditionalGeneration, PreTrainedTokenizerFast]:
     """The deployed student's shape with random weights: what it says is nonsense, what it costs is the same."""
     torch.manual_seed(0)
     words = {f"word{number}": number for number in range(WORDS) if number not in PLACES.values()}
-    assert set(PLACES) == set(SPECIAL)
-    tokenizer = wrap(Tokenizer(models.WordLevel(words | PLACES, unk_token="[UNK]")))
-    return build(seed_config()).eval(), tokenizer
+    assert set(PLACES) == set(SPECIAL_TOKENS)
+    tokenizer = to_transformers(Tokenizer(models.WordLevel(words | PLACES, unk_token="[UNK]")))
+    return build(deployed_config()).eval(), tokenizer
 
 
 def demo() -> tuple[BlipForConditionalGeneration, PreTrainedTokenizerFast]:
@@ -52,7 +52,7 @@ def operations(config: BlipConfig, beams: int, tokens: int) -> float:
     length = (vision.image_size // vision.patch_size) ** 2 + 1
     wide, inner = vision.hidden_size, vision.intermediate_size
     stem = getattr(vision, "stem", None)
-    patches = (length - 1) * (LAST if stem else 3 * vision.patch_size**2) * wide
+    patches = (length - 1) * (LAST_CHANNELS if stem else 3 * vision.patch_size**2) * wide
     patches += multiplications(stem, vision.image_size) if stem else 0
     layer = length * wide * (4 * wide + 2 * inner) + 2 * length**2 * wide
     pictures = text.num_hidden_layers * length * wide * 2 * text.hidden_size

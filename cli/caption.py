@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from captioning import weights
-from captioning.captioner import Captioner, StudentCaptioner, use_processors
+from captioning.captioner import Captioner, StudentCaptioner, limit_threads
 from captioning.student.errors import StudentError
 from common import problems, strict_json
 from common.jobs import Output
@@ -19,7 +19,7 @@ from common.settings import Settings
 def caption(settings: Settings, files: list[Path], *, as_json: bool) -> int:
     """Print a caption for each file; 1 when one of them could not be captioned."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
-    use_processors()
+    limit_threads()
     try:
         captioner = StudentCaptioner(weights.load(settings), settings)
     except StudentError as error:

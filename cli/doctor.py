@@ -41,8 +41,8 @@ def look_around(settings: Settings) -> Iterator[Finding]:
     """This machine: versions, disk, model files."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     yield Finding("versions", True, f"Python {platform.python_version()}, {versions}")
-    why = folders.obstacle(settings.data)
-    words = str(folders.data_error(settings, why)) if why else f"{settings.data.absolute()} can be written."
+    why = folders.write_obstacle(settings.data)
+    words = str(folders.data_folder_error(settings, why)) if why else f"{settings.data.absolute()} can be written."
     yield Finding("data", why is None, words)
     folder = next(
         path for path in (settings.data.absolute(), *settings.data.absolute().parents) if os.path.exists(path)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from common.files import PRIVATE, whole
+from common.files import PRIVATE_MODE, atomic_write
 from common.settings import Settings
 
 #: What a key begins with, so that scanners of repositories and logs can tell that it is one.
@@ -109,7 +109,7 @@ def change(path: Path, step: Callable[[dict[str, Key]], None]) -> None:
     with FileLock(path.with_name(path.name + ".lock")):
         keys = read(path)
         step(keys)
-        with whole(path, PRIVATE) as file:
+        with atomic_write(path, PRIVATE_MODE) as file:
             file.writelines(f"{key.entry()}\n".encode() for key in keys.values())
 
 

@@ -228,7 +228,7 @@ class Settings(BaseSettings):
         return self.uploads_url or f"file://{self.data.absolute() / 'uploads'}"
 
     @property
-    def told_temporary_folder(self) -> Path | None:
+    def configured_temporary_folder(self) -> Path | None:
         """The folder of temporary files that the person chose, by the system's own variable."""
         told = os.environ.get("TMPDIR")
         return Path(told).absolute() if told else None

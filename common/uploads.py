@@ -13,7 +13,7 @@ from pathlib import Path
 import fsspec
 
 from common import problems
-from common.files import NO_ROOM, PRIVATE, SAVING, not_kept, whole
+from common.files import DISK_FULL_ERRNOS, PRIVATE_MODE, TEMPORARY_SUFFIX, atomic_write, write_problem
 from common.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 #: Folders that the pictures are spread over, named by the last two characters of their ids.
 FOLDERS = 256
 #: The id in the name of any file here, those that are not whole too.
-_ID_IN_NAME = re.compile(rf"([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})(?:{re.escape(SAVING)})?")
+_ID_IN_NAME = re.compile(rf"([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})(?:{re.escape(TEMPORARY_SUFFIX)})?")
 
 
 class UploadsUnavailable(Problem):
@@ -60,7 +60,7 @@ class UploadStore:
         with self._answering():
             if self._local:
                 Path(path).parent.mkdir(exist_ok=True)
-                with whole(Path(path), PRIVATE) as file:
+                with atomic_write(Path(path), PRIVATE_MODE) as file:
                     file.write(data)
             else:
                 self._files.pipe_file(path, data)
@@ -124,8 +124,8 @@ class UploadStore:
         except Problem:
             raise
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in NO_ROOM:
-                raise not_kept(error) from error
+            if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
+                raise write_problem(error) from error
             if not self._away:  # one line for each outage
                 log.warning("The upload store does not answer (%s: %s).", type(error).__name__, error)
             self._away = True

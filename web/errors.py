@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Reque
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from common import problems, strict_json
-from common.files import NO_ROOM, not_kept
+from common.files import DISK_FULL_ERRNOS, write_problem
 from common.problems import CONTENT_TYPE, Kind, Problem
 from web.services import services
 
@@ -90,7 +90,7 @@ def _store(error: RedisError) -> Response:
 
 
 def _system(error: OSError) -> Response:
-    return answer(not_kept(error)) if error.errno in NO_ROOM else _unexpected(error)
+    return answer(write_problem(error)) if error.errno in DISK_FULL_ERRNOS else _unexpected(error)
 
 
 def _unexpected(error: Exception) -> Response:

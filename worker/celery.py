@@ -61,12 +61,12 @@ def _load(**_: object) -> None:
         raise SystemExit(1) from error
     # torch, which these import, needs the folder of temporary files.
     from captioning import weights
-    from captioning.captioner import StudentCaptioner, use_processors
+    from captioning.captioner import StudentCaptioner, limit_threads
     from captioning.student.errors import StudentError
     from worker.runtime import WorkerRuntime
 
     global _resident
-    use_processors()
+    limit_threads()
     try:
         captioner = StudentCaptioner(weights.load(settings), settings)
     except StudentError as error:

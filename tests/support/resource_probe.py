@@ -102,7 +102,7 @@ def run(app: Flask) -> Iterator[Ordeal]:
         answer = steps[0][0]
         if answer.status_code == 202:
             steps.append(_measured(client.get, f"/v1/jobs/{answer.json['id']}/image?size=2048"))
-            steps.append(_measured(sandbox().square, item.data, most, SIDE))
+            steps.append(_measured(sandbox().preprocess, item.data, most, SIDE))
         yield _ordeal(item.name, answer, list(item.allowed), steps)
     for form in forms():
         step = _measured(_send, client, form.body, form.content_type, form.environ)

@@ -14,7 +14,7 @@ def test_every_picture_is_another_file_and_each_can_be_read() -> None:
     pictures = list(itertools.islice(different(), 20))
 
     assert len(set(pictures)) == 20
-    assert {decoding.check(picture, 10**6) for picture in pictures} == {decoding.Facts("JPEG", 640, 480)}
+    assert {decoding.check(picture, 10**6) for picture in pictures} == {decoding.ImageInfo("JPEG", 640, 480)}
 
 
 def test_the_slope_is_that_of_the_second_half() -> None:

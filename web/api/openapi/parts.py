@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from common import problems
-from common.images.decoding import FORMATS_IN_WORDS
+from common.images.decoding import FORMAT_NAMES
 from common.problems import CONTENT_TYPE, Kind
 from web.api.openapi.schemas import PATH, TEXT, Schema, ref
 
@@ -43,7 +43,7 @@ BATCH = (problems.BATCH_NOT_FOUND, problems.BATCH_GONE)
 #: Seconds of a header that says when to ask again.
 SECONDS: Schema = {"type": "integer", "minimum": 0}
 URL: Schema = {"type": "string", "format": "uri"}
-FILE: Schema = {"type": "string", "format": "binary", "description": f"A {FORMATS_IN_WORDS} file."}
+FILE: Schema = {"type": "string", "format": "binary", "description": f"A {FORMAT_NAMES} file."}
 
 
 def parameter(place: str, name: str, description: str, schema: Schema, *, example: Any = None) -> Part:
