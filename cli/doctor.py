@@ -117,7 +117,7 @@ def _unreferenced(unreferenced: UnreferencedUploads, settings: Settings) -> Find
     kept = lost = 0
     for folder in range(FOLDERS):
         try:
-            files = uploads.files(folder)
+            files = uploads.list_files(folder)
         except UploadsUnavailable as error:
             return Finding("pictures", False, f"The store of the uploaded pictures does not answer: {error.__cause__}.")
         kept += len(files)

@@ -21,7 +21,7 @@ if __name__ == "__main__":
         sys.exit(str(error))
     if (why := exposure.refusal(settings)) is not None:
         sys.exit(why)
-    logs.start(settings)
+    logs.configure(settings)
     app = create_app(settings)
     try:
         app.extensions["captiond"].components.ledger.start()

@@ -34,9 +34,9 @@ def tidy_once(unreferenced: UnreferencedUploads, uploads: UploadStore) -> None:
     folder = unreferenced.next_folder(FOLDERS)
     if folder is None:
         return
-    files = uploads.files(folder)
+    files = uploads.list_files(folder)
     unknown = set(unreferenced.among({job_id for job_id, _ in files}))
     for job_id, path in files:
         if job_id in unknown:
             log.info("No record knows of %s, and its time is over; deleting it.", path)
-            uploads.discard(path)
+            uploads.delete_file(path)

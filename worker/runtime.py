@@ -20,7 +20,7 @@ from common.ledger import Claim, Claimed, Components, Worker
 from common.ledger.submission import SCHEMA
 from common.outbound import Outbound
 from common.problems import Problem
-from common.queue import CLAIM_SIZE, THREADS_PER_PICTURE, answers, notify, pending
+from common.queue import CLAIM_SIZE, THREADS_PER_PICTURE, is_broker_reachable, notify, pending_notifications
 from common.settings import Settings
 from common.uploads import UploadStore, UploadsUnavailable
 from worker.batcher import WAITING_BATCHES, Batcher, Done
@@ -178,7 +178,12 @@ class WorkerRuntime:
         )
         waiting = self.ledger.counts()[Status.QUEUED]
         silent = time.monotonic() - self._last_busy
-        if not waiting or self.held() or self.stopping.is_set() or (silent > SILENT_AFTER and not answers(self.celery)):
+        if (
+            not waiting
+            or self.held()
+            or self.stopping.is_set()
+            or (silent > SILENT_AFTER and not is_broker_reachable(self.celery))
+        ):
             self._last_busy = time.monotonic()
         elif silent > STALLED_AFTER:
             log.error("%d jobs wait, but no notification has come for %.0f s; restarting.", waiting, STALLED_AFTER)
@@ -220,7 +225,7 @@ class WorkerRuntime:
         """Notify that so many jobs wait, in case notifications about them were lost, if none is at the broker."""
         if time.monotonic() < self._notify_after:
             return
-        missing = min(waiting, (RECOVERY_NOTIFICATIONS - pending(self.celery)) * CLAIM_SIZE)
+        missing = min(waiting, (RECOVERY_NOTIFICATIONS - pending_notifications(self.celery)) * CLAIM_SIZE)
         if missing > 0 and not notify(self.celery, missing):
             self._notify_after = time.monotonic() + BROKER_PAUSE
 

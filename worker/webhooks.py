@@ -15,7 +15,7 @@ from typing import Any
 from common import strict_json
 from common.jobs import moment, rfc3339
 from common.ledger import Batches, Delivery, Ledger, Outbox
-from common.outbound import Answer, NotAllowed, Outbound, Unreachable
+from common.outbound import Outbound, Response, Unreachable, UrlNotAllowed
 from common.problems import Problem
 from common.signing import signed_headers
 
@@ -82,8 +82,8 @@ class WebhookSender:
         headers = signed_headers(delivery.id, int(self._clock()), body, self._outbox.secrets())
         headers["Content-Type"] = "application/json"
         try:
-            answer = self._outbound.request("POST", delivery.url, seconds=ATTEMPT, body=body, headers=headers)
-        except NotAllowed as error:  # allowed when it came: the settings have changed
+            answer = self._outbound.request("POST", delivery.url, timeout=ATTEMPT, body=body, headers=headers)
+        except UrlNotAllowed as error:  # allowed when it came: the settings have changed
             self._give_up(delivery, str(error))
         except Unreachable as error:
             self._try_again(delivery, str(error))
@@ -100,7 +100,7 @@ class WebhookSender:
         event = {"type": delivery.type, "timestamp": rfc3339(moment(delivery.since)), "data": data}
         return strict_json.dumps(event, separators=(",", ":")).encode()
 
-    def _heed(self, delivery: Delivery, answer: Answer) -> None:
+    def _heed(self, delivery: Delivery, answer: Response) -> None:
         if 200 <= answer.status < 300:
             self._outbox.delivered(delivery)
         elif answer.status == GONE:
@@ -127,7 +127,7 @@ class WebhookSender:
             why,
         )
 
-    def _asked_pause(self, answer: Answer) -> float:
+    def _asked_pause(self, answer: Response) -> float:
         """Seconds that a Retry-After asks for, at most the longest pause; 0 when it does not."""
         asked = answer.headers["Retry-After"] or ""
         if asked.isascii() and asked.isdigit():

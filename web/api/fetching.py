@@ -11,7 +11,7 @@ from flask import request
 from werkzeug.datastructures import FileStorage
 
 from common import problems
-from common.outbound import NotAllowed, TooLarge, Unreachable
+from common.outbound import ResponseTooLarge, Unreachable, UrlNotAllowed
 from web.services import Services
 from web.submission import too_large
 
@@ -52,10 +52,10 @@ def _given_url() -> str:
 def _fetch(services: Services, url: str) -> bytes:
     limit = services.settings.max_upload_bytes
     try:
-        answer = services.outbound.request("GET", url, seconds=FETCH_SECONDS, limit=limit, redirects=REDIRECTS)
-    except NotAllowed as error:
+        answer = services.outbound.request("GET", url, timeout=FETCH_SECONDS, max_bytes=limit, max_redirects=REDIRECTS)
+    except UrlNotAllowed as error:
         raise problems.URL_NOT_ALLOWED(str(error)) from error
-    except TooLarge as error:
+    except ResponseTooLarge as error:
         raise too_large(limit) from error
     except Unreachable as error:
         log.info("A picture at %s is not fetched: %s.", urlsplit(url).hostname, error)

@@ -85,7 +85,7 @@ class TestOrphans:
         tidy_all(redis, unreferenced, store)
 
         assert young == [b"picture"] * 2
-        assert (len(store.files(0)), len(store.files(1))) == (0, 1)
+        assert (len(store.list_files(0)), len(store.list_files(1))) == (0, 1)
 
     def test_what_was_never_saved_to_its_end_goes_too(
         self,
@@ -133,13 +133,13 @@ def test_a_day_of_recoveries_leaves_nothing_and_none_of_them_does_much(
     """3,000 pictures come within an hour, in batches and in every state, every tenth without a record."""
     batches = components.batches
     deleted: list[str] = []
-    discard = uploads.discard
+    delete_file = uploads.delete_file
 
     def counted(path: str) -> None:
         deleted.append(path)
-        discard(path)
+        delete_file(path)
 
-    monkeypatch.setattr(uploads, "discard", counted)
+    monkeypatch.setattr(uploads, "delete_file", counted)
     monkeypatch.setattr("common.files.os.fsync", lambda descriptor: None)
     most = 0
 

@@ -85,7 +85,7 @@ class TestStalling:
     ) -> None:
         wait_in()
         broker = SimpleNamespace(here=False)
-        monkeypatch.setattr(module, "answers", lambda celery: broker.here)
+        monkeypatch.setattr(module, "is_broker_reachable", lambda celery: broker.here)
         for _ in range(100):
             clock.advance(1)
             runtime.beat()
