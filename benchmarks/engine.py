@@ -22,7 +22,7 @@ from benchmarks.timing import Times, interleaved
 from captioning.engine import Engine, Precision, Search
 from captioning.preprocessing import Preprocessing
 from captioning.student import preprocessing_of
-from common.images.decoding import square
+from common.images.decoding import preprocess
 from common.settings import Settings
 
 BEAMS, TOKENS = 5, 12
@@ -98,7 +98,7 @@ def matrix_products() -> Callable[[], object]:
 def reading(preprocessing: Preprocessing) -> Callable[[], object]:
     """Decode and preprocess the files of a full batch."""
     files, max_pixels = list(islice(students.photographs(), BATCH)), Settings().max_pixels
-    return lambda: [preprocessing.pixels(square(file, max_pixels, preprocessing.size)) for file in files]
+    return lambda: [preprocessing.pixels(preprocess(file, max_pixels, preprocessing.size)) for file in files]
 
 
 def models(times: Times) -> list[str]:

@@ -12,9 +12,9 @@ from tokenizers import Tokenizer, models
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerFast
 
-from captioning.student import build, load_student, seed_config
-from captioning.student.stem import LAST, Stem
-from captioning.student.tokens import SPECIAL, wrap
+from captioning.student import build, deployed_config, load_student
+from captioning.student.stem import LAST_CHANNELS, Stem
+from captioning.student.tokens import SPECIAL_TOKENS, to_transformers
 
 #: Token ids of the special tokens: those of BERT's vocabulary, then BLIP's two.
 SPECIAL_IDS = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103, "[DEC]": 30522, "[ENC]": 30523}
@@ -25,9 +25,9 @@ def deployed() -> tuple[BlipForConditionalGeneration, PreTrainedTokenizerFast]:
     """A model with the deployed student's configuration and random weights, and a word-level tokenizer."""
     torch.manual_seed(0)
     words = {f"word{number}": number for number in range(VOCABULARY_SIZE) if number not in SPECIAL_IDS.values()}
-    assert set(SPECIAL_IDS) == set(SPECIAL)
-    tokenizer = wrap(Tokenizer(models.WordLevel(words | SPECIAL_IDS, unk_token="[UNK]")))
-    return build(seed_config()).eval(), tokenizer
+    assert set(SPECIAL_IDS) == set(SPECIAL_TOKENS)
+    tokenizer = to_transformers(Tokenizer(models.WordLevel(words | SPECIAL_IDS, unk_token="[UNK]")))
+    return build(deployed_config()).eval(), tokenizer
 
 
 def demo() -> tuple[BlipForConditionalGeneration, PreTrainedTokenizerFast]:
@@ -52,7 +52,7 @@ def operations(config: BlipConfig, beams: int, tokens: int) -> float:
     length = (vision.image_size // vision.patch_size) ** 2 + 1
     width, inner = vision.hidden_size, vision.intermediate_size
     stem = getattr(vision, "stem", None)
-    patches = (length - 1) * (LAST if stem else 3 * vision.patch_size**2) * width
+    patches = (length - 1) * (LAST_CHANNELS if stem else 3 * vision.patch_size**2) * width
     patches += multiplications(stem, vision.image_size) if stem else 0
     layer = length * width * (4 * width + 2 * inner) + 2 * length**2 * width
     cross_kv = text.num_hidden_layers * length * width * 2 * text.hidden_size

@@ -1,4 +1,4 @@
-"""Captioning without a service: the student, the engine that runs it, preprocessing, and where the weights come from.
+"""Captioning without the service: student models, the engine that runs them, preprocessing, download of weights.
 
-Only this package and `training` import torch. `captioning.preprocessing` and `captioning.download` do without it.
+Only this package and `training` import torch. `captioning.preprocessing` and `captioning.download` do not need it.
 """

@@ -1,4 +1,4 @@
-"""The resident student: pictures in, captions out."""
+"""Captioner: file bytes to model input, model input to captions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from transformers import BlipForConditionalGeneration
 
 from captioning import weights
-from captioning.engine import Caption, Engine, Precision, PrecisionError, Search, check, choose
+from captioning.engine import Caption, Engine, Precision, PrecisionError, Search, check_precision, choose_precision
 from captioning.student import Student
 from captioning.student.errors import StudentError
 from common import problems
@@ -25,59 +25,59 @@ from common.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: Captions a job gets beside the best one, as far as there are beams for them.
+#: Captions that a job gets beside the best one. With few beams there are fewer.
 ALTERNATIVES = 2
 
 Pixels = NDArray[np.float32]
 
 
-def use_processors() -> None:
-    """Have the model use the processors that this process may use; once, before it computes anything.
+def limit_threads() -> None:
+    """Limit torch's threads to the processors that this process may use. Call once, before any computation.
 
-    By itself it takes as many threads as the machine has processors, and in a container that may use two of them they
-    stand in each other's way.
+    By default torch takes one thread per processor of the machine. In a container limited to two processors, these
+    threads slow each other down.
     """
     torch.set_num_threads(min(torch.get_num_threads(), joblib.cpu_count()))
 
 
 class Captioner(Protocol):
-    """What the worker needs of a model."""
+    """The interface of a captioning model that the worker needs."""
 
     @property
     def model(self) -> ModelInfo:
-        """Which model this is."""
+        """Name and version of the model."""
 
     def prepare(self, data: bytes) -> Pixels:
-        """A picture's file as the model takes it; called in the task threads, beside the model.
+        """Decode and preprocess an image file into the model's input.
 
-        Raises the picture's problem, as `Sandbox.square` does.
+        Called in the task threads, in parallel with the model. Raises a `Problem` as `Sandbox.preprocess` does.
         """
 
-    def caption(self, pictures: Sequence[Pixels]) -> Sequence[Output | Problem]:
-        """The captions of prepared pictures, in one call of the model; called in the model thread only.
+    def caption(self, images: Sequence[Pixels]) -> Sequence[Output | Problem]:
+        """Caption prepared images in one model call. Called in the model thread only.
 
-        A picture for which the model gives no usable caption has a problem in the place of it.
+        An image for which the model gives no usable caption gets a `Problem`.
         """
 
 
 class StudentCaptioner:
-    """Captions with a student, by beam search as the settings say.
+    """Captions images with a student by beam search, configured by the settings.
 
-    Raises `StudentError` when the prompt leaves no room for a caption, or the device cannot compute in the precision
-    that was chosen.
+    Raises `StudentError` if the prompt is longer than `max_length` allows, or if the device does not support the
+    configured precision.
     """
 
     def __init__(self, student: Student, settings: Settings) -> None:
-        begun = 1 + len(student.tokenizer.encode(settings.prompt, add_special_tokens=False))
-        if begun >= settings.max_length:
+        prompt_tokens = 1 + len(student.tokenizer.encode(settings.prompt, add_special_tokens=False))
+        if prompt_tokens >= settings.max_length:
             raise StudentError(
-                f"CAPTIOND_PROMPT and the start are {begun} tokens, and CAPTIOND_MAX_LENGTH allows "
-                f"{settings.max_length}: there is no room for a caption. Shorten the one or raise the other."
+                f"CAPTIOND_PROMPT and the start token are {prompt_tokens} tokens, and CAPTIOND_MAX_LENGTH is "
+                f"{settings.max_length}, so no token is left for a caption. Shorten the prompt or raise the length."
             )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = student.model.to(device)
-        precision, why = _precision(model, settings)
-        log.info("Computing on %s in %s: %s.", device, precision, why)
+        precision, reason = _select_precision(model, settings)
+        log.info("Computing on %s in %s: %s.", device, precision, reason)
         self._engine = Engine(model, student.tokenizer, precision)
         self._preprocessing = student.preprocessing
         self._max_pixels = settings.max_pixels
@@ -91,28 +91,28 @@ class StudentCaptioner:
         self.model = ModelInfo(name=student.name, version=student.version, demo=student.demo)
 
     def prepare(self, data: bytes) -> Pixels:
-        """float32 [3, S, S]."""
-        square = sandbox().square(data, self._max_pixels, self._preprocessing.size)
-        return self._preprocessing.pixels(square)
+        """Return float32 [3, S, S]."""
+        image = sandbox().preprocess(data, self._max_pixels, self._preprocessing.size)
+        return self._preprocessing.pixels(image)
 
-    def caption(self, pictures: Sequence[Pixels]) -> list[Output | Problem]:
-        pixels = torch.from_numpy(np.stack(pictures))
-        found = self._engine.caption(pixels, self._search, captions=1 + ALTERNATIVES, prompt=self._prompt)
-        return [_output(ranked) for ranked in found]
+    def caption(self, images: Sequence[Pixels]) -> list[Output | Problem]:
+        pixels = torch.from_numpy(np.stack(images))
+        results = self._engine.caption(pixels, self._search, captions=1 + ALTERNATIVES, prompt=self._prompt)
+        return [_output(ranked) for ranked in results]
 
 
 def load_captioner(settings: Settings) -> StudentCaptioner:
     """The captioner of the student that the settings name; raises `StudentError`."""
-    use_processors()
+    limit_threads()
     return StudentCaptioner(weights.load(settings), settings)
 
 
 def _output(ranked: Sequence[Caption]) -> Output | Problem:
-    """The captions that the search ranked for a picture; a problem when the score of the best is not finite."""
+    """Convert an image's captions, best first. Returns a `Problem` if the best score is not finite."""
     best, *others = ranked
     if not math.isfinite(best.score):
         return problems.CAPTION_FAILED(
-            "The model's score for this picture is not a finite number, so its caption would mean nothing. If it "
+            "The model's score for this picture is not a finite number, so its caption would be meaningless. If this "
             "happens with other pictures, too, the model is damaged, or CAPTIOND_PRECISION does not suit it."
         )
     return Output(
@@ -126,14 +126,14 @@ def _output(ranked: Sequence[Caption]) -> Output | Problem:
     )
 
 
-def _precision(model: BlipForConditionalGeneration, settings: Settings) -> tuple[Precision, str]:
-    """The precision to compute in, and why."""
+def _select_precision(model: BlipForConditionalGeneration, settings: Settings) -> tuple[Precision, str]:
+    """Return the precision to compute in, and the reason."""
     if settings.precision == "auto":
-        return choose(model)
+        return choose_precision(model)
     try:
-        wrong = check(model, settings.precision)
+        warning = check_precision(model, settings.precision)
     except PrecisionError as error:
         raise StudentError(str(error)) from error
-    if wrong is not None:
-        log.warning("%s.", wrong)
-    return settings.precision, "as CAPTIOND_PRECISION says"
+    if warning is not None:
+        log.warning("%s.", warning)
+    return settings.precision, "set by CAPTIOND_PRECISION"

@@ -1,4 +1,4 @@
-"""Finds the student that captions, as `CAPTIOND_MODEL` says; each step says in one line what it did."""
+"""Loads the student that `CAPTIOND_MODEL` names. Each step logs one line."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from captioning.student.errors import StudentError
 from common import urls
 from common.settings import PROJECT_ROOT, Settings
 
-#: The deployed student's file, in the folder the service is started from or in the project's root.
+#: File name of the deployed student, in the working directory or in the project's root.
 DEPLOYED = "student_epoch6.pt"
 
 log = logging.getLogger(__name__)
 
 
 def load(settings: Settings) -> Student:
-    """The student that `settings.model` names. `auto` takes the first that loads; the demo is its last resort.
+    """Load the student that `settings.model` names. `auto` takes the first candidate that loads, at last the demo.
 
-    Raises `StudentError` when a model that was named cannot be loaded.
+    Raises `StudentError` if an explicitly named model cannot be loaded.
     """
     if settings.model != "auto":
         return _load(settings.model, settings)
@@ -34,9 +34,9 @@ def load(settings: Settings) -> Student:
 
 
 def candidates(settings: Settings) -> Iterator[Path]:
-    """The files `auto` tries, best first; the download begins only when it is its turn."""
-    placed = [folder / DEPLOYED for folder in dict.fromkeys((Path.cwd(), PROJECT_ROOT))]
-    yield from (path for path in placed if path.exists())
+    """Yield the files that `auto` tries, best first. The download starts only when the files before it have failed."""
+    local = [folder / DEPLOYED for folder in dict.fromkeys((Path.cwd(), PROJECT_ROOT))]
+    yield from (path for path in local if path.exists())
     checkpoints = sorted(Path("checkpoints").glob("student_epoch*.pt"), key=lambda path: path.stat().st_mtime)
     yield from reversed(checkpoints)
     target = settings.data.absolute() / "models" / DEPLOYED
@@ -59,6 +59,6 @@ def _load(source: str | Path, settings: Settings) -> Student:
         vision_heads=settings.vision_heads,
     )
     if student.demo:
-        log.warning("The bundled demo model captions: small, and often wrong about all but common scenes.")
+        log.warning("Using the bundled demo model. It is small and often wrong about less common scenes.")
     log.info("Captioning with %s (%s).", student.name, student.version[:19])
     return student

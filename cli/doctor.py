@@ -41,8 +41,12 @@ def check_machine(settings: Settings) -> Iterator[Finding]:
     """Check this machine: versions, data folder, disk, access and model files."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     yield Finding("versions", True, f"Python {platform.python_version()}, {versions}")
-    obstacle = folders.obstacle(settings.data)
-    message = str(folders.data_error(settings, obstacle)) if obstacle else f"{settings.data.absolute()} can be written."
+    obstacle = folders.write_obstacle(settings.data)
+    message = (
+        str(folders.data_folder_error(settings, obstacle))
+        if obstacle
+        else f"{settings.data.absolute()} can be written."
+    )
     yield Finding("data", obstacle is None, message)
     folder = next(
         path for path in (settings.data.absolute(), *settings.data.absolute().parents) if os.path.exists(path)
@@ -119,7 +123,7 @@ def _unreferenced(unreferenced: UnreferencedUploads, settings: Settings) -> Find
     stored = orphaned = 0
     for folder in range(FOLDERS):
         try:
-            files = uploads.files(folder)
+            files = uploads.list_files(folder)
         except UploadsUnavailable as error:
             return Finding("pictures", False, f"The upload store does not answer: {error.__cause__}.")
         stored += len(files)

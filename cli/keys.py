@@ -26,7 +26,7 @@ def add(settings: Settings, name: str, scopes: list[Scope]) -> int:
     except KeyringError as error:
         return _refuse(error)
     except OSError as error:
-        return _refuse(folders.data_error(settings, folders.obstacle(settings.data) or error.strerror))
+        return _refuse(folders.data_folder_error(settings, folders.write_obstacle(settings.data) or error.strerror))
     print(secret)
     print(
         f"This is the only time the key is shown. Send it as `Authorization: Bearer {keyring.PREFIX}...`.\n"
@@ -48,7 +48,7 @@ def revoke(settings: Settings, name: str) -> int:
     except KeyringError as error:
         return _refuse(error)
     except OSError as error:
-        return _refuse(folders.data_error(settings, folders.obstacle(settings.data) or error.strerror))
+        return _refuse(folders.data_folder_error(settings, folders.write_obstacle(settings.data) or error.strerror))
     print(f"{name} is revoked.")
     return 0
 

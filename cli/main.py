@@ -112,7 +112,7 @@ def _run(chosen: dict[str, Any], settings: Settings) -> int:
             return serve(settings)
         case "caption":
             try:
-                folders.check_temporary()
+                folders.check_temporary_folder()
             except FolderError as error:
                 print(error, file=sys.stderr)
                 return 1
@@ -121,7 +121,7 @@ def _run(chosen: dict[str, Any], settings: Settings) -> int:
             return caption(settings, chosen["files"], as_json=chosen["json"])
         case "batch":
             try:
-                folders.check_temporary()
+                folders.check_temporary_folder()
             except FolderError as error:
                 print(error, file=sys.stderr)
                 return 1

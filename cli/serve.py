@@ -38,7 +38,7 @@ def serve(settings: Settings) -> int:
     data = settings.data.absolute()
     lock = FileLock(data / "serve.lock", timeout=0)
     try:
-        folders.check_data(settings)
+        folders.check_data_folder(settings)
         if (refusal := exposure.refusal(settings)) is not None:
             return _refuse(refusal)
         data.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def serve(settings: Settings) -> int:
     except FolderError as error:
         return _refuse(str(error))
     except OSError as error:
-        return _refuse(str(folders.data_error(settings, error.strerror)))
+        return _refuse(str(folders.data_folder_error(settings, error.strerror)))
     with lock:
         lock_fd = instance_lock.acquire(data / "parts.lock", _emit)
         if lock_fd is None:

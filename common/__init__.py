@@ -1,1 +1,1 @@
-"""What web, worker, captioning, training and cli share; imports neither Flask nor torch."""
+"""Modules that the other packages share. They import neither Flask nor torch."""

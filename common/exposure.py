@@ -1,4 +1,4 @@
-"""Who can reach the web server: without API keys only this machine, unless told otherwise."""
+"""Refuses to expose a web server without API keys to other machines, unless `CAPTIOND_INSECURE` allows it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from common.settings import Settings
 
 
 def refusal(settings: Settings) -> str | None:
-    """Why the web server must not start with these settings, in a sentence that says what to do; None if it may."""
+    """Return why the web server must not start with these settings and what to do, or None if it may start."""
     try:
         keyring = Keyring(settings)
         listening.resolve(settings.host)
@@ -20,16 +20,16 @@ def refusal(settings: Settings) -> str | None:
     if settings.insecure or keyring.needed or is_loopback(settings.host):
         return None
     return (
-        f"Other machines reach {settings.host or 'every address'}, and there are no API keys: everybody could send and "
-        "read pictures. Make a key with `captiond keys add NAME`, or serve on 127.0.0.1; on a network where everybody "
-        "may, say --insecure (CAPTIOND_INSECURE=true)."
+        f"Other machines can reach {settings.host or 'every address'}, and there are no API keys: everybody could send "
+        "and read pictures. Create a key with `captiond keys add NAME`, or serve on 127.0.0.1. On a network where "
+        "everybody is allowed to, use --insecure (CAPTIOND_INSECURE=true)."
     )
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches `host`: an address, or a name all of whose addresses are such."""
+    """Return whether all addresses of `host`, an address or a name, are loopback addresses."""
     try:
-        found = listening.resolve(host)
+        addresses = listening.resolve(host)
     except ListenError:
         return False
-    return all(ipaddress.ip_address(address[0].partition("%")[0]).is_loopback for _, address in found)
+    return all(ipaddress.ip_address(address[0].partition("%")[0]).is_loopback for _, address in addresses)

@@ -1,4 +1,4 @@
-"""Writes a file whole or not at all, whichever process dies meanwhile, and whenever the power goes."""
+"""Atomic, durable file writes: temporary file, fsync, rename, fsync of the directory."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from typing import BinaryIO
 from common import problems
 from common.problems import Problem
 
-#: What the operating system says when there is no room: disk full, or quota used up.
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
-#: What ends a name until its file is whole. A process that dies leaves such a file; the next write takes it over.
-SAVING = ".saving"
-#: Permissions, before the umask, of what others may read, and of what only its owner may.
-SHARED, PRIVATE = 0o666, 0o600
+#: Error numbers of a full disk and an exceeded disk quota.
+DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
+#: Suffix of the temporary file. A process that is killed leaves it behind, and the next write overwrites it.
+TEMPORARY_SUFFIX = ".saving"
+#: File modes, before the umask: readable by all, and by the owner only.
+DEFAULT_MODE, PRIVATE_MODE = 0o666, 0o600
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
-def whole(path: Path, mode: int = SHARED) -> Iterator[BinaryIO]:
-    """A file to write to; it gets its name, in place of an earlier one, when all of it is on the disk.
+def atomic_write(path: Path, mode: int = DEFAULT_MODE) -> Iterator[BinaryIO]:
+    """Context manager: a binary file that replaces `path` when the block ends and its content is on the disk.
 
-    When the body raises, or the disk is full, nothing of it is left. One process at a time may write a file.
+    If the block raises or the disk is full, `path` stays unchanged and the temporary file is removed. Only one process
+    at a time may write a file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + SAVING)
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     try:
         with open(temporary, "wb", opener=partial(os.open, mode=mode)) as file:
             yield file
@@ -43,15 +44,15 @@ def whole(path: Path, mode: int = SHARED) -> Iterator[BinaryIO]:
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)  # the name as well: who is told that the file is kept may remove what it was made from
+        os.fsync(folder)  # makes the rename durable, too
     finally:
         os.close(folder)
 
 
-def not_kept(error: OSError) -> Problem:
-    """The problem of a picture or request that could not be written to the disk; the log has the reason."""
-    if error.errno in NO_ROOM:
-        log.error("The disk is full, so what was sent is refused: %s", error)
-        return problems.STORAGE_FULL("The server's disk is full. Nothing was kept; send it again when there is room.")
-    log.error("What was sent cannot be written, and is refused: %s", error)
-    return problems.INTERNAL("The server cannot write what was sent. Nothing was kept; its log says why.")
+def write_problem(error: OSError) -> Problem:
+    """Log an error of writing an upload or a request, and return the problem for the client."""
+    if error.errno in DISK_FULL_ERRNOS:
+        log.error("The disk is full; a request was refused: %s", error)
+        return problems.STORAGE_FULL("The server's disk is full. Nothing was stored. Send it again later.")
+    log.error("The data of a request cannot be written; the request was refused: %s", error)
+    return problems.INTERNAL("The server cannot write the request's data. Nothing was stored. Its log has the reason.")

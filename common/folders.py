@@ -1,4 +1,4 @@
-"""Checks the data folder and the folder of temporary files when a process begins."""
+"""Checks the data folder and the folder for temporary files when a process starts."""
 
 from __future__ import annotations
 
@@ -10,77 +10,78 @@ from pathlib import Path
 
 from common.settings import Settings
 
-#: Seconds after which a temporary file was left behind by a process that was killed: no request takes so long.
-LEFT_BEHIND = 86400.0
+#: Age in seconds from which a temporary file counts as left behind by a killed process. No request takes so long.
+STALE_AGE = 86400.0
 
 
 class FolderError(Exception):
-    """A folder that cannot be used; the message says why and what to do."""
+    """A folder cannot be used. The message says why and what to do."""
 
 
-def obstacle(folder: Path) -> str | None:
-    """Why nothing can be written into `folder`, or into the one in which it would be made; None when it can."""
+def write_obstacle(folder: Path) -> str | None:
+    """Return why `folder`, or the parent in which it would be created, is not writable; None if it is."""
     folder = folder.absolute()
-    nearest = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    if not nearest.is_dir():
-        return f"{nearest} is not a folder"
-    if os.access(nearest, os.W_OK | os.X_OK):
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        return f"{existing} is not a folder"
+    if os.access(existing, os.W_OK | os.X_OK):
         return None
-    if os.statvfs(nearest).f_flag & os.ST_RDONLY:
-        return f"{nearest} is on a disk that is mounted read-only"
-    return f"this user may not write into {nearest}"
+    if os.statvfs(existing).f_flag & os.ST_RDONLY:
+        return f"{existing} is on a disk that is mounted read-only"
+    return f"this user may not write into {existing}"
 
 
-def check_data(settings: Settings) -> None:
-    """Raises `FolderError` when nothing can be written into the data folder."""
-    if why := obstacle(settings.data):
-        raise data_error(settings, why)
+def check_data_folder(settings: Settings) -> None:
+    """Raise `FolderError` if the data folder is not writable."""
+    if reason := write_obstacle(settings.data):
+        raise data_folder_error(settings, reason)
 
 
-def data_error(settings: Settings, why: str | None) -> FolderError:
-    """What to tell when the data folder cannot be used."""
+def data_folder_error(settings: Settings, reason: str | None) -> FolderError:
+    """Return the error of a data folder that cannot be used."""
     return FolderError(
-        f"The data folder {settings.data.absolute()} cannot be used: {why}. Choose another one (--data, CAPTIOND_DATA)."
+        f"The data folder {settings.data.absolute()} cannot be used: {reason}. Choose another one "
+        "(--data, CAPTIOND_DATA)."
     )
 
 
 def prepare(settings: Settings) -> None:
-    """Check the folders of this process, a web server or a worker, and have it use its own for temporary files.
+    """Check the folders of a web server or a worker, and set the folder for its temporary files.
 
-    That is `TMPDIR`, else `DATA/tmp`, also for the processes it starts: on a read-only root file system, there often
-    is no other. Where pictures are kept elsewhere, the data folder need not be writable, and the system's folder will
-    do. Raises `FolderError`.
+    That folder is `TMPDIR`, else `DATA/tmp`, also for child processes, because a read-only root file system often has
+    no other. If uploads are stored elsewhere, the data folder need not be writable, and the system's folder is used.
+    Raises `FolderError`.
     """
     if not settings.uploads_url:
-        check_data(settings)
-    told = settings.told_temporary_folder
-    folder = told or settings.data.absolute() / "tmp"
-    if why := obstacle(folder):
-        if told:
-            raise FolderError(f"TMPDIR, the folder of temporary files, cannot be used: {why}.")
-        check_temporary()
+        check_data_folder(settings)
+    configured = settings.configured_temporary_folder
+    folder = configured or settings.data.absolute() / "tmp"
+    if reason := write_obstacle(folder):
+        if configured:
+            raise FolderError(f"TMPDIR, the folder for temporary files, cannot be used: {reason}.")
+        check_temporary_folder()
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise data_error(settings, error.strerror) from error
-    if not told:
-        _remove_leftovers(folder)
+        raise data_folder_error(settings, error.strerror) from error
+    if not configured:
+        _remove_stale_files(folder)
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
 
 
-def check_temporary() -> None:
-    """Raises `FolderError` when the system has no folder for temporary files, without which torch is not imported."""
+def check_temporary_folder() -> None:
+    """Raise `FolderError` if the system has no folder for temporary files, which torch needs to be imported."""
     try:
         tempfile.gettempdir()
     except FileNotFoundError as error:
         raise FolderError(
-            "There is no folder for temporary files: neither /tmp nor another one can be written. Set TMPDIR to one."
+            "There is no folder for temporary files: neither /tmp nor another one is writable. Set TMPDIR."
         ) from error
 
 
-def _remove_leftovers(folder: Path) -> None:
+def _remove_stale_files(folder: Path) -> None:
     for path in folder.iterdir():
         with contextlib.suppress(OSError):  # another process removed it, or it is a folder
-            if time.time() - path.stat().st_mtime > LEFT_BEHIND:
+            if time.time() - path.stat().st_mtime > STALE_AGE:
                 path.unlink()

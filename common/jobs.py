@@ -14,33 +14,33 @@ from common.problems import Problem
 
 
 def rfc3339(moment: datetime) -> str:
-    """The moment in UTC with milliseconds, as all of the API's JSON has it."""
+    """Format a time in UTC with milliseconds, as in all of the API's JSON."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 _DATE_TIME = {"type": "string", "format": "date-time"}
 
-#: A moment, in JSON as RFC 3339 in UTC with milliseconds.
+#: A time, in JSON as RFC 3339 in UTC with milliseconds.
 Moment = Annotated[datetime, PlainSerializer(rfc3339, when_used="json"), WithJsonSchema(_DATE_TIME)]
 
 
 def moment(seconds: float) -> datetime:
-    """The UTC moment that is `seconds` after the Unix epoch."""
+    """Convert a Unix time in seconds to a UTC datetime."""
     return datetime.fromtimestamp(seconds, UTC)
 
 
 def new_id() -> str:
-    """A UUIDv7: ids sort by the time they were made (RFC 9562 §5.7)."""
+    """Generate a UUIDv7. Ids sort by creation time (RFC 9562 §5.7)."""
     return str(uuid_utils.uuid7())
 
 
 def made_at(any_id: str) -> float:
-    """The Unix time at which `new_id` made this id."""
+    """Return the Unix time in seconds at which `new_id` created this id."""
     return int(any_id.replace("-", "")[:12], 16) / 1000
 
 
 def is_id(text: str) -> bool:
-    """Whether `text` is written as `new_id` writes an id."""
+    """Return whether `text` is a UUIDv7 in the form of `new_id`."""
     try:
         parsed = UUID(text)
     except ValueError:
@@ -49,7 +49,7 @@ def is_id(text: str) -> bool:
 
 
 class Status(StrEnum):
-    """Where a job is in its life: `queued -> processing -> succeeded | failed | canceled`."""
+    """State of a job: `queued -> processing -> succeeded | failed | canceled`."""
 
     QUEUED = "queued"
     PROCESSING = "processing"
@@ -59,11 +59,11 @@ class Status(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether nothing can change any more."""
+        """Whether the state is final."""
         return self not in OPEN
 
 
-#: The states in which a caption is still to come.
+#: The states that are not final.
 OPEN = frozenset({Status.QUEUED, Status.PROCESSING})
 
 
@@ -72,7 +72,7 @@ class _Record(BaseModel):
 
 
 class ModelInfo(_Record):
-    """Which model captions: `version` names its exact weights, `demo` the small bundled one."""
+    """A captioning model. `version` identifies its exact weights; `demo` marks the small bundled model."""
 
     name: str
     version: str
@@ -80,7 +80,7 @@ class ModelInfo(_Record):
 
 
 class InputInfo(_Record):
-    """What was uploaded; `width` and `height` in pixels, as seen upright."""
+    """An uploaded image. `width` and `height` are in pixels, in upright orientation."""
 
     filename: str
     sha256: str
@@ -91,14 +91,14 @@ class InputInfo(_Record):
 
 
 class Alternative(_Record):
-    """A caption the search ranked; `score` is its length-normalised log-probability."""
+    """A further caption. `score` is its length-normalised log-probability."""
 
     caption: str
     score: float | None = None
 
 
 class Output(_Record):
-    """The best caption, and those that came after it."""
+    """The best caption, and alternatives in order of their scores."""
 
     caption: str
     score: float | None = None
@@ -106,7 +106,7 @@ class Output(_Record):
 
 
 class Failure(_Record):
-    """Why a job failed: a problem's stable type, its title and its sentence."""
+    """Why a job failed: type, title and detail of a problem."""
 
     type: str
     title: str
@@ -118,14 +118,14 @@ class Failure(_Record):
 
 
 class Progress(_Record):
-    """How many pictures are before this one, and about how long it will take; None when not known."""
+    """Number of images before this one, and estimated seconds until its caption; None if unknown."""
 
     position: int
     eta_seconds: float | None = None
 
 
 class Timings(_Record):
-    """Seconds waited and computed, and how many pictures shared the model call."""
+    """Seconds in the queue and in the model, and the number of images in the model call."""
 
     queue_seconds: float
     model_seconds: float
@@ -133,7 +133,7 @@ class Timings(_Record):
 
 
 class Job(_Record):
-    """One picture on its way to a caption."""
+    """A captioning job for one image."""
 
     id: str
     status: Status
@@ -153,14 +153,14 @@ class Job(_Record):
     timings: Timings | None = None
 
     def body(self, prefix: str = "") -> dict[str, Any]:
-        """The API's JSON. `urls` are paths, below the `prefix` of the service's own path at its proxy."""
+        """Return the API's JSON. `urls` are paths below `prefix`, the path of the service at its proxy."""
         path = f"{prefix}/v1/jobs/{self.id}"
         urls = {"self": path, "cancel": f"{path}/cancel", "image": f"{path}/image" if self.input else None}
         return {**self.model_dump(mode="json"), "urls": urls}
 
 
 class RequestCounts(_Record):
-    """How many of a batch's pictures are in each state."""
+    """Number of a batch's jobs in each state."""
 
     total: int
     queued: int = 0
@@ -171,7 +171,7 @@ class RequestCounts(_Record):
 
 
 class Batch(_Record):
-    """Pictures that were sent together; `in_progress` until none is open any more."""
+    """Images that were sent together. The status is `in_progress` until all jobs are final."""
 
     id: str
     request_counts: RequestCounts
@@ -179,7 +179,7 @@ class Batch(_Record):
     expires_at: Moment
 
     def body(self, prefix: str = "") -> dict[str, Any]:
-        """The API's JSON; `prefix` as in a job's."""
+        """Return the API's JSON. `prefix` is that of `Job.body`."""
         path = f"{prefix}/v1/batches/{self.id}"
         counts = self.request_counts
         status = "in_progress" if counts.queued or counts.processing else "completed"

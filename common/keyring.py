@@ -1,4 +1,4 @@
-"""API keys: who may use the service and for what; kept as hashes, so that whoever reads the file can use none."""
+"""API keys and their scopes. Only hashes are stored, so that the file gives no access."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from common.files import PRIVATE, whole
+from common.files import PRIVATE_MODE, atomic_write
 from common.settings import Settings
 
-#: What a key begins with, so that scanners of repositories and logs can tell that it is one.
+#: Prefix of every key, by which secret scanners recognise it.
 PREFIX = "captiond_"
 #: Random bytes of a key.
-LENGTH = 32
-#: Seconds between two looks at whether the file has changed.
-LOOK = 1.0
+SECRET_BYTES = 32
+#: Seconds between two checks whether the file has changed.
+RELOAD_INTERVAL = 1.0
 
-#: No `:`, which divides an entry, and no `@`, which marks an owner's keys in the ledger.
+#: Without `:`, which separates the fields of an entry, and `@`, which marks an owner's keys in the ledger.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Scope(StrEnum):
-    """What a key is for: `submit` changes, `read` looks, `admin` does both with everybody's jobs."""
+    """What a key allows: `submit` to create and change jobs, `read` to read them, `admin` both for all owners' jobs."""
 
     SUBMIT = "submit"
     READ = "read"
@@ -42,12 +42,12 @@ class Scope(StrEnum):
 
 
 class KeyringError(Exception):
-    """The keys cannot be used as they stand; the message says what to do."""
+    """The keys cannot be used. The message says what to do."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """What is known of a key. `name` owns its jobs: a key made anew under the same name has its predecessor's."""
+    """A stored key. `name` is the owner of its jobs, so a new key of the same name sees its predecessor's jobs."""
 
     name: str
     scopes: frozenset[Scope]
@@ -57,28 +57,33 @@ class Key:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
     def entry(self) -> str:
-        """The key as a line of the file, and as `CAPTIOND_API_KEYS` takes it."""
+        """Return the key as a line of the file and an item of `CAPTIOND_API_KEYS`."""
         return f"{self.name}:{'+'.join(sorted(self.scopes))}:{self.sha256}"
 
 
 def make(name: str, scopes: Iterable[Scope]) -> tuple[str, Key]:
-    """A new secret, and what to keep of it. Raises `KeyringError` for a name that is none."""
+    """Generate a key. Returns the secret and the key to store. Raises `KeyringError` for an invalid name."""
     if not _NAME.fullmatch(name):
         raise KeyringError(
-            f"{name!r} cannot be a key's name. Take up to 64 letters, digits, dots, dashes and underscores."
+            f"{name!r} cannot be a key's name. Use up to 64 letters, digits, dots, dashes and underscores."
         )
-    secret = PREFIX + secrets.token_urlsafe(LENGTH)
+    secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
     return secret, Key(name, frozenset(scopes), digest(secret))
 
 
 def digest(secret: str) -> str:
-    """The hash that is kept. A plain SHA-256 will do: a secret is 256 random bits, too many to be guessed however
-    fast one hashes. Slow, salted hashes are for passwords, which people choose."""
+    """Return the SHA-256 that is stored.
+
+    A slow, salted hash is not needed: a secret has 256 random bits and cannot be guessed, unlike a password.
+    """
     return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
 
 
 def parse(text: str, source: str) -> dict[str, Key]:
-    """Keys by name, from entries divided by white space or commas; raises `KeyringError`, which quotes no hash."""
+    """Parse entries separated by white space or commas. Returns the keys by name.
+
+    Raises `KeyringError`, whose message contains no hash.
+    """
     keys: dict[str, Key] = {}
     for number, entry in enumerate(re.split(r"[\s,]+", text.strip()) if text.strip() else (), start=1):
         name, _, rest = entry.partition(":")
@@ -94,7 +99,7 @@ def parse(text: str, source: str) -> dict[str, Key]:
 
 
 def read(path: Path) -> dict[str, Key]:
-    """The file's keys, none when there is no file; raises `KeyringError`."""
+    """Return the file's keys by name; none if there is no file. Raises `KeyringError`."""
     try:
         return parse(path.read_text(encoding="ascii"), "the file of keys")
     except FileNotFoundError:
@@ -104,20 +109,20 @@ def read(path: Path) -> dict[str, Key]:
 
 
 def change(path: Path, step: Callable[[dict[str, Key]], None]) -> None:
-    """Read the file, apply `step`, and write it whole, for its owner's eyes only; one process at a time."""
+    """Lock and read the file, apply `step` to its keys, and write it atomically, readable by its owner only."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(path.name + ".lock")):
         keys = read(path)
         step(keys)
-        with whole(path, PRIVATE) as file:
+        with atomic_write(path, PRIVATE_MODE) as file:
             file.writelines(f"{key.entry()}\n".encode() for key in keys.values())
 
 
 class Keyring:
-    """The keys of the environment and of the file, which is read again when it changes.
+    """The keys of the environment and of the file, which is reloaded when it changes.
 
-    Raises `KeyringError` when they cannot be used at the start. Later it fails closed: keys that cannot be read leave
-    those that were read before, and once keys were needed they are, until the process ends.
+    The constructor raises `KeyringError` for invalid keys. Later errors fail closed: an unreadable file leaves the
+    previous keys in use, and once keys are required they stay required until the process ends.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
@@ -125,47 +130,47 @@ class Keyring:
         self._path = settings.keys_file
         self._clock = clock
         self._lock = threading.Lock()
-        self._mark = self._marked()
+        self._version = self._file_version()
         self._keys = {**read(self._path), **self._fixed}
-        self._needed = bool(self._fixed) or self._mark is not None
-        self._looked = clock()
+        self._needed = bool(self._fixed) or self._version is not None
+        self._checked_at = clock()
 
     @property
     def needed(self) -> bool:
-        """Whether a key is needed: there is one, or a file for them, be it empty."""
-        self._look()
+        """Whether requests need a key: there is a key, or a file for keys, even an empty one."""
+        self._reload_if_changed()
         return self._needed
 
     def find(self, secret: str) -> Key | None:
-        """The key that `secret` is, or None.
+        """Return the key with this secret, or None.
 
-        Every hash is compared, each in constant time, so that the time taken tells nothing.
+        Every hash is compared in constant time, so that the duration reveals nothing.
         """
-        self._look()
-        given = digest(secret)
-        found = None
+        self._reload_if_changed()
+        sha256 = digest(secret)
+        match = None
         for key in self._keys.values():
-            if hmac.compare_digest(key.sha256, given):
-                found = key
-        return found
+            if hmac.compare_digest(key.sha256, sha256):
+                match = key
+        return match
 
-    def _look(self) -> None:
+    def _reload_if_changed(self) -> None:
         with self._lock:
-            if self._clock() - self._looked < LOOK:
+            if self._clock() - self._checked_at < RELOAD_INTERVAL:
                 return
-            self._looked = self._clock()
-            mark = self._marked()
-            if mark == self._mark:
+            self._checked_at = self._clock()
+            version = self._file_version()
+            if version == self._version:
                 return
-            self._mark = mark
-            self._needed = self._needed or mark is not None
+            self._version = version
+            self._needed = self._needed or version is not None
             try:
                 self._keys = {**read(self._path), **self._fixed}
             except KeyringError as error:
-                log.error("%s The keys from before stay in use.", error)
+                log.error("%s The previous keys stay in use.", error)
 
-    def _marked(self) -> tuple[int, int, int] | None:
-        """What changes when the file does; None when it is not there."""
+    def _file_version(self) -> tuple[int, int, int] | None:
+        """Return a value that changes when the file does; None if it does not exist."""
         try:
             state = self._path.stat()
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Opens the sockets that the web server listens on, and says in a sentence why one cannot be opened."""
+"""Opens the web server's listening sockets, and explains in a sentence why one cannot be opened."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import errno
 import socket
 from typing import Any
 
-#: Hosts that mean every address of this machine. `::` does so for IPv4 as well, as most servers take it.
+#: Hosts that mean every address of this machine. As in most servers, `::` includes IPv4.
 EVERY_ADDRESS = ("", "::")
-#: What the operating system says of an address of another machine, or of a protocol that this machine lacks.
-NOT_HERE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+#: Error numbers of an address that this machine does not have, and of an address family that it does not support.
+UNAVAILABLE_ERRNOS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 class ListenError(Exception):
-    """The web server cannot listen where it should; the message says what to do."""
+    """The web server cannot listen on the configured address. The message says what to do."""
 
 
 def resolve(host: str) -> list[tuple[int, Any]]:
-    """Family and address of everything that `host` stands for; raises `ListenError` when it stands for nothing."""
+    """Return family and address of each of `host`'s addresses. Raises `ListenError` if it has none."""
     name = None if host in EVERY_ADDRESS else host
     try:
-        found = socket.getaddrinfo(name, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        infos = socket.getaddrinfo(name, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
         raise ListenError(
             f"{host} is no IP address, and no name whose address can be found. Choose an address of this machine "
             "(--host, CAPTIOND_HOST)."
         ) from None
-    return [(family, address) for family, _, _, _, address in found]
+    return [(family, address) for family, _, _, _, address in infos]
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
-    """A listening socket for each address of `host`, all on the same port: a free one when `port` is 0.
+    """Return a listening socket for each address of `host`, all on the same port. If `port` is 0, a free one is used.
 
-    IPv4 and IPv6 get a socket each, as one for both would show IPv4 clients by addresses that begin with `::ffff:`.
-    Of several addresses, those that this machine does not have are left out. Raises `ListenError`.
+    IPv4 and IPv6 get separate sockets, because a shared one reports IPv4 clients with the prefix `::ffff:`. Addresses
+    that this machine does not have are skipped, if there are others. Raises `ListenError`.
     """
     sockets: list[socket.socket] = []
     missing: OSError | None = None
@@ -41,34 +41,34 @@ def listen(host: str, port: int) -> list[socket.socket]:
         try:
             sockets.append(socket.create_server((address[0], port, *address[2:]), family=family))
         except OSError as error:
-            if error.errno in NOT_HERE:
+            if error.errno in UNAVAILABLE_ERRNOS:
                 missing = error
                 continue
             close(sockets)
-            raise ListenError(_sentence(host, port, error)) from error
+            raise ListenError(_describe(host, port, error)) from error
         port = sockets[-1].getsockname()[1]
     if missing and not sockets:
-        raise ListenError(_sentence(host, port, missing)) from missing
+        raise ListenError(_describe(host, port, missing)) from missing
     return sockets
 
 
 def close(sockets: list[socket.socket]) -> None:
-    """Close all of them."""
+    """Close the sockets."""
     for each in sockets:
         each.close()
 
 
-def _sentence(host: str, port: int, error: OSError) -> str:
-    place = host or "every address"
+def _describe(host: str, port: int, error: OSError) -> str:
+    address = host or "every address"
     match error.errno:
         case errno.EADDRINUSE:
-            return f"Port {port} of {place} is in use. Stop what uses it, or choose another --port (CAPTIOND_PORT)."
+            return f"Port {port} of {address} is in use. Stop what uses it, or choose another --port (CAPTIOND_PORT)."
         case errno.EACCES:
             return (
                 f"This user may not listen on port {port}. Choose one from 1024 on (--port, CAPTIOND_PORT), and let a "
                 "proxy take the lower one."
             )
-        case code if code in NOT_HERE:
-            return f"{place} is not an address of this machine. Choose one that is (--host, CAPTIOND_HOST)."
+        case code if code in UNAVAILABLE_ERRNOS:
+            return f"{address} is not an address of this machine. Choose one that is (--host, CAPTIOND_HOST)."
         case _:
-            return f"The web server cannot listen on port {port} of {place}: {error.strerror}."
+            return f"The web server cannot listen on port {port} of {address}: {error.strerror}."

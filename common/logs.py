@@ -1,4 +1,4 @@
-"""The log of a process of the service: one format, and no secret of the settings in it."""
+"""Logging of the service's processes, with the settings' secrets removed."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ from collections.abc import Iterable
 from common.settings import Settings
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-#: Characters of the shortest secret that is searched for: shorter ones would hide parts of ordinary words.
-SHORTEST = 4
-HIDDEN = "***"
+#: Length of the shortest secret that is replaced. Replacing shorter ones would hide parts of ordinary words.
+MIN_SECRET_LENGTH = 4
+MASK = "***"
 
 
 class RedactingFormatter(logging.Formatter):
-    """Replaces secrets in whatever is logged: libraries put URLs into their messages and exceptions."""
+    """Replaces secrets in log messages and tracebacks, because libraries log URLs with passwords."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__(FORMAT)
-        # A secret can be part of another one, so the longest is replaced first.
-        self._secrets = sorted((secret for secret in secrets if len(secret) >= SHORTEST), key=len, reverse=True)
+        # Longest first, because a secret can be part of another one.
+        self._secrets = sorted(
+            (secret for secret in secrets if len(secret) >= MIN_SECRET_LENGTH), key=len, reverse=True
+        )
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of `record`, with its traceback, without secrets."""
+        """Format a record and its traceback without secrets."""
         text = super().format(record)
         for secret in self._secrets:
-            text = text.replace(secret, HIDDEN)
+            text = text.replace(secret, MASK)
         return text
 
 
-def start(settings: Settings) -> None:
-    """Log to standard error; does nothing when a handler is there already."""
+def configure(settings: Settings) -> None:
+    """Log to standard error. Does nothing if the root logger already has a handler."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(RedactingFormatter(settings.secrets()))
     logging.basicConfig(level=settings.log_level, handlers=[handler])

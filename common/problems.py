@@ -1,7 +1,7 @@
-"""Every error a person can meet: its HTTP status, its stable type and a sentence that says what to do.
+"""All errors that users see: HTTP status, stable type, and a sentence that says what to do.
 
-The JSON form is RFC 9457 (`application/problem+json`). A `Problem` is raised where the trouble is found and
-carried as it is to whoever reports it: an HTTP answer, a failed job's `error`, or a line of the CLI.
+The JSON form is RFC 9457 (`application/problem+json`). A `Problem` is reported as an HTTP response, a failed job's
+`error`, or a line of the CLI.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CONTENT_TYPE = "application/problem+json"
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of problem: what stays the same each time it occurs."""
+    """A kind of problem: the constant parts of its occurrences."""
 
     slug: str
     status: int
@@ -27,12 +27,12 @@ class Kind:
         return TYPE_PREFIX + self.slug
 
     def __call__(self, detail: str, **extensions: Any) -> Problem:
-        """An occurrence of this kind; `detail` is a whole sentence, `extensions` are further JSON members."""
+        """Create an occurrence. `detail` is a complete sentence; `extensions` are further JSON members."""
         return Problem(self, detail, extensions)
 
 
 class Problem(Exception):
-    """One occurrence of a kind of problem, with the sentence for the person who met it."""
+    """An occurrence of a kind of problem, with a sentence for the user."""
 
     def __init__(self, kind: Kind, detail: str, extensions: dict[str, Any] | None = None) -> None:
         super().__init__(detail)
@@ -45,7 +45,7 @@ class Problem(Exception):
         return self.kind.status
 
     def body(self) -> dict[str, Any]:
-        """The members of the RFC 9457 object."""
+        """Return the RFC 9457 object."""
         return {
             "type": self.kind.type,
             "title": self.kind.title,
@@ -55,7 +55,7 @@ class Problem(Exception):
         }
 
 
-# What is wrong with a picture.
+# Problems of an image.
 EMPTY_UPLOAD = Kind("empty-upload", 400, "The file is empty")
 MISSING_IMAGE = Kind("missing-image", 400, "No picture was sent")
 UNSUPPORTED_IMAGE = Kind("unsupported-image", 415, "Not a picture that can be read")
@@ -64,7 +64,7 @@ IMAGE_TOO_COSTLY = Kind("image-too-costly", 422, "The picture takes too much to 
 IMAGE_TOO_LARGE = Kind("image-too-large", 413, "The picture has too many pixels")
 UPLOAD_TOO_LARGE = Kind("upload-too-large", 413, "The file is too large")
 
-# What is wrong with a request.
+# Problems of a request.
 BAD_REQUEST = Kind("bad-request", 400, "The request cannot be understood")
 TOO_MANY_IMAGES = Kind("too-many-images", 413, "Too many pictures in one request")
 IDEMPOTENCY_CONFLICT = Kind("idempotency-conflict", 422, "The Idempotency-Key was used for another picture")
@@ -84,7 +84,7 @@ BATCH_GONE = Kind("batch-gone", 410, "The batch is no longer kept")
 NOT_FOUND = Kind("not-found", 404, "There is nothing at this address")
 METHOD_NOT_ALLOWED = Kind("method-not-allowed", 405, "This address does not take that method")
 
-# What is wrong with the service.
+# Problems of the service.
 QUEUE_FULL = Kind("queue-full", 503, "Too many pictures are waiting")
 FETCHING_BUSY = Kind("fetching-busy", 503, "Too many pictures are being fetched")
 STORE_UNAVAILABLE = Kind("store-unavailable", 503, "The job store does not answer")
@@ -96,5 +96,5 @@ CAPTION_FAILED = Kind("caption-failed", 500, "The model gave no usable caption")
 UPLOAD_LOST = Kind("upload-lost", 500, "The uploaded picture can no longer be read")
 INTERNAL = Kind("internal", 500, "Something went wrong on the server")
 
-#: Every kind by its slug; docs/api.md lists them all, and a test fails when one is missing there.
+#: All kinds by slug. docs/api.md lists them, and a test fails if one is missing there.
 KINDS: dict[str, Kind] = {kind.slug: kind for kind in list(vars().values()) if isinstance(kind, Kind)}

@@ -1,4 +1,4 @@
-"""The Celery configuration and the name of its task, so that web can notify without importing the worker."""
+"""Celery's configuration and the name of its task. With these, web notifies workers without importing them."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from common.settings import Settings
 CAPTION_TASK = "captiond.caption"
 QUEUE = "captiond"
 
-#: Most jobs that a worker's thread claims at once, and that one notification stands for. No more than one call of the
-#: model takes, so that several workers share even a small batch.
+#: Largest number of jobs that a worker thread claims at once, and that a notification stands for. It does not exceed
+#: a model call, so that several workers share even a small batch.
 CLAIM_SIZE = 8
 
-#: Task threads per picture of a full batch: one batch is decoded while another is captioned.
+#: Task threads per picture of a full batch: one batch is decoded while the previous one is captioned.
 THREADS_PER_PICTURE = 2
-#: Task threads that take no jobs of batches, so that an interactive one never waits for a thread.
+#: Task threads reserved for interactive jobs, so that these never wait for a thread.
 INTERACTIVE_THREADS = 2
 
-#: Seconds after which a broker that does not take a connection counts as away.
-BROKER_SECONDS = 2.0
+#: Timeout of connecting to the broker, in seconds.
+BROKER_TIMEOUT = 2.0
 
 log = logging.getLogger(__name__)
 
 
 def make_celery(settings: Settings) -> Celery:
-    """Celery as this service uses it: its messages are notifications that jobs wait, and carry nothing.
+    """Create the service's Celery app. Its messages are empty notifications that jobs wait.
 
-    Early acknowledgement is safe as the ledger, not the broker, has the queue; late acknowledgement on a threads pool
-    ends the worker when Redis restarts.
+    Early acknowledgement is safe because the ledger, not the broker, holds the queue. With late acknowledgement, a
+    worker with a threads pool ends when Redis restarts.
     """
     celery = Celery("captiond", broker=settings.broker_location)
     celery.conf.update(
@@ -49,18 +49,18 @@ def make_celery(settings: Settings) -> Celery:
         worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        # A Redis whose disk or memory is full answers with an error, at which the worker would end itself.
+        # Without this, the worker ends when Redis answers with an error because its disk or memory is full.
         broker_channel_error_retry=True,
-        broker_connection_timeout=BROKER_SECONDS,
+        broker_connection_timeout=BROKER_TIMEOUT,
         broker_transport_options={
             "visibility_timeout": 600,
             "unacked_restore_interval": 5,
             "socket_keepalive": True,
-            "socket_connect_timeout": BROKER_SECONDS,
+            "socket_connect_timeout": BROKER_TIMEOUT,
             "socket_timeout": 30.0,
             "health_check_interval": 10,
             "max_retries": 1,
-            # Between the two tries; two seconds unless told, for which a client would wait with its picture.
+            # Seconds between the two attempts. The default of two seconds would delay a client's request.
             "interval_start": 0.05,
             "interval_max": 0.05,
         },
@@ -69,9 +69,9 @@ def make_celery(settings: Settings) -> Celery:
 
 
 def notify(celery: Celery, jobs: int) -> bool:
-    """Notify the workers that so many jobs wait, once for `CLAIM_SIZE` of them; False when it could not be done.
+    """Notify the workers that `jobs` jobs wait, once per `CLAIM_SIZE` jobs. Returns whether it succeeded.
 
-    A broker that does not answer is only logged: the jobs are in the ledger, and the recovery notifies again.
+    An unreachable broker is only logged, because the jobs are in the ledger and the recovery notifies again.
     """
     if not jobs:
         return True
@@ -85,21 +85,21 @@ def notify(celery: Celery, jobs: int) -> bool:
     return True
 
 
-def pending(celery: Celery) -> int:
-    """How many notifications no worker has taken yet, as far as the broker says."""
+def pending_notifications(celery: Celery) -> int:
+    """Return the number of notifications in the broker's queue; 0 if it does not answer."""
     with celery.connection_for_write() as connection:
         try:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_TIMEOUT)
             return int(connection.default_channel.queue_declare(QUEUE, passive=True).message_count)
         except (OperationalError, OSError, *connection.channel_errors, *connection.connection_errors):
-            return 0  # it does not answer, or has no such queue, as none was sent or all were taken
+            return 0  # the broker does not answer, or the queue does not exist because it is empty
 
 
-def answers(celery: Celery) -> bool:
-    """Whether the broker can be reached."""
+def is_broker_reachable(celery: Celery) -> bool:
+    """Return whether the broker accepts connections."""
     try:
         with celery.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_SECONDS)
+            connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_TIMEOUT)
     except (OperationalError, OSError):
         return False
     return True

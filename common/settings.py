@@ -1,4 +1,4 @@
-"""Every knob of the service, documented once; the only place that reads the environment."""
+"""Settings of the service. Only this module reads the environment."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from common import urls
 from common.signing import signing_key
 
-#: The checkout (or installation) that holds `models/demo` and a `student_epoch6.pt` placed by hand.
+#: The checkout or installation, which contains `models/demo` and possibly a `student_epoch6.pt`.
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
 PREFIX = "CAPTIOND_"
-#: What checks a field's URL.
+#: Validators of the fields that are URLs.
 URL_CHECKS = {
     "redis_url": urls.check_redis,
     "broker_url": urls.check_broker,
@@ -39,9 +39,9 @@ URL_CHECKS = {
 
 
 class SettingsError(Exception):
-    """Settings that cannot be used. The message has a line for each, with its variable and what is wrong.
+    """Invalid settings. The message has a line for each, with its variable and the reason.
 
-    No line shows a value: a secret with a slip in it is a secret still. `wrong` is what is wrong by field.
+    No line contains a value, because a mistyped secret is still nearly the secret. `wrong` maps fields to reasons.
     """
 
     def __init__(self, wrong: Mapping[str, str]) -> None:
@@ -50,12 +50,12 @@ class SettingsError(Exception):
 
 
 def variable(name: str) -> str:
-    """The environment variable of a field."""
+    """Return the environment variable of a field."""
     return PREFIX + name.upper()
 
 
 class Settings(BaseSettings):
-    """The settings of one process, read from `CAPTIOND_*` environment variables; raises `SettingsError`."""
+    """Settings of a process from the environment variables `CAPTIOND_*`. Raises `SettingsError`."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False
@@ -188,7 +188,7 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _is_not_quoted(cls, value: Any) -> Any:
-        """Docker's env files and systemd keep quotes that a shell would take away."""
+        """Refuse quoted values, because Docker's env files and systemd keep quotes that a shell would remove."""
         if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
             raise ValueError("The quotes around the value count as part of it here; leave them out.")
         return value
@@ -214,48 +214,48 @@ class Settings(BaseSettings):
 
     @property
     def broker_location(self) -> str:
-        """URL of Celery's broker. Celery spells a Unix socket's scheme `redis+socket`, redis-py `unix`."""
+        """URL of Celery's broker. A Unix socket's scheme is `redis+socket` in Celery and `unix` in redis-py."""
         url = self.broker_url or self.redis_location
         return "redis+socket" + url.removeprefix("unix") if url.startswith("unix:") else url
 
     @property
     def uploads_location(self) -> str:
-        """fsspec URL of the folder that holds the uploaded pictures."""
-        # No `as_uri`: fsspec takes the path as it is, and would keep pictures in a folder named `my%20data`.
+        """fsspec URL of the folder of uploaded images."""
+        # Not `as_uri`: fsspec does not decode the path, and would create a folder named `my%20data`.
         return self.uploads_url or f"file://{self.data.absolute() / 'uploads'}"
 
     @property
-    def told_temporary_folder(self) -> Path | None:
-        """The folder of temporary files that the person chose, by the system's own variable."""
-        told = os.environ.get("TMPDIR")
-        return Path(told).absolute() if told else None
+    def configured_temporary_folder(self) -> Path | None:
+        """The folder for temporary files from TMPDIR, if set."""
+        folder = os.environ.get("TMPDIR")
+        return Path(folder).absolute() if folder else None
 
     @property
     def keys_file(self) -> Path:
-        """The file of the API keys; keys are needed as soon as it exists."""
+        """The file of the API keys. Requests need a key as soon as it exists."""
         return self.data / "keys"
 
     @property
     def caption_key(self) -> str:
-        """The generation settings that, beside picture and model, decide a caption; part of the cache's key."""
+        """Part of the caption cache's key: the generation settings that affect a caption."""
         lengths = f"length{self.min_length}-{self.max_length}-{self.length_penalty:g}"
         return f"{self.precision}-beams{self.beams}-{lengths}-{self.prompt}"
 
     def secrets(self) -> set[str]:
-        """What no log line may show: passwords, what webhooks are signed with, what a download is allowed by."""
-        found = {urlsplit(self.model_url).query, *(self.webhook_secret or "").split(",")}
+        """Return the secrets that must not be logged: passwords, webhook secrets, and the query of `model_url`."""
+        secrets = {urlsplit(self.model_url).query, *(self.webhook_secret or "").split(",")}
         for url in (self.redis_url, self.broker_url, self.uploads_url, self.model_url):
-            found |= urls.secrets_in(url or "")
-        return found - {""}
+            secrets |= urls.secrets_in(url or "")
+        return secrets - {""}
 
     def environment(self) -> dict[str, str]:
-        """The environment of a child process that shall have these settings."""
+        """Return the environment for a child process with these settings."""
         own = {name: value for name, value in self.model_dump(mode="json").items() if value is not None}
         return {**os.environ, **{variable(name): str(value) for name, value in own.items()}}
 
 
 def from_environment() -> Settings:
-    """The settings of a process that begins; ends it with a line for each setting that cannot be used."""
+    """Read the settings at the start of a process. Exits with a line for each invalid setting."""
     try:
         return Settings()
     except SettingsError as error:
@@ -263,6 +263,6 @@ def from_environment() -> Settings:
 
 
 def _sentence(message: str) -> str:
-    """pydantic's message as a sentence."""
+    """Convert a message of pydantic to a sentence."""
     sentence = message.removeprefix("Value error, ").replace("Input should", "It must", 1)
     return sentence.removesuffix(".") + "."

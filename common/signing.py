@@ -1,4 +1,4 @@
-"""Signs webhooks as Standard Webhooks 1.0 asks (https://www.standardwebhooks.com): secrets, and what they sign."""
+"""Webhook secrets and signatures according to Standard Webhooks 1.0 (https://www.standardwebhooks.com)."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import secrets
 from collections.abc import Iterable
 
 PREFIX = "whsec_"
-#: Bytes of a secret, of one that the service makes, and at most.
-FEWEST, OURS, MOST = 24, 32, 64
+#: Size of a secret in bytes: the minimum, that of a generated one, and the maximum.
+MIN_BYTES, GENERATED_BYTES, MAX_BYTES = 24, 32, 64
 
 
 def new_secret() -> str:
-    """A secret that nobody knows yet."""
-    return PREFIX + base64.b64encode(secrets.token_bytes(OURS)).decode()
+    """Generate a secret."""
+    return PREFIX + base64.b64encode(secrets.token_bytes(GENERATED_BYTES)).decode()
 
 
 def signing_key(secret: str) -> bytes:
-    """The bytes of a secret; raises `ValueError` with a sentence that does not show it."""
+    """Decode a secret. Raises `ValueError`, whose message does not contain the secret."""
     try:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
     except binascii.Error:
         key = b""
-    if not secret.startswith(PREFIX) or not FEWEST <= len(key) <= MOST:
-        raise ValueError(f"A webhook secret is {PREFIX} and {FEWEST} to {MOST} random bytes in base64.")
+    if not secret.startswith(PREFIX) or not MIN_BYTES <= len(key) <= MAX_BYTES:
+        raise ValueError(f"A webhook secret is {PREFIX} followed by {MIN_BYTES} to {MAX_BYTES} random bytes in base64.")
     return key
 
 
 def signed_headers(webhook_id: str, timestamp: int, body: bytes, with_secrets: Iterable[str]) -> dict[str, str]:
-    """The headers of one attempt: `timestamp` is its Unix time, and each secret adds a signature."""
+    """Return the headers of a delivery attempt. `timestamp` is its Unix time. Each secret adds a signature."""
     content = f"{webhook_id}.{timestamp}.".encode() + body
     digests = [hmac.digest(signing_key(secret), content, hashlib.sha256) for secret in with_secrets]
     return {

@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 has it. Python's own `json` writes NaN and Infinity, which no other reader takes."""
+"""JSON according to RFC 8259. Python's `json` writes NaN and Infinity, which other parsers reject."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 
 
 def dumps(value: Any, **options: Any) -> str:
-    """The value as JSON text; a float that is no finite number becomes null, as in JavaScript and pydantic.
+    """Serialise a value. NaN and infinite floats become null, as in JavaScript and pydantic.
 
-    `options` are those of `json.dumps`. Everything that this project writes as JSON is written by this function or by
-    pydantic, and a test sees to it.
+    `options` are those of `json.dumps`. All JSON is written by this function or pydantic; a test checks it.
     """
     try:
         return json.dumps(value, allow_nan=False, **options)
@@ -20,7 +19,7 @@ def dumps(value: Any, **options: Any) -> str:
 
 
 def loads(text: str) -> Any:
-    """The value of a JSON text; NaN and Infinity, which earlier versions wrote, become None."""
+    """Parse JSON. NaN and Infinity, which earlier versions wrote, become None."""
     return json.loads(text, parse_constant=lambda name: None)
 
 

@@ -1,6 +1,6 @@
-"""Checks the URLs of settings, and shows them without what must stay secret.
+"""Validates the URLs of settings, and removes their secrets for display.
 
-No message here repeats any part of a URL: a wrong URL often is one whose password was read as something else.
+No error message contains a part of a URL, because in an invalid URL a password is often parsed as another part.
 """
 
 from __future__ import annotations
@@ -12,47 +12,47 @@ from kombu.transport import TRANSPORT_ALIASES, resolve_transport
 from redis import ConnectionPool, RedisError
 
 REDIS_SCHEMES = ("redis", "rediss", "unix")
-NO_URL = (
-    "It cannot be read as a URL. In a user name or password, percent-encode what has a meaning in URLs: "
+NOT_A_URL = (
+    "It cannot be read as a URL. In a user name or password, percent-encode reserved characters: "
     "`#` is %23, `/` is %2F, `?` is %3F, `@` is %40, `:` is %3A, `%` is %25."
 )
 
 
 def split(url: str) -> SplitResult:
-    """The parts of a URL; raises `ValueError` with a sentence that shows none of them."""
+    """Split a URL. Raises `ValueError`, whose message contains no part of it."""
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        raise ValueError(NO_URL) from None
+        raise ValueError(NOT_A_URL) from None
     if any(character.isspace() for character in url):
-        raise ValueError("There is white space in the URL.")
-    # A reserved character in a password ends the host part there: `redis://:12#34@host` is port 12 of no host.
+        raise ValueError("The URL contains white space.")
+    # A reserved character in a password ends the authority: `redis://:12#34@host` has an empty host and port 12.
     if ":" in parts.netloc and "@" not in parts.netloc and "@" in url:
-        raise ValueError(NO_URL)
+        raise ValueError(NOT_A_URL)
     return parts
 
 
 def check_redis(url: str) -> None:
-    """Raises `ValueError` for what redis-py does not take, or would silently take for something else."""
+    """Raise `ValueError` for a URL that redis-py rejects or silently misreads."""
     parts = split(url)
     if parts.scheme not in REDIS_SCHEMES:
         raise ValueError("It must begin with redis://, rediss:// or unix://.")
     if parts.fragment or "@" in parts.query:
-        raise ValueError(NO_URL)
+        raise ValueError(NOT_A_URL)
     if parts.scheme == "unix":
         if not parts.path or parts.netloc.rpartition("@")[2]:
             raise ValueError("The path of a Unix socket is absolute, and stands after three slashes: unix:///PATH.")
     elif parts.path.strip("/") and not parts.path.strip("/").isdecimal():
         raise ValueError("What stands after the host is the number of a database, such as /0.")
     try:
-        ConnectionPool.from_url(url).make_connection()  # connects to nothing yet
+        ConnectionPool.from_url(url).make_connection()  # does not connect
     except (ValueError, TypeError, RedisError):
         raise ValueError("Redis' client does not know an option after the `?`, or cannot use its value.") from None
 
 
 def check_broker(url: str) -> None:
-    """Raises `ValueError` for what Celery does not take; several URLs may be divided by semicolons."""
+    """Raise `ValueError` for a URL that Celery does not support. Several URLs may be separated by semicolons."""
     for one in url.split(";"):
         scheme = split(one).scheme
         if scheme in REDIS_SCHEMES:
@@ -68,7 +68,7 @@ def check_broker(url: str) -> None:
 
 
 def check_store(url: str) -> None:
-    """Raises `ValueError` for what fsspec does not take; a path is a local folder."""
+    """Raise `ValueError` for a URL that fsspec does not support. A path is a local folder."""
     if "://" not in url:
         return
     protocol = split(url).scheme if "::" not in url else url.partition("::")[0]
@@ -81,14 +81,14 @@ def check_store(url: str) -> None:
 
 
 def check_web(url: str) -> None:
-    """Raises `ValueError` for what is no address of the web."""
+    """Raise `ValueError` unless the URL is http or https and has a host."""
     parts = split(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("It must begin with https:// or http:// and name a host.")
 
 
 def without_secrets(url: str) -> str:
-    """A URL to show: without user, password, query and fragment, any of which may give access."""
+    """Return a URL without user, password, query and fragment, each of which may contain a secret."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -97,7 +97,7 @@ def without_secrets(url: str) -> str:
 
 
 def secrets_in(url: str) -> set[str]:
-    """The password of a URL, as it is written and as it is used."""
+    """Return the passwords of a URL, both encoded and decoded."""
     parts = urlsplit(url)
     passwords = [parts.password or "", *parse_qs(parts.query).get("password", [])]  # redis-py takes it as an option too
     return {form for password in passwords for form in (password, unquote(password)) if form}

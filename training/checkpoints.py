@@ -17,8 +17,8 @@ from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
 from captioning.student.errors import StudentError
 from captioning.student.finite import not_finite
-from captioning.student.tokens import wrap
-from common.files import whole
+from captioning.student.tokens import to_transformers
+from common.files import atomic_write
 from training.config import Config
 from training.data.fingerprint import Fingerprint
 from training.ema import EMA
@@ -59,7 +59,7 @@ def path_of(folder: Path, epoch: int) -> Path:
 
 
 def save(path: Path, content: dict[str, Any]) -> Path:
-    with whole(path) as file:
+    with atomic_write(path) as file:
         torch.save(content, file)
     return path
 
@@ -134,7 +134,7 @@ def content(
 
 def tokenizer_of(saved: dict[str, Any]) -> PreTrainedTokenizerFast:
     """The tokenizer of the run that wrote the checkpoint."""
-    return wrap(Tokenizer.from_str(saved["tokenizer"]))
+    return to_transformers(Tokenizer.from_str(saved["tokenizer"]))
 
 
 def restore(saved: dict[str, Any], state: State) -> None:

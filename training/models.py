@@ -12,15 +12,15 @@ from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTok
 from captioning.student import (
     Student,
     build,
+    deployed_config,
     load_student,
     load_tokenizer,
     preprocessing_of,
-    seed_config,
     small_config,
 )
 from captioning.student.checkpoint import load_checkpoint
 from captioning.student.errors import StudentError
-from captioning.student.stem import PATCH
+from captioning.student.stem import PATCH_SIZE
 from common.settings import from_environment
 from training.config import Config
 from training.init_from_teacher import start_from
@@ -124,11 +124,11 @@ def check_teacher(teacher: BlipForConditionalGeneration, student: BlipForConditi
 def student_config(config: Config, tokenizer: PreTrainedTokenizerFast) -> BlipConfig:
     """The shape that `--student` names, changed by the flags that change it."""
     if config.student == "seed":
-        shapes = seed_config()
+        shapes = deployed_config()
     elif config.student in SMALL:
         vision, text, stem = SMALL[config.student]
         shapes = small_config(
-            tokenizer, image_size=SMALL_IMAGE_SIZE, vision=vision, text=text, patch_size=PATCH, stem=stem
+            tokenizer, image_size=SMALL_IMAGE_SIZE, vision=vision, text=text, patch_size=PATCH_SIZE, stem=stem
         )
     else:
         try:

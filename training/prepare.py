@@ -27,7 +27,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from common import strict_json
-from common.files import whole
+from common.files import atomic_write
 from common.images.decoding import decode
 from common.problems import Problem
 from training.data import formats
@@ -83,7 +83,7 @@ def claim(folder: Path, about: dict[str, Any]) -> None:
     """Note what the folder's shards are made of; raise `DataError` when that is something else already."""
     path = folder / MANIFEST
     if not path.exists():
-        with whole(path) as file:
+        with atomic_write(path) as file:
             file.write((strict_json.dumps(about, indent=1) + "\n").encode())
     elif json.loads(path.read_text(encoding="utf-8")) != about:
         raise DataError(
@@ -108,7 +108,7 @@ def prepare(pictures: Sequence[Picture], folder: Path, *, side: int, quality: in
                 progress.update(len(chosen))
                 continue
             unreadable = listed(folder)
-            with whole(path) as file, tarfile.open(fileobj=file, mode="w") as tar:
+            with atomic_write(path) as file, tarfile.open(fileobj=file, mode="w") as tar:
                 for picture, outcome in outcomes(chosen, resize, pool, processes):
                     if isinstance(outcome, str):
                         unreadable.add(f"{picture.file_name}: {outcome}")
@@ -116,7 +116,7 @@ def prepare(pictures: Sequence[Picture], folder: Path, *, side: int, quality: in
                         add(tar, picture, outcome)
                     progress.update()
                 if unreadable:
-                    with whole(folder / UNREADABLE) as lines:
+                    with atomic_write(folder / UNREADABLE) as lines:
                         lines.write(("\n".join(sorted(unreadable)) + "\n").encode())
 
 

@@ -15,7 +15,7 @@ from typing import get_args
 
 import torch
 
-from captioning.engine import Engine, Precision, Search, choose
+from captioning.engine import Engine, Precision, Search, choose_precision
 from captioning.student import load_student
 from captioning.student.errors import StudentError
 from common.settings import from_environment
@@ -60,7 +60,7 @@ def label(chosen: argparse.Namespace) -> None:
     head = {"teacher": teacher.version, "beams": chosen.beams, "max_length": chosen.max_length}
     done = pseudo.resume(chosen.out, head)
     model = teacher.model.to(device)
-    precision = choose(model)[0] if chosen.precision == "auto" else chosen.precision
+    precision = choose_precision(model)[0] if chosen.precision == "auto" else chosen.precision
     engine = Engine(model, teacher.tokenizer, precision)
     search = Search(beams=chosen.beams, max_length=chosen.max_length)
     missing = [picture for picture in pictures if picture.id not in done]

@@ -13,8 +13,8 @@ from dataclasses import replace
 import torch
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
-from captioning.engine.decoder import Decoder, KVCache
-from captioning.engine.weights import floating
+from captioning.engine.decoder import Decoder
+from captioning.engine.weights import float_linear
 from training.data.dataset import Batch
 from training.data.images import Picture
 from training.forward import encode
@@ -72,15 +72,15 @@ def draw(
 
     `states` [B, patches + 1, width] are those of the pictures; the captions of each stand together.
     """
-    decoder = Decoder(student.text_decoder, floating, floating)
-    longest = min(longest, decoder.positions)
-    pictures = decoder.project_cross_kv(states)
+    decoder = Decoder(student.text_decoder, float_linear, float_linear)
+    longest = min(longest, decoder.max_positions)
+    cross_kv = decoder.project_cross_kv(states)
     rows = len(states) * samples
-    cache = KVCache(decoder, rows, longest, pictures)
+    cache = decoder.new_cache(rows, longest, cross_kv.dtype)
     tokens = torch.full((rows, 1), begin, device=states.device)
     going = torch.ones(rows, dtype=torch.bool, device=states.device)
     while tokens.shape[1] < longest and going.any():
-        logits = decoder.step(tokens[:, -1:], cache, pictures)
+        logits = decoder.step(tokens[:, -1:], cache, cross_kv)
         chosen = torch.multinomial(logits.softmax(dim=-1), 1)[:, 0].where(going, pad)
         tokens = torch.cat([tokens, chosen[:, None]], dim=1)
         going &= chosen != end

@@ -66,8 +66,8 @@ def freeze(student: BlipForConditionalGeneration, *, trained: bool) -> None:
     if patches is None:
         return
     stem = patches.stem
-    patches.begun = stem.last_stride if trained else len(stem.blocks)
-    kept = [stem.first, *stem.blocks[: patches.begun], *([] if trained else [stem.last])]
+    patches.cached_blocks = stem.last_stride if trained else len(stem.blocks)
+    kept = [stem.first, *stem.blocks[: patches.cached_blocks], *([] if trained else [stem.last])]
     for module in kept:
         module.requires_grad_(False)
 
@@ -94,7 +94,7 @@ def remembered(
     stem = copy.deepcopy(patches.stem)
     if config.precision == "bf16":
         stem.bfloat16()
-    cache = _cache(stem, patches.begun, preprocessing_of(model.config), config.feature_cache)
+    cache = _cache(stem, patches.cached_blocks, preprocessing_of(model.config), config.feature_cache)
     views = min(config.views, config.epochs) if config.augment else 1
     wanted = [(index, view) for view in range(views) for index in range(len(dataset))]
     missing = [each for each in wanted if dataset.view_name(*each) not in cache][ranks.rank :: ranks.world]
@@ -110,7 +110,7 @@ def remembered(
             except UnreadablePicture as error:
                 log.warning("%s", error)
         if pixels:
-            cache.write(dict(zip(pixels, _begun(stem, patches.begun, list(pixels.values())), strict=True)))
+            cache.write(dict(zip(pixels, _begun(stem, patches.cached_blocks, list(pixels.values())), strict=True)))
     ranks.gather(None)  # until all have written theirs
     cache.read()
     return cache.__getitem__
@@ -132,6 +132,6 @@ def _cache(stem: Stem, begun: int, preprocessing: Preprocessing, folder: Path) -
 def _begun(stem: Stem, begun: int, pixels: list[torch.Tensor]) -> NDArray[np.float16]:
     """Features [pictures, channels, h, w]."""
     weight = stem.first.weight
-    features = stem.begin(torch.stack(pixels).to(weight.device, weight.dtype), begun)
+    features = stem.start(torch.stack(pixels).to(weight.device, weight.dtype), begun)
     found: NDArray[np.float16] = features.half().cpu().numpy()
     return found

@@ -10,7 +10,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from transformers import PreTrainedTokenizerFast
 
-from captioning.student.tokens import SPECIAL, wrap
+from captioning.student.tokens import SPECIAL_TOKENS, to_transformers
 
 #: What BLIP's `pre_caption` removes before training (salesforce/BLIP, data/utils.py).
 _PUNCTUATION = re.compile(r"""[.!"()*#:;~]+""")
@@ -30,10 +30,10 @@ def train_tokenizer(captions: Iterable[str], vocabulary: int) -> PreTrainedToken
     # Named among the special tokens they get theirs from here; only the vocabulary is kept of what is learnt.
     continuations = sorted({"##" + letter for word in words for letter in word[1:]})
     trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary, special_tokens=[*SPECIAL, *continuations], min_frequency=2, show_progress=False
+        vocab_size=vocabulary, special_tokens=[*SPECIAL_TOKENS, *continuations], min_frequency=2, show_progress=False
     )
     learnt.train_from_iterator(texts, trainer)
-    return wrap(_tokenizer(models.WordPiece(learnt.get_vocab(), unk_token="[UNK]")))
+    return to_transformers(_tokenizer(models.WordPiece(learnt.get_vocab(), unk_token="[UNK]")))
 
 
 def _tokenizer(model: models.WordPiece) -> Tokenizer:

@@ -21,7 +21,7 @@ if __name__ == "__main__":
         sys.exit(str(error))
     if (reason := exposure.refusal(settings)) is not None:
         sys.exit(reason)
-    logs.start(settings)
+    logs.configure(settings)
     app = create_app(settings)
     services = app.extensions["captiond"]
     try:

@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Reque
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from common import problems, strict_json
-from common.files import NO_ROOM, not_kept
+from common.files import DISK_FULL_ERRNOS, write_problem
 from common.problems import CONTENT_TYPE, Kind, Problem
 from web.services import get_services
 
@@ -95,7 +95,7 @@ def _redis_error(error: RedisError) -> Response:
 
 
 def _os_error(error: OSError) -> Response:
-    return problem_response(not_kept(error)) if error.errno in NO_ROOM else _unexpected_error(error)
+    return problem_response(write_problem(error)) if error.errno in DISK_FULL_ERRNOS else _unexpected_error(error)
 
 
 def _unexpected_error(error: Exception) -> Response:

@@ -20,7 +20,7 @@ from waitress.parser import HTTPRequestParser
 from waitress.utilities import Error
 
 from common import listening, problems, strict_json
-from common.files import not_kept
+from common.files import write_problem
 from common.problems import CONTENT_TYPE, Kind, Problem
 from common.settings import Settings
 from web.body_limits import BATCH_OVERHEAD, max_body_bytes
@@ -109,7 +109,7 @@ class _Body(OverflowableBuffer):  # type: ignore[misc]
         try:
             super().append(data)
         except OSError as error:
-            self._refuse(not_kept(error))
+            self._refuse(write_problem(error))
 
     def __len__(self) -> int:
         return self._received

@@ -34,9 +34,9 @@ def delete_unreferenced_once(unreferenced: UnreferencedUploads, uploads: UploadS
     folder = unreferenced.next_folder(FOLDERS)
     if folder is None:
         return
-    files = uploads.files(folder)
+    files = uploads.list_files(folder)
     without_record = set(unreferenced.select({job_id for job_id, _ in files}))
     for job_id, path in files:
         if job_id in without_record:
             log.info("Deleting %s: it has expired and has no job record.", path)
-            uploads.discard(path)
+            uploads.delete_file(path)

@@ -20,7 +20,7 @@ from common.ledger import Claim, ClaimResult, Components, Worker
 from common.ledger.submission import SCHEMA_VERSION
 from common.outbound import Outbound
 from common.problems import Problem
-from common.queue import CLAIM_SIZE, THREADS_PER_PICTURE, answers, notify, pending
+from common.queue import CLAIM_SIZE, THREADS_PER_PICTURE, is_broker_reachable, notify, pending_notifications
 from common.settings import Settings
 from common.uploads import UploadStore, UploadsUnavailable
 from worker.batcher import QUEUED_BATCHES, Batcher, ItemResult
@@ -176,7 +176,7 @@ class WorkerRuntime:
             not waiting
             or self.held()
             or self.stopping.is_set()
-            or (idle > BROKER_CHECK_DELAY and not answers(self.celery))
+            or (idle > BROKER_CHECK_DELAY and not is_broker_reachable(self.celery))
         ):
             self._last_busy = time.monotonic()
         elif idle > STALL_TIMEOUT:
@@ -221,7 +221,7 @@ class WorkerRuntime:
         """Notify the workers of `waiting` jobs, unless enough notifications are pending at the broker."""
         if time.monotonic() < self._notify_after:
             return
-        missing = min(waiting, (MAX_RECOVERY_NOTIFICATIONS - pending(self.celery)) * CLAIM_SIZE)
+        missing = min(waiting, (MAX_RECOVERY_NOTIFICATIONS - pending_notifications(self.celery)) * CLAIM_SIZE)
         if missing > 0 and not notify(self.celery, missing):
             self._notify_after = time.monotonic() + BROKER_RETRY_DELAY
 

@@ -15,7 +15,7 @@ from typing import Any
 from common import strict_json
 from common.jobs import moment, rfc3339
 from common.ledger import Batches, Delivery, Ledger, Outbox
-from common.outbound import Answer, NotAllowed, Outbound, Unreachable
+from common.outbound import Outbound, Response, Unreachable, UrlNotAllowed
 from common.problems import Problem
 from common.signing import signed_headers
 
@@ -82,13 +82,13 @@ class WebhookSender:
         headers = signed_headers(delivery.id, int(self._clock()), body, self._outbox.secrets())
         headers["Content-Type"] = "application/json"
         try:
-            answer = self._outbound.request("POST", delivery.url, seconds=ATTEMPT_TIMEOUT, body=body, headers=headers)
-        except NotAllowed as error:  # it was allowed on submission; the settings have changed
+            response = self._outbound.request("POST", delivery.url, timeout=ATTEMPT_TIMEOUT, body=body, headers=headers)
+        except UrlNotAllowed as error:  # it was allowed on submission; the settings have changed
             self._give_up(delivery, str(error))
         except Unreachable as error:
             self._retry(delivery, str(error))
         else:
-            self._handle_response(delivery, answer)
+            self._handle_response(delivery, response)
 
     def _body(self, delivery: Delivery) -> bytes:
         """The event's JSON, with the job or batch as in the API. Raises `Problem` if it does not exist any more."""
@@ -100,13 +100,13 @@ class WebhookSender:
         event = {"type": delivery.type, "timestamp": rfc3339(moment(delivery.since)), "data": data}
         return strict_json.dumps(event, separators=(",", ":")).encode()
 
-    def _handle_response(self, delivery: Delivery, answer: Answer) -> None:
-        if 200 <= answer.status < 300:
+    def _handle_response(self, delivery: Delivery, response: Response) -> None:
+        if 200 <= response.status < 300:
             self._outbox.delivered(delivery)
-        elif answer.status == GONE:
+        elif response.status == GONE:
             self._give_up(delivery, f"it answered {GONE} Gone")
         else:
-            self._retry(delivery, f"it answered {answer.status}", self._retry_after(answer))
+            self._retry(delivery, f"it answered {response.status}", self._retry_after(response))
 
     def _retry(self, delivery: Delivery, reason: str, retry_after: float = 0.0) -> None:
         delay = min(MIN_RETRY_DELAY * BACKOFF_FACTOR ** min(delivery.attempts - 1, 10), MAX_RETRY_DELAY)
@@ -127,9 +127,9 @@ class WebhookSender:
             reason,
         )
 
-    def _retry_after(self, answer: Answer) -> float:
+    def _retry_after(self, response: Response) -> float:
         """The response's Retry-After in seconds, at most `MAX_RETRY_DELAY`; 0 without a valid one."""
-        value = answer.headers["Retry-After"] or ""
+        value = response.headers["Retry-After"] or ""
         if value.isascii() and value.isdigit():
             return min(float(value[:9]), MAX_RETRY_DELAY)
         try:

@@ -1,13 +1,13 @@
-"""Matrix products in 8-bit integers on a CPU, by torch's own oneDNN kernels.
+"""Int8 matrix products on a CPU with torch's oneDNN kernels.
 
-Weights are rounded once, with one scale per output; inputs are rounded at each call, with one scale per row, so that
-the result of one image does not depend on the others in its batch. On a processor with VNNI instructions this is
-several times as fast as float32, and it needs neither another library nor a converted model on disk.
+Weights are quantized once, with one scale per output. Inputs are quantized at each call, with one scale per row, so
+that an image's result does not depend on the rest of its batch. On a processor with VNNI instructions this is several
+times as fast as float32. It needs no other library and no converted model on disk.
 
 On x86 processors without VNNI, oneDNN multiplies unsigned by signed bytes with an instruction (`vpmaddubsw`) that adds
-the products of two neighbouring inputs in 16 bits and saturates. There neighbouring weights are made so small that no
-such sum can overflow, with the scale that costs each output least. Which kind of kernel it is, is found out by
-multiplying the largest numbers.
+the products of two neighbouring inputs in 16 bits and saturates. There the sums of neighbouring weights are limited so
+that no such sum overflows, with the scale that gives each output the smallest error. `kernel_kind` detects the kernel
+by multiplying the largest values.
 """
 
 from __future__ import annotations
@@ -19,128 +19,138 @@ import torch
 
 from captioning.engine.weights import Linear
 
-#: Inputs are unsigned bytes: zero is stored as `ZERO`. Adding another half turns the truncation to an integer into
-#: rounding.
-ZERO, LARGEST_INPUT = 128, 127.0
-#: Largest absolute value of a rounded weight.
-LARGEST_WEIGHT = 127
-#: Largest sum of two neighbouring weights of one sign where a sum of two products is kept in 16 bits: 128 * 255 is less
-#: than 2 ** 15.
-LARGEST_PAIR = 128
-#: Largest weights that are tried for each output there: with larger ones the steps are finer, and more pairs are cut.
-TRIED_LARGEST = (127, 112, 96, 80, 64)
-#: Words of the vocabulary that are looked at exactly: six times as many as a search with five beams keeps.
-CANDIDATES = 64
-#: Rows of the products that are tried: oneDNN chooses its kernel by them, too.
-TRIED_ROWS = (1, 8, 600)
+#: Zero point of the inputs, which are unsigned bytes.
+ZERO_POINT = 128
+#: Largest absolute value of a quantized input.
+MAX_INPUT = 127.0
+#: Largest absolute value of a quantized weight.
+MAX_WEIGHT = 127
+#: Largest absolute sum of two neighbouring weights for a saturating kernel: 128 * 255 is less than 2 ** 15.
+MAX_PAIR_SUM = 128
+#: Largest quantized weights that are tried for each output of a saturating kernel. A larger one gives finer steps, but
+#: more pairs exceed `MAX_PAIR_SUM`.
+MAX_WEIGHT_CANDIDATES = (127, 112, 96, 80, 64)
+#: Tokens whose logits are recomputed in float32: six times as many as a search with five beams keeps.
+RESCORED_TOKENS = 64
+#: Numbers of input rows that `kernel_kind` tests. oneDNN selects its kernel by them, too.
+TESTED_ROWS = (1, 8, 600)
 
 
 @cache
-def kernel() -> Literal["exact", "saturating"] | None:
-    """How this processor multiplies bytes: exactly, exactly if `LARGEST_PAIR` is kept to, or otherwise (None)."""
+def kernel_kind() -> Literal["exact", "saturating"] | None:
+    """Return how this processor multiplies bytes.
+
+    "exact": always exactly. "saturating": exactly while pair sums are within `MAX_PAIR_SUM`. None: int8 cannot be used.
+    """
     if "onednn" not in torch.backends.quantized.supported_engines:
         return None
-    if _is_exact(LARGEST_WEIGHT):
+    if _is_exact(MAX_WEIGHT):
         return "exact"
-    return "saturating" if _is_exact(LARGEST_PAIR // 2) else None
+    return "saturating" if _is_exact(MAX_PAIR_SUM // 2) else None
 
 
-def available() -> bool:
-    """Whether this build of torch multiplies 8-bit integers, and rightly, on this processor."""
-    return kernel() is not None
+def int8_available() -> bool:
+    """Return whether this build of torch multiplies 8-bit integers correctly on this processor."""
+    return kernel_kind() is not None
 
 
-def int8(*layers: torch.nn.Linear) -> Linear:
-    """The product of the layers, side by side, over rounded weights; only where this is `available`."""
+def int8_linear(*layers: torch.nn.Linear) -> Linear:
+    """Merge the layers into one int8 product with float32 output. Requires `int8_available`."""
     weight = torch.cat([layer.weight.data for layer in layers]).float()
     bias = torch.cat([layer.bias.data for layer in layers]).float()
-    rounded_weight, weight_scales = _rounded(weight)
-    packed = torch.ops.onednn.qlinear_prepack(rounded_weight, None)
+    quantized, weight_scales = _quantize_weight(weight)
+    packed = torch.ops.onednn.qlinear_prepack(quantized, None)
     weight_scales = weight_scales.flatten()
-    zeros = torch.zeros(len(weight), dtype=torch.int32)
-    middle = torch.tensor(ZERO + 0.5)
+    weight_zero_points = torch.zeros(len(weight), dtype=torch.int32)
+    # The additional half makes the truncation to an integer round to the nearest.
+    offset = torch.tensor(ZERO_POINT + 0.5)
 
     def product(inputs: torch.Tensor) -> torch.Tensor:
         rows = inputs.reshape(-1, inputs.shape[-1])
-        row_scales = _scales(rows, LARGEST_INPUT)
-        rounded = torch.addcdiv(middle, rows, row_scales).to(torch.uint8)
-        sums = _multiply(rounded, packed, weight_scales, zeros)
+        row_scales = _scales(rows, MAX_INPUT)
+        quantized_rows = torch.addcdiv(offset, rows, row_scales).to(torch.uint8)
+        sums = _multiply(quantized_rows, packed, weight_scales, weight_zero_points)
         return torch.addcmul(bias, sums, row_scales).view(*inputs.shape[:-1], -1)
 
     return product
 
 
-def vocabulary(head: torch.nn.Linear) -> Linear:
-    """The product with the vocabulary, whose small differences decide between words: rounded, to find the words that
-    come into question, and those again in float32.
+def int8_head(head: torch.nn.Linear) -> Linear:
+    """Projection to the vocabulary: int8 logits, of which the `RESCORED_TOKENS` largest are recomputed in float32.
+
+    Quantization errors would otherwise change which of two close tokens wins.
     """
-    rough = int8(head)
+    approximate = int8_linear(head)
     weight, bias = head.weight, head.bias
-    count = min(CANDIDATES, head.out_features)
+    count = min(RESCORED_TOKENS, head.out_features)
 
     def product(states: torch.Tensor) -> torch.Tensor:
-        logits = rough(states)
-        words = logits.topk(count).indices
-        exact = torch.baddbmm(bias[words][..., None], weight[words], states[..., None]).squeeze(-1)
-        return logits.scatter_(1, words, exact)
+        logits = approximate(states)
+        tokens = logits.topk(count).indices
+        exact = torch.baddbmm(bias[tokens][..., None], weight[tokens], states[..., None]).squeeze(-1)
+        return logits.scatter_(1, tokens, exact)
 
     return product
 
 
-def _rounded(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A weight [outputs, inputs] in int8, and what one step of it is worth for each output, [outputs, 1]."""
-    if kernel() == "exact":
-        scales = _scales(weight, LARGEST_WEIGHT)
+def _quantize_weight(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a weight [outputs, inputs] in int8, and the scale of each output, [outputs, 1]."""
+    if kernel_kind() == "exact":
+        scales = _scales(weight, MAX_WEIGHT)
         return (weight / scales).round().to(torch.int8), scales
-    # With another number of inputs, oneDNN's kernel for AVX2 does not take neighbours together.
-    tried = TRIED_LARGEST if weight.shape[1] % 4 == 0 else TRIED_LARGEST[-1:]
+    # oneDNN's AVX2 kernel pairs other inputs when their number is no multiple of 4, so no pair may overflow then.
+    candidates = MAX_WEIGHT_CANDIDATES if weight.shape[1] % 4 == 0 else MAX_WEIGHT_CANDIDATES[-1:]
     best, best_scales = torch.zeros_like(weight, dtype=torch.int8), torch.ones(len(weight), 1)
-    least = torch.full((len(weight), 1), torch.inf)
-    for largest in tried:
-        scales = _scales(weight, largest)
-        rounded = (weight / scales).round()
-        if largest > LARGEST_PAIR // 2:
-            rounded = _cut_pairs(rounded)
-        error = (rounded * scales - weight).square().sum(dim=1, keepdim=True)
-        better = error < least
-        best = torch.where(better, rounded.to(torch.int8), best)
-        best_scales, least = torch.where(better, scales, best_scales), torch.minimum(error, least)
+    min_error = torch.full((len(weight), 1), torch.inf)
+    for max_weight in candidates:
+        scales = _scales(weight, max_weight)
+        quantized = (weight / scales).round()
+        if max_weight > MAX_PAIR_SUM // 2:
+            quantized = _limit_pair_sums(quantized)
+        error = (quantized * scales - weight).square().sum(dim=1, keepdim=True)
+        better = error < min_error
+        best = torch.where(better, quantized.to(torch.int8), best)
+        best_scales, min_error = torch.where(better, scales, best_scales), torch.minimum(error, min_error)
     return best, best_scales
 
 
-def _cut_pairs(rounded: torch.Tensor) -> torch.Tensor:
-    """The weights, of which two neighbours of one sign add up to `LARGEST_PAIR` at most, taken from both alike."""
-    pairs = rounded.view(len(rounded), -1, 2)
-    above = (pairs.sum(dim=-1).abs() - LARGEST_PAIR).clamp_min(0)  # weights of two signs never add up to so much
-    cut = torch.stack([(above / 2).ceil(), (above / 2).floor()], dim=-1)
-    return (pairs - pairs.sign() * cut).view_as(rounded)
+def _limit_pair_sums(quantized: torch.Tensor) -> torch.Tensor:
+    """Reduce both weights of each neighbouring pair equally until their absolute sum is at most `MAX_PAIR_SUM`."""
+    pairs = quantized.view(len(quantized), -1, 2)
+    # Two weights of different sign never add up to so much.
+    excess = (pairs.sum(dim=-1).abs() - MAX_PAIR_SUM).clamp_min(0)
+    reduction = torch.stack([(excess / 2).ceil(), (excess / 2).floor()], dim=-1)
+    return (pairs - pairs.sign() * reduction).view_as(quantized)
 
 
-def _scales(rows: torch.Tensor, largest: float) -> torch.Tensor:
-    """What one step of the rounding is worth in each row, [rows, 1]."""
-    return (rows.abs().amax(dim=1, keepdim=True) / largest).clamp_min(torch.finfo(torch.float32).tiny)
+def _scales(rows: torch.Tensor, max_value: float) -> torch.Tensor:
+    """Return the scale of each row, [rows, 1], that maps its largest absolute value to `max_value`."""
+    return (rows.abs().amax(dim=1, keepdim=True) / max_value).clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def _multiply(
-    inputs: torch.Tensor, packed: torch.Tensor, weight_scales: torch.Tensor, zeros: torch.Tensor
+    inputs: torch.Tensor, packed: torch.Tensor, weight_scales: torch.Tensor, zero_points: torch.Tensor
 ) -> torch.Tensor:
-    """(inputs - ZERO) times the packed weights times their scales: uint8 [rows, inputs] to float32 [rows, outputs]."""
+    """Return (inputs - ZERO_POINT) @ weight.T * weight_scales: uint8 [rows, inputs] to float32 [rows, outputs]."""
     product: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
-        inputs, 1.0, ZERO, packed, weight_scales, zeros, None, 1.0, 0, torch.float32, "none", [], "none"
+        inputs, 1.0, ZERO_POINT, packed, weight_scales, zero_points, None, 1.0, 0, torch.float32, "none", [], "none"
     )
     return product
 
 
-def _is_exact(largest: int) -> bool:
-    """Whether the largest inputs times weights of this size give what they should. All sums are exact in float32."""
+def _is_exact(weight_value: int) -> bool:
+    """Return whether the largest inputs times weights of this absolute value give the exact sums.
+
+    All expected sums are exact in float32.
+    """
     length, outputs = 256, 64
-    weight = torch.full((outputs, length), largest, dtype=torch.int8)
+    weight = torch.full((outputs, length), weight_value, dtype=torch.int8)
     weight[1::2] *= -1
     packed = torch.ops.onednn.qlinear_prepack(weight, None)
-    scales, zeros = torch.ones(outputs), torch.zeros(outputs, dtype=torch.int32)
-    for rows in TRIED_ROWS:
+    scales, zero_points = torch.ones(outputs), torch.zeros(outputs, dtype=torch.int32)
+    for rows in TESTED_ROWS:
         inputs = torch.full((rows, length), 255, dtype=torch.uint8)
-        expected = (inputs.float() - ZERO) @ weight.float().T
-        if not torch.equal(_multiply(inputs, packed, scales, zeros), expected):
+        expected = (inputs.float() - ZERO_POINT) @ weight.float().T
+        if not torch.equal(_multiply(inputs, packed, scales, zero_points), expected):
             return False
     return True

@@ -1,4 +1,4 @@
-"""Linear layers as the engine runs them: as they are, those that read the same input as one, or in 8-bit integers."""
+"""Linear layers of the engine. Layers that read the same input are merged into one matrix product."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 
-#: Output of one or more linear layers, side by side: [..., inputs] to [..., sum of outputs].
+#: Concatenated output of one or more linear layers: [..., in_features] to [..., sum of out_features].
 Linear = Callable[[torch.Tensor], torch.Tensor]
 
 
 class LinearFactory(Protocol):
-    """Makes the product of layers that read the same input."""
+    """Merges linear layers that read the same input into one `Linear`."""
 
     def __call__(self, *layers: torch.nn.Linear) -> Linear: ...
 
 
-def floating(*layers: torch.nn.Linear) -> Linear:
-    """The product in the layers' own type. They keep their parameters as views of it, so nothing is held twice."""
+def float_linear(*layers: torch.nn.Linear) -> Linear:
+    """Merge the layers in their own dtype.
+
+    The layers' parameters become views of the merged weight, so that no weight is stored twice.
+    """
     if len(layers) == 1:
         return layers[0]
     weight = torch.cat([layer.weight.data for layer in layers])

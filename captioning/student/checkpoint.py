@@ -1,4 +1,4 @@
-"""A student as a `.pt`: the deployed file, and the checkpoints that training writes."""
+"""Loads a student from a `.pt` file: the deployed file, or a checkpoint that training writes."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerFast
 
+from captioning.student.config import HEAD, WORD_EMBEDDINGS, build, infer_config
 from captioning.student.errors import StudentError
 from captioning.student.finite import check_finite
-from captioning.student.shapes import HEAD, WORD_EMBEDDINGS, build, infer_config
-from captioning.student.tokens import wrap
+from captioning.student.tokens import to_transformers
 
 log = logging.getLogger(__name__)
 
-#: Keys under which files nest their weights, in the order they are looked for.
-NESTED_UNDER = ("model", "state_dict", "model_state_dict", "student", "student_state_dict")
-#: What DataParallel and torch.compile put before every key.
+#: Keys that may contain the state dict, in order of preference.
+STATE_DICT_KEYS = ("model", "state_dict", "model_state_dict", "student", "student_state_dict")
+#: Prefixes that DataParallel and torch.compile add to every key.
 PREFIXES = ("module.", "_orig_mod.")
-#: Names of older transformers' LayerNorms.
-RENAMED = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
-#: At most this many differing keys are listed; the first ones tell the story.
-LISTED = 12
+#: LayerNorm parameter names of older transformers versions, and their present names.
+RENAMED_PARAMETERS = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+#: Largest number of differing keys that an error message lists.
+MAX_LISTED = 12
 
 
 def load_checkpoint(
     path: Path, *, text_heads: int, vision_heads: int
 ) -> tuple[BlipForConditionalGeneration, PreTrainedTokenizerFast | None]:
-    """The model of a `.pt`, float32 and in eval mode, and its tokenizer if it brings one.
+    """Load the model of a `.pt` in float32 and eval mode, and the tokenizer if the file contains one.
 
-    The head counts are used for a file that does not say its own. Raises `StudentError`: the file cannot be
-    read, is no BLIP captioner's, was saved before its first step of training, its keys differ from the shapes it
-    claims (they are listed), or its weights are not finite.
+    The head counts are used if the file has no configuration. Raises `StudentError` if the file cannot be read, is
+    not a BLIP captioner, was saved before the first training step, has keys or shapes that do not fit its
+    configuration (they are listed), or has weights that are not finite.
     """
     content = _read(path)
     if content.get("steps") == 0:
-        raise StudentError(f"{path} was saved before the first step of its training, so it has learnt nothing yet.")
+        raise StudentError(f"{path} was saved before the first step of its training, so it is untrained.")
     state = clean_state(content)
     tokenizer = content.get("tokenizer")
     try:
@@ -48,47 +48,47 @@ def load_checkpoint(
         else:
             config = infer_config(state, text_heads=text_heads, vision_heads=vision_heads)
             log.info(
-                "%s does not say how many attention heads it has; taking %d for text and %d for vision "
-                "(CAPTIOND_TEXT_HEADS, CAPTIOND_VISION_HEADS). Wrong ones give fluent nonsense.",
+                "%s does not record its numbers of attention heads; using %d for text and %d for vision "
+                "(CAPTIOND_TEXT_HEADS, CAPTIOND_VISION_HEADS). With wrong numbers the captions are wrong.",
                 path.name,
                 text_heads,
                 vision_heads,
             )
         model = build(config)
-        own = wrap(Tokenizer.from_str(tokenizer)) if isinstance(tokenizer, str) else None
+        embedded_tokenizer = to_transformers(Tokenizer.from_str(tokenizer)) if isinstance(tokenizer, str) else None
     except KeyError as error:
-        raise StudentError(f"{path} holds no BLIP captioner: it has no tensor {error}.") from error
-    except Exception as error:  # head counts that divide no width, or what only looks like a configuration
+        raise StudentError(f"{path} is not a BLIP captioner: it has no tensor {error}.") from error
+    except Exception as error:  # head counts that do not divide the width, or an invalid configuration
         raise StudentError(
-            f"{path} describes no BLIP captioner: {' '.join(str(error).split())}. For a file that does not say its "
-            "head counts, set CAPTIOND_TEXT_HEADS and CAPTIOND_VISION_HEADS."
+            f"{path} is not a valid BLIP captioner: {' '.join(str(error).split())}. For a file that does not record "
+            "its numbers of attention heads, set CAPTIOND_TEXT_HEADS and CAPTIOND_VISION_HEADS."
         ) from error
     load_exactly(model, state, str(path))
     check_finite(model.state_dict(), str(path))
-    return model.eval(), own
+    return model.eval(), embedded_tokenizer
 
 
 def clean_state(content: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """The state dict in today's names: unwrapped, without prefixes, old names mapped, `position_ids` dropped."""
+    """Return the state dict with present names: prefixes removed, old names mapped, `position_ids` dropped."""
     nested: Mapping[str, Any] = next(
-        (content[key] for key in NESTED_UNDER if isinstance(content.get(key), Mapping)), content
+        (content[key] for key in STATE_DICT_KEYS if isinstance(content.get(key), Mapping)), content
     )
     state = {}
     for key, tensor in nested.items():
         if not isinstance(tensor, torch.Tensor) or key.endswith("position_ids"):
             continue
-        for prefix in PREFIXES * 2:  # either may come first
+        for prefix in PREFIXES * 2:  # the two may be nested in either order
             key = key.removeprefix(prefix)
-        for old, new in RENAMED.items():
+        for old, new in RENAMED_PARAMETERS.items():
             key = key.replace(old, new)
         state[key] = tensor
     return state
 
 
 def load_exactly(model: BlipForConditionalGeneration, state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Load every key or none; raises `StudentError` with the keys that differ."""
+    """Load a state dict whose keys and shapes fit exactly. Raises `StudentError` with the differences, if any."""
     expected = model.state_dict()
-    if model.config.text_config.tie_word_embeddings:  # a tied file may leave the copies out
+    if model.config.text_config.tie_word_embeddings:  # a file with tied embeddings may omit the copies
         copies = {
             HEAD: WORD_EMBEDDINGS,
             "text_decoder.cls.predictions.decoder.bias": "text_decoder.cls.predictions.bias",
@@ -102,9 +102,9 @@ def load_exactly(model: BlipForConditionalGeneration, state: Mapping[str, torch.
         if state[key].shape != expected[key].shape
     ]
     if differing:
-        shown = "; ".join(sorted(differing)[:LISTED])
-        more = f"; and {len(differing) - LISTED} more" if len(differing) > LISTED else ""
-        raise StudentError(f"{source} does not fit a BLIP captioner, so nothing of it was loaded. {shown}{more}.")
+        shown = "; ".join(sorted(differing)[:MAX_LISTED])
+        more = f"; and {len(differing) - MAX_LISTED} more" if len(differing) > MAX_LISTED else ""
+        raise StudentError(f"{source} does not fit a BLIP captioner, so it was not loaded. {shown}{more}.")
     model.load_state_dict(dict(state), strict=True)
 
 
@@ -112,11 +112,11 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise StudentError(f"There is no file {path}.") from error
-    except Exception as error:  # torn or foreign files raise anything from EOFError to UnpicklingError
+        raise StudentError(f"The file {path} does not exist.") from error
+    except Exception as error:  # damaged files raise anything from EOFError to UnpicklingError
         raise StudentError(
-            f"{path} cannot be read as PyTorch weights ({type(error).__name__}). Fetch it again; a file that needs "
-            "more than tensors and numbers is refused, as loading it could run its code."
+            f"{path} cannot be read as PyTorch weights ({type(error).__name__}). Download it again. A file with "
+            "more than tensors and numbers is refused, because loading it could run its code."
         ) from error
     if not isinstance(content, Mapping):
         raise StudentError(f"{path} holds a {type(content).__name__}, not a dictionary of weights.")

@@ -1,7 +1,7 @@
-"""What can be wrong with a student's files."""
+"""The error of a student that cannot be loaded."""
 
 from __future__ import annotations
 
 
 class StudentError(Exception):
-    """A student that cannot be loaded; the message says what differs or what to do."""
+    """A student cannot be loaded or saved. The message says what is wrong and what to do."""

@@ -1,7 +1,7 @@
-"""A student as a folder in Hugging Face form: config.json, model.safetensors, tokenizer, picture settings.
+"""Loads and saves a student in Hugging Face format: config.json, model.safetensors, tokenizer, preprocessing.
 
-transformers reads such a folder, too, unless it is a hybrid's: that one's config.json names a type of model that
-transformers does not know, and its patch embedding has a shape that transformers refuses.
+transformers can load such a folder, except that of a hybrid. A hybrid's config.json has a model type that transformers
+does not know, and its patch embedding has a shape that transformers refuses.
 """
 
 from __future__ import annotations
@@ -17,43 +17,44 @@ from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from captioning.student.checkpoint import load_exactly
+from captioning.student.config import build, preprocessing_of
 from captioning.student.errors import StudentError
 from captioning.student.finite import check_finite
 from captioning.student.processor import load_tokenizer
-from captioning.student.shapes import build, preprocessing_of
 from common import strict_json
 
-#: What a hybrid's config.json says that it is.
-HYBRID = {
+#: Entries of a hybrid's config.json.
+HYBRID_CONFIG = {
     "model_type": "blip-hybrid",
     "architectures": ["HybridBlipForConditionalGeneration"],
     "read_by": "captiond's captioning.student.load_folder; transformers has no class for it",
 }
 WEIGHTS = "model.safetensors"
-PICTURES = "preprocessor_config.json"
+PREPROCESSOR = "preprocessor_config.json"
 
-# A bar for a fraction of a second, drawn into log files.
+# The progress bar would only fill log files.
 transformers_logging.disable_progress_bar()
 
 
 def load_folder(source: str | Path) -> tuple[BlipForConditionalGeneration, PreTrainedTokenizerFast]:
-    """Model (float32, eval mode) and tokenizer of a local folder or a hub id; raises `StudentError`."""
+    """Load model (float32, eval mode) and tokenizer from a local folder or a hub id. Raises `StudentError`."""
     try:
-        said = BlipConfig.get_config_dict(str(source))[0]
-        model = _load_hybrid(source, said) if (said.get("vision_config") or {}).get("stem") else _load_plain(source)
-        _take_preprocessing(model, source)
+        config = BlipConfig.get_config_dict(str(source))[0]
+        is_hybrid = bool((config.get("vision_config") or {}).get("stem"))
+        model = _load_hybrid(source, config) if is_hybrid else _load_plain(source)
+        _read_preprocessing(model, source)
     except StudentError:
         raise
-    except Exception as error:  # OSError for what cannot be had, ValueError or RuntimeError for what does not fit
+    except Exception as error:  # OSError for a missing file, ValueError or RuntimeError for one that does not fit
         raise StudentError(f"{source} cannot be loaded as a BLIP captioner: {error}") from error
     check_finite(model.state_dict(), str(source))
     return model.eval(), load_tokenizer(source, model.config)
 
 
 def save_folder(model: BlipForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write float16 weights, config, tokenizer and picture settings; any BLIP loader reads one without a stem.
+    """Save float16 weights, config, tokenizer and preprocessing. Converts `model` to float16 in place.
 
-    Raises `StudentError` for weights that float16 cannot hold (above 65,504).
+    Raises `StudentError` for weights outside of float16's range (above 65,504).
     """
     model = model.half()
     check_finite(model.state_dict(), "The student in float16")
@@ -61,11 +62,11 @@ def save_folder(model: BlipForConditionalGeneration, tokenizer: PreTrainedTokeni
     if getattr(model.config.vision_config, "stem", None):
         path = folder / "config.json"
         path.write_text(
-            strict_json.dumps(json.loads(path.read_text("utf-8")) | HYBRID, indent=2) + "\n", encoding="utf-8"
+            strict_json.dumps(json.loads(path.read_text("utf-8")) | HYBRID_CONFIG, indent=2) + "\n", encoding="utf-8"
         )
     tokenizer.save_pretrained(folder)
     preprocessing = preprocessing_of(model.config)
-    pictures = {
+    preprocessor = {
         "image_processor_type": "BlipImageProcessor",
         "processor_class": "BlipProcessor",
         "do_resize": True,
@@ -78,7 +79,7 @@ def save_folder(model: BlipForConditionalGeneration, tokenizer: PreTrainedTokeni
         "image_std": list(preprocessing.std),
         "do_convert_rgb": True,
     }
-    (folder / PICTURES).write_text(strict_json.dumps(pictures, indent=2) + "\n", encoding="utf-8")
+    (folder / PREPROCESSOR).write_text(strict_json.dumps(preprocessor, indent=2) + "\n", encoding="utf-8")
 
 
 def _load_plain(source: str | Path) -> BlipForConditionalGeneration:
@@ -88,37 +89,40 @@ def _load_plain(source: str | Path) -> BlipForConditionalGeneration:
     differing = sorted([*report["missing_keys"], *report["unexpected_keys"], *map(str, report["mismatched_keys"])])
     differing = [key for key in differing if not key.endswith("position_ids")]
     if differing:
-        raise StudentError(f"{source} does not fit its own config.json. These weights differ: {', '.join(differing)}.")
+        raise StudentError(f"{source} does not fit its config.json. These weights differ: {', '.join(differing)}.")
     loaded: BlipForConditionalGeneration = model
     return loaded
 
 
-def _load_hybrid(source: str | Path, said: dict[str, Any]) -> BlipForConditionalGeneration:
-    config = BlipConfig.from_dict({key: value for key, value in said.items() if key not in HYBRID})
+def _load_hybrid(source: str | Path, config_dict: dict[str, Any]) -> BlipForConditionalGeneration:
+    config = BlipConfig.from_dict({key: value for key, value in config_dict.items() if key not in HYBRID_CONFIG})
     model = build(config)
     load_exactly(model, load_file(cached_file(str(source), WEIGHTS)), str(source))
     return model
 
 
-def _take_preprocessing(model: BlipForConditionalGeneration, source: str | Path) -> None:
-    """Put what the folder's picture settings say into the model's configuration, which is where it is looked for.
+def _read_preprocessing(model: BlipForConditionalGeneration, source: str | Path) -> None:
+    """Copy mean and standard deviation from the folder's preprocessor_config.json into the model's configuration.
 
-    Raises `StudentError` when they ask for another side than the model has.
+    Raises `StudentError` if its image size differs from the model's.
     """
     path = cached_file(
         str(source),
-        PICTURES,
+        PREPROCESSOR,
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
     )
     if path is None:
         return
-    said = json.loads(Path(path).read_text("utf-8"))
+    preprocessor = json.loads(Path(path).read_text("utf-8"))
     vision = model.config.vision_config
-    size = said.get("size")
+    size = preprocessor.get("size")
     side = size.get("height") if isinstance(size, dict) else size
     if side is not None and side != vision.image_size:
-        raise StudentError(f"{source} takes pictures of {vision.image_size} pixels, and its {PICTURES} says {side}.")
+        raise StudentError(
+            f"{source} takes images with a side of {vision.image_size} pixels, but its {PREPROCESSOR} says {side}."
+        )
     for name in ("image_mean", "image_std"):
-        if said.get(name) and list(said[name]) != list(getattr(preprocessing_of(model.config), name[6:])):
-            setattr(vision, name, list(said[name]))
+        value = preprocessor.get(name)
+        if value and list(value) != list(getattr(preprocessing_of(model.config), name.removeprefix("image_"))):
+            setattr(vision, name, list(value))

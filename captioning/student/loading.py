@@ -1,4 +1,4 @@
-"""One way to load any student: a `.pt`, a folder in Hugging Face form, or a hub id."""
+"""Loads any student: a `.pt` file, a folder in Hugging Face format, or a hub id."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
 from captioning.preprocessing import Preprocessing
 from captioning.student.checkpoint import load_checkpoint
+from captioning.student.config import preprocessing_of
 from captioning.student.errors import StudentError
 from captioning.student.folder import load_folder
 from captioning.student.processor import load_tokenizer
-from captioning.student.shapes import preprocessing_of
 from common.settings import PROJECT_ROOT
 
-#: The bundled student, in Hugging Face form.
+#: The bundled student, in Hugging Face format.
 DEMO = PROJECT_ROOT / "models" / "demo"
 
 
 @dataclass(frozen=True)
 class Student:
-    """A captioner ready to use: float32, eval mode, with its tokenizer. `version` names its exact weights."""
+    """A loaded captioning model: float32, eval mode, with its tokenizer. `version` identifies its exact weights."""
 
     model: BlipForConditionalGeneration
     tokenizer: PreTrainedTokenizerFast
@@ -32,28 +32,28 @@ class Student:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How it takes its pictures."""
+        """The model's preprocessing of images."""
         return preprocessing_of(self.model.config)
 
 
 def load_student(source: str | Path, *, processor: str | Path, text_heads: int = 8, vision_heads: int = 12) -> Student:
-    """Load what `source` names: `demo`, a `.pt` file, a folder, or a hub id.
+    """Load a student from `source`: `demo`, a `.pt` file, a folder, or a hub id.
 
-    `processor` (folder or hub id) and the head counts are for a `.pt` that does not bring its own.
+    `processor` (folder or hub id) and the head counts are used for a `.pt` that does not contain its own.
     Raises `StudentError`.
     """
     path = DEMO if str(source) == "demo" else Path(source)
     if path.suffix == ".pt":
-        model, own = load_checkpoint(path, text_heads=text_heads, vision_heads=vision_heads)
-        tokenizer = own or load_tokenizer(processor)
+        model, embedded_tokenizer = load_checkpoint(path, text_heads=text_heads, vision_heads=vision_heads)
+        tokenizer = embedded_tokenizer or load_tokenizer(processor)
         weights: Path | None = path
     else:
         model, tokenizer = load_folder(path if path.is_dir() else source)
         weights = next(iter(sorted(path.glob("*.safetensors"))), None) if path.is_dir() else None
-    rows = model.config.text_config.vocab_size
-    if len(tokenizer) > rows:
+    vocab_size = model.config.text_config.vocab_size
+    if len(tokenizer) > vocab_size:
         raise StudentError(
-            f"{source} knows {rows} tokens, its tokenizer {len(tokenizer)}: they do not belong together. "
+            f"{source} has {vocab_size} tokens, but its tokenizer has {len(tokenizer)}. They do not belong together. "
             "Set CAPTIOND_PROCESSOR to the tokenizer it was trained with."
         )
     return Student(

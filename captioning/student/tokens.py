@@ -1,4 +1,4 @@
-"""A tokenizer of BLIP's kind: WordPiece with [DEC] to begin a caption and [SEP] to end it."""
+"""BLIP's kind of tokenizer: WordPiece, with [DEC] at the start of a caption and [SEP] at its end."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import WordPiece
 from transformers import PreTrainedTokenizerFast
 
-#: In this order, so that [PAD] is 0 as in BERT. [ENC] is BLIP's marker of the image-grounded encoder, kept so
-#: that the vocabulary has BLIP's form.
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]")
+#: The special tokens in order of their ids; [PAD] is 0 as in BERT. [ENC] marks BLIP's image-grounded encoder. It is
+#: unused, but part of BLIP's vocabulary.
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]")
 
 
-def wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    """As transformers' class, with BLIP's special tokens named."""
+def to_transformers(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """Convert to transformers' class with BLIP's special tokens."""
     tokenizer.decoder = WordPiece()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

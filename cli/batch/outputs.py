@@ -19,7 +19,7 @@ from cli.batch import BatchError, xmp
 from cli.batch.journal import Caption
 from cli.batch.sources import Source
 from common import strict_json
-from common.files import whole
+from common.files import atomic_write
 from common.problems import Problem
 
 #: What is done with a caption that is there already.
@@ -90,7 +90,7 @@ class TableFile:
 
     def close(self) -> None:
         if self._format == ".json":
-            with whole(self._path) as file:
+            with atomic_write(self._path) as file:
                 file.write(strict_json.dumps(list(self._rows.values()), indent=1).encode() + b"\n")
 
     def _text(self, rows: Sequence[dict[str, object]], *, header: bool) -> str:
@@ -169,7 +169,7 @@ class Sidecars:
             path = self.path(caption.image)
             before = _read(path)
             if caption.content is not None and caption.before == (None if before is None else _digest(before)):
-                with whole(path) as file:
+                with atomic_write(path) as file:
                     file.write(caption.content.encode("utf-8", "surrogateescape"))
 
     def close(self) -> None:

@@ -1,1 +1,1 @@
-"""Reading images: decoding within limits, in processes of their own; see `common.images.sandbox`."""
+"""Decoding of images in separate processes with limits of memory and time. See `common.images.sandbox`."""

@@ -1,8 +1,8 @@
-"""`python -m common.images.decoder_process`: decodes one image after the other for its parent process, within limits of
-memory and processor time; see `common.images.sandbox`.
+"""`python -m common.images.decoder_process`: decodes images for its parent process, one at a time, within limits of
+memory and processor time. See `common.images.sandbox`.
 
-A request is a line of JSON, `{"task", "arguments", "bytes"}`, and the picture's file. An answer is a line of JSON
-with the task's `facts`, or with the `problem` and its `detail`, and so many `bytes` after it.
+A request is a line of JSON, `{"task", "arguments", "bytes"}`, followed by the file's bytes. A response is a line of
+JSON, `{"info", "bytes"}` or `{"problem", "detail", "bytes"}`, followed by the result's bytes.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ from common import strict_json
 from common.images import decoding
 from common.problems import Problem
 
-#: Bytes of memory that this process may take in all: the picture's file and pixels, and some 10 MB of its own.
-MEMORY = 300_000_000
-#: Seconds of processor time that one picture may take; the signal that ends the process then is SIGPROF.
-SECONDS = 1.5
+#: Memory limit of this process in bytes: the file, its pixels, and about 10 MB for the process itself.
+MEMORY_LIMIT = 300_000_000
+#: Processor time limit of one image in seconds. SIGPROF ends the process when it is exceeded.
+CPU_TIME_LIMIT = 1.5
 
 TASKS: dict[str, Callable[..., tuple[dict[str, Any], bytes]]] = {
     "check": lambda *arguments: (asdict(decoding.check(*arguments)), b""),
-    "square": lambda *arguments: ({}, decoding.square(*arguments).tobytes()),
+    "preprocess": lambda *arguments: ({}, decoding.preprocess(*arguments).tobytes()),
     "thumbnail": lambda *arguments: ({}, decoding.thumbnail(*arguments)),
 }
 
 
-def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer until the parent is gone."""
+def serve(requests: BinaryIO, responses: BinaryIO) -> None:
+    """Handle requests until the parent closes the pipe."""
     while line := requests.readline():
         request = json.loads(line)
         data = requests.read(request["bytes"])
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)
-        answer, rest = _answer(request, data)
+        signal.setitimer(signal.ITIMER_PROF, CPU_TIME_LIMIT)
+        response, result = _handle(request, data)
         signal.setitimer(signal.ITIMER_PROF, 0)
         del data
-        answers.write(strict_json.dumps({**answer, "bytes": len(rest)}).encode() + b"\n" + rest)
-        answers.flush()
+        responses.write(strict_json.dumps({**response, "bytes": len(result)}).encode() + b"\n" + result)
+        responses.flush()
 
 
-def _answer(request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+def _handle(request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
     try:
-        facts, rest = TASKS[request["task"]](data, *request["arguments"])
+        info, result = TASKS[request["task"]](data, *request["arguments"])
     except Problem as problem:
         return {"problem": problem.kind.slug, "detail": problem.detail}, b""
-    return {"facts": facts}, rest
+    return {"info": info}, result
 
 
 if __name__ == "__main__":
-    # Ctrl-C reaches the whole group; this process ends when its parent closes the pipe.
+    # Ctrl-C reaches the whole process group. This process ends when its parent closes the pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT, MEMORY_LIMIT))
     serve(sys.stdin.buffer, sys.stdout.buffer)

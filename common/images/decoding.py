@@ -1,7 +1,7 @@
-"""Bytes to a validated RGB picture, or a typed refusal; the only place where Pillow opens an upload.
+"""Decodes and validates uploads with Pillow. No other module opens an upload.
 
-Pillow is the judge of what a file is, not its name and not the client's MIME type. The service calls this through
-`common.images.sandbox`, in a process that may not take more memory and time than a picture needs.
+The format is what Pillow detects, not what the file name or the client's MIME type says. The service calls these
+functions through `common.images.sandbox`, in a process with limits of memory and time.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from common.images.levels import is_deep, levels
 from common.images.strips import is_empty, to_rgb
 from common.problems import Problem
 
-#: The formats that are accepted, by Pillow's names. Vector formats and those whose decoder starts another
-#: program (EPS) are left out on purpose.
+#: The accepted formats, by Pillow's names. Vector formats and formats whose decoder starts another program (EPS) are
+#: excluded deliberately.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-FORMATS_IN_WORDS = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
+FORMAT_NAMES = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
 
-#: Bytes of memory that the pixels of one picture may take while they are decoded.
-MEMORY = 220_000_000
-#: Bytes for each pixel that decoding takes at its peak, where that is more than Pillow's own copy; measured.
-BYTES_PER_PIXEL: dict[str, float] = {"WEBP": 17, "AVIF": 17}
-#: Bytes for each pixel of Pillow's own copy, by mode, where that is less than 4.
-COPY: dict[str, float] = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
-#: Side in pixels of the largest thumbnail: a JPEG whose shorter side is less than twice as long is decoded in full.
-LARGEST_THUMBNAIL = 2048
-#: What Pillow's decoders say when they can have no more memory, where that is no MemoryError.
-NO_MEMORY = ("memory", "decoder error -9")
-#: The formats of animations, and how many of their first frames are looked at for one that is not empty.
-ANIMATIONS, FRAMES = ("GIF", "WEBP", "PNG", "AVIF"), 32
-#: JPEG's quality of a thumbnail.
-QUALITY = 85
+#: Memory limit in bytes for the pixels of one image while it is decoded.
+PIXEL_MEMORY_LIMIT = 220_000_000
+#: Peak memory of decoding in bytes per pixel, for formats that need more than Pillow's copy of the pixels. Measured.
+FORMAT_BYTES_PER_PIXEL: dict[str, float] = {"WEBP": 17, "AVIF": 17}
+#: Size of Pillow's copy in bytes per pixel, by mode, where it is less than 4.
+MODE_BYTES_PER_PIXEL: dict[str, float] = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
+#: Side of the largest thumbnail in pixels. A JPEG with a shorter side below twice this is decoded in full.
+MAX_THUMBNAIL = 2048
+#: Parts of the errors that Pillow's decoders raise when memory runs out, other than MemoryError.
+OUT_OF_MEMORY_MESSAGES = ("memory", "decoder error -9")
+#: Formats that can be animations, and how many frames are searched for the first that is not empty.
+ANIMATED_FORMATS, MAX_FRAMES = ("GIF", "WEBP", "PNG", "AVIF"), 32
+#: JPEG quality of thumbnails.
+THUMBNAIL_QUALITY = 85
 
-#: EXIF tag 0x0112: how the camera was held; values of 5 and more swap width and height.
+#: EXIF tag of the orientation. Values of 5 and more swap width and height.
 ORIENTATION = 0x0112
-_UPRIGHT = {
+_TRANSPOSE_BY_ORIENTATION = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -53,78 +53,80 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# `max_pixels` is the only limit: Pillow's own, of 89 megapixels, can be no higher for one caller than for another.
+# Pillow's limit of 89 megapixels is global, while `max_pixels` is an argument of each call.
 Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What an upload is: Pillow's name of its format, and its size in pixels as seen upright."""
+class ImageInfo:
+    """Format of an upload, by Pillow's name, and its size in pixels in upright orientation."""
 
     format: str
     width: int
     height: int
 
 
-def check(data: bytes, max_pixels: int) -> Facts:
-    """Decode the whole picture, keep only the facts.
+def check(data: bytes, max_pixels: int) -> ImageInfo:
+    """Decode the whole image, and return its format and size.
 
-    Raises `empty-upload`, `unsupported-image`, `image-too-large` (before anything is decoded) or
-    `damaged-image` (for truncated files too). A JPEG is decoded at an eighth of its size: damage shows all the
-    same, for a 64th of the memory.
+    Raises `empty-upload`, `unsupported-image`, `image-too-large` (before anything is decoded) or `damaged-image`, also
+    for truncated files. A JPEG is decoded at an eighth of its size, which still detects damage with a 64th of the
+    memory.
     """
     with _opened(data, max_pixels) as image:
-        whole = image.size
+        full_size = image.size
         drafted = image.draft("RGB", (1, 1))
         _load(image, max_pixels)
-        width, height = whole if drafted else image.size  # Pillow turns a TIFF upright while it loads it
+        width, height = full_size if drafted else image.size  # Pillow applies a TIFF's orientation while loading
         if _orientation(image) >= 5:
             width, height = height, width
         if is_deep(image):
             levels(image)
-        return Facts("JPEG" if image.format == "MPO" else str(image.format), width, height)
+        return ImageInfo("JPEG" if image.format == "MPO" else str(image.format), width, height)
 
 
-def decode(data: bytes, max_pixels: int, enough: int | None = None, *, keep_aspect: bool = True) -> Image.Image:
-    """The picture as RGB, upright, transparency on white; raises as `check` does.
+def decode(data: bytes, max_pixels: int, min_side: int | None = None, *, keep_aspect: bool = True) -> Image.Image:
+    """Decode an image to RGB, upright, with transparency on white. Raises the same problems as `check`.
 
-    Of an animation it is the first frame that is not empty. One whose sides are many times `enough` is made smaller on
-    the way, never below twice `enough`: a fraction of the time and memory, and next to nothing lost when it is reduced
-    to `enough`. A JPEG is not even decoded in full. Both sides are divided by the same number; without `keep_aspect`,
-    each by the largest that its own length allows.
+    An animation gives its first frame that is not empty.
+
+    With `min_side`, an image whose sides are many times larger is reduced while it is decoded, to no less than twice
+    `min_side`. This saves time and memory, with hardly any loss if the caller then resizes to `min_side`. A JPEG is
+    decoded at a reduced size. Both sides are divided by the same integer; without `keep_aspect`, each by the largest
+    that is possible.
     """
     with _opened(data, max_pixels) as image:
-        if enough is not None:
-            image.draft(None, (2 * enough, 2 * enough))
+        if min_side is not None:
+            image.draft(None, (2 * min_side, 2 * min_side))
         high_bytes = _load(image, max_pixels)
         across = down = 1
-        if enough is not None:
-            across, down = (max(side // (2 * enough), 1) for side in image.size)
+        if min_side is not None:
+            across, down = (max(side // (2 * min_side), 1) for side in image.size)
             if keep_aspect:
                 across = down = min(across, down)
-        return _turned(to_rgb(image, across, down, high_bytes), _orientation(image))
+        return _to_upright(to_rgb(image, across, down, high_bytes), _orientation(image))
 
 
-def square(data: bytes, max_pixels: int, side: int) -> Image.Image:
-    """As `decode`, squashed to `side` x `side` pixels as the model sees it."""
+def preprocess(data: bytes, max_pixels: int, side: int) -> Image.Image:
+    """Decode an image, and resize it to the model's `side` x `side` pixels, ignoring its aspect ratio."""
     return decode(data, max_pixels, side, keep_aspect=False).resize((side, side), Image.Resampling.BICUBIC)
 
 
 def thumbnail(data: bytes, max_pixels: int, side: int) -> bytes:
-    """The picture as a JPEG that fits `side` x `side` pixels, without metadata; raises as `check` does."""
+    """Return a JPEG of at most `side` x `side` pixels without metadata. Raises the same problems as `check`."""
     with _opened(data, max_pixels) as image:
         image.draft("RGB", (side, side))
         high_bytes = _load(image, max_pixels)
-        times = max(max(image.size) // side, 1)
-        small = to_rgb(image, times, times, high_bytes)
+        factor = max(max(image.size) // side, 1)
+        small = to_rgb(image, factor, factor, high_bytes)
         small.thumbnail((side, side), Image.Resampling.BICUBIC)
         buffer = io.BytesIO()
-        _turned(small, _orientation(image)).save(buffer, "JPEG", quality=QUALITY)
+        _to_upright(small, _orientation(image)).save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
         return buffer.getvalue()
 
 
 def advice(data: bytes) -> str:
-    """What to do with a picture that is too dear to decode."""
+    """Return advice for an image that takes too much memory or time to decode."""
     if data.startswith(b"\xff\xd8"):
         return "Make the picture smaller, and send it again."
     return "Make the picture smaller, or save it as JPEG, and send it again."
@@ -135,15 +137,15 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
     if not data:
         raise problems.EMPTY_UPLOAD("The file has no content. Choose the picture again and send it once more.")
     if size := webp.size(data):
-        _refuse_too_large(*size, BYTES_PER_PIXEL["WEBP"], max_pixels, "save it as JPEG")
+        _refuse_too_large(*size, FORMAT_BYTES_PER_PIXEL["WEBP"], max_pixels, "save it as JPEG")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if isinstance(image, JpegImagePlugin.JpegImageFile):
-                one_scan = _is_of_one_scan(image, data)
-                plainer = None if one_scan else "save it as a baseline (not progressive) JPEG"
-                _refuse_too_large(*image.size, _jpeg_bytes_per_pixel(image, one_scan), max_pixels, plainer)
+                one_scan = _has_one_scan(image, data)
+                alternative = None if one_scan else "save it as a baseline (not progressive) JPEG"
+                _refuse_too_large(*image.size, _jpeg_bytes_per_pixel(image, one_scan), max_pixels, alternative)
                 if jpeg.lacks_only_end(image, data):
-                    image = Image.open(io.BytesIO(data + jpeg.END), formats=FORMATS)
+                    image = Image.open(io.BytesIO(data + jpeg.END_OF_IMAGE), formats=FORMATS)
             else:
                 _refuse_too_large(*image.size, _bytes_per_pixel(image), max_pixels, "save it as JPEG")
             yield image
@@ -151,28 +153,28 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
         raise
     except UnidentifiedImageError:
         raise problems.UNSUPPORTED_IMAGE(
-            f"The file is not a picture in a format that can be read here. Send a {FORMATS_IN_WORDS} file."
+            f"The file is not a picture in a supported format. Send a {FORMAT_NAMES} file."
         ) from None
-    except Exception as error:  # Pillow's decoders raise whatever their parser stumbled over
-        if isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY):
+    except Exception as error:  # Pillow's decoders raise many types of exceptions
+        if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY_MESSAGES):
             raise problems.IMAGE_TOO_COSTLY(
-                f"The picture takes more memory than is given to one here. {advice(data)}"
+                f"Decoding the picture takes more memory than is allowed. {advice(data)}"
             ) from None
         raise problems.DAMAGED_IMAGE(
-            "The picture cannot be read to its end: the file is cut off or damaged. Send a fresh copy of it."
+            "The picture cannot be read to its end: the file is truncated or damaged. Send an intact copy."
         ) from error
 
 
 def _load(image: ImageFile.ImageFile, max_pixels: int) -> bool:
-    """Decode the picture: of an animation, the first frame that is not fully transparent, if there is one.
+    """Decode the image. Of an animation, decode the first frame that is not fully transparent, if there is one.
 
-    Returns whether Pillow kept only the upper bytes of 16 bits in each band.
+    Returns whether Pillow kept only the upper 8 of 16 bits in each band.
     """
-    tiff.mend_planes(image)
+    tiff.use_libtiff_for_planes(image)
     raw_mode = str(image.tile[:1])
     image.load()
-    for number in range(1, FRAMES):
-        if image.format not in ANIMATIONS or not is_empty(image):
+    for number in range(1, MAX_FRAMES):
+        if image.format not in ANIMATED_FORMATS or not is_empty(image):
             break
         try:
             image.seek(number)
@@ -183,55 +185,57 @@ def _load(image: ImageFile.ImageFile, max_pixels: int) -> bool:
     return image.mode in ("RGB", "RGBA") and ";16" in raw_mode
 
 
-def _refuse_too_large(width: int, height: int, bytes_per_pixel: float, max_pixels: int, plainer: str | None) -> None:
-    """Raise `image-too-large` for more than `max_pixels`, or more than MEMORY has room for.
+def _refuse_too_large(width: int, height: int, bytes_per_pixel: float, max_pixels: int, advice: str | None) -> None:
+    """Raise `image-too-large` for more than `max_pixels`, or for more than fit into `PIXEL_MEMORY_LIMIT`.
 
-    In the latter case, one can also do with it what `plainer` says.
+    In the latter case the sentence also suggests `advice`.
     """
-    pixels, room = width * height, int(MEMORY / bytes_per_pixel)
-    if pixels <= min(max_pixels, room):
+    pixels, pixels_in_memory = width * height, int(PIXEL_MEMORY_LIMIT / bytes_per_pixel)
+    limit = min(max_pixels, pixels_in_memory)
+    if pixels <= limit:
         return
-    kind, instead = (" for this kind of file", f", or {plainer}") if room < max_pixels else ("", "")
+    format_note = " for this kind of file" if pixels_in_memory < max_pixels else ""
+    suggestion = f", or {advice}" if advice and pixels <= max_pixels else ""
     raise problems.IMAGE_TOO_LARGE(
-        f"{width} x {height} pixels are more than the {min(max_pixels, room) / 1e6:.3g} megapixels that are accepted "
-        f"here{kind}. Make the picture smaller{instead if plainer and pixels <= max_pixels else ''}, and send it again."
+        f"{width} x {height} pixels are more than the {limit / 1e6:.3g} megapixels that are accepted{format_note}. "
+        f"Make the picture smaller{suggestion}, and send it again."
     )
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 (upright) when the metadata cannot be read: a caption needs none."""
+    """Return the EXIF orientation; 1 (upright) if the metadata cannot be read, because a caption does not need it."""
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # broken EXIF raises anything from KeyError to struct.error
         return 1
 
 
-def _turned(image: Image.Image, orientation: int) -> Image.Image:
-    turn = _UPRIGHT.get(orientation)
+def _to_upright(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _TRANSPOSE_BY_ORIENTATION.get(orientation)
     return image.transpose(turn) if turn is not None else image
 
 
 def _bytes_per_pixel(image: Image.Image) -> float:
-    """Bytes of memory that decoding takes at its peak, for each pixel; not for JPEG."""
-    return BYTES_PER_PIXEL.get(str(image.format), COPY.get(image.mode, 4))
+    """Return the peak memory of decoding in bytes per pixel, for formats other than JPEG."""
+    return FORMAT_BYTES_PER_PIXEL.get(str(image.format), MODE_BYTES_PER_PIXEL.get(image.mode, 4))
 
 
 def _jpeg_bytes_per_pixel(image: JpegImagePlugin.JpegImageFile, one_scan: bool) -> float:
-    """Bytes of memory that decoding takes at its peak, for each pixel.
+    """Return the peak memory of decoding a JPEG in bytes per pixel.
 
-    A JPEG of several scans keeps all its coefficients, at two bytes, until the last one is read; others are decoded
-    row by row, at a part of their size unless they are narrow.
+    A JPEG of several scans keeps all its coefficients, of two bytes each, until the last scan is read. Others are
+    decoded row by row, at a reduced size unless they are narrow.
     """
     if one_scan:
-        return 4 if min(image.size) < 2 * LARGEST_THUMBNAIL else 1
-    _, across, down, _ = zip(*image.layer, strict=True)
-    samples = sum(map(operator.mul, across, down))
-    return float(2 * samples / (max(across) * max(down)))
+        return 4 if min(image.size) < 2 * MAX_THUMBNAIL else 1
+    _, horizontal, vertical, _ = zip(*image.layer, strict=True)  # sampling factors of the components
+    samples = sum(map(operator.mul, horizontal, vertical))
+    return float(2 * samples / (max(horizontal) * max(vertical)))
 
 
-def _is_of_one_scan(image: JpegImagePlugin.JpegImageFile, data: bytes) -> bool:
-    """Whether the first scan of a JPEG that was just opened has all components in full."""
+def _has_one_scan(image: JpegImagePlugin.JpegImageFile, data: bytes) -> bool:
+    """Return whether the first scan of a JPEG that was just opened has all components completely."""
     assert image.fp
     end, length = image.fp.tell(), 6 + 2 * image.layers
-    first_has_all = data[end - length - 2 : end].startswith(b"\xff\xda" + struct.pack(">HB", length, image.layers))
-    return first_has_all and "progressive" not in image.info
+    has_all_components = data[end - length - 2 : end].startswith(b"\xff\xda" + struct.pack(">HB", length, image.layers))
+    return has_all_components and "progressive" not in image.info

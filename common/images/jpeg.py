@@ -1,4 +1,4 @@
-"""Whether a JPEG that stops before its end marker still holds all of its pixels, and only the marker is missing."""
+"""Detects a JPEG that contains all of its pixels and lacks only the end marker."""
 
 from __future__ import annotations
 
@@ -10,62 +10,62 @@ import zlib
 from PIL import Image, JpegImagePlugin
 
 #: The marker that ends a JPEG (EOI), and the one that begins a scan (SOS).
-END, SCAN = b"\xff\xd9", b"\xff\xda"
-#: Any marker but the restart markers, which are part of a scan's data (ITU-T T.81, table B.1).
+END_OF_IMAGE, START_OF_SCAN = b"\xff\xd9", b"\xff\xda"
+#: Any marker except the restart markers, which are part of a scan's data (ITU-T T.81, table B.1).
 MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
-#: The 64 coefficients of a block, one bit each.
-COEFFICIENTS = 2**64 - 1
-#: What is appended to a file that stops early: nothing, or random data with all restart markers between. A scan that is
-#: cut off anywhere decodes differently with the two.
+#: Bit mask of the 64 coefficients of a block.
+ALL_COEFFICIENTS = 2**64 - 1
+#: Data that is appended to a file without end marker: none, and random data with all restart markers. A truncated scan
+#: decodes differently with the two.
 CONTINUATIONS = (
     b"",
     b"".join(random.Random(n).randbytes(64).replace(b"\xff", b"") + bytes([0xFF, 0xD0 + n]) for n in range(8)),
 )
-#: Most pixels of the two results that are compared; larger pictures are decoded at a half, a quarter or an eighth.
-COMPARED_PIXELS = 4_000_000
+#: Largest number of pixels that are compared. Larger images are decoded at a half, a quarter or an eighth of the size.
+MAX_COMPARED_PIXELS = 4_000_000
 
 
 def lacks_only_end(image: JpegImagePlugin.JpegImageFile, data: bytes) -> bool:
-    """Whether `data`, from which `image` was just opened, has no end marker although no pixel is missing.
+    """Return whether `data` lacks the end marker, but no pixel. `image` was just opened from `data`.
 
-    libjpeg fills up what is missing without an error. So the picture is decoded with two continuations: if they
-    change it, a part of the picture was to come there.
+    libjpeg fills in missing data without an error. Therefore the image is decoded with two different continuations:
+    if the results differ, a part of the image is missing.
     """
     assert image.fp
     start = image.fp.tell()  # Pillow has read up to the data of the first scan
-    if data.find(END, start) >= 0 or not _has_every_scan(image, data, start):
+    if data.find(END_OF_IMAGE, start) >= 0 or not _has_every_scan(image, data, start):
         return False
     data = data.rstrip(b"\xff")  # half of the end marker, or half of an escaped byte 0xFF
-    return len({_checksum(data + continuation + END) for continuation in CONTINUATIONS}) == 1
+    return len({_checksum(data + continuation + END_OF_IMAGE) for continuation in CONTINUATIONS}) == 1
 
 
 def _has_every_scan(image: JpegImagePlugin.JpegImageFile, data: bytes, start: int) -> bool:
-    """Whether the scans carry all coefficients of all components in full precision.
+    """Return whether the scans contain all coefficients of all components in full precision.
 
-    A progressive JPEG that is cut off between two scans would be decoded to a coarser picture.
+    A progressive JPEG that is truncated between two scans would be decoded to a coarser image.
     """
-    carried = {component: 0 for component, *_ in image.layer}
-    place = data.rfind(SCAN, 0, start)
-    while place >= 0:
-        length = int.from_bytes(data[place + 2 : place + 4])
-        end = place + 2 + length
+    complete = {component: 0 for component, *_ in image.layer}
+    position = data.rfind(START_OF_SCAN, 0, start)
+    while position >= 0:
+        length = int.from_bytes(data[position + 2 : position + 4])
+        end = position + 2 + length
         if length < 2 or end > len(data):
             return False
-        if data[place : place + 2] == SCAN:
-            count, *header = data[place + 4 : end]
+        if data[position : position + 2] == START_OF_SCAN:
+            count, *header = data[position + 4 : end]
             components, (first, last, precision) = header[: 2 * count : 2], header[2 * count :]
-            if precision & 0x0F == 0:  # no bit is left for a later scan
+            if precision & 0x0F == 0:  # full precision: no later scan refines these coefficients
                 for component in components:
-                    carried[component] |= (2 << last) - (1 << first)
-        following = MARKER.search(data, end)
-        place = following.start() if following else -1
-    return all(bits == COEFFICIENTS for bits in carried.values())
+                    complete[component] |= (2 << last) - (1 << first)
+        next_marker = MARKER.search(data, end)
+        position = next_marker.start() if next_marker else -1
+    return all(bits == ALL_COEFFICIENTS for bits in complete.values())
 
 
 def _checksum(data: bytes) -> int:
-    """A checksum of the picture's pixels."""
+    """Return a checksum of the pixels."""
     with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
         width, height = image.size
-        part = next((part for part in (1, 2, 4) if width * height <= COMPARED_PIXELS * part**2), 8)
-        image.draft(None, (max(width // part, 1), max(height // part, 1)))
+        scale = next((scale for scale in (1, 2, 4) if width * height <= MAX_COMPARED_PIXELS * scale**2), 8)
+        image.draft(None, (max(width // scale, 1), max(height // scale, 1)))
         return zlib.crc32(image.tobytes())

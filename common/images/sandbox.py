@@ -1,7 +1,7 @@
-"""Decodes uploads in processes of their own, so that no picture can hang, exhaust or crash the one that serves.
+"""Decodes uploads in separate processes, so that no image can hang, crash or exhaust the memory of the service.
 
-A few kilobytes can ask Pillow for gigabytes or for minutes, and its decoders are a million lines of C. Whatever a
-picture does to `common.images.decoder_process`, here it is a problem with a sentence.
+A file of a few kilobytes can make Pillow allocate gigabytes or compute for minutes, and its decoders are a million
+lines of C. A failure of `common.images.decoder_process` becomes a `Problem` here.
 """
 
 from __future__ import annotations
@@ -22,62 +22,62 @@ from typing import Any
 from PIL import Image
 
 from common import problems, strict_json
-from common.images.decoding import Facts, advice
+from common.images.decoding import ImageInfo, advice
 from common.settings import PROJECT_ROOT
 
-#: Fewest and most pictures that are decoded at once, in as many processes; between them, as many as processors.
-FEWEST, MOST = 2, 8
+#: Limits of the number of decoder processes, which is otherwise the number of processors.
+MIN_PROCESSES, MAX_PROCESSES = 2, 8
 
-#: Seconds after which a process that uses no processor time, and so meets no limit, is given up.
-PATIENCE = 60.0
+#: Seconds before a decoder process is killed. The limit of processor time does not end a process that is blocked.
+TIMEOUT = 60.0
 
-#: Freed pictures go back to the system at once, and do not count against the next one (glibc, mallopt(3)).
+#: Makes glibc return freed images to the system at once, so that they do not count for the next one (mallopt(3)).
 ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
 
 log = logging.getLogger(__name__)
 
 
 class Sandbox:
-    """So many decoding processes; a thread that finds all at work waits for one.
+    """A pool of decoder processes. A thread waits if all of them are busy.
 
-    Methods raise what those of `common.images.decoding` with the same names do, and `image-too-costly`.
+    Methods raise the same problems as the functions of `common.images.decoding`, and `image-too-costly`.
     """
 
     def __init__(self, processes: int) -> None:
-        # Last in, first out: as few processes as the load needs are ever started.
+        # Last in, first out, so that no more processes are started than the load needs.
         self._idle: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
         self._count = processes
         for _ in range(processes):
             self._idle.put(None)
 
-    def check(self, data: bytes, max_pixels: int) -> Facts:
-        """What the picture is, after decoding it."""
-        return Facts(**self._ask("check", data, max_pixels)[0])
+    def check(self, data: bytes, max_pixels: int) -> ImageInfo:
+        """Decode the image, and return its format and size."""
+        return ImageInfo(**self._request("check", data, max_pixels)[0])
 
-    def square(self, data: bytes, max_pixels: int, side: int) -> Image.Image:
-        """The picture in RGB, squashed to `side` x `side` pixels."""
-        return Image.frombytes("RGB", (side, side), self._ask("square", data, max_pixels, side)[1])
+    def preprocess(self, data: bytes, max_pixels: int, side: int) -> Image.Image:
+        """Return the image in RGB, resized to `side` x `side` pixels, ignoring its aspect ratio."""
+        return Image.frombytes("RGB", (side, side), self._request("preprocess", data, max_pixels, side)[1])
 
     def thumbnail(self, data: bytes, max_pixels: int, side: int) -> bytes:
-        """The picture as a JPEG that fits `side` x `side` pixels."""
-        return self._ask("thumbnail", data, max_pixels, side)[1]
+        """Return the image as a JPEG of at most `side` x `side` pixels."""
+        return self._request("thumbnail", data, max_pixels, side)[1]
 
     def close(self) -> None:
-        """End the processes that are idle; they start again when they are needed."""
+        """End the processes after their present image. They are started again when needed."""
         for _ in range(self._count):
             if process := self._idle.get():
                 _end(process)
         for _ in range(self._count):
             self._idle.put(None)
 
-    def _ask(self, task: str, data: bytes, *arguments: int) -> tuple[dict[str, Any], bytes]:
+    def _request(self, task: str, data: bytes, *arguments: int) -> tuple[dict[str, Any], bytes]:
         process = self._idle.get()
         try:
             if process is not None and process.poll() is not None:
                 _end(process)
                 process = None
             process = process or _start()
-            answer, rest = _exchange(process, {"task": task, "arguments": arguments}, data)
+            response, result = _exchange(process, {"task": task, "arguments": arguments}, data)
         except BaseException:
             if process is not None:
                 process.kill()
@@ -86,17 +86,17 @@ class Sandbox:
             raise
         finally:
             self._idle.put(process)
-        if "problem" in answer:
-            raise problems.KINDS[answer["problem"]](answer["detail"])
-        return answer["facts"], rest
+        if "problem" in response:
+            raise problems.KINDS[response["problem"]](response["detail"])
+        return response["info"], result
 
 
 @cache
 def sandbox() -> Sandbox:
-    """The sandbox of this process, whose memory it protects."""
-    here = Sandbox(min(max(os.cpu_count() or 1, FEWEST), MOST))
-    atexit.register(here.close)
-    return here
+    """Return the sandbox of this process."""
+    instance = Sandbox(min(max(os.cpu_count() or 1, MIN_PROCESSES), MAX_PROCESSES))
+    atexit.register(instance.close)
+    return instance
 
 
 def _start() -> subprocess.Popen[bytes]:
@@ -106,7 +106,7 @@ def _start() -> subprocess.Popen[bytes]:
         command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # libtiff has a line for every odd tag: a picture could fill the log
+        stderr=subprocess.DEVNULL,  # libtiff warns about every unknown tag, so an image could fill the log
         cwd=PROJECT_ROOT,
         env=environment,
     )
@@ -121,22 +121,22 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _exchange(process: subprocess.Popen[bytes], request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
-    """The process' answer; raises the picture's problem when the process ended over it."""
+    """Send a request and return the response. Raises a `Problem` if the process ends before it answers."""
     assert process.stdin and process.stdout
-    watch = threading.Timer(PATIENCE, process.kill)
-    watch.start()
+    timer = threading.Timer(TIMEOUT, process.kill)
+    timer.start()
     try:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(strict_json.dumps({**request, "bytes": len(data)}).encode() + b"\n")
             process.stdin.write(data)
             process.stdin.flush()
         if line := process.stdout.readline():
-            answer = json.loads(line)
-            return answer, process.stdout.read(answer["bytes"])
+            response = json.loads(line)
+            return response, process.stdout.read(response["bytes"])
     finally:
-        watch.cancel()
-    ended = process.wait()
-    if ended == -signal.SIGPROF:
+        timer.cancel()
+    exit_code = process.wait()
+    if exit_code == -signal.SIGPROF:
         raise problems.IMAGE_TOO_COSTLY(f"The picture takes too long to decode. {advice(data)}")
-    log.error("A decoder ended with %d over a picture of %d bytes.", ended, len(data))
-    raise problems.DAMAGED_IMAGE("The picture cannot be decoded: the decoder broke down over it. Save it again.")
+    log.error("A decoder process ended with exit code %d on an image of %d bytes.", exit_code, len(data))
+    raise problems.DAMAGED_IMAGE("The picture cannot be decoded: the decoder crashed. Save the picture again.")

@@ -1,4 +1,4 @@
-"""A decoded picture of any mode to a smaller RGB one, strip by strip, so that there is never a second whole copy."""
+"""Converts a decoded image of any mode to a smaller RGB image, in strips, so that no second full copy is in memory."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from PIL import Image
 from common.images import tiff
 from common.images.levels import high_byte_levels, is_deep, levels
 
-#: Pixels that are converted at once; a strip has some copies at 4 to 16 bytes each.
+#: Pixels of a strip. Its conversion makes a few copies of 4 to 16 bytes per pixel.
 STRIP_PIXELS = 2**18
 
 
 def to_rgb(image: Image.Image, across: int = 1, down: int = 1, high_bytes: bool = False) -> Image.Image:
-    """RGB, transparency on white; each pixel is the mean of `across` x `down` pixels of `image`.
+    """Convert to RGB with transparency on white. Each pixel is the mean of `across` x `down` pixels of `image`.
 
-    `high_bytes`: the picture had 16 bits for each of several bands, of which Pillow kept the upper 8. Raises
-    `damaged-image` when a picture of more than 8 bits has no values.
+    `high_bytes` means that the bands had 16 bits, of which Pillow kept the upper 8. Raises `damaged-image` if an image
+    of more than 8 bits has no values.
     """
     convert = _conversion(image, high_bytes)
     small = Image.new("RGB", (-(-image.width // across), -(-image.height // down)))
@@ -28,14 +28,14 @@ def to_rgb(image: Image.Image, across: int = 1, down: int = 1, high_bytes: bool 
 
 
 def is_empty(image: Image.Image) -> bool:
-    """Whether every pixel is fully transparent."""
+    """Return whether every pixel is fully transparent."""
     if not image.has_transparency_data:
         return False
     return all(strip.convert("RGBA").getchannel("A").getextrema() == (0, 0) for _, strip in _strips(image))
 
 
 def _strips(image: Image.Image, multiple: int = 1) -> Iterator[tuple[int, Image.Image]]:
-    """Strips from top to bottom, each with its first row; all but the last have a `multiple` of rows."""
+    """Yield first row and pixels of each strip. The height of all but the last is a multiple of `multiple`."""
     width, height = image.size
     rows = max(STRIP_PIXELS // width // multiple, 1) * multiple
     for top in range(0, height, rows):
@@ -43,7 +43,7 @@ def _strips(image: Image.Image, multiple: int = 1) -> Iterator[tuple[int, Image.
 
 
 def _conversion(image: Image.Image, high_bytes: bool) -> Callable[[Image.Image], Image.Image]:
-    """What makes a strip of `image` RGB."""
+    """Return the function that converts a strip of `image` to RGB."""
     if is_deep(image):
         return partial(_from_deep, *levels(image), image.info.get("transparency"))
     convert = partial(_from_high_bytes, *high_byte_levels(image)) if high_bytes else _flatten
@@ -53,8 +53,8 @@ def _conversion(image: Image.Image, high_bytes: bool) -> Callable[[Image.Image],
 
 
 def _flatten(strip: Image.Image) -> Image.Image:
-    """RGB, transparency on white."""
-    if strip.mode == "La":  # premultiplied, which Pillow converts to nothing but this
+    """Convert to RGB with transparency on white."""
+    if strip.mode == "La":  # premultiplied alpha; Pillow converts it only to LA
         strip = strip.convert("LA")
     if strip.has_transparency_data:
         rgba = strip.convert("RGBA")
@@ -63,7 +63,7 @@ def _flatten(strip: Image.Image) -> Image.Image:
 
 
 def _from_deep(black: float, white: float, transparent: int | None, strip: Image.Image) -> Image.Image:
-    """RGB, the values from `black` to `white` as 0 to 255, those that are `transparent` (16 bits only) white."""
+    """Map values from `black` to `white` to 0 to 255 in RGB. The value `transparent` (16 bits only) becomes white."""
     scale = 255.0 / (white - black) if white != black else 0.0
     grey = strip.convert("F").point(lambda value: value * scale + (0.5 - black * scale)).convert("L")
     if transparent is not None and strip.mode.startswith("I;16"):
@@ -73,7 +73,7 @@ def _from_deep(black: float, white: float, transparent: int | None, strip: Image
 
 
 def _from_high_bytes(black: float, white: float, strip: Image.Image) -> Image.Image:
-    """RGB, transparency on white; `black` and `white` are values of 16 bits, the strip has their upper 8."""
+    """Map bands from `black` to `white`, 16-bit values of which the strip has the upper 8 bits, to RGB on white."""
     if isinstance(key := strip.info.get("transparency"), tuple):
         strip.info["transparency"] = tuple(value >> 8 for value in key)
     if strip.has_transparency_data:

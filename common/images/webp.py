@@ -1,4 +1,4 @@
-"""The size that a WebP's header says, in pixels: its decoder takes 8 bytes for each as soon as it is opened."""
+"""Reads a WebP's size from its header, because the decoder allocates 8 bytes per pixel as soon as it opens the file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import struct
 
 
 def size(data: bytes) -> tuple[int, int] | None:
-    """Width and height as RFC 9649 §2.5 to §2.7 place them; None for what is no WebP."""
+    """Return width and height in pixels (RFC 9649 §2.5 to §2.7); None if `data` is not a WebP."""
     if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < 30:
         return None
     if data[12:16] == b"VP8X":

@@ -1,6 +1,6 @@
-"""Requests to places that a stranger names: to public addresses only, and to no other address than was checked."""
+"""HTTP requests to URLs from clients: only to public addresses, and only to the address that was checked."""
 
-from common.outbound.exchange import Answer, Outbound, TooLarge, Unreachable
-from common.outbound.places import NotAllowed, Place
+from common.outbound.exchange import Outbound, Response, ResponseTooLarge, Unreachable
+from common.outbound.targets import Target, UrlNotAllowed
 
-__all__ = ["Answer", "NotAllowed", "Outbound", "Place", "TooLarge", "Unreachable"]
+__all__ = ["Outbound", "Response", "ResponseTooLarge", "Target", "Unreachable", "UrlNotAllowed"]

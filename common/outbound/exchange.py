@@ -1,4 +1,4 @@
-"""One request to a place that a stranger named, and its answer, in bounded time and of bounded size."""
+"""Sends an HTTP request to a client's URL, and reads the response, with limits of time and size."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from functools import cached_property
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from urllib.parse import urljoin
 
-from common.outbound.addresses import is_public, look_up
-from common.outbound.places import NotAllowed, Place, read_url
+from common.outbound.addresses import is_public, resolve
+from common.outbound.targets import Target, UrlNotAllowed, parse_url
 
-#: Seconds that a connection, and each read or write on it, may take within the deadline.
-CONNECT_SECONDS = 5.0
-SILENCE_SECONDS = 10.0
-#: Addresses of a host that are tried, one after another.
-TRIES = 3
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
-#: As nothing is decompressed, an answer takes no more memory than it had bytes on its way.
+#: Timeouts in seconds of connecting, and of each read and write. The deadline applies in addition.
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 10.0
+#: Largest number of a host's addresses that are tried in order.
+MAX_ADDRESSES = 3
+REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+#: Responses are not decompressed, so that their size in memory is their size on the network.
 HEADERS = {"User-Agent": "captiond", "Accept-Encoding": "identity", "Connection": "close"}
 
-#: The addresses of a host, found within so many seconds, or `OSError`.
-LookUp = Callable[[str, float], list[str]]
+#: Returns the addresses of a host within a timeout in seconds, or raises `OSError`.
+Resolver = Callable[[str, float], list[str]]
 
 
 class Unreachable(Exception):
-    """No answer came, or no request was made; the message is for the log, as it says more than a stranger may know."""
+    """The request failed or was not sent. The message is for the log only, because it may contain internal details."""
 
 
-class TooLarge(Exception):
-    """The answer is larger than was asked for."""
+class ResponseTooLarge(Exception):
+    """The response body is larger than `max_bytes`."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the place answered."""
+class Response:
+    """An HTTP response."""
 
     status: int
     headers: Message
@@ -48,105 +48,108 @@ class Answer:
 
 
 class Outbound:
-    """The one way out of this service to places that strangers name.
+    """HTTP client for URLs from clients. All such requests of the service use it.
 
-    `allow_local` admits http, any port and addresses that are not public. Neither proxies nor passwords are taken from
-    the environment.
+    `allow_local` allows http, any port and addresses that are not public. Proxies and passwords from the environment
+    are ignored.
     """
 
-    def __init__(self, allow_local: bool, *, tls: ssl.SSLContext | None = None, look_up: LookUp = look_up) -> None:
+    def __init__(self, allow_local: bool, *, tls: ssl.SSLContext | None = None, resolve: Resolver = resolve) -> None:
         self._allow_local = allow_local
         self._given_tls = tls
-        self._look_up = look_up
+        self._resolve = resolve
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        """The system's certificates, which take a moment to load, so that only who needs them waits for it."""
+        """The system's certificates, loaded at first use because loading takes time."""
         return self._given_tls or ssl.create_default_context()
 
-    def place(self, url: str) -> Place:
-        """The place of `url`, by its text alone; raises `NotAllowed`."""
-        return read_url(url, allow_local=self._allow_local)
+    def parse_url(self, url: str) -> Target:
+        """Parse and check a URL without resolving its host. Raises `UrlNotAllowed`."""
+        return parse_url(url, allow_local=self._allow_local)
 
     def request(
         self,
         method: str,
         url: str,
         *,
-        seconds: float,
+        timeout: float,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        limit: int = 0,
-        redirects: int = 0,
-    ) -> Answer:
-        """The answer, with at most `limit` bytes of its body, after following at most so many `redirects`.
+        max_bytes: int = 0,
+        max_redirects: int = 0,
+    ) -> Response:
+        """Send a request, follow at most `max_redirects` redirects, and return the response.
 
-        All of it takes at most `seconds`. Without a `limit` the body is not read, without `redirects` one is the
-        answer. Raises `NotAllowed`, `Unreachable` and `TooLarge`.
+        The whole exchange takes at most `timeout` seconds. If `max_bytes` is 0, the body is not read. If
+        `max_redirects` is 0, a redirect is returned as the response. Raises `UrlNotAllowed`, `Unreachable`, and
+        `ResponseTooLarge` for a body of more than `max_bytes`.
         """
-        ends = time.monotonic() + seconds
-        place = self.place(url)
-        for _ in range(redirects + 1):
-            answer = self._ask(method, place, ends, body, {**HEADERS, **(headers or {})}, limit)
-            location = answer.headers["Location"]
-            if not redirects or answer.status not in REDIRECTS or not location:
-                return answer
+        deadline = time.monotonic() + timeout
+        target = self.parse_url(url)
+        for _ in range(max_redirects + 1):
+            response = self._send(method, target, deadline, body, {**HEADERS, **(headers or {})}, max_bytes)
+            location = response.headers["Location"]
+            if not max_redirects or response.status not in REDIRECT_STATUSES or not location:
+                return response
             try:
                 url = urljoin(url, location)
-                place = self.place(url)
-            except (NotAllowed, ValueError) as error:
-                raise Unreachable("it redirects to where no request goes") from error
+                target = self.parse_url(url)
+            except (UrlNotAllowed, ValueError) as error:
+                raise Unreachable("it redirects to a URL that is not allowed") from error
         raise Unreachable("it redirects too often")
 
-    def _ask(
-        self, method: str, place: Place, ends: float, body: bytes | None, headers: dict[str, str], limit: int
-    ) -> Answer:
+    def _send(
+        self, method: str, target: Target, deadline: float, body: bytes | None, headers: dict[str, str], max_bytes: int
+    ) -> Response:
         try:
-            with self._connected(place, ends) as line, _cut_off(line, ends):
-                stream = self._tls.wrap_socket(line, server_hostname=place.host) if place.secure else line
+            with self._connect(target, deadline) as sock, _shut_down_at(sock, deadline):
+                stream = self._tls.wrap_socket(sock, server_hostname=target.host) if target.secure else sock
                 with contextlib.closing(stream):
-                    connection = HTTPConnection(place.host, place.port)
+                    connection = HTTPConnection(target.host, target.port)
                     connection.sock = stream
-                    connection.auto_open = 0  # it would look the name up again
-                    connection.request(method, place.target, body, {"Host": place.authority, **headers})
+                    connection.auto_open = 0  # otherwise it might resolve the name again
+                    connection.request(method, target.path, body, {"Host": target.authority, **headers})
                     with connection.getresponse() as response:
-                        return Answer(response.status, response.headers, _read(response, limit, ends))
+                        return Response(response.status, response.headers, _read_body(response, max_bytes, deadline))
         except (OSError, HTTPException, ValueError) as error:
-            # Not what an HTTPException says: it quotes what came.
-            why = "its answer is not HTTP" if isinstance(error, HTTPException) else str(error) or type(error).__name__
-            raise Unreachable("it took too long" if time.monotonic() >= ends else why) from error
+            # The message of an HTTPException is not used, because it quotes the response.
+            reason = (
+                "its answer is not HTTP" if isinstance(error, HTTPException) else str(error) or type(error).__name__
+            )
+            raise Unreachable("it took too long" if time.monotonic() >= deadline else reason) from error
 
     @contextlib.contextmanager
-    def _connected(self, place: Place, ends: float) -> Iterator[socket.socket]:
-        """A connection to one of the host's addresses, all of which were checked."""
-        addresses = self._look_up(place.host, ends - time.monotonic())
+    def _connect(self, target: Target, deadline: float) -> Iterator[socket.socket]:
+        """Connect to one of the host's addresses. Raises `Unreachable` if any of them is not public."""
+        addresses = self._resolve(target.host, deadline - time.monotonic())
         if not self._allow_local and not all(map(is_public, addresses)):
             raise Unreachable("its host has an address that is not public")
-        trouble: OSError = OSError("its host has no address")
-        for address in addresses[:TRIES]:
-            seconds = min(CONNECT_SECONDS, ends - time.monotonic())
+        last_error: OSError = OSError("its host has no address")
+        for address in addresses[:MAX_ADDRESSES]:
+            remaining = min(CONNECT_TIMEOUT, deadline - time.monotonic())
             try:
-                line = socket.create_connection((address, place.port), timeout=max(seconds, 0.001))
+                sock = socket.create_connection((address, target.port), timeout=max(remaining, 0.001))
             except OSError as error:
-                trouble = error
+                last_error = error
                 continue
-            with line:
-                line.settimeout(SILENCE_SECONDS)
-                yield line
+            with sock:
+                sock.settimeout(READ_TIMEOUT)
+                yield sock
             return
-        raise trouble
+        raise last_error
 
 
 @contextlib.contextmanager
-def _cut_off(line: socket.socket, ends: float) -> Iterator[None]:
-    """Hang up at `ends`: a server that sends a byte now and then would satisfy a timeout of each read for ever."""
-    handle = line.dup()  # TLS takes the socket itself over
+def _shut_down_at(sock: socket.socket, deadline: float) -> Iterator[None]:
+    """Shut the socket down at the deadline, because single bytes sent in time never exceed the read timeout."""
+    handle = sock.dup()  # TLS takes over the socket itself
 
-    def hang_up() -> None:
+    def shut_down() -> None:
         with contextlib.suppress(OSError):
             handle.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(max(ends - time.monotonic(), 0), hang_up)
+    timer = threading.Timer(max(deadline - time.monotonic(), 0), shut_down)
     timer.daemon = True
     timer.start()
     try:
@@ -156,14 +159,14 @@ def _cut_off(line: socket.socket, ends: float) -> Iterator[None]:
         handle.close()
 
 
-def _read(response: HTTPResponse, limit: int, ends: float) -> bytes:
-    if not limit:
+def _read_body(response: HTTPResponse, max_bytes: int, deadline: float) -> bytes:
+    if not max_bytes:
         return b""
-    if (response.length or 0) > limit:
-        raise TooLarge
-    data = response.read(limit + 1)
-    if len(data) > limit:
-        raise TooLarge
-    if response.length or time.monotonic() >= ends:
+    if (response.length or 0) > max_bytes:
+        raise ResponseTooLarge
+    data = response.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ResponseTooLarge
+    if response.length or time.monotonic() >= deadline:
         raise OSError("the answer ended too early")
     return data

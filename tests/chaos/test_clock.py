@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.files import whole
+from common.files import atomic_write
 from tests.chaos.test_workers import wait_for_captions
 from tests.support.processes import ServiceProcesses
 
@@ -30,7 +30,7 @@ class FakeClock:
 
     def set(self, seconds: int) -> None:
         """Set the offset from the real time."""
-        with whole(self._file) as file:
+        with atomic_write(self._file) as file:
             file.write(f"{seconds:+d}\n".encode())
 
 

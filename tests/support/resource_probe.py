@@ -102,7 +102,7 @@ def run(app: Flask) -> Iterator[ProbeResult]:
         response = steps[0][0]
         if response.status_code == 202:
             steps.append(_measured(client.get, f"/v1/jobs/{response.json['id']}/image?size=2048"))
-            steps.append(_measured(sandbox().square, item.data, max_pixels, SIDE))
+            steps.append(_measured(sandbox().preprocess, item.data, max_pixels, SIDE))
         yield _result(item.name, response, list(item.allowed), steps)
     for form in forms():
         step = _measured(_send, client, form.body, form.content_type, form.environ)

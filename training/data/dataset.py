@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
-from captioning.preprocessing import Preprocessing, squash
+from captioning.preprocessing import Preprocessing, resize
 from training.data.augment import augmented, may_be_mirrored
 from training.data.images import DataError, Picture, PictureId, UnreadablePicture
 from training.tokenizer import clean
@@ -168,7 +168,7 @@ class ImageCaptionDataset(Dataset[Sample]):
     def _levels(self, index: int) -> NDArray[np.uint8]:
         if self._decoded is not None and index in self._decoded:
             return self._decoded[index]
-        levels = squash(self.pictures[index].load(), self._preprocessing.size)
+        levels = resize(self.pictures[index].load(), self._preprocessing.size)
         if self._decoded is not None:
             self._decoded[index] = levels
         return levels

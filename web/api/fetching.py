@@ -11,7 +11,7 @@ from flask import request
 from werkzeug.datastructures import FileStorage
 
 from common import problems
-from common.outbound import NotAllowed, TooLarge, Unreachable
+from common.outbound import ResponseTooLarge, Unreachable, UrlNotAllowed
 from web.services import Services
 from web.submission import upload_too_large
 
@@ -53,10 +53,12 @@ def _requested_url() -> str:
 def _fetch(services: Services, url: str) -> bytes:
     limit = services.settings.max_upload_bytes
     try:
-        response = services.outbound.request("GET", url, seconds=FETCH_TIMEOUT, limit=limit, redirects=MAX_REDIRECTS)
-    except NotAllowed as error:
+        response = services.outbound.request(
+            "GET", url, timeout=FETCH_TIMEOUT, max_bytes=limit, max_redirects=MAX_REDIRECTS
+        )
+    except UrlNotAllowed as error:
         raise problems.URL_NOT_ALLOWED(str(error)) from error
-    except TooLarge as error:
+    except ResponseTooLarge as error:
         raise upload_too_large(limit) from error
     except Unreachable as error:
         log.info("Failed to download a picture from %s: %s.", urlsplit(url).hostname, error)

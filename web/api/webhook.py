@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import request
 
 from common import problems
-from common.outbound import NotAllowed
+from common.outbound import UrlNotAllowed
 from web.services import Services
 
 HEADER = "Webhook-URL"
@@ -17,7 +17,7 @@ def requested_webhook(services: Services) -> str | None:
     if url is None:
         return None
     try:
-        services.outbound.place(url)
-    except NotAllowed as error:
+        services.outbound.parse_url(url)
+    except UrlNotAllowed as error:
         raise problems.URL_NOT_ALLOWED(f"{HEADER}: {error}") from error
     return url

@@ -28,9 +28,9 @@ def _prepare(self: StudentCaptioner, data: bytes) -> Pixels:
     return pixels
 
 
-def _caption(self: StudentCaptioner, pictures: Sequence[Pixels]) -> list[Output | Problem]:
-    _crash_on_black_image("caption", pictures)
-    return caption(self, pictures)
+def _caption(self: StudentCaptioner, images: Sequence[Pixels]) -> list[Output | Problem]:
+    _crash_on_black_image("caption", images)
+    return caption(self, images)
 
 
 StudentCaptioner.prepare = _prepare  # type: ignore[method-assign]

@@ -14,7 +14,7 @@ def test_all_images_differ_and_are_valid() -> None:
     images = list(itertools.islice(different_images(), 20))
 
     assert len(set(images)) == 20
-    assert {decoding.check(image, 10**6) for image in images} == {decoding.Facts("JPEG", 640, 480)}
+    assert {decoding.check(image, 10**6) for image in images} == {decoding.ImageInfo("JPEG", 640, 480)}
 
 
 def test_the_slope_ignores_the_first_half() -> None:

@@ -1,4 +1,4 @@
-"""The bundled student, loaded once."""
+"""The bundled demo student, loaded once per session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server of one file, as good or as bad as a test needs it."""
+"""An HTTP server of one file with configurable failures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.worker.fakes import TIMEOUT
 
 
 class FileServer(ThreadingHTTPServer):
-    """Serves `content` at any path, with `ranges` or without; breaks the next `cuts` answers off half way."""
+    """Serves `content` at every path, with range requests if `ranges`. Cuts the next `cuts` responses in the middle."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -21,8 +21,8 @@ class FileServer(ThreadingHTTPServer):
         self.cuts = 0
         self.status = 200
         self.ranges = True
-        #: The byte from which each request wanted the file: not 0 if it had a Range header.
-        self.asked: list[int] = []
+        #: First byte of each request's range; 0 without a Range header.
+        self.range_starts: list[int] = []
         self.open = threading.Event()
         self.open.set()
 
@@ -31,7 +31,7 @@ class FileServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/student.pt"
 
     def stop(self) -> None:
-        """Answer nothing more, not even that."""
+        """Stop listening."""
         self.open.set()
         self.shutdown()
         self.server_close()
@@ -41,15 +41,15 @@ class _Handler(BaseHTTPRequestHandler):
     server: FileServer
 
     def do_GET(self) -> None:
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "")
+        requested = re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "")
         if not self.server.ranges:
-            wanted = None
-        first = int(wanted[1]) if wanted else 0
-        self.server.asked.append(first)
+            requested = None
+        first = int(requested[1]) if requested else 0
+        self.server.range_starts.append(first)
         assert self.server.open.wait(TIMEOUT)
         content = self.server.content
-        self.send_response(206 if wanted else self.server.status)
-        if wanted:
+        self.send_response(206 if requested else self.server.status)
+        if requested:
             self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
         self.send_header("Content-Length", str(len(content) - first))
         self.end_headers()
@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.cuts:
             self.server.cuts -= 1
             end = (first + end) // 2
-        with contextlib.suppress(ConnectionError):  # gdown hangs up to ask again for the rest only
+        with contextlib.suppress(ConnectionError):  # gdown disconnects, and requests the rest
             self.wfile.write(content[first:end])
 
     def log_message(self, format: str, *args: object) -> None:
@@ -66,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving(content: bytes) -> Iterator[FileServer]:
-    """A running server of `content`."""
+    """Run a server of `content`."""
     server = FileServer(content)
     thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.01), daemon=True)
     thread.start()

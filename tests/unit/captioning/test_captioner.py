@@ -1,4 +1,4 @@
-"""The resident student says what the bare model says, however its pictures are shared out over calls."""
+"""The captioner gives the bare model's captions, independent of how images are split into batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.reference import generate
-from captioning.captioner import Pixels, StudentCaptioner, use_processors
+from captioning.captioner import Pixels, StudentCaptioner, limit_threads
 from captioning.student import Student
 from captioning.student.errors import StudentError
 from common import problems
@@ -20,13 +20,13 @@ from tests.support.images import drawing, encoded
 from tests.support.models import tiny_hybrid, tiny_model, tiny_tokenizer
 
 COLOURS = ("red", "seagreen", "gold", "navy", "white")
-#: What numbers may differ by between one call and several: sums in another order, rounded to four places.
-NOISE = 1e-3
+#: Largest difference of scores between batch sizes, from sums in another order and rounding to four digits.
+TOLERANCE = 1e-3
 
 
 @pytest.fixture(scope="module")
 def student() -> Iterator[Student]:
-    """Random weights, large enough that the pictures decide the captions; more threads only slow it down."""
+    """A student with random weights, large enough that captions depend on the image. Runs with one torch thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     model = tiny_model()
@@ -37,13 +37,13 @@ def student() -> Iterator[Student]:
     torch.set_num_threads(threads)
 
 
-def captioner(student: Student, beams: int = 3) -> StudentCaptioner:
+def make_captioner(student: Student, beams: int = 3) -> StudentCaptioner:
     return StudentCaptioner(student, Settings(beams=beams, max_length=8, precision="fp32"))
 
 
-def captions(resident: StudentCaptioner, pictures: Sequence[Pixels]) -> list[Output]:
-    """The captions of pictures that all have one."""
-    outputs = resident.caption(pictures)
+def captions(captioner: StudentCaptioner, images: Sequence[Pixels]) -> list[Output]:
+    """Caption images, and drop problems."""
+    outputs = captioner.caption(images)
     return [output for output in outputs if isinstance(output, Output)]
 
 
@@ -52,43 +52,43 @@ def texts(output: Output) -> list[str]:
 
 
 def scores(output: Output) -> list[float]:
-    found = [output.score, *(other.score for other in output.alternatives)]
-    return [score for score in found if score is not None]
+    values = [output.score, *(other.score for other in output.alternatives)]
+    return [score for score in values if score is not None]
 
 
-def test_a_prompt_that_leaves_no_room_is_refused(student: Student) -> None:
-    with pytest.raises(StudentError, match="CAPTIOND_PROMPT and the start are 8 tokens, and CAPTIOND_MAX_LENGTH"):
+def test_a_prompt_as_long_as_the_maximum_length_is_refused(student: Student) -> None:
+    with pytest.raises(StudentError, match="CAPTIOND_PROMPT and the start token are 8 tokens, and CAPTIOND_MAX_LENGTH"):
         StudentCaptioner(student, Settings(max_length=8, prompt="a " * 7, precision="fp32"))
 
 
-@pytest.mark.parametrize(("allowed", "used"), [(1, 1), (64, 2)])
-def test_no_more_threads_than_processors_that_may_be_used(
-    student: Student, monkeypatch: pytest.MonkeyPatch, allowed: int, used: int
+@pytest.mark.parametrize(("allowed", "expected"), [(1, 1), (64, 2)])
+def test_limit_threads_uses_at_most_the_allowed_processors(
+    student: Student, monkeypatch: pytest.MonkeyPatch, allowed: int, expected: int
 ) -> None:
     torch.set_num_threads(2)
     monkeypatch.setattr("captioning.captioner.joblib.cpu_count", lambda: allowed)
-    use_processors()
+    limit_threads()
 
-    assert torch.get_num_threads() == used
+    assert torch.get_num_threads() == expected
     torch.set_num_threads(1)
 
 
 class TestPrepare:
-    def test_a_picture_becomes_the_numbers_the_student_takes(self, student: Student) -> None:
-        pixels = captioner(student).prepare(encoded(drawing(size=(50, 20))))
+    def test_an_image_file_becomes_the_model_input(self, student: Student) -> None:
+        pixels = make_captioner(student).prepare(encoded(drawing(size=(50, 20))))
 
         assert pixels.shape == (3, 32, 32)
         assert pixels.dtype == np.float32
 
-    def test_it_is_normalised_as_the_student_learnt_it(self, student: Student) -> None:
-        white = captioner(student).prepare(encoded(drawing().point(lambda _: 255), "PNG"))
+    def test_pixels_are_normalised_with_clip_s_mean_and_deviation(self, student: Student) -> None:
+        white = make_captioner(student).prepare(encoded(drawing().point(lambda _: 255), "PNG"))
 
         assert white[:, 0, 0] == pytest.approx([1.9303, 2.0749, 2.1459], abs=1e-3)
 
-    def test_a_hybrid_s_picture_is_normalised_as_its_stem_learnt_it(self) -> None:
+    def test_a_hybrid_s_pixels_are_normalised_with_its_own_mean_and_deviation(self) -> None:
         hybrid = Student(model=tiny_hybrid(), tokenizer=tiny_tokenizer(), name="tiny", version="sha256:2", demo=False)
 
-        white = captioner(hybrid).prepare(encoded(drawing().point(lambda _: 255), "PNG"))
+        white = make_captioner(hybrid).prepare(encoded(drawing().point(lambda _: 255), "PNG"))
 
         assert white.shape == (3, 64, 64)
         assert white[:, 0, 0] == pytest.approx([1.0, 1.0, 1.0])
@@ -96,49 +96,49 @@ class TestPrepare:
 
 class TestCaption:
     @pytest.mark.parametrize("beams", [1, 3])
-    def test_it_is_what_generate_alone_says(self, student: Student, beams: int) -> None:
-        resident = captioner(student, beams)
-        pixels = resident.prepare(encoded(drawing()))
+    def test_the_caption_equals_that_of_generate(self, student: Student, beams: int) -> None:
+        captioner = make_captioner(student, beams)
+        pixels = captioner.prepare(encoded(drawing()))
 
-        (output,) = captions(resident, [pixels])
+        (output,) = captions(captioner, [pixels])
 
         tensor = torch.from_numpy(pixels)[None].to(next(student.model.parameters()).device)
         ((best, *_),) = generate(student.model, student.tokenizer, tensor, beams=beams, max_length=8)
         assert output.caption == best.text != ""
-        assert output.score == pytest.approx(best.score, abs=NOISE)
+        assert output.score == pytest.approx(best.score, abs=TOLERANCE)
 
-    def test_a_batch_says_of_each_picture_what_a_call_of_its_own_says(self, student: Student) -> None:
-        resident = captioner(student)
-        pictures = [resident.prepare(encoded(drawing(colour))) for colour in COLOURS]
+    def test_captions_do_not_depend_on_the_batch(self, student: Student) -> None:
+        captioner = make_captioner(student)
+        images = [captioner.prepare(encoded(drawing(colour))) for colour in COLOURS]
 
-        together = captions(resident, pictures)
+        batched = captions(captioner, images)
 
-        alone = [captions(resident, [picture])[0] for picture in pictures]
-        assert [texts(output) for output in together] == [texts(output) for output in alone]
-        for batched, single in zip(together, alone, strict=True):
-            assert scores(batched) == pytest.approx(scores(single), abs=NOISE)
-        assert len({output.caption for output in together}) > 1  # or it would not show which is whose
+        single = [captions(captioner, [image])[0] for image in images]
+        assert [texts(output) for output in batched] == [texts(output) for output in single]
+        for output, expected in zip(batched, single, strict=True):
+            assert scores(output) == pytest.approx(scores(expected), abs=TOLERANCE)
+        assert len({output.caption for output in batched}) > 1  # otherwise a mix-up would go unnoticed
 
-    @pytest.mark.parametrize(("beams", "others"), [(1, 0), (2, 1), (3, 2), (5, 2)])
-    def test_it_brings_up_to_two_others_as_far_as_there_are_beams(
-        self, student: Student, beams: int, others: int
+    @pytest.mark.parametrize(("beams", "alternatives"), [(1, 0), (2, 1), (3, 2), (5, 2)])
+    def test_up_to_two_alternatives_are_given_if_there_are_enough_beams(
+        self, student: Student, beams: int, alternatives: int
     ) -> None:
-        resident = captioner(student, beams)
+        captioner = make_captioner(student, beams)
 
-        (output,) = captions(resident, [resident.prepare(encoded(drawing()))])
+        (output,) = captions(captioner, [captioner.prepare(encoded(drawing()))])
 
-        assert len(output.alternatives) == others
+        assert len(output.alternatives) == alternatives
         assert scores(output) == sorted(scores(output), reverse=True)
 
-    def test_a_score_that_is_not_finite_is_a_problem_of_that_picture_alone(self, student: Student) -> None:
-        resident = captioner(student)
-        good = resident.prepare(encoded(drawing()))
+    def test_a_score_that_is_not_finite_is_a_problem_of_that_image_alone(self, student: Student) -> None:
+        captioner = make_captioner(student)
+        good = captioner.prepare(encoded(drawing()))
 
-        first, second = resident.caption([good, np.full_like(good, np.nan)])
+        first, second = captioner.caption([good, np.full_like(good, np.nan)])
 
-        assert [first] == captions(resident, [good])
+        assert [first] == captions(captioner, [good])
         assert isinstance(second, Problem) and second.kind is problems.CAPTION_FAILED
         assert "not a finite number" in second.detail
 
-    def test_it_says_which_model_it_is(self, student: Student) -> None:
-        assert captioner(student).model == ModelInfo(name="tiny", version="sha256:1", demo=False)
+    def test_the_captioner_names_its_model(self, student: Student) -> None:
+        assert make_captioner(student).model == ModelInfo(name="tiny", version="sha256:1", demo=False)

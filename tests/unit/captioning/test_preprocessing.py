@@ -1,4 +1,4 @@
-"""A picture becomes the numbers that BLIP's own processor makes of it."""
+"""Preprocessing gives the same pixels as BLIP's processor in transformers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tests.support.images import drawing
 
 
 @pytest.mark.parametrize("size", [(640, 480), (100, 300), (384, 384)])
-def test_it_equals_blip_s_processor_within_one_grey_level(size: tuple[int, int]) -> None:
-    picture = drawing(size=size)
+def test_pixels_equal_blip_s_processor_within_one_grey_level(size: tuple[int, int]) -> None:
+    image = drawing(size=size)
     processor = BlipImageProcessorPil(size={"height": 384, "width": 384})
 
-    theirs = processor(picture, return_tensors="np")["pixel_values"][0]
-    ours = Preprocessing(384).pixels(picture)
+    theirs = processor(image, return_tensors="np")["pixel_values"][0]
+    ours = Preprocessing(384).pixels(image)
 
     assert ours.shape == theirs.shape == (3, 384, 384)
     assert ours.dtype == np.float32

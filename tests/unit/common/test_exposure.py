@@ -1,4 +1,4 @@
-"""Without keys, only this machine is served, unless somebody says otherwise."""
+"""Without API keys the web server serves only this machine, unless `insecure` is set."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from common.exposure import is_loopback, refusal
 from common.settings import Settings
 from tests.support.keys import add_key
 
-OUTSIDE = ["0.0.0.0", "::", "", "192.0.2.7"]
+NON_LOOPBACK_HOSTS = ["0.0.0.0", "::", "", "192.0.2.7"]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "localhost"])
-def test_this_machine_may_do_without_keys(tmp_path: Path, host: str) -> None:
+def test_a_loopback_host_needs_no_keys(tmp_path: Path, host: str) -> None:
     assert is_loopback(host)
     assert refusal(Settings(data=tmp_path, host=host)) is None
 
 
-@pytest.mark.parametrize("host", OUTSIDE)
-def test_others_may_not(tmp_path: Path, host: str) -> None:
-    said = refusal(Settings(data=tmp_path, host=host))
+@pytest.mark.parametrize("host", NON_LOOPBACK_HOSTS)
+def test_other_hosts_are_refused_without_keys(tmp_path: Path, host: str) -> None:
+    sentence = refusal(Settings(data=tmp_path, host=host))
 
-    assert said is not None
-    assert "captiond keys add" in said and "--insecure" in said and "127.0.0.1" in said
+    assert sentence is not None
+    assert "captiond keys add" in sentence and "--insecure" in sentence and "127.0.0.1" in sentence
 
 
-@pytest.mark.parametrize("host", OUTSIDE)
-def test_with_a_key_or_when_told_they_may(tmp_path: Path, host: str) -> None:
+@pytest.mark.parametrize("host", NON_LOOPBACK_HOSTS)
+def test_other_hosts_are_allowed_with_a_key_or_insecure(tmp_path: Path, host: str) -> None:
     assert refusal(Settings(data=tmp_path, host=host, insecure=True)) is None
 
     settings = Settings(data=tmp_path, host=host)
@@ -36,14 +36,14 @@ def test_with_a_key_or_when_told_they_may(tmp_path: Path, host: str) -> None:
     assert refusal(settings) is None
 
 
-def test_a_host_that_is_no_address_is_refused_whatever_it_is_told(tmp_path: Path) -> None:
-    said = refusal(Settings(data=tmp_path, host="nowhere.invalid", insecure=True))
+def test_an_unknown_host_is_refused_even_with_insecure(tmp_path: Path) -> None:
+    sentence = refusal(Settings(data=tmp_path, host="nowhere.invalid", insecure=True))
 
     assert not is_loopback("nowhere.invalid")
-    assert said is not None and said.startswith("nowhere.invalid is no IP address")
+    assert sentence is not None and sentence.startswith("nowhere.invalid is no IP address")
 
 
-def test_keys_that_cannot_be_read_are_not_taken_for_none(tmp_path: Path) -> None:
-    said = refusal(Settings(data=tmp_path, api_keys="not an entry"))
+def test_invalid_keys_are_refused(tmp_path: Path) -> None:
+    sentence = refusal(Settings(data=tmp_path, api_keys="not an entry"))
 
-    assert said is not None and "NAME:SCOPES:SHA256" in said
+    assert sentence is not None and "NAME:SCOPES:SHA256" in sentence

@@ -1,3 +1,5 @@
+"""`atomic_write` replaces a file completely or leaves it unchanged."""
+
 from __future__ import annotations
 
 import os
@@ -6,36 +8,36 @@ from pathlib import Path
 
 import pytest
 
-from common.files import PRIVATE, SAVING, SHARED, whole
+from common.files import DEFAULT_MODE, PRIVATE_MODE, TEMPORARY_SUFFIX, atomic_write
 
 
-def write(path: Path, data: bytes, mode: int = SHARED) -> None:
-    with whole(path, mode) as file:
+def write(path: Path, data: bytes, mode: int = DEFAULT_MODE) -> None:
+    with atomic_write(path, mode) as file:
         file.write(data)
 
 
-def test_a_file_is_written_in_a_folder_that_it_makes(tmp_path: Path) -> None:
+def test_a_missing_folder_is_created(tmp_path: Path) -> None:
     write(tmp_path / "a" / "b", b"all")
 
     assert (tmp_path / "a" / "b").read_bytes() == b"all"
 
 
-def test_the_earlier_file_stands_until_the_new_one_is_whole(tmp_path: Path) -> None:
+def test_the_earlier_file_stays_until_the_new_one_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write(path, b"earlier")
 
-    with whole(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new")
         assert path.read_bytes() == b"earlier"
 
     assert path.read_bytes() == b"new"
 
 
-def test_a_write_that_fails_leaves_the_earlier_file_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_only_the_earlier_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write(path, b"earlier")
 
-    with pytest.raises(OSError, match="full"), whole(path) as file:
+    with pytest.raises(OSError, match="full"), atomic_write(path) as file:
         file.write(b"half")
         raise OSError("full")
 
@@ -43,9 +45,9 @@ def test_a_write_that_fails_leaves_the_earlier_file_and_nothing_else(tmp_path: P
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_process_left_is_taken_over(tmp_path: Path) -> None:
+def test_the_temporary_file_of_a_killed_process_is_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    path.with_name(path.name + SAVING).write_bytes(b"much that was never finished")
+    path.with_name(path.name + TEMPORARY_SUFFIX).write_bytes(b"incomplete content of a killed process")
 
     write(path, b"all")
 
@@ -53,18 +55,18 @@ def test_what_a_killed_process_left_is_taken_over(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize(("mode", "allowed"), [(PRIVATE, 0o600), (SHARED, 0o644)])
-def test_others_may_read_it_only_when_it_is_shared(tmp_path: Path, mode: int, allowed: int) -> None:
+@pytest.mark.parametrize(("mode", "expected"), [(PRIVATE_MODE, 0o600), (DEFAULT_MODE, 0o644)])
+def test_the_mode_decides_who_may_read_the_file(tmp_path: Path, mode: int, expected: int) -> None:
     earlier = os.umask(0o022)
     try:
         write(tmp_path / "file", b"", mode)
     finally:
         os.umask(earlier)
 
-    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == allowed
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == expected
 
 
-def test_the_content_is_on_the_disk_before_the_name_and_the_name_before_it_returns(
+def test_the_file_is_synced_before_the_rename_and_the_folder_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file"

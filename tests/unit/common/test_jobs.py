@@ -1,4 +1,4 @@
-"""The API's JSON is what the models say."""
+"""The models give the documented JSON of the API."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from common.jobs import Alternative, InputInfo, Job, ModelInfo, Output, Status, Timings, is_id, made_at, moment, new_id
 
 
-def test_a_finished_job_reads_as_documented() -> None:
+def test_a_finished_job_gives_the_documented_json() -> None:
     job = Job(
         id="018f",
         status=Status.SUCCEEDED,
@@ -54,19 +54,19 @@ def test_a_finished_job_reads_as_documented() -> None:
     }
 
 
-def test_ids_sort_by_the_time_they_were_made() -> None:
+def test_ids_sort_by_creation_time() -> None:
     ids = [new_id() for _ in range(1000)]
 
     assert ids == sorted(ids)
 
 
-def test_an_id_knows_when_it_was_made() -> None:
+def test_an_id_contains_its_creation_time() -> None:
     before = time.time()
 
     assert before - 0.001 <= made_at(new_id()) <= time.time()
 
 
-def test_an_id_is_told_from_other_text() -> None:
+def test_ids_are_distinguished_from_other_text() -> None:
     made = new_id()
 
     assert is_id(made)

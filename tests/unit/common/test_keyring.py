@@ -1,4 +1,4 @@
-"""Keys are kept as hashes, found again, and followed when their file changes."""
+"""Keys are stored as hashes, found by their secret, and reloaded when their file changes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(data=tmp_path)
 
 
-def test_a_key_is_long_random_and_recognised_as_one() -> None:
+def test_a_key_is_long_and_random_and_has_the_prefix() -> None:
     first, second = keyring.make("a", [Scope.READ])[0], keyring.make("a", [Scope.READ])[0]
 
     assert first != second
     assert first.startswith("captiond_") and len(first) == len("captiond_") + 43
 
 
-def test_the_file_holds_no_key_and_is_for_its_owner_only(settings: Settings) -> None:
+def test_the_file_contains_no_secret_and_is_readable_by_its_owner_only(settings: Settings) -> None:
     secret = add_key(settings, "alice")
 
     text = settings.keys_file.read_text()
@@ -35,7 +35,7 @@ def test_the_file_holds_no_key_and_is_for_its_owner_only(settings: Settings) -> 
     assert settings.keys_file.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_key_is_found_by_its_secret_and_by_nothing_else(settings: Settings) -> None:
+def test_a_key_is_found_only_by_its_secret(settings: Settings) -> None:
     secret = add_key(settings, "alice", Scope.READ)
     keys = Keyring(settings)
 
@@ -61,7 +61,7 @@ def test_every_hash_is_compared_in_constant_time(settings: Settings, monkeypatch
     assert len(compared) == 3
 
 
-def test_the_environment_gives_keys_as_well(settings: Settings) -> None:
+def test_keys_are_read_from_the_environment_too(settings: Settings) -> None:
     secret, key = keyring.make("ci", [Scope.SUBMIT])
     other = add_key(settings, "alice")
 
@@ -71,7 +71,7 @@ def test_the_environment_gives_keys_as_well(settings: Settings) -> None:
     assert [found.name for found in (keys.find(secret), keys.find(other)) if found] == ["ci", "alice"]
 
 
-def test_an_administrator_s_key_is_for_everything() -> None:
+def test_an_admin_key_has_every_scope() -> None:
     key = Key("a", frozenset({Scope.ADMIN}), "0" * 64)
 
     assert all(key.may(scope) for scope in Scope)
@@ -89,7 +89,7 @@ def test_an_administrator_s_key_is_for_everything() -> None:
         f"a:read:{'0' * 64},a:read:{'1' * 64}",
     ],
 )
-def test_what_is_no_entry_is_refused_without_being_repeated(entry: str) -> None:
+def test_an_invalid_entry_is_refused_without_being_quoted(entry: str) -> None:
     with pytest.raises(KeyringError, match="captiond keys add") as refused:
         keyring.parse(entry, "CAPTIOND_API_KEYS")
 
@@ -97,7 +97,7 @@ def test_what_is_no_entry_is_refused_without_being_repeated(entry: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a:b", "a@b", "ü", "a b", "-a", "a" * 65])
-def test_a_name_that_would_confuse_is_refused(name: str) -> None:
+def test_an_invalid_name_is_refused(name: str) -> None:
     with pytest.raises(KeyringError, match="cannot be a key's name"):
         keyring.make(name, [Scope.READ])
 
@@ -105,7 +105,7 @@ def test_a_name_that_would_confuse_is_refused(name: str) -> None:
 class TestRunning:
     """A server's keyring, while the file changes under it."""
 
-    def test_a_new_key_is_known_within_seconds(self, settings: Settings, clock: Clock) -> None:
+    def test_a_new_key_is_loaded_after_the_interval(self, settings: Settings, clock: Clock) -> None:
         keys = Keyring(settings, clock)
         assert not keys.needed
 
@@ -114,7 +114,7 @@ class TestRunning:
 
         assert keys.needed and keys.find(secret) is not None
 
-    def test_a_revoked_key_is_not(self, settings: Settings, clock: Clock) -> None:
+    def test_a_revoked_key_is_dropped_after_the_interval(self, settings: Settings, clock: Clock) -> None:
         secret = add_key(settings, "alice")
         keys = Keyring(settings, clock)
 
@@ -124,7 +124,7 @@ class TestRunning:
         assert keys.find(secret) is None
         assert keys.needed, "without its last key a service is closed, not open to all"
 
-    def test_a_file_that_vanishes_does_not_open_the_service(self, settings: Settings, clock: Clock) -> None:
+    def test_keys_stay_required_after_their_file_is_deleted(self, settings: Settings, clock: Clock) -> None:
         secret = add_key(settings, "alice")
         keys = Keyring(settings, clock)
 
@@ -133,7 +133,7 @@ class TestRunning:
 
         assert keys.needed and keys.find(secret) is None
 
-    def test_a_file_that_cannot_be_read_leaves_the_keys_from_before(
+    def test_an_unreadable_file_leaves_the_previous_keys(
         self, settings: Settings, clock: Clock, caplog: pytest.LogCaptureFixture
     ) -> None:
         secret = add_key(settings, "alice")
@@ -145,14 +145,14 @@ class TestRunning:
         assert keys.find(secret) is not None
         assert "stay in use" in caplog.text
 
-    def test_a_file_that_cannot_be_read_at_the_start_is_refused(self, settings: Settings) -> None:
+    def test_an_unreadable_file_at_the_start_is_refused(self, settings: Settings) -> None:
         settings.keys_file.write_bytes(b"\xff\xfe")
 
         with pytest.raises(KeyringError, match="cannot be read"):
             Keyring(settings)
 
 
-def test_a_writer_that_is_killed_leaves_the_old_file(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_write_leaves_the_old_file(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = add_key(settings, "alice")
 
     def killed(*_: object) -> None:

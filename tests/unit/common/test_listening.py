@@ -1,4 +1,4 @@
-"""The web server listens on every address that its host stands for, or says in a sentence why it cannot."""
+"""The web server listens on every address of its host, or explains in a sentence why it cannot."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ needs_ipv6 = pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this ma
 
 
 @contextmanager
-def listened(host: str, port: int = 0) -> Iterator[list[socket.socket]]:
+def listening_sockets(host: str, port: int = 0) -> Iterator[list[socket.socket]]:
     sockets = listen(host, port)
     yield sockets
     listening.close(sockets)
 
 
-def reached(address: str, sockets: list[socket.socket]) -> str:
+def client_address(address: str, sockets: list[socket.socket]) -> str:
     """Connect to one of the sockets by `address`; the client's address as the server sees it."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     (server,) = (each for each in sockets if each.family == family)
@@ -35,26 +35,26 @@ def reached(address: str, sockets: list[socket.socket]) -> str:
 
 @needs_ipv6
 @pytest.mark.parametrize("host", ["::", ""])
-def test_every_address_is_both_of_ipv4_and_ipv6_on_one_port(host: str) -> None:
-    with listened(host) as sockets:
+def test_every_address_includes_ipv4_and_ipv6_on_one_port(host: str) -> None:
+    with listening_sockets(host) as sockets:
         assert len({each.getsockname()[1] for each in sockets}) == 1
-        assert reached("127.0.0.1", sockets) == "127.0.0.1"
-        assert reached("::1", sockets) == "::1"
+        assert client_address("127.0.0.1", sockets) == "127.0.0.1"
+        assert client_address("::1", sockets) == "::1"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
-def test_one_address_is_that_address(host: str) -> None:
-    with listened(host) as sockets:
-        assert reached("127.0.0.1", sockets) == "127.0.0.1"
+def test_a_single_address_gets_one_socket(host: str) -> None:
+    with listening_sockets(host) as sockets:
+        assert client_address("127.0.0.1", sockets) == "127.0.0.1"
 
 
-def test_an_address_that_the_machine_lacks_is_left_out_when_the_host_has_another(
+def test_an_unavailable_address_is_skipped_if_the_host_has_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     both = [(socket.AF_INET, ("192.0.2.7", 0)), (socket.AF_INET, ("127.0.0.1", 0))]
     monkeypatch.setattr(listening, "resolve", lambda host: both)
 
-    with listened("name") as sockets:
+    with listening_sockets("name") as sockets:
         assert [each.getsockname()[0] for each in sockets] == ["127.0.0.1"]
 
 
@@ -68,13 +68,13 @@ def test_an_address_that_the_machine_lacks_is_left_out_when_the_host_has_another
         ("1.2.3.4.5", "is no IP address, and no name"),
     ],
 )
-def test_a_host_that_is_not_here_is_refused(host: str, words: str) -> None:
+def test_a_host_that_is_not_this_machine_is_refused(host: str, words: str) -> None:
     with pytest.raises(ListenError, match=words):
         listen(host, 0)
 
 
 def test_a_port_in_use_is_refused() -> None:
-    with listened("127.0.0.1") as sockets, pytest.raises(ListenError, match="is in use"):
+    with listening_sockets("127.0.0.1") as sockets, pytest.raises(ListenError, match="is in use"):
         listen("127.0.0.1", sockets[0].getsockname()[1])
 
 
@@ -85,7 +85,7 @@ def test_a_port_in_use_is_refused() -> None:
         (errno.EMFILE, "cannot listen on port 80 of 127.0.0.1: Too many open files."),
     ],
 )
-def test_what_the_system_says_is_told_as_it_is(monkeypatch: pytest.MonkeyPatch, code: int, words: str) -> None:
+def test_other_errors_are_quoted_in_the_sentence(monkeypatch: pytest.MonkeyPatch, code: int, words: str) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))
 

@@ -1,4 +1,4 @@
-"""No log line shows a secret of the settings, whoever wrote the line."""
+"""No log line contains a secret of the settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from common.logs import RedactingFormatter
 
 
-def test_a_secret_is_hidden_in_the_message_and_in_the_traceback() -> None:
+def test_a_secret_is_masked_in_the_message_and_in_the_traceback() -> None:
     formatter = RedactingFormatter({"p#ssword", "p#ssword and more", ""})
     try:
         raise OSError("no bucket named key:p#ssword@bucket")
@@ -22,7 +22,7 @@ def test_a_secret_is_hidden_in_the_message_and_in_the_traceback() -> None:
     assert "ERROR web: *** failed" in line and "key:***@bucket" in line
 
 
-def test_a_secret_of_a_few_characters_does_not_hide_every_word_that_has_them() -> None:
+def test_a_very_short_secret_is_not_masked() -> None:
     record = logging.LogRecord("web", logging.INFO, "", 1, "a job waits", (), None)
 
     assert RedactingFormatter({"a"}).format(record).endswith("a job waits")

@@ -1,4 +1,4 @@
-"""Notifications carry nothing, and a silent broker is no error."""
+"""Notifications are empty, and an unreachable broker is no error."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import time
 import pytest
 from kombu.connection import Connection
 
-from common.queue import CAPTION_TASK, CLAIM_SIZE, answers, make_celery, notify, pending
+from common.queue import CAPTION_TASK, CLAIM_SIZE, is_broker_reachable, make_celery, notify, pending_notifications
 from common.settings import Settings
 
 
 @pytest.mark.parametrize(("jobs", "messages"), [(0, 0), (1, 1), (CLAIM_SIZE, 1), (CLAIM_SIZE + 1, 2)])
-def test_a_notification_names_the_task_and_stands_for_as_many_jobs_as_are_claimed_at_once(
-    jobs: int, messages: int
-) -> None:
+def test_one_notification_is_sent_per_claim_size_jobs(jobs: int, messages: int) -> None:
     celery = make_celery(Settings(broker_url="memory://"))
     with Connection("memory://") as connection:
         queue = connection.SimpleQueue("captiond", no_ack=True)
@@ -27,23 +25,23 @@ def test_a_notification_names_the_task_and_stands_for_as_many_jobs_as_are_claime
     assert [(message.headers["task"], message.payload[:2]) for message in sent] == [(CAPTION_TASK, [[], {}])] * messages
 
 
-def test_how_many_notifications_were_not_taken_is_known() -> None:
+def test_pending_notifications_are_counted() -> None:
     celery = make_celery(Settings(broker_url="memory://"))
     with Connection("memory://") as connection:
         connection.SimpleQueue("captiond", no_ack=True).clear()
-    before = pending(celery)
+    before = pending_notifications(celery)
     notify(celery, CLAIM_SIZE + 1)
 
-    assert (before, pending(celery)) == (0, 2)
+    assert (before, pending_notifications(celery)) == (0, 2)
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "amqp://127.0.0.1:1//"])
-def test_of_a_broker_that_is_away_no_notification_is_known(url: str) -> None:
-    assert pending(make_celery(Settings(broker_url=url))) == 0
+def test_an_unreachable_broker_has_no_pending_notifications(url: str) -> None:
+    assert pending_notifications(make_celery(Settings(broker_url=url))) == 0
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "amqp://127.0.0.1:1//"])
-def test_a_broker_that_is_away_is_logged_and_survived_at_once(url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreachable_broker_is_logged_without_delay(url: str, caplog: pytest.LogCaptureFixture) -> None:
     celery = make_celery(Settings(broker_url=url))
 
     began = time.monotonic()
@@ -55,7 +53,7 @@ def test_a_broker_that_is_away_is_logged_and_survived_at_once(url: str, caplog: 
 
 
 @pytest.mark.parametrize(
-    ("url", "here"), [("memory://", True), ("redis://127.0.0.1:1/0", False), ("amqp://127.0.0.1:1//", False)]
+    ("url", "reachable"), [("memory://", True), ("redis://127.0.0.1:1/0", False), ("amqp://127.0.0.1:1//", False)]
 )
-def test_whether_a_broker_can_be_reached_is_known(url: str, here: bool) -> None:
-    assert answers(make_celery(Settings(broker_url=url))) is here
+def test_reachability_of_the_broker_is_detected(url: str, reachable: bool) -> None:
+    assert is_broker_reachable(make_celery(Settings(broker_url=url))) is reachable

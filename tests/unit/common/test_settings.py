@@ -16,14 +16,14 @@ def test_a_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings().max_batch == 3
 
 
-def test_a_value_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_value_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAPTIOND_BEAMS", "many")
 
     with pytest.raises(SettingsError, match="CAPTIOND_BEAMS: It must be a valid integer"):
         Settings()
 
 
-def test_celery_gets_its_own_spelling_of_a_unix_socket() -> None:
+def test_celery_gets_its_own_scheme_for_a_unix_socket() -> None:
     assert Settings(redis_url="unix:///run/redis.sock").broker_location == "redis+socket:///run/redis.sock"
 
 
@@ -33,12 +33,12 @@ def test_the_broker_can_be_another_server() -> None:
     assert (settings.redis_location, settings.broker_location) == ("redis://one/0", "amqp://two//")
 
 
-def test_pictures_are_kept_in_the_data_folder_unless_told(tmp_path: Path) -> None:
+def test_uploads_are_stored_in_the_data_folder_by_default(tmp_path: Path) -> None:
     assert Settings(data=tmp_path).uploads_location == (tmp_path / "uploads").as_uri()
     assert Settings(uploads_url="memory://bucket").uploads_location == "memory://bucket"
 
 
-def test_uploads_stand_in_the_data_folder_whatever_its_name(tmp_path: Path) -> None:
+def test_the_data_folder_s_name_may_contain_special_characters(tmp_path: Path) -> None:
     data = tmp_path / "my photos %20 ü"
 
     store = UploadStore(Settings(data=data).uploads_location)
@@ -55,7 +55,7 @@ def test_webhook_secrets_may_be_none_or_several(monkeypatch: pytest.MonkeyPatch,
     assert Settings().webhook_secret == value
 
 
-def test_a_webhook_secret_with_a_slip_in_it_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_webhook_secret_is_refused_and_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAPTIOND_WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,hunter2")
 
     with pytest.raises(SettingsError, match=r"CAPTIOND_WEBHOOK_SECRET: .* random bytes in base64") as refused:
@@ -63,7 +63,7 @@ def test_a_webhook_secret_with_a_slip_in_it_is_refused_and_not_shown(monkeypatch
     assert "hunter2" not in str(refused.value) and "MfKQ9" not in str(refused.value)
 
 
-def test_every_wrong_setting_has_a_line_when_the_process_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_invalid_setting_has_a_line_at_the_start_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAPTIOND_BEAMS", "0")
     monkeypatch.setenv("CAPTIOND_RETENTION", "inf")
     monkeypatch.setenv("CAPTIOND_REDIS_URL", "redis://:secret#7@host/0")
@@ -81,7 +81,7 @@ def test_every_wrong_setting_has_a_line_when_the_process_begins(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("name", ["redis_url", "broker_url", "uploads_url", "model", "data"])
-def test_quotes_that_no_shell_took_away_are_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quoted_value_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"CAPTIOND_{name.upper()}", "'redis://:secret@host/0'")
 
     with pytest.raises(SettingsError, match=f"CAPTIOND_{name.upper()}: The quotes") as refused:
@@ -89,7 +89,7 @@ def test_quotes_that_no_shell_took_away_are_named(name: str, monkeypatch: pytest
     assert "secret" not in str(refused.value)
 
 
-def test_no_secret_stands_in_what_is_shown_of_the_settings() -> None:
+def test_the_repr_of_the_settings_contains_no_secret() -> None:
     settings = Settings(
         redis_url="redis://:secret1@host/0",
         broker_url="amqp://captiond:secret2@host//",

@@ -1,4 +1,4 @@
-"""Webhooks are signed as Standard Webhooks says."""
+"""Webhooks are signed according to Standard Webhooks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_published_example_has_its_published_signature() -> None:
     }
 
 
-def test_each_of_several_secrets_signs_so_that_one_can_be_changed() -> None:
+def test_each_of_several_secrets_adds_a_signature() -> None:
     other = new_secret()
 
     def signatures(*secrets: str) -> str:
@@ -30,7 +30,7 @@ def test_each_of_several_secrets_signs_so_that_one_can_be_changed() -> None:
     assert signatures(SECRET, other) == f"{signatures(SECRET)} {signatures(other)}"
 
 
-def test_a_new_secret_is_one_and_no_two_are_the_same() -> None:
+def test_new_secrets_are_valid_and_different() -> None:
     assert len(signing_key(new_secret())) == 32
     assert new_secret() != new_secret()
 
@@ -47,7 +47,7 @@ def test_a_new_secret_is_one_and_no_two_are_the_same() -> None:
         "whsec_" + base64.b64encode(bytes(65)).decode(),
     ],
 )
-def test_what_is_no_secret_is_refused_and_not_shown(secret: str) -> None:
+def test_an_invalid_secret_is_refused_and_not_quoted(secret: str) -> None:
     with pytest.raises(ValueError, match="24 to 64 random bytes") as refused:
         signing_key(secret)
     assert "short" not in str(refused.value)

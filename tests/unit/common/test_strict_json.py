@@ -1,4 +1,4 @@
-"""What this project writes as JSON, every reader of JSON takes."""
+"""The project writes only valid JSON."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ NOT_FINITE = [math.nan, math.inf, -math.inf]
 
 
 @pytest.mark.parametrize("number", NOT_FINITE)
-def test_what_is_no_finite_number_becomes_null(number: float) -> None:
+def test_a_number_that_is_not_finite_becomes_null(number: float) -> None:
     value = {"score": number, "all": [1.5, (number, "text")], "none": None}
 
     assert json.loads(strict_json.dumps(value)) == {"score": None, "all": [1.5, [None, "text"]], "none": None}
 
 
-def test_all_else_is_as_python_s_own_json_writes_it() -> None:
+def test_other_values_are_written_as_by_python_s_json() -> None:
     value = {"b": 1, "a": [True, 0.1, "ü", None]}
 
     assert strict_json.dumps(value, sort_keys=True, indent=1) == json.dumps(value, sort_keys=True, indent=1)
 
 
-def test_what_earlier_versions_wrote_is_read() -> None:
+def test_nan_of_earlier_versions_is_read_as_none() -> None:
     assert strict_json.loads('{"score": NaN, "others": [Infinity, -Infinity, -0.5]}') == {
         "score": None,
         "others": [None, None, -0.5],
@@ -36,11 +36,11 @@ def test_what_earlier_versions_wrote_is_read() -> None:
 
 
 @pytest.mark.parametrize("number", NOT_FINITE)
-def test_records_that_pydantic_writes_have_null_too(number: float) -> None:
+def test_pydantic_writes_null_for_a_number_that_is_not_finite(number: float) -> None:
     assert json.loads(Output(caption="a dog", score=number).model_dump_json())["score"] is None
 
 
-def test_no_other_module_writes_json_by_python_s_own_means() -> None:
+def test_no_other_module_uses_json_dumps() -> None:
     own = ("json.dumps", "json.dump", "json.JSONEncoder")
     for path in SOURCES:
         tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Uploads are there whole or not at all."""
+"""Uploads are stored atomically, and errors of the store become problems."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def store(tmp_path: Path) -> UploadStore:
     return store
 
 
-def test_what_was_saved_is_loaded(store: UploadStore) -> None:
+def test_a_saved_image_is_loaded(store: UploadStore) -> None:
     store.save("id-1", b"picture")
 
     assert store.load("id-1") == b"picture"
 
 
-def test_a_store_that_is_not_on_disk_works_the_same() -> None:
+def test_a_remote_store_saves_and_loads() -> None:
     store = UploadStore("memory://uploads")
     store.save("id-1", b"picture")
 
     assert store.load("id-1") == b"picture"
 
 
-def test_a_deleted_picture_is_lost_and_deleting_it_again_is_no_error(store: UploadStore) -> None:
+def test_a_deleted_image_is_lost_and_can_be_deleted_again(store: UploadStore) -> None:
     store.save("id-1", b"picture")
     store.delete("id-1")
     store.delete("id-1")
@@ -47,22 +47,22 @@ def test_a_deleted_picture_is_lost_and_deleting_it_again_is_no_error(store: Uplo
 
 
 @pytest.mark.parametrize("url", ["file", "memory://kept"])
-def test_every_file_is_told_of_with_the_id_in_its_name(tmp_path: Path, url: str) -> None:
+def test_files_are_listed_with_the_job_id_in_their_name(tmp_path: Path, url: str) -> None:
     store = UploadStore((tmp_path / "uploads").as_uri() if url == "file" else url)
     store.create()
     job_id = new_id()
     store.save(job_id, b"picture")
     folder = int(job_id[-2:], 16)
 
-    ((found, path),) = store.files(folder)
+    ((found, path),) = store.list_files(folder)
     assert found == job_id
-    assert store.files((folder + 1) % FOLDERS) == []
-    store.discard(path)
-    store.discard(path)
-    assert store.files(folder) == []
+    assert store.list_files((folder + 1) % FOLDERS) == []
+    store.delete_file(path)
+    store.delete_file(path)
+    assert store.list_files(folder) == []
 
 
-def test_a_file_that_a_killed_process_never_finished_is_told_of_and_a_foreign_one_is_not(
+def test_temporary_files_are_listed_and_foreign_files_are_not(
     store: UploadStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Killed(BaseException):
@@ -79,13 +79,13 @@ def test_a_file_that_a_killed_process_never_finished_is_told_of_and_a_foreign_on
         store.save(job_id, b"pict")
     (folder / "README").write_text("foreign")
 
-    ((found, path),) = store.files(int(job_id[-2:], 16))
+    ((found, path),) = store.list_files(int(job_id[-2:], 16))
     assert found == job_id
     assert Path(path).name == f"{job_id}.saving"
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_said_and_leaves_nothing_behind(
+def test_a_full_disk_is_a_problem_and_leaves_no_file(
     store: UploadStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def full(_: int) -> None:
@@ -99,7 +99,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_behind(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_a_deleted_picture_is_lost_in_a_store_that_is_not_on_disk() -> None:
+def test_a_deleted_image_is_lost_in_a_remote_store() -> None:
     store = UploadStore("memory://lost/uploads")
     store.save("id-1", b"picture")
     store.save("id-2", b"picture")
@@ -124,7 +124,7 @@ class TestAway:
         ],
         ids=lambda error: type(error).__name__,
     )
-    def test_every_error_but_that_it_does_not_exist_may_pass(
+    def test_every_error_except_a_missing_file_is_temporary(
         self, store: UploadStore, monkeypatch: pytest.MonkeyPatch, error: Exception
     ) -> None:
         def fail(*_: object, **__: object) -> None:
@@ -134,11 +134,11 @@ class TestAway:
         for method in ("cat_file", "rm_file", "ls"):
             monkeypatch.setattr(LocalFileSystem, method, fail)
 
-        for call in (lambda: store.load("id-1"), lambda: store.delete("id-1"), lambda: store.files(0)):
+        for call in (lambda: store.load("id-1"), lambda: store.delete("id-1"), lambda: store.list_files(0)):
             with pytest.raises(UploadsUnavailable):
                 call()
 
-    def test_a_disk_that_cannot_be_written_does(self, store: UploadStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unwritable_disk_is_a_problem(self, store: UploadStore, monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(_: int) -> None:
             raise OSError(errno.EIO, "input/output error")
 
@@ -147,7 +147,7 @@ class TestAway:
         with pytest.raises(UploadsUnavailable):
             store.save("id-1", b"picture")
 
-    def test_a_share_that_is_not_mounted_is_away_and_not_written_to(self, store: UploadStore, tmp_path: Path) -> None:
+    def test_an_unmounted_share_is_unavailable_and_not_written_to(self, store: UploadStore, tmp_path: Path) -> None:
         store.save("id-1", b"picture")
         (tmp_path / "uploads").rename(tmp_path / "elsewhere")
 
@@ -160,11 +160,11 @@ class TestAway:
         (tmp_path / "elsewhere").rename(tmp_path / "uploads")
         assert store.load("id-1") == b"picture"
 
-    def test_an_object_store_without_the_bucket_is_another_store(self) -> None:
+    def test_an_object_store_without_the_bucket_is_unavailable(self) -> None:
         with pytest.raises(UploadsUnavailable):
             UploadStore("memory://no-such-bucket/uploads").load("id-1")
 
-    def test_half_an_answer_is_none(self, store: UploadStore, tmp_path: Path) -> None:
+    def test_truncated_content_is_an_error(self, store: UploadStore, tmp_path: Path) -> None:
         store.save("id-1", b"picture")
         (path,) = (tmp_path / "uploads").rglob("id-1")
         path.write_bytes(b"pict")

@@ -1,4 +1,4 @@
-"""A URL that cannot be used is refused when it is read, and no part of it is repeated."""
+"""An invalid URL is refused, and no part of it is quoted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from common.urls import check_broker, check_redis, check_store, check_web, secre
         "unix://user:password@/run/redis.sock?db=2",
     ],
 )
-def test_a_redis_that_can_be_named_is_taken(url: str) -> None:
+def test_a_valid_redis_url_is_accepted(url: str) -> None:
     check_redis(url)
 
 
@@ -46,7 +46,7 @@ def test_a_redis_that_can_be_named_is_taken(url: str) -> None:
         ("unix://secret/redis.sock", "three slashes"),
     ],
 )
-def test_any_other_is_refused_without_being_shown(url: str, words: str) -> None:
+def test_an_invalid_redis_url_is_refused_without_being_quoted(url: str, words: str) -> None:
     for check in (check_redis, check_broker) if url.startswith("redis") else (check_redis,):
         with pytest.raises(ValueError, match=words) as refused:
             check(url)
@@ -58,7 +58,7 @@ def test_any_other_is_refused_without_being_shown(url: str, words: str) -> None:
     "url",
     ["amqp://guest:guest@rabbit:5672//", "memory://", "redis+socket:///run/redis.sock", "redis://a/0;redis://b/0"],
 )
-def test_a_broker_that_celery_knows_is_taken(url: str) -> None:
+def test_a_broker_that_celery_supports_is_accepted(url: str) -> None:
     check_broker(url)
 
 
@@ -71,14 +71,14 @@ def test_a_broker_that_celery_knows_is_taken(url: str) -> None:
         ("redis://a/0;redis://:secret#7@b/0", "percent-encode"),
     ],
 )
-def test_another_broker_is_refused_without_being_shown(url: str, words: str) -> None:
+def test_another_broker_is_refused_without_being_quoted(url: str, words: str) -> None:
     with pytest.raises(ValueError, match=words) as refused:
         check_broker(url)
     assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("url", ["/srv/pictures", "file:///srv/a#b", "memory://pictures", "simplecache::memory://x"])
-def test_a_store_that_fsspec_has_is_taken(url: str) -> None:
+def test_a_store_that_fsspec_supports_is_accepted(url: str) -> None:
     check_store(url)
 
 
@@ -92,19 +92,21 @@ def test_a_store_that_fsspec_has_is_taken(url: str) -> None:
         (check_web, "ftp://key:secret@host/student.pt", "https://"),
     ],
 )
-def test_another_place_is_refused_without_being_shown(check: Callable[[str], None], url: str, words: str) -> None:
+def test_another_store_or_web_url_is_refused_without_being_quoted(
+    check: Callable[[str], None], url: str, words: str
+) -> None:
     with pytest.raises(ValueError, match=words) as refused:
         check(url)
     assert "secret" not in str(refused.value)
 
 
-def test_what_may_be_shown_of_a_url_gives_no_access() -> None:
+def test_without_secrets_removes_everything_secret() -> None:
     assert without_secrets("redis://user:secret@host:1/0?password=secret#secret") == "redis://host:1/0"
     assert without_secrets("unix://:secret@/run/redis.sock") == "unix:///run/redis.sock"
     assert "secret" not in without_secrets("redis://[secret")
 
 
-def test_a_password_is_known_as_it_is_written_and_as_it_is_used() -> None:
+def test_a_password_is_returned_encoded_and_decoded() -> None:
     assert secrets_in("redis://:a%23b@host/0") == {"a%23b", "a#b"}
     assert secrets_in("redis://host/0?password=a%23b") == {"a#b"}
     assert secrets_in("redis://host/0") == set()

@@ -232,7 +232,7 @@ class TestLongBodies:
     [
         (errno.ENOSPC, 507, "The server's disk is full.", "No space left on device"),
         (errno.EDQUOT, 507, "The server's disk is full.", "Disk quota exceeded"),
-        (errno.EROFS, 500, "The server cannot write what was sent.", "Read-only file system"),
+        (errno.EROFS, 500, "The server cannot write the request's data.", "Read-only file system"),
     ],
     ids=errno.errorcode.get,
 )

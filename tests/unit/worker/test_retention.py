@@ -84,7 +84,7 @@ class TestUnreferencedUploads:
         scan_all_folders(redis, unreferenced, store)
 
         assert young == [b"picture"] * 2
-        assert (len(store.files(0)), len(store.files(1))) == (0, 1)
+        assert (len(store.list_files(0)), len(store.list_files(1))) == (0, 1)
 
     def test_an_incomplete_upload_is_deleted(
         self,
@@ -130,13 +130,13 @@ def test_recoveries_of_a_day_delete_everything_in_small_steps(
     """3,000 images arrive within an hour, in batches and in every state, every tenth without a record."""
     batches = components.batches
     deleted: list[str] = []
-    discard = uploads.discard
+    delete_file = uploads.delete_file
 
     def counting_discard(path: str) -> None:
         deleted.append(path)
-        discard(path)
+        delete_file(path)
 
-    monkeypatch.setattr(uploads, "discard", counting_discard)
+    monkeypatch.setattr(uploads, "delete_file", counting_discard)
     monkeypatch.setattr("common.files.os.fsync", lambda descriptor: None)
     max_deleted = 0
 

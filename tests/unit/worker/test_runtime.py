@@ -85,7 +85,7 @@ class TestStalling:
     ) -> None:
         create_job()
         broker = SimpleNamespace(available=False)
-        monkeypatch.setattr(module, "answers", lambda celery: broker.available)
+        monkeypatch.setattr(module, "is_broker_reachable", lambda celery: broker.available)
         for _ in range(100):
             clock.advance(1)
             runtime.heartbeat()

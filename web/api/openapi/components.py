@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from common import problems
-from common.images.decoding import FORMATS_IN_WORDS
+from common.images.decoding import FORMAT_NAMES
 from common.problems import CONTENT_TYPE, Kind
 from web.api.openapi.schemas import PATH, STRING, Schema, ref
 
@@ -50,7 +50,7 @@ BATCH_PROBLEMS = (problems.BATCH_NOT_FOUND, problems.BATCH_GONE)
 #: A header's delay in seconds.
 SECONDS: Schema = {"type": "integer", "minimum": 0}
 URL: Schema = {"type": "string", "format": "uri"}
-IMAGE_FILE: Schema = {"type": "string", "format": "binary", "description": f"A {FORMATS_IN_WORDS} file."}
+IMAGE_FILE: Schema = {"type": "string", "format": "binary", "description": f"A {FORMAT_NAMES} file."}
 
 
 def parameter(location: str, name: str, description: str, schema: Schema, *, example: Any = None) -> Component:

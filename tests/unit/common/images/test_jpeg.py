@@ -1,4 +1,4 @@
-"""A JPEG without its end marker is read when all of its pixels are there, and refused when some are not."""
+"""A JPEG without end marker is accepted if it has all of its pixels, and refused otherwise."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from common.images import decoding, jpeg
 from common.problems import Problem
 
 LIMIT = 10_000_000
-#: Ways to write the same picture; restart markers are places where a file can be cut without an error in its data.
-WRITTEN: list[dict[str, object]] = [
+#: Encoder options. At restart markers, a file can be cut without an error in its data.
+ENCODER_OPTIONS: list[dict[str, object]] = [
     {},
     {"quality": 95, "subsampling": 0},
     {"progressive": True},
@@ -29,7 +29,7 @@ def photograph(mode: str = "RGB", size: tuple[int, int] = (203, 151)) -> Image.I
     return Image.fromarray(small).resize(size).convert(mode)
 
 
-def written(image: Image.Image, **options: object) -> bytes:
+def encode(image: Image.Image, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", **options)
     return buffer.getvalue()
@@ -44,42 +44,42 @@ def is_refused(data: bytes) -> bool:
     return False
 
 
-@pytest.mark.parametrize("options", WRITTEN)
+@pytest.mark.parametrize("options", ENCODER_OPTIONS)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_what_lacks_only_its_end_marker_is_the_same_picture(mode: str, options: dict[str, object]) -> None:
-    whole = written(photograph(mode), **options)
-    assert whole.endswith(jpeg.END)
+def test_a_jpeg_that_lacks_only_its_end_marker_is_decoded(mode: str, options: dict[str, object]) -> None:
+    full = encode(photograph(mode), **options)
+    assert full.endswith(jpeg.END_OF_IMAGE)
 
-    for cut in (whole[:-2], whole[:-1], whole[:-2] + bytes(100)):
-        assert decoding.check(cut, LIMIT) == decoding.Facts("JPEG", 203, 151)
-        assert decoding.decode(cut, LIMIT) == decoding.decode(whole, LIMIT)
-        assert decoding.thumbnail(cut, LIMIT, 64) == decoding.thumbnail(whole, LIMIT, 64)
+    for cut in (full[:-2], full[:-1], full[:-2] + bytes(100)):
+        assert decoding.check(cut, LIMIT) == decoding.ImageInfo("JPEG", 203, 151)
+        assert decoding.decode(cut, LIMIT) == decoding.decode(full, LIMIT)
+        assert decoding.thumbnail(cut, LIMIT, 64) == decoding.thumbnail(full, LIMIT, 64)
 
 
-@pytest.mark.parametrize("options", WRITTEN)
+@pytest.mark.parametrize("options", ENCODER_OPTIONS)
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_what_lacks_pixels_is_refused_wherever_it_is_cut(mode: str, options: dict[str, object]) -> None:
-    whole = written(photograph(mode), **options)
+def test_a_jpeg_that_lacks_pixels_is_refused(mode: str, options: dict[str, object]) -> None:
+    full = encode(photograph(mode), **options)
 
-    accepted = [cut for cut in [*range(3, 40), *range(40, len(whole), 97)] if not is_refused(whole[:-cut])]
+    accepted = [cut for cut in [*range(3, 40), *range(40, len(full), 97)] if not is_refused(full[:-cut])]
 
     assert accepted == []
 
 
-def test_a_progressive_one_that_is_cut_between_two_scans_is_refused() -> None:
-    whole = written(photograph(), progressive=True)
-    scans = [place for place in range(len(whole)) if whole.startswith(jpeg.SCAN, place)]
+def test_a_progressive_jpeg_cut_between_two_scans_is_refused() -> None:
+    full = encode(photograph(), progressive=True)
+    scans = [position for position in range(len(full)) if full.startswith(jpeg.START_OF_SCAN, position)]
     assert len(scans) > 5
 
     for scan in scans[1:]:
-        assert is_refused(whole[:scan])
-        assert is_refused(whole[: scan + 4])
+        assert is_refused(full[:scan])
+        assert is_refused(full[: scan + 4])
 
 
-def test_a_large_one_is_compared_at_a_part_of_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jpeg, "COMPARED_PIXELS", 2000)
-    for options in WRITTEN:
-        whole = written(photograph(), **options)
+def test_a_large_jpeg_is_compared_at_a_reduced_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jpeg, "MAX_COMPARED_PIXELS", 2000)
+    for options in ENCODER_OPTIONS:
+        full = encode(photograph(), **options)
 
-        assert not is_refused(whole[:-2])
-        assert is_refused(whole[:-200])
+        assert not is_refused(full[:-2])
+        assert is_refused(full[:-200])

@@ -1,4 +1,4 @@
-"""Uploads are decoded in processes of their own: whatever a picture does there, here it is a problem."""
+"""Uploads are decoded in separate processes, and every failure there becomes a `Problem`."""
 
 from __future__ import annotations
 
@@ -24,42 +24,42 @@ from tests.support.hostile import SIDE, bmp, saved
 from tests.support.images import drawing, encoded, numbered
 
 LIMIT = 50_000_000
-#: Seconds after which a test gives up; only a broken one needs them.
-PATIENCE = 60.0
-#: Takes Pillow, which decodes it in Python, several seconds.
-SLOW = bmp(4000, 4000, 8, (b"\x01\x05" * 4000 + b"\0\0") * 4000)
+#: Seconds after which a test fails.
+TIMEOUT = 60.0
+#: Pillow takes several seconds to decode this file, because it does so in Python.
+SLOW_IMAGE = bmp(4000, 4000, 8, (b"\x01\x05" * 4000 + b"\0\0") * 4000)
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    made = Sandbox(1)
-    yield made
-    made.close()
+    sandbox = Sandbox(1)
+    yield sandbox
+    sandbox.close()
 
 
-def decoder(sandbox: Sandbox) -> int:
-    """The process id of the idle decoder."""
+def decoder_pid(sandbox: Sandbox) -> int:
+    """Return the process id of the idle decoder."""
     process = sandbox._idle.queue[0]
     assert process is not None
     return int(process.pid)
 
 
-def refused(sandbox: Sandbox, data: bytes) -> Kind:
-    with pytest.raises(Problem) as found:
+def refusal(sandbox: Sandbox, data: bytes) -> Kind:
+    with pytest.raises(Problem) as error:
         sandbox.check(data, LIMIT)
-    assert len(found.value.detail) > 20
-    return found.value.kind
+    assert len(error.value.detail) > 20
+    return error.value.kind
 
 
-def test_it_answers_as_decoding_here_would(sandbox: Sandbox) -> None:
+def test_the_sandbox_gives_the_results_of_decoding(sandbox: Sandbox) -> None:
     data = encoded(drawing(size=(400, 300)))
 
     assert sandbox.check(data, LIMIT) == decoding.check(data, LIMIT)
     assert sandbox.thumbnail(data, LIMIT, 100) == decoding.thumbnail(data, LIMIT, 100)
-    assert sandbox.square(data, LIMIT, 96).tobytes() == decoding.square(data, LIMIT, 96).tobytes()
+    assert sandbox.preprocess(data, LIMIT, 96).tobytes() == decoding.preprocess(data, LIMIT, 96).tobytes()
 
 
-def test_a_thumbnail_is_a_picture(sandbox: Sandbox) -> None:
+def test_a_thumbnail_is_a_jpeg_that_fits(sandbox: Sandbox) -> None:
     with Image.open(io.BytesIO(sandbox.thumbnail(encoded(), LIMIT, 64))) as small:
         assert (small.format, small.size) == ("JPEG", (64, 48))
 
@@ -74,89 +74,89 @@ def test_a_thumbnail_is_a_picture(sandbox: Sandbox) -> None:
     ],
     ids=lambda value: value.slug if isinstance(value, Kind) else "",
 )
-def test_a_refusal_comes_through(sandbox: Sandbox, data: bytes, kind: Kind) -> None:
-    assert refused(sandbox, data) is kind
+def test_a_refusal_is_passed_on(sandbox: Sandbox, data: bytes, kind: Kind) -> None:
+    assert refusal(sandbox, data) is kind
 
 
-def test_one_process_serves_one_picture_after_the_other(sandbox: Sandbox) -> None:
+def test_a_process_decodes_several_images(sandbox: Sandbox) -> None:
     sandbox.check(encoded(), LIMIT)
-    first = decoder(sandbox)
-    refused(sandbox, b"text")
+    first = decoder_pid(sandbox)
+    refusal(sandbox, b"text")
     sandbox.check(encoded(), LIMIT)
 
-    assert decoder(sandbox) == first
+    assert decoder_pid(sandbox) == first
 
 
-def test_threads_wait_for_each_other(sandbox: Sandbox) -> None:
-    pictures = numbered(6)
+def test_threads_wait_for_a_free_process(sandbox: Sandbox) -> None:
+    images = numbered(6)
     with ThreadPoolExecutor(6) as threads:
-        found = list(threads.map(lambda data: sandbox.square(data, LIMIT, 8).tobytes(), pictures))
+        actual = list(threads.map(lambda data: sandbox.preprocess(data, LIMIT, 8).tobytes(), images))
 
-    assert found == [decoding.square(data, LIMIT, 8).tobytes() for data in pictures]
+    assert actual == [decoding.preprocess(data, LIMIT, 8).tobytes() for data in images]
 
 
-def test_a_picture_that_takes_too_long_is_given_up_and_the_next_is_served(sandbox: Sandbox) -> None:
-    assert refused(sandbox, SLOW) is problems.IMAGE_TOO_COSTLY
+def test_an_image_that_takes_too_long_is_refused_and_the_next_is_decoded(sandbox: Sandbox) -> None:
+    assert refusal(sandbox, SLOW_IMAGE) is problems.IMAGE_TOO_COSTLY
 
     assert sandbox.check(encoded(), LIMIT).format == "JPEG"
 
 
-def test_a_picture_that_takes_too_much_memory_is_refused(sandbox: Sandbox) -> None:
+def test_a_picture_that_takes_too_much_memory_is_refusal(sandbox: Sandbox) -> None:
     one_strip = saved(Image.new("RGB", (SIDE, SIDE)), "TIFF", compression="tiff_adobe_deflate", strip_size=2**30)
 
-    assert refused(sandbox, one_strip) is problems.IMAGE_TOO_COSTLY
+    assert refusal(sandbox, one_strip) is problems.IMAGE_TOO_COSTLY
 
 
-def test_the_advice_is_one_that_helps(sandbox: Sandbox) -> None:
+def test_the_refusal_advises_to_save_as_jpeg(sandbox: Sandbox) -> None:
     with pytest.raises(Problem, match=r"takes too long to decode\. Make the picture smaller, or save it as JPEG"):
-        sandbox.check(SLOW, LIMIT)
+        sandbox.check(SLOW_IMAGE, LIMIT)
 
 
-def test_a_picture_of_100_megapixels_is_read_where_so_many_are_allowed(sandbox: Sandbox) -> None:
+def test_an_image_of_100_megapixels_is_decoded_if_the_limit_allows_it(sandbox: Sandbox) -> None:
     data = encoded(Image.new("L", (10_000, 10_000)))
 
     assert sandbox.check(data, 100_000_000).height == 10_000
-    assert sandbox.square(data, 100_000_000, 8).size == (8, 8)
+    assert sandbox.preprocess(data, 100_000_000, 8).size == (8, 8)
 
 
-def test_a_decoder_that_was_killed_while_it_was_idle_is_started_again(sandbox: Sandbox) -> None:
+def test_an_idle_decoder_that_was_killed_is_started_again(sandbox: Sandbox) -> None:
     sandbox.check(encoded(), LIMIT)
-    killed = sandbox._idle.queue[0]
-    assert killed is not None
-    killed.kill()
-    killed.wait()
+    process = sandbox._idle.queue[0]
+    assert process is not None
+    process.kill()
+    process.wait()
 
     assert sandbox.check(encoded(), LIMIT).format == "JPEG"
 
 
-def test_a_decoder_that_breaks_down_over_a_picture_is_a_problem_and_a_line_in_the_log(
+def test_a_decoder_that_crashes_gives_a_problem_and_a_log_line(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     sandbox.check(encoded(), LIMIT)
-    killer = threading.Timer(0.3, os.kill, (decoder(sandbox), signal.SIGSEGV))
+    killer = threading.Timer(0.3, os.kill, (decoder_pid(sandbox), signal.SIGSEGV))
     killer.start()
 
-    assert refused(sandbox, SLOW) is problems.DAMAGED_IMAGE
-    assert f"ended with -{signal.SIGSEGV.value}" in caplog.text
+    assert refusal(sandbox, SLOW_IMAGE) is problems.DAMAGED_IMAGE
+    assert f"ended with exit code -{signal.SIGSEGV.value}" in caplog.text
 
 
-def test_it_can_be_closed_and_used_again(sandbox: Sandbox) -> None:
+def test_a_closed_sandbox_can_be_used_again(sandbox: Sandbox) -> None:
     sandbox.check(encoded(), LIMIT)
-    ended = decoder(sandbox)
+    pid = decoder_pid(sandbox)
     sandbox.close()
 
-    assert not Path(f"/proc/{ended}").exists()
+    assert not Path(f"/proc/{pid}").exists()
     assert sandbox.check(encoded(), LIMIT).format == "JPEG"
 
 
-def test_a_decoder_ends_with_its_parent_however_that_ends() -> None:
+def test_a_decoder_ends_when_its_parent_is_killed() -> None:
     code = (
         "import os; from common.images.sandbox import sandbox; from tests.support.images import encoded;"
         "sandbox().check(encoded(), 10**6); print(sandbox()._idle.queue[-1].pid, flush=True); os.kill(os.getpid(), 9)"
     )
     pid = int(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False).stdout)
 
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""TIFFs with bands that Pillow takes for something else."""
+"""TIFFs with bands that Pillow alone would misread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIMIT = 1_000_000
 def tiff(
     bands: list[np.ndarray[Any, Any]], separate: bool = False, deflate: bool = False, extra: int | None = None
 ) -> bytes:
-    """A little-endian TIFF in RGB with further bands, which the tag ExtraSamples describes if `extra` is given."""
+    """Encode a little-endian RGB TIFF with further bands. `extra` is the value of the tag ExtraSamples."""
     planes = bands if separate else [np.stack(bands, -1)]
     data = [plane.astype(plane.dtype.newbyteorder("<")).tobytes() for plane in planes]
     if deflate:
@@ -51,37 +51,37 @@ def tiff(
 
 
 def colours(type: Any) -> tuple[list[np.ndarray[Any, Any]], np.ndarray[Any, Any]]:
-    """Red, green and blue that differ in each pixel, and what is to be seen of them."""
-    whole = np.random.default_rng(0).integers(0, np.iinfo(type).max, (HEIGHT, WIDTH, 3), dtype=type)
-    whole[0, 0] = np.iinfo(type).max
-    return [whole[..., band] for band in range(3)], (whole >> (8 * whole.itemsize - 8)).astype(int)
+    """Return random bands of red, green and blue, and the expected 8-bit pixels."""
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(type).max, (HEIGHT, WIDTH, 3), dtype=type)
+    pixels[0, 0] = np.iinfo(type).max
+    return [pixels[..., band] for band in range(3)], (pixels >> (8 * pixels.itemsize - 8)).astype(int)
 
 
 @pytest.mark.parametrize("type", [np.uint8, np.uint16])
 @pytest.mark.parametrize("extra", [None, 0])
 @pytest.mark.parametrize("deflate", [False, True])
-def test_a_fourth_band_without_a_name_is_not_transparency(type: Any, extra: int | None, deflate: bool) -> None:
+def test_an_untagged_fourth_band_is_not_transparency(type: Any, extra: int | None, deflate: bool) -> None:
     bands, expected = colours(type)
 
-    picture = decoding.decode(tiff([*bands, np.zeros_like(bands[0])], deflate=deflate, extra=extra), LIMIT)
+    image = decoding.decode(tiff([*bands, np.zeros_like(bands[0])], deflate=deflate, extra=extra), LIMIT)
 
-    assert np.abs(np.asarray(picture).astype(int) - expected).max() == 0
+    assert np.abs(np.asarray(image).astype(int) - expected).max() == 0
 
 
 @pytest.mark.parametrize("type", [np.uint8, np.uint16])
-def test_a_fourth_band_that_is_named_as_transparency_is_that(type: Any) -> None:
+def test_a_fourth_band_tagged_as_alpha_is_transparency(type: Any) -> None:
     bands, _ = colours(type)
 
-    picture = decoding.decode(tiff([*bands, np.zeros_like(bands[0])], extra=2), LIMIT)
+    image = decoding.decode(tiff([*bands, np.zeros_like(bands[0])], extra=2), LIMIT)
 
-    assert picture.getcolors() == [(WIDTH * HEIGHT, (255, 255, 255))]
+    assert image.getcolors() == [(WIDTH * HEIGHT, (255, 255, 255))]
 
 
 @pytest.mark.parametrize("type", [np.uint8, np.uint16])
 @pytest.mark.parametrize("deflate", [False, True])
-def test_bands_may_be_stored_one_after_the_other(type: Any, deflate: bool) -> None:
+def test_separately_stored_bands_are_decoded(type: Any, deflate: bool) -> None:
     bands, expected = colours(type)
 
-    picture = decoding.decode(tiff(bands, separate=True, deflate=deflate), LIMIT)
+    image = decoding.decode(tiff(bands, separate=True, deflate=deflate), LIMIT)
 
-    assert np.abs(np.asarray(picture).astype(int) - expected).max() == 0
+    assert np.abs(np.asarray(image).astype(int) - expected).max() == 0

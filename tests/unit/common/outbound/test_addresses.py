@@ -1,4 +1,4 @@
-"""Public addresses are told from all others."""
+"""Public addresses are distinguished from all others, and names are resolved within a timeout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from common.outbound.addresses import is_public, look_up
+from common.outbound.addresses import is_public, resolve
 
 
 @pytest.mark.parametrize(
@@ -65,20 +65,20 @@ def test_an_address_of_the_internet_is_public(address: str) -> None:
         "ff02::1",
     ],
 )
-def test_any_other_is_not(address: str) -> None:
+def test_other_addresses_are_not_public(address: str) -> None:
     assert not is_public(address)
 
 
-def test_the_system_s_own_names_are_looked_up() -> None:
-    assert "127.0.0.1" in look_up("localhost", 5)
+def test_localhost_is_resolved() -> None:
+    assert "127.0.0.1" in resolve("localhost", 5)
 
 
-def test_an_unknown_name_is_an_error_like_others_of_the_network() -> None:
+def test_an_unknown_name_raises_oserror() -> None:
     with pytest.raises(OSError):
-        look_up("nothing.invalid", 5)
+        resolve("nothing.invalid", 5)
 
 
-def test_a_resolver_that_does_not_answer_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resolver_that_does_not_answer_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, answer = threading.Event(), threading.Event()
 
     def hang(*_: object, **__: object) -> list[object]:
@@ -88,6 +88,6 @@ def test_a_resolver_that_does_not_answer_is_left_behind(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     with pytest.raises(TimeoutError):
-        look_up("slow.example", 0.05)
+        resolve("slow.example", 0.05)
     assert asked.wait(30)
     answer.set()

@@ -1,7 +1,7 @@
-"""What shapes a student has: the mission's, the demo's, and those read off any reduced BLIP's weights.
+"""Model configurations: the deployed student, the demo, and any reduced BLIP inferred from its state dict.
 
-A `BlipConfig` says it all. Beyond what transformers knows, its `vision_config` may name a `stem` in the place of the
-patch embedding, and the `image_mean` and `image_std` that pictures are normalised by where these are not CLIP's.
+A configuration is a `BlipConfig` with two extensions in its `vision_config`: `stem` names a convolutional stem that
+replaces the patch embedding, and `image_mean` and `image_std` replace CLIP's mean and standard deviation.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from captioning.student.stem import STEMS, HybridPatches
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-#: Standard deviation of a new vision tower's weights. transformers' default for BLIP is 1e-10, for towers that
-#: are loaded right after; a student that starts from it is all but blind to the picture.
+#: Standard deviation of a new vision encoder's initial weights. transformers' default for BLIP is 1e-10, because it
+#: expects weights to be loaded afterwards. With it a new student's states hardly depend on the image.
 VISION_INIT_STD = 0.02
 
 WORD_EMBEDDINGS = "text_decoder.bert.embeddings.word_embeddings.weight"
@@ -29,8 +29,8 @@ PATCHES = "vision_model.embeddings.patch_embedding"
 HEAD = "text_decoder.cls.predictions.decoder.weight"
 
 
-def seed_config() -> BlipConfig:
-    """The deployed student: 6 + 6 layers, text 512 wide, 86.5 M parameters tied."""
+def deployed_config() -> BlipConfig:
+    """Return the deployed student's configuration: 6 + 6 layers, text width 512, 86.5 M parameters (tied)."""
     return BlipConfig(
         text_config={
             "hidden_size": 512,
@@ -63,9 +63,10 @@ def small_config(
     patch_size: int = 16,
     stem: str | None = None,
 ) -> BlipConfig:
-    """A BLIP for `tokenizer` with `vision` and `text` towers given as (width, layers, heads), 4 x wide inside.
+    """Return the configuration of a small BLIP for `tokenizer`.
 
-    With a `stem` it is a hybrid, whose patches are the stem's.
+    `vision` and `text` are (width, layers, heads); the MLPs are 4 x width. `stem` makes it a hybrid with the stem of
+    that name, and `patch_size` is ignored then.
     """
     vision_width, vision_layers, vision_heads = vision
     text_width, text_layers, text_heads = text
@@ -88,26 +89,26 @@ def small_config(
             "image_size": image_size,
             "patch_size": patch_size,
             "initializer_range": VISION_INIT_STD,
-            **(_with_stem(stem) if stem else {}),
+            **(_stem_config(stem) if stem else {}),
         },
         projection_dim=64,
     )
 
 
-def _with_stem(name: str) -> dict[str, Any]:
-    """What a stem says of the vision tower."""
-    return {"stem": name, "patch_size": stems.PATCH, "image_mean": list(stems.MEAN), "image_std": list(stems.STD)}
+def _stem_config(name: str) -> dict[str, Any]:
+    """Return the entries of the `vision_config` that a stem sets."""
+    return {"stem": name, "patch_size": stems.PATCH_SIZE, "image_mean": list(stems.MEAN), "image_std": list(stems.STD)}
 
 
 def preprocessing_of(config: BlipConfig) -> Preprocessing:
-    """How a model takes its pictures: its side, and CLIP's mean and deviation unless its configuration has its own."""
+    """Return a model's preprocessing. Mean and standard deviation are CLIP's unless the configuration has others."""
     vision = config.vision_config
     mean, std = getattr(vision, "image_mean", None), getattr(vision, "image_std", None)
     return Preprocessing(int(vision.image_size), tuple(mean or CLIP_MEAN), tuple(std or CLIP_STD))
 
 
 def token_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
-    """The ids with which BLIP starts ([DEC]), ends ([SEP]) and fills up ([PAD]) a caption."""
+    """Return the ids of the tokens that start ([DEC]), end ([SEP]) and pad ([PAD]) a caption."""
     return {
         "bos_token_id": tokenizer.bos_token_id,
         "sep_token_id": tokenizer.sep_token_id,
@@ -117,9 +118,9 @@ def token_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
 
 
 def build(config: BlipConfig) -> BlipForConditionalGeneration:
-    """A model with new random weights, its vision tower able to see whatever the configuration says.
+    """Build a model with random weights. Their standard deviation in the vision encoder is at least `VISION_INIT_STD`.
 
-    Raises `StudentError` for a stem that is not known.
+    Raises `StudentError` for an unknown stem.
     """
     if config.vision_config.initializer_range < VISION_INIT_STD:
         config.vision_config.initializer_range = VISION_INIT_STD
@@ -127,22 +128,22 @@ def build(config: BlipConfig) -> BlipForConditionalGeneration:
     stem = getattr(config.vision_config, "stem", None)
     if stem is not None:
         if stem not in STEMS:
-            raise StudentError(f"The model's stem is {stem}, which is none of {', '.join(STEMS)}.")
+            raise StudentError(f"The model's stem {stem} is unknown. Known stems: {', '.join(STEMS)}.")
         model.vision_model.embeddings.patch_embedding = HybridPatches(stem, config.vision_config.hidden_size)
     return model
 
 
 def infer_config(state: Mapping[str, torch.Tensor], *, text_heads: int, vision_heads: int) -> BlipConfig:
-    """The configuration that fits a state dict. Head counts leave no trace in shapes, so they are told.
+    """Infer the configuration from a state dict. Head counts do not show in the shapes, so they are arguments.
 
-    Embeddings and head that differ are kept apart: checkpoints from transformers 4.41 hold two tensors, and a
-    tied model would load the one over the other without a word.
-    Raises `KeyError`, naming the tensor, when it is no BLIP captioner's state dict.
+    Word embeddings and output head are untied if they differ: checkpoints from transformers 4.41 contain both, and a
+    tied model would silently load one over the other. Raises `KeyError` with the missing tensor's name if it is not
+    the state dict of a BLIP captioner.
     """
     vocab_size, text_width = state[WORD_EMBEDDINGS].shape
     vision_width, _, patch_size, _ = state[f"{PATCHES}.weight"].shape
-    stem = _stem(state)
-    patch_size = stems.PATCH if stem else patch_size
+    stem = _infer_stem(state)
+    patch_size = stems.PATCH_SIZE if stem else patch_size
     positions = state["vision_model.embeddings.position_embedding"].shape[1] - 1
     head = state.get(HEAD)
     tied = head is None or torch.equal(head, state[WORD_EMBEDDINGS])
@@ -150,7 +151,7 @@ def infer_config(state: Mapping[str, torch.Tensor], *, text_heads: int, vision_h
         "hidden_size": text_width,
         "intermediate_size": state["text_decoder.bert.encoder.layer.0.intermediate.dense.weight"].shape[0],
         "num_attention_heads": text_heads,
-        "num_hidden_layers": _layers(state, "text_decoder.bert.encoder.layer."),
+        "num_hidden_layers": _layer_count(state, "text_decoder.bert.encoder.layer."),
         "encoder_hidden_size": vision_width,
         "vocab_size": vocab_size,
         "max_position_embeddings": state["text_decoder.bert.embeddings.position_embeddings.weight"].shape[0],
@@ -160,24 +161,26 @@ def infer_config(state: Mapping[str, torch.Tensor], *, text_heads: int, vision_h
         "hidden_size": vision_width,
         "intermediate_size": state["vision_model.encoder.layers.0.mlp.fc1.weight"].shape[0],
         "num_attention_heads": vision_heads,
-        "num_hidden_layers": _layers(state, "vision_model.encoder.layers."),
+        "num_hidden_layers": _layer_count(state, "vision_model.encoder.layers."),
         "image_size": round(positions**0.5) * patch_size,
         "patch_size": patch_size,
         "initializer_range": VISION_INIT_STD,
-        **(_with_stem(stem) if stem else {}),
+        **(_stem_config(stem) if stem else {}),
     }
     return BlipConfig(text_config=text, vision_config=vision, projection_dim=512, tie_word_embeddings=tied)
 
 
-def _stem(state: Mapping[str, torch.Tensor]) -> str | None:
-    """The stem whose weights are among the others."""
+def _infer_stem(state: Mapping[str, torch.Tensor]) -> str | None:
+    """Return the name of the stem in a state dict, or None."""
     blocks = f"{PATCHES}.stem.blocks."
     if not any(key.startswith(blocks) for key in state):
         return None
-    return stems.name_of([len(state[f"{blocks}{number}.narrow.weight"]) for number in range(_layers(state, blocks))])
+    return stems.name_of(
+        [len(state[f"{blocks}{number}.narrow.weight"]) for number in range(_layer_count(state, blocks))]
+    )
 
 
-def _layers(state: Mapping[str, torch.Tensor], prefix: str) -> int:
+def _layer_count(state: Mapping[str, torch.Tensor], prefix: str) -> int:
     numbers = {int(key[len(prefix) :].split(".")[0]) for key in state if key.startswith(prefix)}
     if not numbers:
         raise KeyError(prefix + "0")

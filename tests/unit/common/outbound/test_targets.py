@@ -1,26 +1,26 @@
-"""A URL's text: what may be asked at all."""
+"""URLs are parsed, and refused by their text alone."""
 
 from __future__ import annotations
 
 import pytest
 
-from common.outbound import NotAllowed
-from common.outbound.places import URL_LENGTH, Place, read_url
+from common.outbound import UrlNotAllowed
+from common.outbound.targets import MAX_URL_LENGTH, Target, parse_url
 
 
 @pytest.mark.parametrize(
-    ("url", "place"),
+    ("url", "target"),
     [
-        ("https://example.com", Place(True, "example.com", 443, "/")),
-        ("HTTPS://Example.COM:443/a/b?c=d#e", Place(True, "example.com", 443, "/a/b?c=d")),
-        ("https://xn--bcher-kva.example/%C3%BC", Place(True, "xn--bcher-kva.example", 443, "/%C3%BC")),
-        ("https://8.8.8.8/", Place(True, "8.8.8.8", 443, "/")),
-        ("https://[2606:4700::1111]//x", Place(True, "2606:4700::1111", 443, "//x")),
-        ("https://my_host.example/?", Place(True, "my_host.example", 443, "/")),
+        ("https://example.com", Target(True, "example.com", 443, "/")),
+        ("HTTPS://Example.COM:443/a/b?c=d#e", Target(True, "example.com", 443, "/a/b?c=d")),
+        ("https://xn--bcher-kva.example/%C3%BC", Target(True, "xn--bcher-kva.example", 443, "/%C3%BC")),
+        ("https://8.8.8.8/", Target(True, "8.8.8.8", 443, "/")),
+        ("https://[2606:4700::1111]//x", Target(True, "2606:4700::1111", 443, "//x")),
+        ("https://my_host.example/?", Target(True, "my_host.example", 443, "/")),
     ],
 )
-def test_a_public_place_is_read_from_its_url(url: str, place: Place) -> None:
-    assert read_url(url, allow_local=False) == place
+def test_a_public_url_is_parsed(url: str, target: Target) -> None:
+    assert parse_url(url, allow_local=False) == target
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_public_place_is_read_from_its_url(url: str, place: Place) -> None:
         "gopher://example.com:70/_x",
         "javascript:alert(1)",
         "data:image/png;base64,AA",
-        # somebody's own network
+        # private networks
         "https://127.0.0.1/",
         "https://10.0.0.1/",
         "https://192.168.0.1/",
@@ -54,7 +54,7 @@ def test_a_public_place_is_read_from_its_url(url: str, place: Place) -> None:
         "https://[fe80::1%25eth0]/",
         "https://[fe80::1%eth0]/",
         "https://[fd00:ec2::254]/",
-        # the same, as some programs spell it
+        # other notations of these addresses
         "https://2130706433/",
         "https://0x7f000001/",
         "https://0x7f.0.0.1/",
@@ -71,7 +71,7 @@ def test_a_public_place_is_read_from_its_url(url: str, place: Place) -> None:
         "https://exam%70le.com/",
         "https://" + "a" * 64 + ".com/",
         "https://" + "a." * 127 + "com/",
-        # who is the host?
+        # ambiguous hosts
         "https://user@example.com/",
         "https://user:password@example.com/",
         "https://example.com@127.0.0.1/",
@@ -88,19 +88,19 @@ def test_a_public_place_is_read_from_its_url(url: str, place: Place) -> None:
         "https://example.com:99999/",
         "https://example.com:443:443/",
         "https://example.com:a/",
-        # what a header or a request line would break on
+        # characters that break a header or a request line
         "https://example.com/a b",
         "https://example.com/\r\nHost: x",
         "https://example.com/\x00",
         "https://example.com/\tx",
         " https://example.com/",
         "https://exämple.com/",
-        "https://example.com/" + "a" * URL_LENGTH,
+        "https://example.com/" + "a" * MAX_URL_LENGTH,
     ],
 )
-def test_a_hostile_or_odd_url_is_refused_with_a_sentence(url: str) -> None:
-    with pytest.raises(NotAllowed, match=r"^(A|The) URL .+\.$"):
-        read_url(url, allow_local=False)
+def test_a_hostile_or_invalid_url_is_refused_with_a_sentence(url: str) -> None:
+    with pytest.raises(UrlNotAllowed, match=r"^(A|The) URL .+\.$"):
+        parse_url(url, allow_local=False)
 
 
 @pytest.mark.parametrize(
@@ -112,11 +112,11 @@ def test_a_hostile_or_odd_url_is_refused_with_a_sentence(url: str) -> None:
         ("https://receiver/", "receiver"),
     ],
 )
-def test_local_places_are_admitted_where_that_is_set(url: str, authority: str) -> None:
-    assert read_url(url, allow_local=True).authority == authority
+def test_local_urls_are_parsed_with_allow_local(url: str, authority: str) -> None:
+    assert parse_url(url, allow_local=True).authority == authority
 
 
 @pytest.mark.parametrize("url", ["ftp://localhost/", "http://user@localhost/", "http://[fe80::1%eth0]/", "http:///"])
-def test_what_makes_no_sense_is_refused_there_too(url: str) -> None:
-    with pytest.raises(NotAllowed):
-        read_url(url, allow_local=True)
+def test_an_invalid_url_is_refused_with_allow_local(url: str) -> None:
+    with pytest.raises(UrlNotAllowed):
+        parse_url(url, allow_local=True)
