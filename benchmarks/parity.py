@@ -21,7 +21,7 @@ from captioning.student import load_student
 from common.settings import Settings
 from training.captioning import captioned_by
 from training.data import formats
-from training.data.images import DataError, Picture, PictureId, limited
+from training.data.images import CaptionedImage, DataError, ImageId, limited
 from training.metrics.cider import cider as cider_of
 from training.metrics.tokens import tokenize
 
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     pictures = limited(pictures, 50 if chosen.quick else chosen.limit, seed=0)
     student = load_student(chosen.model, processor=settings.processor)
 
-    def best(caption: Callable[[torch.Tensor], list[list[Caption]]]) -> dict[PictureId, Caption]:
+    def best(caption: Callable[[torch.Tensor], list[list[Caption]]]) -> dict[ImageId, Caption]:
         return {picture.id: found for picture, found in captioned_by(caption, pictures, student.preprocessing, BATCH)}
 
     model, tokenizer, search = student.model, student.tokenizer, Search()
@@ -63,18 +63,18 @@ def main(arguments: list[str] | None = None) -> None:
     report.plot(chosen.plot, "CIDEr by precision", cider)
 
 
-def scored(pictures: Sequence[Picture], captions: Mapping[PictureId, Caption]) -> float:
+def scored(pictures: Sequence[CaptionedImage], captions: Mapping[ImageId, Caption]) -> float:
     """CIDEr."""
     texts = [tokenize(caption.text) for caption in captions.values()]
     truths = {picture.id: [tokenize(text) for text in picture.captions] for picture in pictures}
     return cider_of(texts, [truths[picture] for picture in captions])
 
 
-def differences(expected: Mapping[PictureId, Caption], found: Mapping[PictureId, Caption]) -> int:
+def differences(expected: Mapping[ImageId, Caption], found: Mapping[ImageId, Caption]) -> int:
     return sum(caption.text != found[picture].text for picture, caption in expected.items())
 
 
-def ties_and_errors(expected: Mapping[PictureId, Caption], found: Mapping[PictureId, Caption]) -> tuple[int, int]:
+def ties_and_errors(expected: Mapping[ImageId, Caption], found: Mapping[ImageId, Caption]) -> tuple[int, int]:
     """Of the captions that differ: how many score the same but for float error, and how many do not."""
     pairs = [(one, found[picture]) for picture, one in expected.items() if one.text != found[picture].text]
     ties = sum(abs(one.score - other.score) <= FLOAT_ERROR for one, other in pairs)

@@ -25,7 +25,6 @@ from transformers import BlipForConditionalGeneration
 from benchmarks import report, students
 from benchmarks.timing import Times, interleaved
 from captioning.student import Student, preprocessing_of
-from training.checkpoints import State
 from training.config import Config
 from training.data import formats
 from training.data.dataset import Batch, Collate, ImageCaptionDataset
@@ -37,6 +36,7 @@ from training.loss_meter import LossMeter
 from training.losses import distillation_loss
 from training.models import make_student
 from training.preemption import Stop
+from training.state import State
 from training.teacher import OnlineTeacher, Teacher, make_teacher
 from training.trainer import Trainer
 
@@ -149,7 +149,7 @@ class Bench:
     def _state(self) -> State:
         student: BlipForConditionalGeneration = copy.deepcopy(self.student).train()
         optimizer = torch.optim.AdamW(student.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay)
-        return State(student, optimizer, None, epoch=1, pictures=0, steps=0, loss_meter=LossMeter())
+        return State(student, optimizer, None, epoch=1, images_seen=0, steps=0, loss_meter=LossMeter())
 
 
 def main(arguments: list[str] | None = None) -> None:

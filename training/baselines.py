@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.data.images import PictureId
+from training.data.images import ImageId
 from training.data.readers import coco_captions
 from training.metrics.cider import cider
 from training.metrics.tokens import tokenize
@@ -24,7 +24,7 @@ def best_constant(caption_files: Sequence[Path]) -> str:
     """Of the most frequent captions, and of the most frequent beginnings of captions, the one with the best
     CIDEr-D on a sample of these files' own pictures. Raises `DataError`.
     """
-    by_picture: defaultdict[PictureId, list[str]] = defaultdict(list)
+    by_picture: defaultdict[ImageId, list[str]] = defaultdict(list)
     for path in caption_files:
         for picture, captions in coco_captions(path).items():
             by_picture[picture] += captions

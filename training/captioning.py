@@ -13,20 +13,20 @@ from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 from captioning.engine import Caption, Engine, Precision, Search
 from captioning.preprocessing import Preprocessing
 from captioning.student import preprocessing_of
-from training.data.images import Picture, PictureId, readable
+from training.data.images import CaptionedImage, ImageId, readable
 
 
-def caption_pictures(
+def caption_images(
     model: BlipForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
-    pictures: Sequence[Picture],
+    pictures: Sequence[CaptionedImage],
     *,
     beams: int,
     max_length: int,
     batch_size: int,
     precision: Precision = "fp32",
     stopped: Callable[[], bool] = lambda: False,
-) -> dict[PictureId, str]:
+) -> dict[ImageId, str]:
     """The best caption of each picture, by its id; one that cannot be decoded is named and has none.
 
     It ends early, with what it has, when `stopped` says so before a batch.
@@ -39,11 +39,11 @@ def caption_pictures(
 
 def captioned_by(
     caption: Callable[[torch.Tensor], list[list[Caption]]],
-    pictures: Sequence[Picture],
+    pictures: Sequence[CaptionedImage],
     preprocessing: Preprocessing,
     batch_size: int,
     stopped: Callable[[], bool] = lambda: False,
-) -> Iterator[tuple[Picture, Caption]]:
+) -> Iterator[tuple[CaptionedImage, Caption]]:
     """Each picture that can be decoded, with what `caption` ranks first for it; that gets pixels [B, 3, S, S]."""
     loaded = readable(pictures)
     with tqdm(total=len(pictures), desc="captioning", unit="picture", mininterval=5) as progress:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from captioning.student.errors import StudentError
 from captioning.student.finite import not_finite
@@ -21,37 +20,13 @@ from captioning.student.tokens import wrap
 from common.files import whole
 from training.config import Config
 from training.data.fingerprint import Fingerprint
-from training.ema import EMA
 from training.loss_meter import LossMeter
+from training.state import State
 
 log = logging.getLogger("training")
 
 _NAME = re.compile(r"student_epoch(\d+)\.pt")
 UNFINISHED = "unfinished.pt"
-
-
-@dataclass
-class State:
-    """All of a run that changes while it goes on; with the configuration, everything else follows from it."""
-
-    student: BlipForConditionalGeneration
-    optimizer: torch.optim.Optimizer
-    average: EMA | None
-    #: The epoch that is trained, from 1, and the pictures of it that are done, by all ranks.
-    epoch: int
-    pictures: int
-    #: Steps of the optimiser, in all epochs.
-    steps: int
-    loss_meter: LossMeter
-
-    @property
-    def best(self) -> BlipForConditionalGeneration:
-        """The weights to caption with: the average, if there is one."""
-        return self.average.model if self.average else self.student
-
-    def next_epoch(self) -> None:
-        """Go to the beginning of the epoch after this one."""
-        self.epoch, self.pictures, self.loss_meter = self.epoch + 1, 0, LossMeter()
 
 
 def path_of(folder: Path, epoch: int) -> Path:
@@ -119,7 +94,7 @@ def content(
     return {
         "epoch": state.epoch,
         "finished": finished,
-        "pictures": state.pictures,
+        "pictures": state.images_seen,
         "steps": state.steps,
         "sums": state.loss_meter.sums,
         "model": state.best.state_dict(),
@@ -157,7 +132,7 @@ def restore(saved: dict[str, Any], state: State) -> None:
     if state.average:
         state.average.model.load_state_dict(saved["model"])
     state.optimizer.load_state_dict(saved["optimizer"])
-    state.epoch, state.pictures, state.steps = saved["epoch"], saved["pictures"], saved["steps"]
+    state.epoch, state.images_seen, state.steps = saved["epoch"], saved["pictures"], saved["steps"]
     state.loss_meter = LossMeter(saved["sums"])
 
 

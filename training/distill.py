@@ -20,12 +20,11 @@ from captioning.student import preprocessing_of
 from captioning.student.errors import StudentError
 from common import strict_json
 from training import checkpoints, smoke
-from training.checkpoints import State
 from training.config import Config, parse
 from training.data import formats, pseudo
 from training.data.dataset import ImageCaptionDataset
 from training.data.fingerprint import Fingerprint
-from training.data.images import DataError, Picture, limited, split, warn_of_overlap
+from training.data.images import CaptionedImage, DataError, limited, split, warn_of_overlap
 from training.distributed import Ranks, joined
 from training.ema import EMA
 from training.forward import Forward
@@ -33,6 +32,7 @@ from training.loss_meter import LossMeter
 from training.models import load_teacher, make_student, make_tokenizer
 from training.preemption import Stop, on_signals
 from training.self_critical import SelfCritical
+from training.state import State
 from training.stem import parameter_groups, patches_of, remembered
 from training.teacher import make_teacher
 from training.trainer import Diverged, Trainer
@@ -114,14 +114,14 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
         ),
         average=EMA(student, config.ema) if config.ema else None,
         epoch=1,
-        pictures=0,
+        images_seen=0,
         steps=0,
         loss_meter=LossMeter(),
     )
     if saved:
         checkpoints.restore(saved, state)
-        log.info("Resuming after %d pictures of epoch %d in %s.", state.pictures, state.epoch, config.checkpoints)
-    if len(set(ranks.gather((state.epoch, state.pictures)))) > 1:
+        log.info("Resuming after %d pictures of epoch %d in %s.", state.images_seen, state.epoch, config.checkpoints)
+    if len(set(ranks.gather((state.epoch, state.images_seen)))) > 1:
         raise DataError("The processes found different checkpoints: --checkpoints must be a folder that all share.")
     forward = ranks.wrap(Forward(student, tokenizer.pad_token_id))
     critic = None
@@ -149,12 +149,12 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
         for _ in trainer.epoch(state):
             if ranks.first and state.steps:
                 checkpoints.save_unfinished(config.checkpoints, checkpoints.content(state, config, tokenizer, data))
-        if state.pictures == len(dataset) and ranks.first:
+        if state.images_seen == len(dataset) and ranks.first:
             content = checkpoints.content(state, config, tokenizer, data, finished=True)
             checkpoints.save_epoch(config.checkpoints, content)
         if any(ranks.gather(stop.asked)):
             kept = "saved" if state.steps else "there is nothing to save"
-            log.info("Asked to end after %d pictures of epoch %d; %s.", state.pictures, state.epoch, kept)
+            log.info("Asked to end after %d pictures of epoch %d; %s.", state.images_seen, state.epoch, kept)
             return
         seconds = round(time.monotonic() - started, 1)
         if not report(config, ranks, state, tokenizer, val_pictures, stop, seconds=seconds):
@@ -163,7 +163,7 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
         state.next_epoch()
 
 
-def pictures_of(config: Config) -> tuple[list[Picture], list[Picture]]:
+def pictures_of(config: Config) -> tuple[list[CaptionedImage], list[CaptionedImage]]:
     """Training and validation pictures: a seeded split, or the files named for each.
 
     Raises `DataError` when there is nothing to train on, or nothing to validate on.

@@ -20,9 +20,9 @@ from captioning.student.errors import StudentError
 from common import strict_json
 from common.settings import Settings, from_environment
 from training.baselines import best_constant
-from training.captioning import caption_pictures
+from training.captioning import caption_images
 from training.data import formats
-from training.data.images import DataError, Picture, PictureId, limited, warn_of_overlap
+from training.data.images import CaptionedImage, DataError, ImageId, limited, warn_of_overlap
 from training.metrics import TOKENIZER, conditions, java, measures
 from training.metrics.bootstrap import CONFIDENCE, Estimate, Resampled, resample
 from training.metrics.tokens import tokenize
@@ -41,7 +41,7 @@ class Row:
     """One model's result."""
 
     name: str
-    captions: Mapping[PictureId, str]
+    captions: Mapping[ImageId, str]
     scores: Resampled
 
 
@@ -106,14 +106,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def captions_of(
-    source: str, pictures: Sequence[Picture], settings: Settings, chosen: argparse.Namespace
-) -> dict[PictureId, str]:
+    source: str, pictures: Sequence[CaptionedImage], settings: Settings, chosen: argparse.Namespace
+) -> dict[ImageId, str]:
     """What one model says."""
     student = load_student(
         source, processor=settings.processor, text_heads=settings.text_heads, vision_heads=settings.vision_heads
     )
     student.model.to("cuda" if torch.cuda.is_available() else "cpu")
-    return caption_pictures(
+    return caption_images(
         student.model,
         student.tokenizer,
         pictures,
@@ -125,7 +125,7 @@ def captions_of(
 
 
 def row(
-    name: str, captions: Mapping[PictureId, str], pictures: Sequence[Picture], tokenizer: str, resamples: int
+    name: str, captions: Mapping[ImageId, str], pictures: Sequence[CaptionedImage], tokenizer: str, resamples: int
 ) -> Row:
     """A model's captions, scored."""
     texts = [captions[picture.id] for picture in pictures]

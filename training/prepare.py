@@ -31,7 +31,7 @@ from common.files import whole
 from common.images.decoding import decode
 from common.problems import Problem
 from training.data import formats
-from training.data.images import MAX_PIXELS, DataError, Picture, PictureId
+from training.data.images import MAX_PIXELS, CaptionedImage, DataError, ImageId
 
 #: What the shards are made of, and how: those made otherwise must not be mixed with them.
 MANIFEST = "prepared.json"
@@ -92,7 +92,9 @@ def claim(folder: Path, about: dict[str, Any]) -> None:
         )
 
 
-def prepare(pictures: Sequence[Picture], folder: Path, *, side: int, quality: int, shard: int, processes: int) -> None:
+def prepare(
+    pictures: Sequence[CaptionedImage], folder: Path, *, side: int, quality: int, shard: int, processes: int
+) -> None:
     """Write the shards that are not there yet, with a bar that counts pictures."""
     # Not forked: what runs beside a fork in this process would be copied at any point of its work.
     context = multiprocessing.get_context("forkserver")
@@ -121,8 +123,8 @@ def prepare(pictures: Sequence[Picture], folder: Path, *, side: int, quality: in
 
 
 def outcomes(
-    pictures: Sequence[Picture], resize: partial[bytes | str], pool: ProcessPoolExecutor, processes: int
-) -> Iterator[tuple[Picture, bytes | str]]:
+    pictures: Sequence[CaptionedImage], resize: partial[bytes | str], pool: ProcessPoolExecutor, processes: int
+) -> Iterator[tuple[CaptionedImage, bytes | str]]:
     """Each picture with its small JPEG, or with why there is none. Files are read here, in their order."""
     ahead = AHEAD * processes
     for first in range(0, len(pictures), ahead):
@@ -130,7 +132,7 @@ def outcomes(
         yield from zip(chosen, pool.map(resize, map(content_of, chosen), chunksize=AHEAD // 8), strict=True)
 
 
-def content_of(picture: Picture) -> bytes | str:
+def content_of(picture: CaptionedImage) -> bytes | str:
     """The file's bytes, or why there are none."""
     try:
         return picture.source.read(picture.file_name)
@@ -155,7 +157,7 @@ def resized(data: bytes | str, *, side: int, quality: int) -> bytes | str:
     return buffer.getvalue()
 
 
-def add(tar: tarfile.TarFile, picture: Picture, jpeg: bytes) -> None:
+def add(tar: tarfile.TarFile, picture: CaptionedImage, jpeg: bytes) -> None:
     """The sample: its picture, and what is known of it, under one name. Nothing in it depends on the hour."""
     about = {"id": picture.id, "file_name": picture.file_name, "captions": picture.captions}
     for ending, content in (("jpg", jpeg), ("json", strict_json.dumps(about).encode())):
@@ -164,7 +166,7 @@ def add(tar: tarfile.TarFile, picture: Picture, jpeg: bytes) -> None:
         tar.addfile(member, io.BytesIO(content))
 
 
-def sample_name(picture: PictureId) -> str:
+def sample_name(picture: ImageId) -> str:
     """The name of a sample's files. A text may hold what none of them may: dots, slashes, any length."""
     if isinstance(picture, int):
         return f"{picture:012d}"

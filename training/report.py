@@ -26,9 +26,9 @@ from captioning.student import load_student
 from captioning.student.errors import StudentError
 from common.settings import from_environment
 from training import checkpoints
-from training.captioning import caption_pictures
+from training.captioning import caption_images
 from training.config import CHECKPOINTS, Config
-from training.data.images import DataError, Picture, PictureId, limited, readable
+from training.data.images import CaptionedImage, DataError, ImageId, limited, readable
 from training.distill import pictures_of
 from training.models import load_teacher
 
@@ -102,7 +102,7 @@ def samples(runs: Sequence[Run], count: int) -> list[Shown]:
     """Validation pictures of the first run, with the captions of people, of each teacher and of each student."""
     _, val_pictures = pictures_of(runs[0].config)
     pictures = limited(val_pictures, count, SEED)
-    said: dict[str, dict[PictureId, str]] = {}
+    said: dict[str, dict[ImageId, str]] = {}
     for run in runs:
         if run.config.teacher != "none" and f"teacher {run.config.teacher}" not in said:
             teacher = load_teacher(run.config)
@@ -125,11 +125,11 @@ def samples(runs: Sequence[Run], count: int) -> list[Shown]:
 def captions_of(
     model: BlipForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
-    pictures: Sequence[Picture],
+    pictures: Sequence[CaptionedImage],
     config: Config,
-) -> dict[PictureId, str]:
+) -> dict[ImageId, str]:
     """What a model says, searched for as the run does after each epoch."""
-    return caption_pictures(
+    return caption_images(
         model.to("cuda" if torch.cuda.is_available() else "cpu"),
         tokenizer,
         pictures,
@@ -139,7 +139,7 @@ def captions_of(
     )
 
 
-def addresses(pictures: Sequence[Picture]) -> list[tuple[Picture, str]]:
+def addresses(pictures: Sequence[CaptionedImage]) -> list[tuple[CaptionedImage, str]]:
     """The pictures that can be read, reduced, as `data:` addresses."""
     found = []
     for picture, image in readable(pictures):

@@ -16,7 +16,7 @@ from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 from captioning.engine.decoder import Decoder, KVCache
 from captioning.engine.weights import floating
 from training.data.dataset import Batch
-from training.data.images import Picture
+from training.data.images import CaptionedImage
 from training.forward import encode
 from training.metrics.cider import Cider
 from training.metrics.tokens import tokenize
@@ -29,7 +29,7 @@ class SelfCritical:
     """Draws captions of training pictures and weighs them. `samples` is 2 or more."""
 
     def __init__(
-        self, pictures: Sequence[Picture], tokenizer: PreTrainedTokenizerFast, samples: int, longest: int
+        self, pictures: Sequence[CaptionedImage], tokenizer: PreTrainedTokenizerFast, samples: int, longest: int
     ) -> None:
         self._reward = Cider([[[*tokenize(text), END] for text in picture.captions] for picture in pictures])
         self._tokenizer, self._samples, self._longest = tokenizer, samples, longest

@@ -17,7 +17,7 @@ import torch
 from captioning.student import build, load_student, save_folder, small_config
 from common import strict_json
 from training import export, pseudo_label
-from training.captioning import caption_pictures
+from training.captioning import caption_images
 from training.data import formats
 from training.data.synthetic import draw
 from training.tokenizer import train_tokenizer
@@ -59,7 +59,7 @@ def check(distill: Callable[[list[str]], bool]) -> bool:
         assert epochs == [1, 2], epochs
         export.main(["--checkpoint", str(folder / "run" / "student_epoch2.pt"), "--out", str(folder / "exported")])
         student = load_student(folder / "exported", processor="unused")
-        said = caption_pictures(
+        said = caption_images(
             student.model,
             student.tokenizer,
             formats.read([f"coco:{captions}:{images}"])[:1],

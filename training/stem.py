@@ -20,7 +20,7 @@ from captioning.student.errors import StudentError
 from captioning.student.stem import HybridPatches, Stem, fold_published
 from training.config import Config
 from training.data.dataset import Features, ImageCaptionDataset
-from training.data.images import UnreadablePicture
+from training.data.images import UnreadableImage
 from training.distributed import Ranks
 from training.features import FeatureCache
 from training.preemption import Stop
@@ -107,7 +107,7 @@ def remembered(
         for each in missing[first : first + TOGETHER]:
             try:
                 pixels[dataset.view_name(*each)] = torch.from_numpy(dataset.view(*each))
-            except UnreadablePicture as error:
+            except UnreadableImage as error:
                 log.warning("%s", error)
         if pixels:
             cache.write(dict(zip(pixels, _begun(stem, patches.begun, list(pixels.values())), strict=True)))

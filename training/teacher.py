@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from captioning.student import Student
 from training.config import Config
 from training.data.dataset import Batch
-from training.data.images import Picture
+from training.data.images import CaptionedImage
 from training.forward import Forward
 from training.losses import TopK
 from training.teacher_cache import TeacherCache, key_of
@@ -71,7 +71,7 @@ class CachedTeacher:
         self,
         teacher: OnlineTeacher,
         cache: TeacherCache,
-        pictures: list[Picture],
+        pictures: list[CaptionedImage],
         plain: Callable[[int], NDArray[np.float32]] | None,
         temperature: float,
         pad_id: int,
@@ -123,7 +123,7 @@ class CachedTeacher:
 
 
 def make_teacher(
-    student: Student, config: Config, pictures: list[Picture], plain: Callable[[int], NDArray[np.float32]]
+    student: Student, config: Config, pictures: list[CaptionedImage], plain: Callable[[int], NDArray[np.float32]]
 ) -> Teacher:
     """The teacher that `--teacher-logits` asks for."""
     online = OnlineTeacher(student, config)

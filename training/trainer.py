@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from captioning.student.finite import not_finite
-from training.checkpoints import State
 from training.config import Config
 from training.data.dataset import Batch, Collate, ImageCaptionDataset, Sample
 from training.data.sampler import Step, steps
@@ -23,6 +22,7 @@ from training.forward import real_tokens
 from training.losses import Loss, distillation_loss, image_loss
 from training.preemption import Stop, blocked, ignore_all_but_parent
 from training.self_critical import SelfCritical
+from training.state import State
 from training.teacher import Teacher
 
 #: Steps after which the losses are read, for the progress and to see whether they are finite: it makes a GPU wait.
@@ -81,7 +81,7 @@ class Trainer:
             self.step(state, step, of_step, tokens)
             shown.update(step.pictures)
             every = self.config.save_every_steps
-            if every and state.steps % every == 0 and state.pictures < len(self.dataset):
+            if every and state.steps % every == 0 and state.images_seen < len(self.dataset):
                 self._all_reduce(state)
                 yield
         shown.close()
@@ -113,7 +113,7 @@ class Trainer:
         if state.average:
             state.average.update(state.student)
         state.steps += 1
-        state.pictures += step.pictures
+        state.images_seen += step.pictures
 
     def _ready(self, batch: Batch, state: State) -> Batch:
         """The batch on the student's device, with the captions that are learnt from."""
@@ -161,7 +161,7 @@ class Trainer:
             micro_batch_size=self.config.micro_batch_size,
             seed=self.config.seed,
             epoch=state.epoch,
-            done=state.pictures,
+            done=state.images_seen,
             rank=self.ranks.rank,
             world=self.ranks.world,
         )

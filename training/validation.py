@@ -8,13 +8,13 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 
 from common import strict_json
-from training.captioning import caption_pictures
-from training.checkpoints import State
+from training.captioning import caption_images
 from training.config import Config
-from training.data.images import DataError, Picture, limited
+from training.data.images import CaptionedImage, DataError, limited
 from training.distributed import Ranks
 from training.metrics import conditions, score
 from training.preemption import Stop
+from training.state import State
 
 #: Validation captions printed after each epoch.
 SAMPLES = 10
@@ -28,7 +28,7 @@ def report(
     ranks: Ranks,
     state: State,
     tokenizer: PreTrainedTokenizerFast,
-    pictures: list[Picture],
+    pictures: list[CaptionedImage],
     stop: Stop,
     *,
     seconds: float | None = None,
@@ -38,7 +38,7 @@ def report(
     False, and nothing is written, when a rank was asked to end meanwhile. Raises `DataError` when none can be read.
     """
     chosen = limited(pictures, config.eval_limit, config.seed)
-    mine = caption_pictures(
+    mine = caption_images(
         state.best.eval(),
         tokenizer,
         chosen[ranks.rank :: ranks.world],

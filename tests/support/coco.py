@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.support.images import numbered
 from training.data import formats
-from training.data.images import Picture
+from training.data.images import CaptionedImage
 
 WORDS = ("red", "green", "blue", "yellow")
 
@@ -38,6 +38,6 @@ def packed(images: Path) -> Path:
     return path
 
 
-def read_coco(captions: Path, images: Path) -> list[Picture]:
+def read_coco(captions: Path, images: Path) -> list[CaptionedImage]:
     """What `write_coco` wrote, read."""
     return formats.read([f"coco:{captions}:{images}"])

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from captioning.preprocessing import Preprocessing, squash
 from training.data.augment import augmented, may_be_mirrored
-from training.data.images import DataError, Picture, PictureId, UnreadablePicture
+from training.data.images import CaptionedImage, DataError, ImageId, UnreadableImage
 from training.tokenizer import clean
 
 #: Longest caption in tokens, start and end included; BLIP trains with 40.
@@ -54,7 +54,7 @@ class ImageCaptionDataset(Dataset[Sample]):
 
     def __init__(
         self,
-        pictures: Sequence[Picture],
+        pictures: Sequence[CaptionedImage],
         tokenizer: PreTrainedTokenizerFast,
         preprocessing: Preprocessing,
         *,
@@ -62,7 +62,7 @@ class ImageCaptionDataset(Dataset[Sample]):
         random_captions: bool = False,
         augment: bool = False,
         views: int = 0,
-        pseudo: Mapping[PictureId, str] | None = None,
+        pseudo: Mapping[ImageId, str] | None = None,
         pseudo_fraction: float = 0.0,
         keep_in_memory: bool = False,
         seed: int = 0,
@@ -133,7 +133,7 @@ class ImageCaptionDataset(Dataset[Sample]):
             place = (index + tried) % len(self)
             try:
                 return place, self._shown(place)
-            except UnreadablePicture as error:
+            except UnreadableImage as error:
                 if not self._named[place]:
                     self._named[place] = True
                     log.warning("%s", error)
@@ -157,7 +157,7 @@ class ImageCaptionDataset(Dataset[Sample]):
         try:
             return features(self.view_name(index, view)).astype(np.float32)
         except KeyError as error:  # it was named when the features were computed
-            raise UnreadablePicture(f"{self.pictures[index].file_name} is left out.") from error
+            raise UnreadableImage(f"{self.pictures[index].file_name} is left out.") from error
 
     def _augmented(self, index: int, seed: str) -> NDArray[np.float32]:
         picture = self.pictures[index]

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.config import Config
-from training.data.images import DataError, Picture, PictureId, marks_of
+from training.data.images import CaptionedImage, DataError, ImageId, marks_of
 
 #: Settings from which the split follows, together with the data.
 OF_SPLIT = (
@@ -49,7 +49,7 @@ class Fingerprint:
 
     @classmethod
     def of(
-        cls, train: Sequence[Picture], val: Sequence[Picture], pseudo_captions: Mapping[PictureId, str]
+        cls, train: Sequence[CaptionedImage], val: Sequence[CaptionedImage], pseudo_captions: Mapping[ImageId, str]
     ) -> Fingerprint:
         """The fingerprint of these training and validation pictures, with the teacher's captions by picture id."""
         return cls(
@@ -64,7 +64,7 @@ class Fingerprint:
         """Plain values and a tensor, as they are saved in every checkpoint."""
         return {**vars(self), "trained": torch.from_numpy(self.trained)}
 
-    def after(self, saved: Mapping[str, Any], config: Config, val: Sequence[Picture]) -> Fingerprint:
+    def after(self, saved: Mapping[str, Any], config: Config, val: Sequence[CaptionedImage]) -> Fingerprint:
         """This fingerprint, with the pictures added that the run of the checkpoint `saved` was trained on.
 
         Says what has changed since. Raises `DataError` for a change that would break the split, or the order of an
@@ -87,7 +87,7 @@ class Fingerprint:
         before: Mapping[str, Any],
         trained: NDArray[np.int64],
         settings: Mapping[str, tuple[Any, Any]],
-        val: Sequence[Picture],
+        val: Sequence[CaptionedImage],
     ) -> None:
         # Pictures that are in both sets now were in both from the start, which is warned of elsewhere.
         no_more = set(np.setdiff1d(trained, self.trained).tolist())
@@ -137,7 +137,7 @@ def _digest(items: Iterable[Any]) -> str:
     return found.hexdigest()
 
 
-def _numbers(picture: Picture) -> Iterator[int]:
+def _numbers(picture: CaptionedImage) -> Iterator[int]:
     """The marks of a picture as numbers of 64 bits."""
     for mark in marks_of(picture):
         yield int.from_bytes(hashlib.blake2b(repr(mark).encode(), digest_size=8).digest(), signed=True)

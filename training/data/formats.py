@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.data import readers
-from training.data.images import DataError, Picture
+from training.data.images import CaptionedImage, DataError
 
 #: What `--data` takes, for its help.
 FORMATS = "coco:J:D, karpathy:PART:J:D, jsonl:FILE or wds:SHARDS"
@@ -62,7 +62,7 @@ def sources(data: Sequence[str], captions: Sequence[Path], images: Sequence[Path
     return (*data, *map(CocoFiles, captions, images))
 
 
-def read(data: Sequence[Source]) -> list[Picture]:
+def read(data: Sequence[Source]) -> list[CaptionedImage]:
     """The pictures of several data sets, in their order; those without a caption are left out.
 
     Raises `DataError`, also when no data set is named, when one has no picture with a caption, and when two pictures
@@ -70,8 +70,8 @@ def read(data: Sequence[Source]) -> list[Picture]:
     """
     if not data:
         raise DataError(NEEDED)
-    pictures: list[Picture] = []
-    taken: dict[str, Picture] = {}
+    pictures: list[CaptionedImage] = []
+    taken: dict[str, CaptionedImage] = {}
     for source in data:
         found = _read_one(source)
         for picture in found:
@@ -89,7 +89,7 @@ def read(data: Sequence[Source]) -> list[Picture]:
     return pictures
 
 
-def _read_one(source: Source) -> list[Picture]:
+def _read_one(source: Source) -> list[CaptionedImage]:
     if isinstance(source, CocoFiles):
         return readers.coco(source.captions, source.images)
     kind, _, where = source.partition(":")

@@ -26,35 +26,35 @@ log = logging.getLogger(__name__)
 
 
 #: What numbers or names a picture in its data set.
-PictureId = int | str
+ImageId = int | str
 
 
 class DataError(Exception):
     """Captions or pictures that cannot be used; the message says why, in a sentence."""
 
 
-class UnreadablePicture(Exception):
+class UnreadableImage(Exception):
     """One picture that is not there or cannot be decoded; the message says which and why, in a sentence."""
 
 
 @dataclass(frozen=True)
-class Picture:
+class CaptionedImage:
     """One picture and what people wrote of it."""
 
-    id: PictureId
+    id: ImageId
     file_name: str
     source: ImageSource
     captions: tuple[str, ...]
 
     def load(self) -> Image.Image:
-        """The picture as RGB, upright; raises `UnreadablePicture`."""
+        """The picture as RGB, upright; raises `UnreadableImage`."""
         try:
             return decode(self.source.read(self.file_name), MAX_PIXELS)
         except (DataError, Problem) as error:
-            raise UnreadablePicture(f"{self.file_name} in {self.source.path} is left out: {error}") from error
+            raise UnreadableImage(f"{self.file_name} in {self.source.path} is left out: {error}") from error
 
 
-def checked_id(value: object) -> PictureId:
+def checked_id(value: object) -> ImageId:
     """An id that a file gives: a whole number or a text. Raises `ValueError` for anything else."""
     if isinstance(value, float) and value.is_integer():  # as tables with gaps in their columns write whole numbers
         return int(value)
@@ -120,18 +120,20 @@ class ImageSource:
         return DataError(f"There is no picture {file_name} in {self.path}.")
 
 
-def readable(pictures: Sequence[Picture]) -> Iterator[tuple[Picture, Image.Image]]:
+def readable(pictures: Sequence[CaptionedImage]) -> Iterator[tuple[CaptionedImage, Image.Image]]:
     """The pictures with their decoded images; one that cannot be decoded is named once and left out."""
     for picture in pictures:
         try:
             image = picture.load()
-        except UnreadablePicture as error:
+        except UnreadableImage as error:
             _say_once(str(error))
             continue
         yield picture, image
 
 
-def split(pictures: Sequence[Picture], fraction: float, seed: int) -> tuple[list[Picture], list[Picture]]:
+def split(
+    pictures: Sequence[CaptionedImage], fraction: float, seed: int
+) -> tuple[list[CaptionedImage], list[CaptionedImage]]:
     """A seeded split by picture, so that no picture is on both sides."""
     order = list(pictures)
     random.Random(seed).shuffle(order)
@@ -139,14 +141,14 @@ def split(pictures: Sequence[Picture], fraction: float, seed: int) -> tuple[list
     return order[:cut], order[cut:]
 
 
-def limited(pictures: Sequence[Picture], limit: int, seed: int) -> list[Picture]:
+def limited(pictures: Sequence[CaptionedImage], limit: int, seed: int) -> list[CaptionedImage]:
     """`limit` of the pictures, drawn with `seed` when there are more; all of them for 0."""
     if not limit or len(pictures) <= limit:
         return list(pictures)
     return random.Random(seed).sample(list(pictures), limit)
 
 
-def warn_of_overlap(train: Sequence[Picture], val: Sequence[Picture]) -> list[Picture]:
+def warn_of_overlap(train: Sequence[CaptionedImage], val: Sequence[CaptionedImage]) -> list[CaptionedImage]:
     """The pictures of `val` that are trained on as well, named in a warning: those of the same id or file name that
     have a caption in common, as both sets may just count from 1; and those that are equal byte for byte.
 
@@ -154,7 +156,7 @@ def warn_of_overlap(train: Sequence[Picture], val: Sequence[Picture]) -> list[Pi
     """
     marks = {mark: picture.id for picture in val for mark in marks_of(picture)}
     shared = {marks[mark] for picture in train for mark in marks_of(picture) if mark in marks}
-    by_size: defaultdict[int, list[Picture]] = defaultdict(list)
+    by_size: defaultdict[int, list[CaptionedImage]] = defaultdict(list)
     for picture in val:
         if picture.id not in shared:
             by_size[_size(picture)].append(picture)
@@ -173,7 +175,7 @@ def warn_of_overlap(train: Sequence[Picture], val: Sequence[Picture]) -> list[Pi
     return found
 
 
-def marks_of(picture: Picture) -> Iterator[tuple[PictureId, str]]:
+def marks_of(picture: CaptionedImage) -> Iterator[tuple[ImageId, str]]:
     """What tells the picture from others: its id and its name, each with every caption."""
     name = PurePosixPath(picture.file_name).name
     return ((key, caption) for key in (picture.id, name) for caption in picture.captions)
@@ -184,14 +186,14 @@ def _with_slashes(file_name: str) -> str:
     return file_name.replace("\\", "/")
 
 
-def _size(picture: Picture) -> int:
+def _size(picture: CaptionedImage) -> int:
     try:
         return picture.source.size(picture.file_name)
     except DataError:
         return 0
 
 
-def _digest(picture: Picture) -> bytes:
+def _digest(picture: CaptionedImage) -> bytes:
     return hashlib.sha256(picture.source.read(picture.file_name)).digest()
 
 

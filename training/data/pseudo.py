@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from common import strict_json
-from training.data.images import DataError, Picture, PictureId, checked_id
+from training.data.images import CaptionedImage, DataError, ImageId, checked_id
 from training.metrics.cider import cider_each
 from training.metrics.tokens import tokenize
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[PictureId, str]]:
+def read(path: Path) -> tuple[dict[str, Any], dict[ImageId, str]]:
     """Who made the captions, and each picture's; a torn last line is left out. Raises `DataError`."""
     head, lines, _ = _parsed(path)
     return head, {line["picture"]: str(line["caption"]) for line in lines}
 
 
-def resume(path: Path, head: Mapping[str, Any]) -> set[PictureId]:
+def resume(path: Path, head: Mapping[str, Any]) -> set[ImageId]:
     """Make the file ready for more lines and give the pictures it has; starts it with `head` where there is none.
 
     Raises `DataError` when it was made by another teacher or search.
@@ -42,12 +42,12 @@ def resume(path: Path, head: Mapping[str, Any]) -> set[PictureId]:
     return {line["picture"] for line in lines}
 
 
-def line(picture: PictureId, caption: str, score: float) -> str:
+def line(picture: ImageId, caption: str, score: float) -> str:
     """One picture's line."""
     return strict_json.dumps({"picture": picture, "caption": caption, "score": round(score, 4)}) + "\n"
 
 
-def agreement(captions: Mapping[PictureId, str], pictures: Iterable[Picture]) -> dict[PictureId, float]:
+def agreement(captions: Mapping[ImageId, str], pictures: Iterable[CaptionedImage]) -> dict[ImageId, float]:
     """CIDEr-D of each captioned picture's caption to what people wrote of it."""
     chosen = [picture for picture in pictures if picture.id in captions]
     scores = cider_each(
@@ -57,12 +57,12 @@ def agreement(captions: Mapping[PictureId, str], pictures: Iterable[Picture]) ->
     return {picture.id: score for picture, score in zip(chosen, scores, strict=True)}
 
 
-def for_training(paths: Sequence[Path], pictures: Sequence[Picture], least_cider: float) -> dict[PictureId, str]:
+def for_training(paths: Sequence[Path], pictures: Sequence[CaptionedImage], least_cider: float) -> dict[ImageId, str]:
     """The captions that several files have for these pictures, without those that agree less with people's.
 
     Raises `DataError`, also when there is none at all: they are of other pictures then.
     """
-    captions: dict[PictureId, str] = {}
+    captions: dict[ImageId, str] = {}
     for path in paths:
         captions |= read(path)[1]
     wanted = {picture.id for picture in pictures}

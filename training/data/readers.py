@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from training.data.images import DataError, ImageSource, Picture, PictureId, checked_id
+from training.data.images import CaptionedImage, DataError, ImageId, ImageSource, checked_id
 from training.data.textfiles import decoded, read_json, read_text
 
 #: The parts of Karpathy's split, and the marks that its file gives their pictures.
@@ -32,12 +32,12 @@ _KARPATHY = "a file of Karpathy's split, `images` with `split` and `sentences`"
 log = logging.getLogger(__name__)
 
 
-def coco(path: Path, images: Path) -> list[Picture]:
+def coco(path: Path, images: Path) -> list[CaptionedImage]:
     """The pictures of COCO's caption file: `images` with `id` and `file_name`, `annotations` with `image_id`."""
     listing = read_json(path)
     source = ImageSource(images)
     captions = _coco_captions(listing, path)
-    names: dict[PictureId, str] = {}
+    names: dict[ImageId, str] = {}
     for number, entry in enumerate(_list(listing, "images", path, _COCO), start=1):
         try:
             picture, name = checked_id(entry["id"]), _text(entry["file_name"])
@@ -52,10 +52,10 @@ def coco(path: Path, images: Path) -> list[Picture]:
         )
     if unlisted := sum(len(texts) for picture, texts in captions.items() if picture not in names):
         log.warning("%d captions in %s are of pictures that it does not list, and are left out.", unlisted, path)
-    return [Picture(picture, name, source, tuple(captions.get(picture, ()))) for picture, name in names.items()]
+    return [CaptionedImage(picture, name, source, tuple(captions.get(picture, ()))) for picture, name in names.items()]
 
 
-def coco_captions(path: Path) -> dict[PictureId, list[str]]:
+def coco_captions(path: Path) -> dict[ImageId, list[str]]:
     """The captions of COCO's caption file by picture."""
     captions = _coco_captions(read_json(path), path)
     if not captions:
@@ -63,7 +63,7 @@ def coco_captions(path: Path) -> dict[PictureId, list[str]]:
     return captions
 
 
-def karpathy(part: str, path: Path, images: Path) -> list[Picture]:
+def karpathy(part: str, path: Path, images: Path) -> list[CaptionedImage]:
     """The pictures of one part of Karpathy's split."""
     source = ImageSource(images)
     texts = Captions(path)
@@ -81,14 +81,14 @@ def karpathy(part: str, path: Path, images: Path) -> list[Picture]:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             lacking = f"{place} has no usable `split`, `cocoid` or `imgid`, `filename` and `sentences`"
             raise _refused(path, _KARPATHY, lacking) from error
-        found.append(Picture(picture, name, source, captions))
+        found.append(CaptionedImage(picture, name, source, captions))
     texts.warn()
     if not found:
         raise DataError(f"{path} has no picture of the part {part}. Its parts: {_counts(parts)}.")
     return found
 
 
-def json_lines(path: Path) -> list[Picture]:
+def json_lines(path: Path) -> list[CaptionedImage]:
     """The pictures of a file of JSON lines; several lines of one picture add up to its captions."""
     source = ImageSource(path.parent)
     texts = Captions(path)
@@ -122,14 +122,14 @@ def json_lines(path: Path) -> list[Picture]:
     if not found:
         raise DataError(f"{path} has no lines.")
     return [
-        Picture(_number(path, name) if lines.id is None else lines.id, name, source, tuple(lines.captions))
+        CaptionedImage(_number(path, name) if lines.id is None else lines.id, name, source, tuple(lines.captions))
         for name, lines in found.items()
     ]
 
 
-def shards(paths: Sequence[Path]) -> list[Picture]:
+def shards(paths: Sequence[Path]) -> list[CaptionedImage]:
     """The pictures of WebDataset shards, or of folders of such files."""
-    found: list[Picture] = []
+    found: list[CaptionedImage] = []
     endings: Counter[str] = Counter()
     for path in paths:
         source = ImageSource(path)
@@ -185,13 +185,13 @@ class _Lines:
     """The lines of one picture: the number of the first line, the id in it, and the captions of all lines."""
 
     first: int
-    id: PictureId | None
+    id: ImageId | None
     captions: list[str] = field(default_factory=list)
 
 
-def _coco_captions(listing: Any, path: Path) -> dict[PictureId, list[str]]:
+def _coco_captions(listing: Any, path: Path) -> dict[ImageId, list[str]]:
     texts = Captions(path)
-    found: dict[PictureId, list[str]] = {}
+    found: dict[ImageId, list[str]] = {}
     for number, annotation in enumerate(_list(listing, "annotations", path, _COCO), start=1):
         place = f"entry {number} of `annotations`"
         try:
@@ -203,7 +203,7 @@ def _coco_captions(listing: Any, path: Path) -> dict[PictureId, list[str]]:
     return {picture: captions for picture, captions in found.items() if captions}
 
 
-def _shard(shard: ImageSource, names: Iterable[str]) -> list[Picture]:
+def _shard(shard: ImageSource, names: Iterable[str]) -> list[CaptionedImage]:
     """The samples of a shard: files of one name with different endings, by WebDataset's convention."""
     texts = Captions(shard.path)
     samples: dict[str, dict[str, str]] = {}
@@ -228,7 +228,7 @@ def _shard(shard: ImageSource, names: Iterable[str]) -> list[Picture]:
             picture = _number(shard.path, key) if about.get("id") is None else checked_id(about["id"])
         except (AttributeError, DataError, TypeError, ValueError) as error:
             raise DataError(f"The captions of {place} in {shard.path} cannot be read: {error}") from error
-        found.append(Picture(picture, pictures[0], shard, captions))
+        found.append(CaptionedImage(picture, pictures[0], shard, captions))
     texts.warn()
     return found
 
@@ -244,7 +244,7 @@ def _refused(path: Path, layout: str, why: str) -> DataError:
     return DataError(f"{path} is not {layout}: {why}.")
 
 
-def _difference(captions: Iterable[PictureId], images: Iterable[PictureId]) -> str:
+def _difference(captions: Iterable[ImageId], images: Iterable[ImageId]) -> str:
     """How the ids of captions differ from those of images: in their type, or else an example of each."""
     of_captions, of_images = list(captions), list(images)
     if not of_captions or not of_images:

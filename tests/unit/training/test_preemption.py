@@ -16,8 +16,8 @@ import pytest
 
 from tests.support.training import Run
 from training import preemption, validation
-from training.captioning import caption_pictures
-from training.data.images import PictureId
+from training.captioning import caption_images
+from training.data.images import ImageId
 from training.preemption import blocked, ignore_all_but_parent, on_signals
 
 #: Seconds after which a process is given up; only a broken one needs them.
@@ -145,12 +145,12 @@ class TestScoring:
     ) -> None:
         caplog.set_level("INFO")
 
-        def signalled(*arguments: Any, **options: Any) -> dict[PictureId, str]:
+        def signalled(*arguments: Any, **options: Any) -> dict[ImageId, str]:
             signal.raise_signal(signal.SIGTERM)
-            return caption_pictures(*arguments, **options)
+            return caption_images(*arguments, **options)
 
         with monkeypatch.context() as patch:
-            patch.setattr(validation, "caption_pictures", signalled)
+            patch.setattr(validation, "caption_images", signalled)
             folder = run.go(epochs=2)
         left = sorted(path.name for path in folder.iterdir())
 

@@ -12,7 +12,7 @@ from tests.support.models import tiny_model, tiny_tokenizer
 from tests.support.training import Run, weights
 from training import self_critical
 from training.data.dataset import Batch, encode
-from training.data.images import ImageSource, Picture
+from training.data.images import CaptionedImage, ImageSource
 from training.forward import encode as encoded
 from training.losses import distillation_loss
 from training.self_critical import SelfCritical, draw
@@ -30,7 +30,9 @@ def drawn(tmp_path: Path, captions: list[str], monkeypatch: pytest.MonkeyPatch) 
     tokens = torch.nn.utils.rnn.pad_sequence(padded, batch_first=True, padding_value=tokenizer.pad_token_id)
     monkeypatch.setattr(self_critical, "draw", lambda *_, **__: tokens)
     folder = ImageSource(tmp_path)
-    pictures = [Picture(number, "", folder, (text,)) for number, text in enumerate([WHOLE, OTHER, "a green ball"])]
+    pictures = [
+        CaptionedImage(number, "", folder, (text,)) for number, text in enumerate([WHOLE, OTHER, "a green ball"])
+    ]
     batch = Batch(torch.zeros(1, 3, 32, 32), torch.zeros(1, 2, dtype=torch.long), torch.zeros(1).long(), (0,))
     return SelfCritical(pictures, tokenizer, len(captions), 20).drawn(tiny_model(), batch)
 

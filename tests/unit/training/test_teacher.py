@@ -19,7 +19,7 @@ from tests.support.training import Run, teacher_folder, weights
 from training.config import Config
 from training.data import formats
 from training.data.dataset import Batch, Collate, ImageCaptionDataset
-from training.data.images import Picture
+from training.data.images import CaptionedImage
 from training.losses import TopK, distillation_loss
 from training.teacher import OnlineTeacher, Teacher, make_teacher
 from training.teacher_cache import WORDS, TeacherCache, key_of
@@ -114,18 +114,20 @@ def student(tmp_path: Path) -> Student:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[Picture]:
+def pictures(tmp_path: Path) -> list[CaptionedImage]:
     captions, images = write_coco(tmp_path, 6)
     return formats.read([f"coco:{captions}:{images}"])
 
 
-def batch_of(pictures: list[Picture], student: Student, *, augment: bool = False) -> tuple[Batch, ImageCaptionDataset]:
+def batch_of(
+    pictures: list[CaptionedImage], student: Student, *, augment: bool = False
+) -> tuple[Batch, ImageCaptionDataset]:
     data = ImageCaptionDataset(pictures, student.tokenizer, Preprocessing(32), captions_per_image=2, augment=augment)
     return Collate(0)([data[index] for index in (3, 1, 4)]), data
 
 
 @pytest.fixture
-def make(tmp_path: Path, student: Student, pictures: list[Picture]) -> Callable[..., Teacher]:
+def make(tmp_path: Path, student: Student, pictures: list[CaptionedImage]) -> Callable[..., Teacher]:
     def made(plain: Callable[[int], NDArray[np.float32]], **changes: object) -> Teacher:
         given = {"teacher_cache": tmp_path / "cache", **changes}
         config = Config(teacher_logits="cache", **given)  # type: ignore[arg-type]
@@ -136,7 +138,7 @@ def make(tmp_path: Path, student: Student, pictures: list[Picture]) -> Callable[
 
 class TestRemembering:
     def test_the_loss_is_that_of_the_teacher_asked_with_the_unlikely_words_as_one(
-        self, make: Callable[..., Teacher], student: Student, pictures: list[Picture]
+        self, make: Callable[..., Teacher], student: Student, pictures: list[CaptionedImage]
     ) -> None:
         batch, data = batch_of(pictures, student)
         online = OnlineTeacher(student, Config()).answer(batch).words
@@ -154,7 +156,11 @@ class TestRemembering:
         assert by_hand <= distillation_loss(logits, online, targets).kl.item()
 
     def test_it_is_asked_once(
-        self, make: Callable[..., Teacher], student: Student, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
+        self,
+        make: Callable[..., Teacher],
+        student: Student,
+        pictures: list[CaptionedImage],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         batch, data = batch_of(pictures, student)
         first = make(data.plain)
@@ -171,7 +177,7 @@ class TestRemembering:
         self,
         make: Callable[..., Teacher],
         student: Student,
-        pictures: list[Picture],
+        pictures: list[CaptionedImage],
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         batch, data = batch_of(pictures, student)
@@ -189,7 +195,7 @@ class TestRemembering:
         assert f"to {len(online)} tokens; the {WORDS} words kept of each hold {100 * held:.0f}% of" in said
 
     def test_only_what_is_missing_is_asked_for_and_comes_in_its_place(
-        self, make: Callable[..., Teacher], student: Student, pictures: list[Picture], tmp_path: Path
+        self, make: Callable[..., Teacher], student: Student, pictures: list[CaptionedImage], tmp_path: Path
     ) -> None:
         batch, data = batch_of(pictures, student)
         part = Collate(0)([data[1]])
@@ -203,7 +209,7 @@ class TestRemembering:
         assert torch.equal(found.ids[:, :8], expected.words.ids[:, :8])
 
     def test_an_augmented_picture_is_answered_as_the_plain_one(
-        self, make: Callable[..., Teacher], student: Student, pictures: list[Picture]
+        self, make: Callable[..., Teacher], student: Student, pictures: list[CaptionedImage]
     ) -> None:
         plain, _ = batch_of(pictures, student)
         augmented, data = batch_of(pictures, student, augment=True)
@@ -217,7 +223,12 @@ class TestRemembering:
 
     @pytest.mark.parametrize("change", [{"temperature": 2.0}, {"teacher_precision": "bf16"}])
     def test_what_changes_its_answers_makes_it_another_teacher(
-        self, make: Callable[..., Teacher], student: Student, pictures: list[Picture], tmp_path: Path, change: object
+        self,
+        make: Callable[..., Teacher],
+        student: Student,
+        pictures: list[CaptionedImage],
+        tmp_path: Path,
+        change: object,
     ) -> None:
         batch, data = batch_of(pictures, student)
         for changes in ({}, change):

@@ -10,10 +10,10 @@ import pytest
 
 from tests.support.coco import packed, read_coco, write_coco
 from training.data.images import (
+    CaptionedImage,
     DataError,
     ImageSource,
-    Picture,
-    UnreadablePicture,
+    UnreadableImage,
     checked_id,
     limited,
     readable,
@@ -81,7 +81,7 @@ class TestReading:
 
         assert twice == [[100, 101, 102, 104, 105, 106, 107]] * 2
         assert len([record for record in caplog.records if pictures[3].file_name in record.message]) == 1
-        with pytest.raises(UnreadablePicture, match=r"is left out: "):
+        with pytest.raises(UnreadableImage, match=r"is left out: "):
             pictures[3].load()
 
 
@@ -106,14 +106,14 @@ class TestChoosing:
 
 class TestOverlap:
     @pytest.fixture
-    def pictures(self, coco: tuple[Path, Path]) -> list[Picture]:
+    def pictures(self, coco: tuple[Path, Path]) -> list[CaptionedImage]:
         return read_coco(*coco)
 
-    def test_other_pictures_are_fine(self, pictures: list[Picture], caplog: pytest.LogCaptureFixture) -> None:
+    def test_other_pictures_are_fine(self, pictures: list[CaptionedImage], caplog: pytest.LogCaptureFixture) -> None:
         assert warn_of_overlap(pictures[:4], pictures[4:]) == []
         assert not caplog.records
 
-    def test_so_are_other_pictures_that_are_counted_alike(self, pictures: list[Picture], tmp_path: Path) -> None:
+    def test_so_are_other_pictures_that_are_counted_alike(self, pictures: list[CaptionedImage], tmp_path: Path) -> None:
         others = read_coco(*write_coco(tmp_path / "others", 2))
         (tmp_path / "others" / "images" / others[0].file_name).write_bytes(b"another picture")
         counted_alike = replace(others[0], captions=("Something else.",))
@@ -121,24 +121,26 @@ class TestOverlap:
         assert counted_alike.id == pictures[0].id
         assert warn_of_overlap([counted_alike], pictures) == []
 
-    def test_the_same_id_is_the_same_picture(self, pictures: list[Picture], caplog: pytest.LogCaptureFixture) -> None:
+    def test_the_same_id_is_the_same_picture(
+        self, pictures: list[CaptionedImage], caplog: pytest.LogCaptureFixture
+    ) -> None:
         known = replace(pictures[0], file_name="other.jpg")
 
         assert warn_of_overlap([known], pictures) == [pictures[0]]
         assert "1 of the 8 pictures that are scored are trained on as well (000000000100.jpg)" in caplog.text
 
-    def test_so_is_the_same_file_name(self, pictures: list[Picture]) -> None:
+    def test_so_is_the_same_file_name(self, pictures: list[CaptionedImage]) -> None:
         known = replace(pictures[0], id=7, file_name=f"train/{pictures[0].file_name}")
 
         assert warn_of_overlap([known], pictures) == [pictures[0]]
 
     def test_and_the_same_file_under_other_names(
-        self, pictures: list[Picture], tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self, pictures: list[CaptionedImage], tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.WARNING)
         (tmp_path / "copies").mkdir()
         (tmp_path / "copies" / "copy.jpg").write_bytes(pictures[5].source.read(pictures[5].file_name))
-        copy = Picture(1, "copy.jpg", ImageSource(tmp_path / "copies"), ("a ball",))
+        copy = CaptionedImage(1, "copy.jpg", ImageSource(tmp_path / "copies"), ("a ball",))
         lost = replace(copy, id=2, file_name="lost.jpg")
 
         assert warn_of_overlap([copy, lost], pictures) == [pictures[5]]

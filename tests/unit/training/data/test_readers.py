@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.coco import packed, write_coco
 from training.data import formats
-from training.data.images import DataError, Picture
+from training.data.images import CaptionedImage, DataError
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def coco(tmp_path: Path) -> tuple[Path, Path]:
     return write_coco(tmp_path)
 
 
-def contents(pictures: list[Picture]) -> list[tuple[bytes, tuple[str, ...]]]:
+def contents(pictures: list[CaptionedImage]) -> list[tuple[bytes, tuple[str, ...]]]:
     return [(picture.source.read(picture.file_name), picture.captions) for picture in pictures]
 
 
