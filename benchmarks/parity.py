@@ -19,7 +19,7 @@ from benchmarks.reference import generate
 from captioning.engine import Caption, Engine, Precision, Search
 from captioning.student import load_student
 from common.settings import Settings
-from training.captioning import captioned_by
+from training.captioning import best_captions
 from training.data import formats
 from training.data.images import CaptionedImage, DataError, ImageId, limited
 from training.metrics.cider import cider as cider_of
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     student = load_student(chosen.model, processor=settings.processor)
 
     def best(caption: Callable[[torch.Tensor], list[list[Caption]]]) -> dict[ImageId, Caption]:
-        return {picture.id: found for picture, found in captioned_by(caption, pictures, student.preprocessing, BATCH)}
+        return {picture.id: found for picture, found in best_captions(caption, pictures, student.preprocessing, BATCH)}
 
     model, tokenizer, search = student.model, student.tokenizer, Search()
     expected = best(partial(generate, model, tokenizer, beams=search.beams, max_length=search.max_length))

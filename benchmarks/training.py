@@ -1,7 +1,7 @@
 """Steps of training on the demo's shapes: our loop, the same with remembered teacher's answers, and a plain loop.
 
 The plain loop is what one writes first: teacher and student called whole with labels, the caption's padding with them,
-each picture once for each of its captions, and KL of the two logits by hand. All learn from the same drawn pictures in
+each image once for each of its captions, and KL of the two logits by hand. All learn from the same drawn images in
 the same batches by the same AdamW in float32. What is measured is the processor time of one thread, which other work
 on the machine does not lengthen. Beside the speeds stands how far the loss by remembered answers, of 64 words and a
 bucket for all others, is from the loss by the teacher's logits, where the teacher is a trained one, the bundled demo
@@ -31,7 +31,7 @@ from training.data.dataset import Batch, Collate, ImageCaptionDataset
 from training.data.sampler import steps
 from training.data.synthetic import draw
 from training.distributed import Ranks
-from training.forward import Forward, real_tokens
+from training.forward import Forward
 from training.loss_meter import LossMeter
 from training.losses import distillation_loss
 from training.models import make_student
@@ -41,7 +41,7 @@ from training.teacher import OnlineTeacher, Teacher, make_teacher
 from training.trainer import Trainer
 
 PICTURES, BATCH = 128, 32
-#: Captions of a picture in a step: what the demo student was made with, and the seed's.
+#: Captions of a image in a step: what the demo student was made with, and the seed's.
 CAPTIONS = (2, 1)
 
 
@@ -49,8 +49,8 @@ class Bench:
     """Contenders that each train a copy of one student, a step at a time, over the same batches again and again."""
 
     def __init__(self, folder: Path, captions: int) -> None:
-        captions_file, images = draw(folder, PICTURES)
-        self.pictures = pictures = formats.read([f"coco:{captions_file}:{images}"])
+        captions_file, image_folder = draw(folder, PICTURES)
+        self.images = images = formats.read([f"coco:{captions_file}:{image_folder}"])
         self.trained, self.tokenizer = students.demo()
         tokenizer = self.tokenizer
         self.config = Config(
@@ -65,7 +65,7 @@ class Bench:
         teacher = Student(model.eval().requires_grad_(False), tokenizer, "random", "random", False)
         self.pad_id = tokenizer.pad_token_id
         self.dataset = ImageCaptionDataset(
-            pictures,
+            images,
             tokenizer,
             preprocessing_of(self.trained.config),
             captions_per_image=captions,
@@ -74,14 +74,14 @@ class Bench:
         )
         self.student = make_student(self.config, tokenizer)
         self.online = OnlineTeacher(teacher, self.config)
-        self.cached = make_teacher(teacher, self.config, pictures, self.dataset.plain)
+        self.cached = make_teacher(teacher, self.config, images, self.dataset.plain)
         half = Student(copy.deepcopy(model), tokenizer, "random", "random", False)
         self.online_bf16 = OnlineTeacher(half, Config(teacher_precision="bf16"))
         self.teacher = model
-        self.plan = steps(len(pictures), batch_size=BATCH, seed=0, epoch=1)
+        self.plan = steps(len(images), batch_size=BATCH, seed=0, epoch=1)
         for batch in itertools.islice(self.batches(), len(self.plan)):
-            self.cached.answer(batch)
-        self.cached.keep()
+            self.cached.predict(batch)
+        self.cached.flush()
 
     def batches(self) -> Iterator[Batch]:
         """The same ones for ever, decoded once."""
@@ -94,13 +94,13 @@ class Bench:
         """A step of the trainer itself."""
         state = self._state()
         trainer = Trainer(
-            self.config, Ranks(), self.dataset, Forward(state.student, self.pad_id), teacher, None, self.pad_id, Stop()
+            self.config, Ranks(), self.dataset, Forward(state.student), teacher, None, self.pad_id, Stop()
         )
         batches, plan = self.batches(), itertools.cycle(self.plan)
 
         def run() -> None:
             batch = next(batches)
-            trainer.step(state, next(plan), [batch], len(real_tokens(batch, self.pad_id)))
+            trainer.step(state, next(plan), [batch], len(batch.targets))
 
         return run
 
@@ -135,14 +135,13 @@ class Bench:
         sums = []
         for each in (
             OnlineTeacher(teacher, self.config),
-            make_teacher(teacher, self.config, self.pictures, self.dataset.plain),
+            make_teacher(teacher, self.config, self.images, self.dataset.plain),
         ):
             total = 0.0
             for batch in itertools.islice(self.batches(), len(self.plan)):
                 with torch.no_grad():
-                    logits, _ = Forward(self.student, self.pad_id)(batch)
-                targets = batch.tokens[:, 1:].flatten()[real_tokens(batch, self.pad_id)]
-                total += float(distillation_loss(logits, each.answer(batch).words, targets).total)
+                    logits, _ = Forward(self.student)(batch)
+                total += float(distillation_loss(logits, each.predict(batch).logits, batch.targets).total)
             sums.append(total)
         return abs(sums[1] - sums[0]) / sums[0]
 
@@ -173,7 +172,7 @@ def main(arguments: list[str] | None = None) -> None:
                 time.process_time,
             )
             found = summary(times) | {"cached_loss_difference": bench.difference()}
-        print(f"\n{captions} captions a picture, {BATCH} pictures a step, median of {repeats}\n")
+        print(f"\n{captions} captions a image, {BATCH} images a step, median of {repeats}\n")
         print(report.table(HEADER, [row(times, name) for name in times.seconds]))
         ratios |= found if captions == CAPTIONS[0] else {f"{key}_{captions}": value for key, value in found.items()}
         seconds[f"{captions} captions"] = dict(times.seconds)

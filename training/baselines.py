@@ -1,4 +1,4 @@
-"""The best constant caption: what a model that never looks at the picture can score."""
+"""The best constant caption: what a model that never looks at the image can score."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.metrics.cider import cider
 from training.metrics.tokens import tokenize
 from training.tokenizer import clean
 
-#: The most frequent captions and fragments that are tried, and the pictures they are tried on.
+#: The most frequent captions and fragments that are tried, and the images they are tried on.
 CANDIDATES = 200
 PICTURES = 500
 #: Lengths, in words, of the frequent fragments that are tried beside whole captions.
@@ -22,13 +22,13 @@ FRAGMENTS = range(4, 13)
 
 def best_constant(caption_files: Sequence[Path]) -> str:
     """Of the most frequent captions, and of the most frequent beginnings of captions, the one with the best
-    CIDEr-D on a sample of these files' own pictures. Raises `DataError`.
+    CIDEr-D on a sample of these files' own images. Raises `DataError`.
     """
-    by_picture: defaultdict[ImageId, list[str]] = defaultdict(list)
+    by_image: defaultdict[ImageId, list[str]] = defaultdict(list)
     for path in caption_files:
-        for picture, captions in coco_captions(path).items():
-            by_picture[picture] += captions
-    groups = list(by_picture.values())
+        for image, captions in coco_captions(path).items():
+            by_image[image] += captions
+    groups = list(by_image.values())
     counts: Counter[str] = Counter()
     for group in groups:
         for caption in group:

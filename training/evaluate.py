@@ -1,4 +1,4 @@
-"""Scores models that the worker can load on pictures with captions, in one table, with bootstrap intervals.
+"""Scores models that the worker can load on images with captions, in one table, with bootstrap intervals.
 
 python -m training.evaluate --model models/demo --model mine.pt --data coco:captions_val.json:val --json scores.json
 """
@@ -32,7 +32,7 @@ COLUMNS = ("cider", "meteor", "spice", "bleu_4", "meteor_nltk", "rouge_l", "bleu
 NEED_JAVA = ("meteor", "spice")
 #: Java's own tokenizer, as coco-caption uses it.
 PTB = "ptb"
-#: Drawn when --limit leaves out some of the pictures, and by the bootstrap.
+#: Drawn when --limit leaves out some of the images, and by the bootstrap.
 SEED = 0
 
 
@@ -53,13 +53,13 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--model", action="append", default=[], help="demo, a .pt, a folder or a hub id; repeatable")
     formats.add_flags(parser)
-    parser.add_argument("--train-data", nargs="+", default=[], help="data sets trained on: warns of pictures in both")
+    parser.add_argument("--train-data", nargs="+", default=[], help="data sets trained on: warns of images in both")
     parser.add_argument("--constant", type=Path, nargs="+", help="caption files to find the best constant caption in")
-    parser.add_argument("--limit", type=int, default=0, help="pictures scored; 0 for all")
+    parser.add_argument("--limit", type=int, default=0, help="images scored; 0 for all")
     parser.add_argument("--beams", type=int, default=settings.beams, help="beams of the search")
     parser.add_argument("--max-length", type=int, default=settings.max_length, help="longest caption, in tokens")
     parser.add_argument("--precision", choices=get_args(Precision), default="fp32", help="arithmetic of the models")
-    parser.add_argument("--batch-size", type=int, default=32, help="pictures captioned at once")
+    parser.add_argument("--batch-size", type=int, default=32, help="images captioned at once")
     parser.add_argument("--tokenizer", choices=(TOKENIZER, PTB), default=TOKENIZER, help="ptb: Java's own, extra coco")
     parser.add_argument("--resamples", type=int, default=1000, help="draws of the bootstrap")
     parser.add_argument("--json", type=Path, help="file for settings, metrics, intervals and every caption")
@@ -71,23 +71,23 @@ def main(arguments: list[str] | None = None) -> None:
 
     try:
         data = formats.sources(chosen.data, chosen.captions, chosen.images)
-        pictures = limited(formats.read(data), chosen.limit, SEED)
+        images = limited(formats.read(data), chosen.limit, SEED)
         if chosen.train_data:
-            warn_of_overlap(formats.read(chosen.train_data), pictures)
+            warn_of_overlap(formats.read(chosen.train_data), images)
         constant = best_constant(chosen.constant) if chosen.constant else ""
-        captions = {source: captions_of(source, pictures, settings, chosen) for source in chosen.model}
+        captions = {source: captions_of(source, images, settings, chosen) for source in chosen.model}
     except (StudentError, DataError) as error:
         parser.exit(1, f"{error}\n")
-    scored = [picture for picture in pictures if all(picture.id in said for said in captions.values())]
+    scored = [image for image in images if all(image.id in said for said in captions.values())]
     if not scored:
-        parser.exit(1, "None of the pictures can be read.\n")
+        parser.exit(1, "None of the images can be read.\n")
     if constant:
-        captions[f'constant: "{constant}"'] = dict.fromkeys((picture.id for picture in scored), constant)
+        captions[f'constant: "{constant}"'] = dict.fromkeys((image.id for image in scored), constant)
     rows = [row(name, said, scored, chosen.tokenizer, chosen.resamples) for name, said in captions.items()]
     print(table(rows))
     print(conditions(len(scored), data, chosen.beams, chosen.max_length, chosen.tokenizer) + f", {chosen.precision}.")
     print(
-        f"In brackets {CONFIDENCE:.0%} of {chosen.resamples} resamples of the pictures (bootstrap, seed {SEED}); CIDEr "
+        f"In brackets {CONFIDENCE:.0%} of {chosen.resamples} resamples of the images (bootstrap, seed {SEED}); CIDEr "
         "keeps the document frequencies of them all."
     )
     if chosen.json:
@@ -106,7 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def captions_of(
-    source: str, pictures: Sequence[CaptionedImage], settings: Settings, chosen: argparse.Namespace
+    source: str, images: Sequence[CaptionedImage], settings: Settings, chosen: argparse.Namespace
 ) -> dict[ImageId, str]:
     """What one model says."""
     student = load_student(
@@ -116,7 +116,7 @@ def captions_of(
     return caption_images(
         student.model,
         student.tokenizer,
-        pictures,
+        images,
         beams=chosen.beams,
         max_length=chosen.max_length,
         batch_size=chosen.batch_size,
@@ -125,13 +125,13 @@ def captions_of(
 
 
 def row(
-    name: str, captions: Mapping[ImageId, str], pictures: Sequence[CaptionedImage], tokenizer: str, resamples: int
+    name: str, captions: Mapping[ImageId, str], images: Sequence[CaptionedImage], tokenizer: str, resamples: int
 ) -> Row:
     """A model's captions, scored."""
-    texts = [captions[picture.id] for picture in pictures]
-    words = in_words([*texts, *(text for picture in pictures for text in picture.captions)], tokenizer)
+    texts = [captions[image.id] for image in images]
+    words = in_words([*texts, *(text for image in images for text in image.captions)], tokenizer)
     rest = iter(words[len(texts) :])
-    truths = [[next(rest) for _ in picture.captions] for picture in pictures]
+    truths = [[next(rest) for _ in image.captions] for image in images]
     hypotheses = words[: len(texts)]
     scored = [*measures(hypotheses, truths), *java.measures(hypotheses, truths)]
     return Row(name, captions, resample(scored, resamples, SEED))

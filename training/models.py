@@ -29,7 +29,7 @@ from training.tokenizer import train_tokenizer
 
 #: Attention heads of BLIP base's text decoder, for a teacher in a `.pt` that cannot tell.
 TEACHER_TEXT_HEADS = 12
-#: Side in pixels of the small models' pictures.
+#: Side in pixels of the small models' images.
 SMALL_IMAGE_SIZE = 256
 
 #: The small models: (width, layers, heads) of the vision and of the text tower, and the stem.
@@ -67,7 +67,7 @@ def make_student(
 ) -> BlipForConditionalGeneration:
     """A student with seeded new weights, the teacher's as far as they fit, or those of a `.pt`.
 
-    Raises `StudentError` for a teacher that does not see the same pictures or speak the same tokens.
+    Raises `StudentError` for a teacher that does not see the same images or speak the same tokens.
     """
     torch.manual_seed(config.seed)
     if Path(config.student).suffix == ".pt":
@@ -107,7 +107,7 @@ def make_student(
 
 
 def check_teacher(teacher: BlipForConditionalGeneration, student: BlipForConditionalGeneration) -> None:
-    """Raise `StudentError` unless both see the same pictures and speak the same tokens."""
+    """Raise `StudentError` unless both see the same images and speak the same tokens."""
     for tower, name in (("vision_config", "image_size"), ("text_config", "vocab_size")):
         of_teacher, of_student = (getattr(getattr(model.config, tower), name) for model in (teacher, student))
         if of_teacher != of_student:
@@ -117,7 +117,7 @@ def check_teacher(teacher: BlipForConditionalGeneration, student: BlipForConditi
             )
     if preprocessing_of(teacher.config) != preprocessing_of(student.config):
         raise StudentError(
-            "The teacher's pictures are normalised otherwise than the student's, so they cannot be shared."
+            "The teacher's images are normalised otherwise than the student's, so they cannot be shared."
         )
 
 

@@ -1,4 +1,4 @@
-"""One page about training runs: losses and metrics by epoch, and what people, teacher and students say of pictures.
+"""One page about training runs: losses and metrics by epoch, and what people, teacher and students say of images.
 
 python -m training.report checkpoints --out report.html
 
@@ -29,12 +29,12 @@ from training import checkpoints
 from training.captioning import caption_images
 from training.config import CHECKPOINTS, Config
 from training.data.images import CaptionedImage, DataError, ImageId, limited, readable
-from training.distill import pictures_of
+from training.distill import images_of
 from training.models import load_teacher
 
-#: Longest side, in pixels, of the pictures on the page.
+#: Longest side, in pixels, of the images on the page.
 SIDE = 320
-#: Drawn with it are the pictures that are shown.
+#: Drawn with it are the images that are shown.
 SEED = 0
 
 
@@ -50,7 +50,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture on the page: its address with all its bytes, people's captions, and who says what of it."""
+    """An image on the page: its address with all its bytes, people's captions, and who says what of it."""
 
     address: str
     people: tuple[str, ...]
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("runs", type=Path, nargs="*", default=[CHECKPOINTS], help="checkpoint folders")
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page")
-    parser.add_argument("--pictures", type=int, default=12, help="validation pictures of the first run that are shown")
+    parser.add_argument("--pictures", type=int, default=12, help="validation images of the first run that are shown")
     chosen = parser.parse_args(arguments)
     try:
         from training.plots import plot
@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.exit(1, f"{error}\n")
     svg = plot({str(run.folder): run.epochs for run in runs})
     template = Environment(loader=PackageLoader("training"), autoescape=True).get_template("report.html")
-    page = template.render(runs=runs, plots=svg[svg.index("<svg") :], pictures=shown)
+    page = template.render(runs=runs, plots=svg[svg.index("<svg") :], images=shown)
     chosen.out.write_text(page, encoding="utf-8")
     chosen.out.with_suffix(".svg").write_text(svg, encoding="utf-8")
     print(f"Wrote {chosen.out} and {chosen.out.with_suffix('.svg')}.")
@@ -99,15 +99,15 @@ def read(folder: Path) -> Run:
 
 
 def samples(runs: Sequence[Run], count: int) -> list[Shown]:
-    """Validation pictures of the first run, with the captions of people, of each teacher and of each student."""
-    _, val_pictures = pictures_of(runs[0].config)
-    pictures = limited(val_pictures, count, SEED)
+    """Validation images of the first run, with the captions of people, of each teacher and of each student."""
+    _, val_images = images_of(runs[0].config)
+    images = limited(val_images, count, SEED)
     said: dict[str, dict[ImageId, str]] = {}
     for run in runs:
         if run.config.teacher != "none" and f"teacher {run.config.teacher}" not in said:
             teacher = load_teacher(run.config)
             assert teacher is not None
-            said[f"teacher {run.config.teacher}"] = captions_of(teacher.model, teacher.tokenizer, pictures, run.config)
+            said[f"teacher {run.config.teacher}"] = captions_of(teacher.model, teacher.tokenizer, images, run.config)
         settings = from_environment()
         student = load_student(
             run.checkpoint,
@@ -115,38 +115,38 @@ def samples(runs: Sequence[Run], count: int) -> list[Shown]:
             text_heads=settings.text_heads,
             vision_heads=settings.vision_heads,
         )
-        said[f"student {run.checkpoint}"] = captions_of(student.model, student.tokenizer, pictures, run.config)
+        said[f"student {run.checkpoint}"] = captions_of(student.model, student.tokenizer, images, run.config)
     return [
-        Shown(address, picture.captions, {name: captions[picture.id] for name, captions in said.items()})
-        for picture, address in addresses(pictures)
+        Shown(address, image.captions, {name: captions[image.id] for name, captions in said.items()})
+        for image, address in addresses(images)
     ]
 
 
 def captions_of(
     model: BlipForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
-    pictures: Sequence[CaptionedImage],
+    images: Sequence[CaptionedImage],
     config: Config,
 ) -> dict[ImageId, str]:
     """What a model says, searched for as the run does after each epoch."""
     return caption_images(
         model.to("cuda" if torch.cuda.is_available() else "cpu"),
         tokenizer,
-        pictures,
+        images,
         beams=config.beams,
         max_length=config.max_length,
         batch_size=config.eval_batch_size,
     )
 
 
-def addresses(pictures: Sequence[CaptionedImage]) -> list[tuple[CaptionedImage, str]]:
-    """The pictures that can be read, reduced, as `data:` addresses."""
+def addresses(images: Sequence[CaptionedImage]) -> list[tuple[CaptionedImage, str]]:
+    """The images that can be read, reduced, as `data:` addresses."""
     found = []
-    for picture, image in readable(pictures):
-        image.thumbnail((SIDE, SIDE))
+    for image, decoded in readable(images):
+        decoded.thumbnail((SIDE, SIDE))
         buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=85)
-        found.append((picture, f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"))
+        decoded.save(buffer, "JPEG", quality=85)
+        found.append((image, f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"))
     return found
 
 

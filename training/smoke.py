@@ -1,4 +1,4 @@
-"""`python -m training.distill --smoke`: the whole path in seconds, on drawn pictures, with a random teacher.
+"""`python -m training.distill --smoke`: the whole path in seconds, on drawn images, with a random teacher.
 
 Label with a teacher, distil from it with its answers remembered, be stopped and go on, score, export, caption with
 what was exported. It is the quickest answer to whether training works on a machine.
@@ -24,7 +24,7 @@ from training.tokenizer import train_tokenizer
 from training.validation import METRICS
 
 PICTURES = 24
-#: Side of the pictures in pixels, and the towers as (width, layers, heads).
+#: Side of the images in pixels, and the towers as (width, layers, heads).
 SIDE = 32
 TEACHER = ((32, 3, 4), (24, 3, 2))
 STUDENT_LAYERS = 2

@@ -1,4 +1,4 @@
-"""Training runs of a tiny student on a handful of drawn pictures."""
+"""Training runs of a tiny student on a handful of drawn images."""
 
 from __future__ import annotations
 

@@ -18,22 +18,22 @@ Id = TypeVar("Id", bound=Hashable)
 TOKENIZER = "ptb-like"
 
 
-def conditions(pictures: int, data: Sequence[object], beams: int, max_length: int, tokenizer: str = TOKENIZER) -> str:
+def conditions(images: int, data: Sequence[object], beams: int, max_length: int, tokenizer: str = TOKENIZER) -> str:
     """What scores were measured on and how, without which they mean nothing."""
     return (
-        f"{pictures} pictures of {' '.join(map(str, data))}, beams {beams}, longest caption {max_length} tokens, "
+        f"{images} pictures of {' '.join(map(str, data))}, beams {beams}, longest caption {max_length} tokens, "
         f"tokenizer {tokenizer}"
     )
 
 
 def score(candidates: Mapping[Id, str], references: Mapping[Id, Sequence[str]]) -> dict[str, float | None]:
-    """Corpus scores of one caption for each picture against its references.
+    """Corpus scores of one caption for each image against its references.
 
     `bleu_1`..`bleu_4`, `rouge_l` and `cider` (CIDEr-D) as coco-caption computes them; `meteor_nltk` is None when
-    NLTK's WordNet is not installed. Raises `KeyError` for a picture without references.
+    NLTK's WordNet is not installed. Raises `KeyError` for an image without references.
     """
     hypotheses = [tokenize(candidate) for candidate in candidates.values()]
-    truths = [[tokenize(reference) for reference in references[picture]] for picture in candidates]
+    truths = [[tokenize(reference) for reference in references[image]] for image in candidates]
     scores: dict[str, float | None] = {"meteor_nltk": None}
     for measure in measures(hypotheses, truths):
         scores |= measure.total()

@@ -26,7 +26,7 @@ def bleu(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequ
 
 
 def bleu_measure(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]) -> Measure:
-    """`bleu_1`..`bleu_4`, from each picture's lengths, n-grams and those of them that are right."""
+    """`bleu_1`..`bleu_4`, from each image's lengths, n-grams and those of them that are right."""
     rows = [_counts(hypothesis, truths) for hypothesis, truths in zip(hypotheses, references, strict=True)]
     names = tuple(f"bleu_{n}" for n in range(1, ORDERS + 1))
     return Measure(names, np.array(rows, dtype=np.float64).reshape(-1, 2 + 2 * ORDERS), _of_sums)

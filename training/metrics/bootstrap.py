@@ -1,7 +1,7 @@
-"""How far scores would move with other pictures of the same kind: the bootstrap (Efron 1979; for BLEU, Koehn 2004).
+"""How far scores would move with other images of the same kind: the bootstrap (Efron 1979; for BLEU, Koehn 2004).
 
-The pictures are drawn anew with replacement, for all models alike, so that the difference of two models is told from
-the luck of the draw that they share. A picture's CIDEr keeps the document frequencies of the full set.
+The images are drawn anew with replacement, for all models alike, so that the difference of two models is told from
+the luck of the draw that they share. An image's CIDEr keeps the document frequencies of the full set.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from training.metrics.measure import Array, Measure
 
 #: The middle part of the resamples that an interval spans.
 CONFIDENCE = 0.95
-#: Resamples weighed at once: their weights on 5,000 pictures are 4 MB.
+#: Resamples weighed at once: their weights on 5,000 images are 4 MB.
 CHUNK = 100
 
 
@@ -30,7 +30,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Resampled:
-    """A model's scores on all pictures, and each metric's scores [resamples] on the drawn ones."""
+    """A model's scores on all images, and each metric's scores [resamples] on the drawn ones."""
 
     totals: dict[str, float]
     draws: dict[str, Array]
@@ -44,14 +44,14 @@ class Resampled:
 
 
 def resample(measures: Sequence[Measure], resamples: int, seed: int) -> Resampled:
-    """Score `resamples` draws of the pictures; the same number of pictures and seed give the same draws."""
+    """Score `resamples` draws of the images; the same number of images and seed give the same draws."""
     totals = {name: value for measure in measures for name, value in measure.total().items()}
-    pictures = len(measures[0].parts)
+    images = len(measures[0].parts)
     draw = np.random.default_rng(seed)
     chunks: dict[str, list[Array]] = {name: [] for name in totals}
     for first in range(0, resamples, CHUNK):
         drawn = min(CHUNK, resamples - first)
-        weights = draw.multinomial(pictures, np.full(pictures, 1 / pictures), size=drawn).astype(np.float64)
+        weights = draw.multinomial(images, np.full(images, 1 / images), size=drawn).astype(np.float64)
         for measure in measures:
             for name, scores in measure.resampled(weights).items():
                 chunks[name].append(scores)

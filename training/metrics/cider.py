@@ -19,7 +19,7 @@ Vectors = tuple[list[Vector], list[float], int]
 
 def cider(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]) -> float:
     """Mean CIDEr-D. Document frequencies are those of the references given, so scores of sets of different
-    size cannot be compared, and a single picture scores 0.
+    size cannot be compared, and a single image scores 0.
     """
     scores = cider_each(hypotheses, references)
     return sum(scores) / len(scores) if scores else 0.0
@@ -32,7 +32,7 @@ def cider_each(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequenc
 
 
 class Cider:
-    """CIDEr-D against the references of a fixed set of pictures, from which the document frequencies are taken."""
+    """CIDEr-D against the references of a fixed set of images, from which the document frequencies are taken."""
 
     def __init__(self, references: Sequence[Sequence[Sequence[str]]]) -> None:
         self._references = references
@@ -41,9 +41,9 @@ class Cider:
             self._frequency.update({gram for reference in group for gram in _counts(reference)})
         self._log_documents = math.log(len(references)) if references else 0.0
 
-    def scores(self, picture: int, hypotheses: Sequence[Sequence[str]]) -> list[float]:
-        """CIDEr-D of some captions of one picture, by its number in the set."""
-        truths = [self._vectors(reference) for reference in self._references[picture]]
+    def scores(self, image: int, hypotheses: Sequence[Sequence[str]]) -> list[float]:
+        """CIDEr-D of some captions of one image, by its number in the set."""
+        truths = [self._vectors(reference) for reference in self._references[image]]
         found = []
         for hypothesis in hypotheses:
             guess = self._vectors(hypothesis)

@@ -1,4 +1,4 @@
-"""The bootstrap scores resamples exactly as it would score those pictures, and shares its draws between models."""
+"""The bootstrap scores resamples exactly as it would score those images, and shares its draws between models."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def captions() -> tuple[list[Words], list[list[Words]]]:
 
 
 class TestResample:
-    def test_it_scores_what_the_corpus_of_the_drawn_pictures_scores(
+    def test_it_scores_what_the_corpus_of_the_drawn_images_scores(
         self, captions: tuple[list[Words], list[list[Words]]]
     ) -> None:
         hypotheses, references = captions
         times = np.random.default_rng(1).multinomial(PICTURES, [1 / PICTURES] * PICTURES)
-        drawn = [picture for picture, count in enumerate(times) for _ in range(count)]
+        drawn = [image for image, count in enumerate(times) for _ in range(count)]
 
         found = {
             name: scores[0]
@@ -34,10 +34,10 @@ class TestResample:
             for name, scores in measure.resampled(times[None].astype(float)).items()
         }
 
-        expected = bleu([hypotheses[picture] for picture in drawn], [references[picture] for picture in drawn])
+        expected = bleu([hypotheses[image] for image in drawn], [references[image] for image in drawn])
         assert [found[f"bleu_{n}"] for n in range(1, 5)] == pytest.approx(expected)
         whole = cider_each(hypotheses, references)
-        assert found["cider"] == pytest.approx(np.mean([whole[picture] for picture in drawn]))
+        assert found["cider"] == pytest.approx(np.mean([whole[image] for image in drawn]))
 
     def test_the_interval_of_a_mean_is_that_of_the_normal_distribution(self) -> None:
         scores = np.random.default_rng(0).normal(5.0, 2.0, size=400)

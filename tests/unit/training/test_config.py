@@ -94,7 +94,7 @@ def test_a_configuration_is_plain_values_that_can_be_saved() -> None:
         ([*DATA, "--student", "s.pt", "--recipe", "beyond"], "use --init random"),
         ([*DATA, "--pseudo-fraction", "2"], "between 0 and 1"),
         ([*DATA, "--image-mse", "1", "--teacher-logits", "cache"], "with --teacher-logits online"),
-        ([*DATA, "--alpha", "1", "--self-critical", "1"], "compares 2 captions of a picture or more"),
+        ([*DATA, "--alpha", "1", "--self-critical", "1"], "compares 2 captions of an image or more"),
         ([*DATA, "--self-critical", "5"], "with --alpha 1"),
         ([*DATA, "--alpha", "1", "--self-critical", "5", "--label-smoothing", "0.1"], "without --label-smoothing"),
         ([*DATA, "--ema", "1"], "--ema must lie"),

@@ -1,4 +1,4 @@
-"""The training loop from end to end, on pictures that are drawn."""
+"""The training loop from end to end, on images that are drawn."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TestEpochs:
         )
         assert entries[0].keys() >= {"bleu_1", "bleu_4", "rouge_l", "meteor_nltk", "cider", "cross_entropy", "kl"}
         samples = [record.message for record in caplog.records if record.message.startswith(("1: ", "2: "))]
-        assert len(samples) == 4  # two validation pictures, two epochs
+        assert len(samples) == 4  # two validation images, two epochs
 
     def test_the_loss_falls(self, run: Run) -> None:
         folder = run.go(epochs=6)
@@ -64,14 +64,14 @@ class TestData:
         expected, found = (weights(folder / "student_epoch1.pt") for folder in (named, paired))
         assert all(torch.equal(expected[name], found[name]) for name in expected)
 
-    def test_validation_pictures_of_their_own_are_compared_with_the_training_s(
+    def test_validation_images_of_their_own_are_compared_with_the_training_s(
         self, run: Run, caplog: pytest.LogCaptureFixture
     ) -> None:
         captions, images = write_coco(run.folder / "val", 3, first_id=109)
 
         folder = run.go(epochs=1, val_data=f"coco:{captions}:{images}")
 
-        assert "1 of the 3 pictures that are scored are trained on as well (000000000109.jpg)" in caplog.text
+        assert "1 of the 3 validation images are also training images (000000000109.jpg)" in caplog.text
         assert json.loads((folder / "metrics.jsonl").read_text())["measured"].startswith(
             f"3 pictures of coco:{captions}"
         )
@@ -87,7 +87,7 @@ class TestData:
         with pytest.raises(SystemExit) as refused:
             run.go(train_fraction=fraction)
 
-        assert "There are 10 pictures with captions in coco:" in str(refused.value)
+        assert "There are 10 images with captions in coco:" in str(refused.value)
         assert found in str(refused.value)
         assert not (run.folder / "run").exists()
 
@@ -97,15 +97,15 @@ class TestData:
         with pytest.raises(SystemExit, match=f"{captions} has 3 images and 0 captions"):
             run.go(val_data=f"coco:{captions}:{images}")
 
-    def test_validation_pictures_of_which_none_can_be_read_end_the_run(self, run: Run) -> None:
+    def test_validation_images_of_which_none_can_be_read_end_the_run(self, run: Run) -> None:
         captions, images = write_coco(run.folder / "val", 3, first_id=500)
         for path in images.iterdir():
             path.write_bytes(b"torn")
 
-        with pytest.raises(SystemExit, match="None of the 3 validation pictures can be read"):
+        with pytest.raises(SystemExit, match="None of the 3 validation images can be read"):
             run.go(epochs=1, val_data=f"coco:{captions}:{images}")
 
-    def test_a_torn_picture_costs_itself_only_and_a_resume_stays_exact(self, run: Run) -> None:
+    def test_a_torn_image_costs_itself_only_and_a_resume_stays_exact(self, run: Run) -> None:
         for number in (102, 105, 107):
             (run.folder / "images" / f"{number:012d}.jpg").write_bytes(b"torn")
 
@@ -166,7 +166,7 @@ class TestResume:
         del content["steps"]
         torch.save(content, path)
 
-        with pytest.raises(SystemExit, match="begun by an earlier version"):
+        with pytest.raises(SystemExit, match="written by an earlier version"):
             run.go(epochs=2)
 
     def test_a_folder_of_another_student_is_refused(self, run: Run) -> None:
@@ -176,7 +176,7 @@ class TestResume:
         shapes["vision_config"]["num_hidden_layers"] = 1
         shape.write_text(json.dumps(shapes))
 
-        with pytest.raises(SystemExit, match="of another student"):
+        with pytest.raises(SystemExit, match="run of another student"):
             run.go(epochs=2)
 
 
@@ -231,7 +231,7 @@ class TestTeacher:
         assert loaded is not None
         assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
 
-    def test_one_that_sees_other_pictures_is_refused(self, run: Run, teacher: Path) -> None:
+    def test_one_that_sees_other_images_is_refused(self, run: Run, teacher: Path) -> None:
         with pytest.raises(SystemExit, match="teacher's image_size is 32, the student's 64"):
             run.go(teacher=teacher, alpha=0.5, image_size=64)
 

@@ -54,7 +54,7 @@ class TestEvaluate:
         assert lines[3].startswith('| constant: "a')
         assert re.match(rf"\| … minus {model} \| \+\d\.\d{{4}} \(\+\d\.\d{{3}} … \+\d\.\d{{3}}\) \|", lines[4])
         assert lines[5] == f"8 pictures of {coco[1]}, beams 1, longest caption 8 tokens, tokenizer ptb-like, fp32."
-        assert lines[6].startswith("In brackets 95% of 1000 resamples of the pictures (bootstrap, seed 0)")
+        assert lines[6].startswith("In brackets 95% of 1000 resamples of the images (bootstrap, seed 0)")
 
     def test_the_file_holds_every_caption_and_interval(
         self, coco: list[str], captions: str, model: Path, tmp_path: Path
@@ -74,7 +74,7 @@ class TestEvaluate:
             second["metrics"]["bleu_1"] - first["metrics"]["bleu_1"]
         )
 
-    def test_a_picture_that_cannot_be_read_counts_for_no_model(
+    def test_an_image_that_cannot_be_read_counts_for_no_model(
         self, coco: list[str], captions: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         torn = next((tmp_path / "images").iterdir())
@@ -84,14 +84,14 @@ class TestEvaluate:
 
         assert "\n7 pictures of" in capsys.readouterr().out
 
-    def test_pictures_that_were_trained_on_are_warned_of(
+    def test_images_that_were_trained_on_are_warned_of(
         self, coco: list[str], model: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         evaluate.main(
             [*coco, "--train-data", coco[1], "--model", str(model), "--limit", "3", "--beams", "1", "--max-length", "4"]
         )
 
-        assert "3 of the 3 pictures that are scored are trained on as well" in caplog.text
+        assert "3 of the 3 validation images are also training images" in caplog.text
 
     @pytest.mark.parametrize(
         ("flags", "words"),
@@ -117,7 +117,7 @@ class TestEvaluate:
 
 
 class TestConstant:
-    def test_it_is_what_most_pictures_have_in_common(self, coco: list[str], captions: str) -> None:
+    def test_it_is_what_most_images_have_in_common(self, coco: list[str], captions: str) -> None:
         assert "ball lies on field" in best_constant([Path(captions)])
 
     def test_a_null_caption_is_left_out(self, coco: list[str], captions: str) -> None:

@@ -62,4 +62,4 @@ def test_a_torn_file_costs_its_last_row(tmp_path: Path, torn: str) -> None:
 
 def test_a_disk_without_room_is_said_before_anything_is_computed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Give a smaller --views or another --feature-cache"):
-        cache(tmp_path).make_room(10**14)
+        cache(tmp_path).check_space(10**14)

@@ -126,7 +126,7 @@ class TestLikeliest:
         assert student.grad is not None and student.grad.isfinite().all()
 
 
-def test_the_image_loss_is_a_mean_over_a_picture_s_states_and_a_sum_over_pictures() -> None:
+def test_the_image_loss_is_a_mean_over_an_image_s_states_and_a_sum_over_images() -> None:
     student, teacher = torch.zeros(2, 3, 4), torch.ones(2, 3, 4)
     teacher[1] = 3
 

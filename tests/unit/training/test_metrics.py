@@ -127,7 +127,7 @@ class TestCider:
 
         assert cider_each(captions, [[caption] for caption in captions])[0] == pytest.approx(10.0)
 
-    def test_a_single_picture_scores_nothing_as_every_word_is_everywhere(self) -> None:
+    def test_a_single_image_scores_nothing_as_every_word_is_everywhere(self) -> None:
         words = ["a", "dog", "runs", "over", "the", "field"]
 
         assert cider([words], [[words]]) == 0.0

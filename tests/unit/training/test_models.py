@@ -42,7 +42,7 @@ class TestShapes:
         assert (shapes.vision_config.hidden_size, shapes.text_config.hidden_size) == (32, 16)
 
     @pytest.mark.parametrize("student", ["seed", "demo"])
-    def test_the_picture_s_side_can_be_chosen(self, student: str) -> None:
+    def test_the_image_s_side_can_be_chosen(self, student: str) -> None:
         shapes = student_config(config(student=student, image_size=64), tiny_tokenizer())
 
         assert shapes.vision_config.image_size == 64
@@ -97,7 +97,7 @@ class TestHybrid:
         assert not hasattr(plain, "stem")
         assert (hybrid.image_size, hybrid.patch_size) == (plain.image_size, plain.patch_size) == (256, 32)
 
-    def test_a_plain_student_normalises_its_pictures_as_its_hybrid_teacher_does(self, tmp_path: Path) -> None:
+    def test_a_plain_student_normalises_its_images_as_its_hybrid_teacher_does(self, tmp_path: Path) -> None:
         tokenizer, teacher = tiny_tokenizer(), tiny_hybrid()
         shapes = tiny_config(tokenizer).to_dict()
         shapes["vision_config"] |= {"image_size": 64}

@@ -86,7 +86,7 @@ class TestOnSignals:
         code = (
             "import signal\n"
             "from training import preemption\n"
-            "preemption.GRACE = -1\n"
+            "preemption.GRACE_PERIOD = -1\n"
             "with preemption.on_signals() as stop:\n"
             "    stop.training = True\n"
             "    signal.raise_signal(signal.SIGTERM)\n"
@@ -157,5 +157,5 @@ class TestScoring:
         run.go(epochs=1)
 
         assert left == ["student_epoch1.pt"]
-        assert "Asked to end while epoch 1 was scored; it is saved" in caplog.text
+        assert "Stopped during the validation of epoch 1; the epoch is saved" in caplog.text
         assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Shards hold every readable picture, reduced; a shard is whole or not there, and what is there is not made again."""
+"""Shards hold every readable image, reduced; a shard is whole or not there, and what is there is not made again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def preparing(coco: tuple[Path, Path], tmp_path: Path) -> Preparing:
     return Preparing(coco, tmp_path / "out")
 
 
-def test_the_shards_are_a_data_set_of_the_same_pictures_reduced(
+def test_the_shards_are_a_data_set_of_the_same_images_reduced(
     preparing: Preparing, coco: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     preparing.go()
@@ -53,7 +53,7 @@ def test_the_shards_are_a_data_set_of_the_same_pictures_reduced(
     assert [each.load().size for each in found] == [(80, 60)] * 5
 
 
-def test_a_small_picture_keeps_its_size(preparing: Preparing) -> None:
+def test_a_small_image_keeps_its_size(preparing: Preparing) -> None:
     preparing.go("--side", "1000")
 
     assert formats.read([f"wds:{preparing.out / '000000.tar'}"])[0].load().size == (320, 240)
@@ -63,7 +63,7 @@ def test_a_small_picture_keeps_its_size(preparing: Preparing) -> None:
     ("size", "reduced"), [((4000, 3000), (640, 480)), ((1920, 1080), (853, 480)), ((1080, 1920), (480, 853))]
 )
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
-def test_a_picture_is_reduced_to_the_shorter_side_and_keeps_its_aspect_ratio(
+def test_an_image_is_reduced_to_the_shorter_side_and_keeps_its_aspect_ratio(
     size: tuple[int, int], reduced: tuple[int, int], format: str
 ) -> None:
     file = io.BytesIO()
@@ -99,12 +99,12 @@ def test_ids_may_be_text_and_survive(tmp_path: Path, coco: tuple[Path, Path]) ->
 
     prepare.main(["--data", f"jsonl:{lines}", "--out", str(tmp_path / "out"), "--processes", "1"])
 
-    pictures = formats.read([f"wds:{tmp_path / 'out' / '000000.tar'}"])
-    assert [picture.id for picture in pictures] == ids
-    assert [picture.load().size for picture in pictures] == [(320, 240)] * 5
+    images = formats.read([f"wds:{tmp_path / 'out' / '000000.tar'}"])
+    assert [image.id for image in images] == ids
+    assert [image.load().size for image in images] == [(320, 240)] * 5
 
 
-def test_pictures_none_of_which_can_be_read_are_refused(
+def test_images_none_of_which_can_be_read_are_refused(
     preparing: Preparing, coco: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for path in coco[1].iterdir():
@@ -114,7 +114,7 @@ def test_pictures_none_of_which_can_be_read_are_refused(
         preparing.go()
 
     assert ended.value.code == 1
-    assert "None of the 5 pictures can be read" in capsys.readouterr().err
+    assert "None of the 5 images can be read" in capsys.readouterr().err
 
 
 def test_what_cannot_be_read_is_listed_and_left_out(
@@ -126,7 +126,7 @@ def test_what_cannot_be_read_is_listed_and_left_out(
 
     preparing.go()
 
-    assert "2 of 5 pictures cannot be read" in capsys.readouterr().out
+    assert "2 of 5 images cannot be read" in capsys.readouterr().out
     lines = (preparing.out / "unreadable.txt").read_text().splitlines()
     assert [line.split(":")[0] for line in lines] == [torn.name, lost.name]
     spec = f"wds:{preparing.out}/{{000000..000002}}.tar"
@@ -136,7 +136,7 @@ def test_what_cannot_be_read_is_listed_and_left_out(
 def test_a_full_disk_leaves_no_half_a_shard(
     preparing: Preparing, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(tar: object, picture: object, jpeg: bytes) -> None:
+    def full(tar: object, image: object, jpeg: bytes) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(prepare, "add", full)

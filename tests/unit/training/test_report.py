@@ -1,4 +1,4 @@
-"""The report is one page with plots, pictures and everyone's captions, and holds nothing of a stranger's as markup."""
+"""The report is one page with plots, images and everyone's captions, and holds nothing of a stranger's as markup."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(tmp_path: Path) -> Path:
 
 
 class TestPage:
-    def test_it_shows_plots_pictures_and_what_everyone_says_of_them(
+    def test_it_shows_plots_images_and_what_everyone_says_of_them(
         self, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         out = tmp_path / "report.html"
@@ -77,7 +77,7 @@ class TestPage:
         assert page.count("<dt>student ") == 2
         assert page.count("<dt>teacher ") == 1
 
-    def test_without_pictures_it_needs_no_data(self, run: Path, tmp_path: Path) -> None:
+    def test_without_images_it_needs_no_data(self, run: Path, tmp_path: Path) -> None:
         (tmp_path / "captions.json").unlink()
 
         report.main([str(run), "--out", str(tmp_path / "report.html"), "--pictures", "0"])

@@ -54,7 +54,7 @@ class TestPasses:
 
 class TestProcesses:
     def test_two_are_one(self, run: Run) -> None:
-        # Eight pictures in steps of seven: the last has one, so that one of the processes is idle.
+        # Eight images in steps of seven: the last has one, so that one of the processes is idle.
         options = {"batch_size": 7, "epochs": 2, "lr": 0.003}
         alone = run.go("alone", **options)
 
@@ -98,7 +98,7 @@ class TestKilled:
         assert "unfinished.pt" in said
         assert not (parts / "student_epoch4.pt").exists()  # it was ended, and did not end by itself
         if number == signal.SIGTERM:
-            assert process.returncode == 0 and "Asked to end" in rest
+            assert process.returncode == 0 and "Stopp" in rest
 
         run.go("parts", **options)
 

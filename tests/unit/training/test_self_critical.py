@@ -5,36 +5,35 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tests.support.models import tiny_model, tiny_tokenizer
 from tests.support.training import Run, weights
 from training import self_critical
-from training.data.dataset import Batch, encode
+from training.data.dataset import Batch, Collate, Sample, encode
 from training.data.images import CaptionedImage, ImageSource
 from training.forward import encode as encoded
 from training.losses import distillation_loss
-from training.self_critical import SelfCritical, draw
+from training.self_critical import SelfCritical, sample
 
-#: The first picture's caption, the same broken off, and another picture's.
+#: The first image's caption, the same broken off, and another image's.
 WHOLE, TORN, OTHER = "a red ball lies on a green one", "a red ball lies on a green", "a ball lies here"
 
 
 def drawn(tmp_path: Path, captions: list[str], monkeypatch: pytest.MonkeyPatch) -> Batch:
-    """The batch of the first picture when the student draws these captions; those that break off have no end."""
+    """The batch of the first image when the student draws these captions; those that break off have no end."""
     tokenizer = tiny_tokenizer()
     rows = [encode(tokenizer, text)[: -1 if text == TORN else None] for text in captions]
     assert not any(tokenizer.unk_token_id in row for row in rows)
     padded = [torch.tensor(row) for row in rows]
     tokens = torch.nn.utils.rnn.pad_sequence(padded, batch_first=True, padding_value=tokenizer.pad_token_id)
-    monkeypatch.setattr(self_critical, "draw", lambda *_, **__: tokens)
+    monkeypatch.setattr(self_critical, "sample", lambda *_, **__: tokens)
     folder = ImageSource(tmp_path)
-    pictures = [
-        CaptionedImage(number, "", folder, (text,)) for number, text in enumerate([WHOLE, OTHER, "a green ball"])
-    ]
-    batch = Batch(torch.zeros(1, 3, 32, 32), torch.zeros(1, 2, dtype=torch.long), torch.zeros(1).long(), (0,))
-    return SelfCritical(pictures, tokenizer, len(captions), 20).drawn(tiny_model(), batch)
+    images = [CaptionedImage(number, "", folder, (text,)) for number, text in enumerate([WHOLE, OTHER, "a green ball"])]
+    batch = Collate(0)([Sample(np.zeros((3, 32, 32), np.float32), [[0, 0]], 0)])
+    return SelfCritical(images, tokenizer, len(captions), 20).sample_batch(tiny_model(), batch)
 
 
 class TestWeights:
@@ -69,16 +68,16 @@ class TestWeights:
 
 
 class TestDrawing:
-    def draw(self, seed: int, samples: int = 3, longest: int = 12) -> torch.Tensor:
+    def draw(self, seed: int, samples: int = 3, max_length: int = 12) -> torch.Tensor:
         model, tokenizer = tiny_model(), tiny_tokenizer()
         states = encoded(model.vision_model, torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)))
         torch.manual_seed(seed)
         with torch.no_grad():
-            return draw(
+            return sample(
                 model,
                 states,
                 samples=samples,
-                longest=longest,
+                max_length=max_length,
                 begin=tokenizer.bos_token_id,
                 end=tokenizer.sep_token_id,
                 pad=tokenizer.pad_token_id,
@@ -96,7 +95,7 @@ class TestDrawing:
             assert set(rest) <= {tokenizer.pad_token_id}
 
     def test_none_is_longer_than_the_decoder_has_positions(self) -> None:
-        assert self.draw(0, longest=1000).shape[1] <= tiny_model().config.text_config.max_position_embeddings
+        assert self.draw(0, max_length=1000).shape[1] <= tiny_model().config.text_config.max_position_embeddings
 
     def test_they_follow_from_the_seed(self) -> None:
         assert torch.equal(self.draw(1), self.draw(1))
@@ -109,7 +108,9 @@ class TestDrawing:
         with torch.no_grad():
             logits = model.text_decoder(input_ids=begin, encoder_hidden_states=states).logits
             torch.manual_seed(0)
-            found = draw(model, states, samples=4000, longest=2, begin=int(begin), end=-1, pad=tokenizer.pad_token_id)
+            found = sample(
+                model, states, samples=4000, max_length=2, begin=int(begin), end=-1, pad=tokenizer.pad_token_id
+            )
 
         frequent = torch.bincount(found[:, 1], minlength=logits.shape[-1]) / 4000
         assert torch.allclose(frequent, logits[0, 0].softmax(dim=-1), atol=0.02)

@@ -21,7 +21,7 @@ from training.data.dataset import Collate, ImageCaptionDataset
 from training.distributed import Ranks
 from training.models import make_student
 from training.preemption import Stop
-from training.stem import freeze, parameter_groups, patches_of, published, remembered, start_from_published
+from training.stem import cached_features, freeze, parameter_groups, patches_of, published, start_from_published
 from training.teacher import OnlineTeacher
 
 NAME = "efficientnet-lite2"
@@ -112,7 +112,7 @@ class TestTrainedOn:
 
 
 class TestRemembered:
-    def remembered(self, folder: Path, **options: object) -> tuple[ImageCaptionDataset, ImageCaptionDataset]:
+    def cached_features(self, folder: Path, **options: object) -> tuple[ImageCaptionDataset, ImageCaptionDataset]:
         """A data set that gives pixels, and the same giving features."""
         student = tiny_hybrid()
         freeze(student, trained=True)
@@ -128,13 +128,13 @@ class TestRemembered:
             for _ in range(2)
         )
         config = Config(feature_cache=folder / "features", **options)  # type: ignore[arg-type]
-        featured.use_features(remembered(student, featured, config, Ranks(), Stop()))
+        featured.use_features(cached_features(student, featured, config, Ranks(), Stop()))
         self.student = student
         return plain, featured
 
     @pytest.mark.parametrize("options", [{}, {"augment": True, "views": 2}])
     def test_features_lead_to_the_patches_that_pixels_lead_to(self, tmp_path: Path, options: dict[str, object]) -> None:
-        plain, featured = self.remembered(tmp_path, **options)
+        plain, featured = self.cached_features(tmp_path, **options)
         patches = patches_of(self.student)
         assert patches is not None
 
@@ -146,14 +146,14 @@ class TestRemembered:
             with torch.no_grad():
                 assert torch.allclose(patches(features), patches(pixels), atol=0.02)  # float16 on disk
 
-    def test_the_next_picture_takes_the_place_of_one_that_cannot_be_read(self, tmp_path: Path) -> None:
-        _, featured = self.remembered(tmp_path)
+    def test_the_next_image_takes_the_place_of_one_that_cannot_be_read(self, tmp_path: Path) -> None:
+        _, featured = self.cached_features(tmp_path)
 
         assert np.array_equal(featured[2].pixels, featured[0].pixels)
         assert featured[2].captions == featured[0].captions
 
     def test_as_many_views_as_were_asked_for_are_seen_in_turn(self, tmp_path: Path) -> None:
-        _, featured = self.remembered(tmp_path, augment=True, views=2)
+        _, featured = self.cached_features(tmp_path, augment=True, views=2)
         seen = []
         for epoch in range(1, 5):
             featured.set_epoch(epoch)
@@ -173,7 +173,7 @@ class TestRemembered:
             **options,  # type: ignore[arg-type]
         )
         config = Config(feature_cache=tmp_path / "features", **options)  # type: ignore[arg-type]
-        data.use_teacher_features(remembered(teacher, data, config, Ranks(), Stop()))
+        data.use_teacher_features(cached_features(teacher, data, config, Ranks(), Stop()))
         data.set_epoch(1)
 
         batch = Collate(tokenizer.pad_token_id)([data[0], data[2]])
@@ -182,10 +182,10 @@ class TestRemembered:
         assert batch.for_teacher is not None
         assert batch.for_teacher.shape == (2, 352, 2, 2)
         asked = OnlineTeacher(Student(teacher, tokenizer, "teacher", "1", False), config)
-        of_features, of_pixels = asked.answer(batch), asked.answer(replace(batch, for_teacher=None))
-        assert isinstance(of_features.words, torch.Tensor)
-        assert isinstance(of_pixels.words, torch.Tensor)
-        assert torch.allclose(of_features.words, of_pixels.words, atol=0.02)  # float16 on disk
+        of_features, of_pixels = asked.predict(batch), asked.predict(replace(batch, for_teacher=None))
+        assert isinstance(of_features.logits, torch.Tensor)
+        assert isinstance(of_pixels.logits, torch.Tensor)
+        assert torch.allclose(of_features.logits, of_pixels.logits, atol=0.02)  # float16 on disk
 
     def test_a_run_with_a_hybrid_teacher_remembers_its_stem(self, run: Run) -> None:
         teacher = run.folder / "teacher"

@@ -22,7 +22,7 @@ from training.data.dataset import Batch, Collate, ImageCaptionDataset
 from training.data.images import CaptionedImage
 from training.losses import TopK, distillation_loss
 from training.teacher import OnlineTeacher, Teacher, make_teacher
-from training.teacher_cache import WORDS, TeacherCache, key_of
+from training.teacher_cache import TOP_K, TeacherCache, cache_key
 
 OF = {"teacher": "sha256:1"}
 
@@ -47,44 +47,44 @@ class TestFile:
     def test_what_was_written_is_there_for_the_next_process(self, tmp_path: Path) -> None:
         cache = TeacherCache(tmp_path, OF, 200)
         for number in range(3):
-            cache.add(key_of("1/a.jpg", [number]), rows(cache, 2 + number, number))
-        before = values(cache.get([key_of("1/a.jpg", [2]), key_of("1/a.jpg", [0])], torch.device("cpu")))
+            cache.add(cache_key("1/a.jpg", [number]), rows(cache, 2 + number, number))
+        before = values(cache.get([cache_key("1/a.jpg", [2]), cache_key("1/a.jpg", [0])], torch.device("cpu")))
         cache.write()
 
         again = TeacherCache(tmp_path, OF, 200)
 
-        found = again.get([key_of("1/a.jpg", [2]), key_of("1/a.jpg", [0])], torch.device("cpu"))
-        assert found.ids.shape == (4 + 2, WORDS)
+        found = again.get([cache_key("1/a.jpg", [2]), cache_key("1/a.jpg", [0])], torch.device("cpu"))
+        assert found.ids.shape == (4 + 2, TOP_K)
         assert values(found) == before
-        assert values(cache.get([key_of("1/a.jpg", [2]), key_of("1/a.jpg", [0])], torch.device("cpu"))) == before
+        assert values(cache.get([cache_key("1/a.jpg", [2]), cache_key("1/a.jpg", [0])], torch.device("cpu"))) == before
 
     def test_processes_add_up(self, tmp_path: Path) -> None:
         for number in range(2):
             cache = TeacherCache(tmp_path, OF, 200)
             for caption in range(2):
-                cache.add(key_of("1/a.jpg", [number, caption]), rows(cache, 2))
+                cache.add(cache_key("1/a.jpg", [number, caption]), rows(cache, 2))
                 cache.write()
 
         assert len(TeacherCache(tmp_path, OF, 200)) == 4
 
-    @pytest.mark.parametrize(("suffix", "cut"), [(".words", 1), (".captions", 3), (".captions", 20)])
+    @pytest.mark.parametrize(("suffix", "cut"), [(".logits", 1), (".captions", 3), (".captions", 20)])
     def test_a_torn_end_costs_what_was_torn(self, tmp_path: Path, suffix: str, cut: int) -> None:
         cache = TeacherCache(tmp_path, OF, 200)
         for number in range(3):
-            cache.add(key_of("1/a.jpg", [number]), rows(cache, 2, number))
+            cache.add(cache_key("1/a.jpg", [number]), rows(cache, 2, number))
         cache.write()
         (path,) = tmp_path.glob(f"*/*{suffix}")
         path.write_bytes(path.read_bytes()[:-cut])
 
         again = TeacherCache(tmp_path, OF, 200)
 
-        assert [key_of("1/a.jpg", [number]) in again for number in range(3)] == [True, True, False]
-        expected = values(cache.get([key_of("1/a.jpg", [1])], torch.device("cpu")))
-        assert values(again.get([key_of("1/a.jpg", [1])], torch.device("cpu"))) == expected
+        assert [cache_key("1/a.jpg", [number]) in again for number in range(3)] == [True, True, False]
+        expected = values(cache.get([cache_key("1/a.jpg", [1])], torch.device("cpu")))
+        assert values(again.get([cache_key("1/a.jpg", [1])], torch.device("cpu"))) == expected
 
     def test_another_teacher_finds_nothing(self, tmp_path: Path) -> None:
         cache = TeacherCache(tmp_path, OF, 200)
-        cache.add(key_of("1/a.jpg", [1]), rows(cache, 2))
+        cache.add(cache_key("1/a.jpg", [1]), rows(cache, 2))
         cache.write()
 
         assert len(TeacherCache(tmp_path, {"teacher": "sha256:2"}, 200)) == 0
@@ -114,35 +114,35 @@ def student(tmp_path: Path) -> Student:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[CaptionedImage]:
-    captions, images = write_coco(tmp_path, 6)
-    return formats.read([f"coco:{captions}:{images}"])
+def images(tmp_path: Path) -> list[CaptionedImage]:
+    captions, image_folder = write_coco(tmp_path, 6)
+    return formats.read([f"coco:{captions}:{image_folder}"])
 
 
 def batch_of(
-    pictures: list[CaptionedImage], student: Student, *, augment: bool = False
+    images: list[CaptionedImage], student: Student, *, augment: bool = False
 ) -> tuple[Batch, ImageCaptionDataset]:
-    data = ImageCaptionDataset(pictures, student.tokenizer, Preprocessing(32), captions_per_image=2, augment=augment)
+    data = ImageCaptionDataset(images, student.tokenizer, Preprocessing(32), captions_per_image=2, augment=augment)
     return Collate(0)([data[index] for index in (3, 1, 4)]), data
 
 
 @pytest.fixture
-def make(tmp_path: Path, student: Student, pictures: list[CaptionedImage]) -> Callable[..., Teacher]:
+def make(tmp_path: Path, student: Student, images: list[CaptionedImage]) -> Callable[..., Teacher]:
     def made(plain: Callable[[int], NDArray[np.float32]], **changes: object) -> Teacher:
         given = {"teacher_cache": tmp_path / "cache", **changes}
         config = Config(teacher_logits="cache", **given)  # type: ignore[arg-type]
-        return make_teacher(student, config, pictures, plain)
+        return make_teacher(student, config, images, plain)
 
     return made
 
 
 class TestRemembering:
     def test_the_loss_is_that_of_the_teacher_asked_with_the_unlikely_words_as_one(
-        self, make: Callable[..., Teacher], student: Student, pictures: list[CaptionedImage]
+        self, make: Callable[..., Teacher], student: Student, images: list[CaptionedImage]
     ) -> None:
-        batch, data = batch_of(pictures, student)
-        online = OnlineTeacher(student, Config()).answer(batch).words
-        cached = make(data.plain).answer(batch).words
+        batch, data = batch_of(images, student)
+        online = OnlineTeacher(student, Config()).predict(batch).logits
+        cached = make(data.plain).predict(batch).logits
 
         assert isinstance(online, torch.Tensor) and isinstance(cached, TopK)
         logits, targets = torch.randn_like(online), torch.zeros(len(online), dtype=torch.long)
@@ -159,17 +159,17 @@ class TestRemembering:
         self,
         make: Callable[..., Teacher],
         student: Student,
-        pictures: list[CaptionedImage],
+        images: list[CaptionedImage],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        batch, data = batch_of(pictures, student)
+        batch, data = batch_of(images, student)
         first = make(data.plain)
-        before = first.answer(batch).words
-        first.keep()
+        before = first.predict(batch).logits
+        first.flush()
         monkeypatch.setattr(OnlineTeacher, "answer", lambda self, batch: pytest.fail("asked again"))
 
         for teacher in (first, make(data.plain)):
-            found = teacher.answer(batch).words
+            found = teacher.predict(batch).logits
             assert isinstance(found, TopK) and isinstance(before, TopK)
             assert torch.equal(found.ids, before.ids) and torch.equal(found.rest, before.rest)
 
@@ -177,47 +177,47 @@ class TestRemembering:
         self,
         make: Callable[..., Teacher],
         student: Student,
-        pictures: list[CaptionedImage],
+        images: list[CaptionedImage],
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        batch, data = batch_of(pictures, student)
-        online = OnlineTeacher(student, Config()).answer(batch).words
+        batch, data = batch_of(images, student)
+        online = OnlineTeacher(student, Config()).predict(batch).logits
         assert isinstance(online, torch.Tensor)
         teacher = make(data.plain, temperature=2.0)
 
         with caplog.at_level(logging.INFO, "training"):
-            teacher.answer(batch)
-            teacher.keep()
-            teacher.keep()
+            teacher.predict(batch)
+            teacher.flush()
+            teacher.flush()
 
-        held = (online / 2).softmax(-1).topk(WORDS).values.sum(-1).mean().item()
+        held = (online / 2).softmax(-1).topk(TOP_K).values.sum(-1).mean().item()
         (said,) = caplog.messages
-        assert f"to {len(online)} tokens; the {WORDS} words kept of each hold {100 * held:.0f}% of" in said
+        assert f"to {len(online)} tokens; the {TOP_K} words kept of each hold {100 * held:.0f}% of" in said
 
     def test_only_what_is_missing_is_asked_for_and_comes_in_its_place(
-        self, make: Callable[..., Teacher], student: Student, pictures: list[CaptionedImage], tmp_path: Path
+        self, make: Callable[..., Teacher], student: Student, images: list[CaptionedImage], tmp_path: Path
     ) -> None:
-        batch, data = batch_of(pictures, student)
+        batch, data = batch_of(images, student)
         part = Collate(0)([data[1]])
         teacher = make(data.plain)
-        teacher.answer(part)
+        teacher.predict(part)
 
-        found = teacher.answer(batch).words
+        found = teacher.predict(batch).logits
 
-        expected = make(data.plain, teacher_cache=tmp_path / "other").answer(batch)
-        assert isinstance(found, TopK) and isinstance(expected.words, TopK)
-        assert torch.equal(found.ids[:, :8], expected.words.ids[:, :8])
+        expected = make(data.plain, teacher_cache=tmp_path / "other").predict(batch)
+        assert isinstance(found, TopK) and isinstance(expected.logits, TopK)
+        assert torch.equal(found.ids[:, :8], expected.logits.ids[:, :8])
 
-    def test_an_augmented_picture_is_answered_as_the_plain_one(
-        self, make: Callable[..., Teacher], student: Student, pictures: list[CaptionedImage]
+    def test_an_augmented_image_is_answered_as_the_plain_one(
+        self, make: Callable[..., Teacher], student: Student, images: list[CaptionedImage]
     ) -> None:
-        plain, _ = batch_of(pictures, student)
-        augmented, data = batch_of(pictures, student, augment=True)
+        plain, _ = batch_of(images, student)
+        augmented, data = batch_of(images, student, augment=True)
         assert not torch.equal(plain.pixels, augmented.pixels)
 
-        found = make(data.plain, augment=True).answer(augmented).words
+        found = make(data.plain, augment=True).predict(augmented).logits
 
-        expected = OnlineTeacher(student, Config()).answer(plain).words
+        expected = OnlineTeacher(student, Config()).predict(plain).logits
         assert isinstance(found, TopK) and isinstance(expected, torch.Tensor)
         assert torch.equal(found.ids[:, :8], expected.topk(8).indices)
 
@@ -226,15 +226,15 @@ class TestRemembering:
         self,
         make: Callable[..., Teacher],
         student: Student,
-        pictures: list[CaptionedImage],
+        images: list[CaptionedImage],
         tmp_path: Path,
         change: object,
     ) -> None:
-        batch, data = batch_of(pictures, student)
+        batch, data = batch_of(images, student)
         for changes in ({}, change):
             teacher = make(data.plain, **changes)  # type: ignore[arg-type]
-            teacher.answer(batch)
-            teacher.keep()
+            teacher.predict(batch)
+            teacher.flush()
 
         assert len(list((tmp_path / "cache").iterdir())) == 2
 

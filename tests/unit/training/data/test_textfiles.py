@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from training.data.images import DataError
-from training.data.textfiles import decoded, read_json, read_text
+from training.data.textfiles import decode_text, read_json, read_text
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
@@ -20,19 +20,19 @@ def test_utf_8_and_what_a_byte_order_mark_announces_are_read(tmp_path: Path, enc
 
 
 def test_big_endian_is_read_as_well() -> None:
-    assert decoded(codecs.BOM_UTF16_BE + "Café".encode("utf-16-be"), "data.json") == "Café"
+    assert decode_text(codecs.BOM_UTF16_BE + "Café".encode("utf-16-be"), "data.json") == "Café"
 
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
         (b"one\n\x93two\x94", "Line 2 of data.json is not in UTF-8: it has the byte 0x93"),
-        (codecs.BOM_UTF16_LE + b"o", "data.json begins as UTF-16, and is not: truncated data."),
+        (codecs.BOM_UTF16_LE + b"o", "data.json has a byte order mark of UTF-16, but is not valid: truncated data."),
     ],
 )
 def test_other_bytes_are_refused_with_their_place(content: bytes, sentence: str) -> None:
     with pytest.raises(DataError) as refusal:
-        decoded(content, "data.json")
+        decode_text(content, "data.json")
 
     assert str(refusal.value).startswith(sentence)
 
