@@ -1,4 +1,4 @@
-"""The best constant caption: what a model that never looks at the image can score."""
+"""The best constant caption: the score of a baseline that ignores the image."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from training.metrics.cider import cider
 from training.metrics.tokens import tokenize
 from training.tokenizer import clean
 
-#: The most frequent captions and fragments that are tried, and the images they are tried on.
+#: Number of most frequent captions and caption beginnings to try, and of images to score them on.
 CANDIDATES = 200
-PICTURES = 500
-#: Lengths, in words, of the frequent fragments that are tried beside whole captions.
-FRAGMENTS = range(4, 13)
+SAMPLE_SIZE = 500
+#: Lengths in words of the caption beginnings.
+PREFIX_LENGTHS = range(4, 13)
 
 
 def best_constant(caption_files: Sequence[Path]) -> str:
-    """Of the most frequent captions, and of the most frequent beginnings of captions, the one with the best
-    CIDEr-D on a sample of these files' own images. Raises `DataError`.
+    """The frequent caption, or beginning of captions, with the best CIDEr-D on a sample of these files' images.
+
+    `caption_files` are in COCO's layout. Raises `DataError`.
     """
     by_image: defaultdict[ImageId, list[str]] = defaultdict(list)
     for path in caption_files:
@@ -33,8 +34,8 @@ def best_constant(caption_files: Sequence[Path]) -> str:
     for group in groups:
         for caption in group:
             words = clean(caption).split()
-            counts.update({" ".join(words)} | {" ".join(words[:length]) for length in FRAGMENTS})
-    sample = random.Random(0).sample(groups, min(PICTURES, len(groups)))
-    truths = [[tokenize(caption) for caption in group] for group in sample]
-    tried = [text for text, _ in counts.most_common(CANDIDATES)]
-    return max(tried, key=lambda text: cider([tokenize(text)] * len(truths), truths))
+            counts.update({" ".join(words)} | {" ".join(words[:length]) for length in PREFIX_LENGTHS})
+    sample = random.Random(0).sample(groups, min(SAMPLE_SIZE, len(groups)))
+    references = [[tokenize(caption) for caption in group] for group in sample]
+    candidates = [text for text, _ in counts.most_common(CANDIDATES)]
+    return max(candidates, key=lambda text: cider([tokenize(text)] * len(references), references))

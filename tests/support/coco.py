@@ -1,4 +1,4 @@
-"""A small data set in COCO's own layout, of images that are drawn."""
+"""A small data set of drawn images in COCO's layout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WORDS = ("red", "green", "blue", "yellow")
 
 
 def write_coco(folder: Path, count: int = 8, *, first_id: int = 100, captions: int = 2) -> tuple[Path, Path]:
-    """The caption file and the folder of `count` images; each has `captions` captions of its own."""
+    """Write `count` images with `captions` captions each. Return the caption file and the image folder."""
     image_folder = folder / "images"
     image_folder.mkdir(parents=True, exist_ok=True)
     listing: dict[str, list[dict[str, object]]] = {"images": [], "annotations": []}
@@ -31,7 +31,7 @@ def write_coco(folder: Path, count: int = 8, *, first_id: int = 100, captions: i
 
 
 def packed(image_folder: Path) -> Path:
-    """The folder as an uncompressed tar beside it."""
+    """Pack the folder into an uncompressed tar beside it. Return the tar."""
     path = image_folder.with_suffix(".tar")
     with tarfile.open(path, "w") as tar:
         tar.add(image_folder, arcname="images")
@@ -39,5 +39,5 @@ def packed(image_folder: Path) -> Path:
 
 
 def read_coco(captions: Path, image_folder: Path) -> list[CaptionedImage]:
-    """What `write_coco` wrote, read."""
+    """Read the data set that `write_coco` wrote."""
     return formats.read([f"coco:{captions}:{image_folder}"])

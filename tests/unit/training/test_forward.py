@@ -1,4 +1,4 @@
-"""The pass that training runs is transformers' own pass, with each image encoded once."""
+"""The training forward pass equals transformers' forward pass, with each image encoded once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def batch(owner: list[int], images: int) -> Batch:
 
 
 def by_transformers(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-    """Logits of the real tokens, by a pass that knows of no owner."""
+    """Logits of the real tokens from transformers, with the image repeated for each caption."""
     inputs = batch.tokens[:, :-1]
     logits: torch.Tensor = model(batch.pixels[batch.owner], inputs, attention_mask=torch.ones_like(inputs)).logits
     return logits[batch.tokens[:, 1:] != 0]
@@ -34,7 +34,7 @@ def by_transformers(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
     ids=["a caption each", "two each", "three and one", "in any order"],
 )
 class TestLogits:
-    def test_they_are_those_of_transformers(self, owner: list[int], images: int) -> None:
+    def test_logits_equal_those_of_transformers(self, owner: list[int], images: int) -> None:
         model, given = tiny_model(), batch(owner, images)
 
         found, states = Forward(model)(given)
@@ -42,7 +42,7 @@ class TestLogits:
         assert torch.allclose(found, by_transformers(model, given), atol=1e-6)
         assert torch.allclose(states, model.vision_model(given.pixels).last_hidden_state, atol=1e-6)
 
-    def test_so_are_the_gradients(self, owner: list[int], images: int) -> None:
+    def test_gradients_equal_those_of_transformers(self, owner: list[int], images: int) -> None:
         ours, theirs, given = tiny_model(), tiny_model(), batch(owner, images)
 
         Forward(ours)(given)[0].square().sum().backward()
@@ -53,7 +53,7 @@ class TestLogits:
             assert torch.allclose(one.grad, other.grad, atol=1e-5), name
 
 
-def test_logits_move_with_the_image() -> None:
+def test_logits_depend_on_the_image() -> None:
     model = tiny_model()
 
     dark, light = (
@@ -64,7 +64,7 @@ def test_logits_move_with_the_image() -> None:
     assert (dark - light).abs().max() > 1e-4
 
 
-def test_dropout_of_the_attention_is_for_training_only() -> None:
+def test_attention_dropout_applies_in_training_only() -> None:
     from captioning.student import build
 
     config = tiny_config(tiny_tokenizer())

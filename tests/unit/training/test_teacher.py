@@ -1,4 +1,4 @@
-"""A teacher that remembers says what it said, from the disk, whatever happened to the process that asked it."""
+"""The cached teacher predicts the same as the online teacher, from disk, also after a crash."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def values(found: TopK) -> list[float]:
     return [round(value, 4) for value in found.log_probabilities.flatten().tolist()]
 
 
-class TestFile:
-    def test_an_answer_that_is_not_finite_is_not_kept(self, tmp_path: Path) -> None:
+class TestTeacherCache:
+    def test_logits_that_are_not_finite_are_refused(self, tmp_path: Path) -> None:
         logits = torch.zeros(2, 200)
         logits[1, 3] = torch.nan
 
         with pytest.raises(StudentError, match="The teacher's logits are not finite"):
             TeacherCache(tmp_path, {}, 200).rows(logits, 1.0)
 
-    def test_what_was_written_is_there_for_the_next_process(self, tmp_path: Path) -> None:
+    def test_written_tokens_are_read_by_the_next_process(self, tmp_path: Path) -> None:
         cache = TeacherCache(tmp_path, OF, 200)
         for number in range(3):
             cache.add(cache_key("1/a.jpg", [number]), rows(cache, 2 + number, number))
@@ -58,7 +58,7 @@ class TestFile:
         assert values(found) == before
         assert values(cache.get([cache_key("1/a.jpg", [2]), cache_key("1/a.jpg", [0])], torch.device("cpu"))) == before
 
-    def test_processes_add_up(self, tmp_path: Path) -> None:
+    def test_files_of_several_processes_are_merged(self, tmp_path: Path) -> None:
         for number in range(2):
             cache = TeacherCache(tmp_path, OF, 200)
             for caption in range(2):
@@ -67,8 +67,8 @@ class TestFile:
 
         assert len(TeacherCache(tmp_path, OF, 200)) == 4
 
-    @pytest.mark.parametrize(("suffix", "cut"), [(".logits", 1), (".captions", 3), (".captions", 20)])
-    def test_a_torn_end_costs_what_was_torn(self, tmp_path: Path, suffix: str, cut: int) -> None:
+    @pytest.mark.parametrize(("suffix", "cut"), [(".words", 1), (".captions", 3), (".captions", 20)])
+    def test_a_truncated_file_loses_only_its_end(self, tmp_path: Path, suffix: str, cut: int) -> None:
         cache = TeacherCache(tmp_path, OF, 200)
         for number in range(3):
             cache.add(cache_key("1/a.jpg", [number]), rows(cache, 2, number))
@@ -82,14 +82,14 @@ class TestFile:
         expected = values(cache.get([cache_key("1/a.jpg", [1])], torch.device("cpu")))
         assert values(again.get([cache_key("1/a.jpg", [1])], torch.device("cpu"))) == expected
 
-    def test_another_teacher_finds_nothing(self, tmp_path: Path) -> None:
+    def test_each_teacher_has_its_own_cache(self, tmp_path: Path) -> None:
         cache = TeacherCache(tmp_path, OF, 200)
         cache.add(cache_key("1/a.jpg", [1]), rows(cache, 2))
         cache.write()
 
         assert len(TeacherCache(tmp_path, {"teacher": "sha256:2"}, 200)) == 0
 
-    def test_a_large_vocabulary_keeps_its_numbers(self, tmp_path: Path) -> None:
+    def test_ids_of_a_large_vocabulary_are_stored_exactly(self, tmp_path: Path) -> None:
         cache = TeacherCache(tmp_path, OF, 70_000)
         logits = torch.zeros(1, 70_000)
         logits[0, 69_999] = 9.0
@@ -136,8 +136,8 @@ def make(tmp_path: Path, student: Student, images: list[CaptionedImage]) -> Call
     return made
 
 
-class TestRemembering:
-    def test_the_loss_is_that_of_the_teacher_asked_with_the_unlikely_words_as_one(
+class TestCachedTeacher:
+    def test_the_loss_equals_the_online_loss_with_the_rest_merged(
         self, make: Callable[..., Teacher], student: Student, images: list[CaptionedImage]
     ) -> None:
         batch, data = batch_of(images, student)
@@ -155,7 +155,7 @@ class TestRemembering:
         assert distillation_loss(logits, cached, targets).kl.item() == pytest.approx(by_hand, rel=1e-3)
         assert by_hand <= distillation_loss(logits, online, targets).kl.item()
 
-    def test_it_is_asked_once(
+    def test_the_model_runs_once_per_caption(
         self,
         make: Callable[..., Teacher],
         student: Student,
@@ -166,14 +166,14 @@ class TestRemembering:
         first = make(data.plain)
         before = first.predict(batch).logits
         first.flush()
-        monkeypatch.setattr(OnlineTeacher, "answer", lambda self, batch: pytest.fail("asked again"))
+        monkeypatch.setattr(OnlineTeacher, "predict", lambda self, batch: pytest.fail("ran again"))
 
         for teacher in (first, make(data.plain)):
             found = teacher.predict(batch).logits
             assert isinstance(found, TopK) and isinstance(before, TopK)
             assert torch.equal(found.ids, before.ids) and torch.equal(found.rest, before.rest)
 
-    def test_it_says_how_much_of_the_teacher_it_keeps(
+    def test_flush_logs_the_cached_probability_mass(
         self,
         make: Callable[..., Teacher],
         student: Student,
@@ -191,10 +191,10 @@ class TestRemembering:
             teacher.flush()
 
         held = (online / 2).softmax(-1).topk(TOP_K).values.sum(-1).mean().item()
-        (said,) = caplog.messages
-        assert f"to {len(online)} tokens; the {TOP_K} words kept of each hold {100 * held:.0f}% of" in said
+        (message,) = caplog.messages
+        assert f"for {len(online)} tokens; the top {TOP_K} words of each hold {100 * held:.0f}% of" in message
 
-    def test_only_what_is_missing_is_asked_for_and_comes_in_its_place(
+    def test_the_model_runs_only_on_missing_captions(
         self, make: Callable[..., Teacher], student: Student, images: list[CaptionedImage], tmp_path: Path
     ) -> None:
         batch, data = batch_of(images, student)
@@ -208,7 +208,7 @@ class TestRemembering:
         assert isinstance(found, TopK) and isinstance(expected.logits, TopK)
         assert torch.equal(found.ids[:, :8], expected.logits.ids[:, :8])
 
-    def test_an_augmented_image_is_answered_as_the_plain_one(
+    def test_an_augmented_image_has_the_predictions_of_the_plain_image(
         self, make: Callable[..., Teacher], student: Student, images: list[CaptionedImage]
     ) -> None:
         plain, _ = batch_of(images, student)
@@ -222,7 +222,7 @@ class TestRemembering:
         assert torch.equal(found.ids[:, :8], expected.topk(8).indices)
 
     @pytest.mark.parametrize("change", [{"temperature": 2.0}, {"teacher_precision": "bf16"}])
-    def test_what_changes_its_answers_makes_it_another_teacher(
+    def test_settings_that_change_predictions_use_another_cache(
         self,
         make: Callable[..., Teacher],
         student: Student,
@@ -239,7 +239,7 @@ class TestRemembering:
         assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
-def test_a_run_that_remembers_learns_what_one_that_asks_learns(tmp_path: Path) -> None:
+def test_a_run_with_a_cached_teacher_learns_like_one_online(tmp_path: Path) -> None:
     run = Run(tmp_path)
     options = {"teacher": teacher_folder(tmp_path), "alpha": 0.5, "epochs": 2, "lr": 0.003}
 

@@ -1,4 +1,4 @@
-"""A run that is resumed with other data or settings says so, and refuses what would spoil its split or its epoch."""
+"""A resumed run logs changes of data and settings, and refuses those that break its split or its epoch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def without_fingerprint(path: Path, **changes: Any) -> None:
 
 
 class TestSplit:
-    def test_another_seed_that_validates_on_what_was_trained_on_is_refused(self, run: Run) -> None:
+    def test_a_seed_that_validates_on_training_images_is_refused(self, run: Run) -> None:
         folder = run.go(epochs=1)
         before = sorted(folder.iterdir())
 
@@ -45,7 +45,7 @@ class TestSplit:
 
         assert sorted(folder.iterdir()) == before
 
-    def test_images_stay_trained_on_after_a_change_of_data(self, run: Run) -> None:
+    def test_training_images_are_remembered_after_a_change_of_data(self, run: Run) -> None:
         val, others = (write_coco(run.folder / name, 3, first_id=first) for name, first in (("val", 500), ("new", 600)))
         own = {"val_data": f"coco:{val[0]}:{val[1]}"}
         run.go(epochs=1, **own)
@@ -58,9 +58,7 @@ class TestSplit:
                 val_data=f"coco:{run.folder / 'captions.json'}:{run.folder / 'images'}",
             )
 
-    def test_images_in_both_sets_from_the_start_are_only_warned_of(
-        self, run: Run, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_an_overlap_from_the_start_only_logs_a_warning(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
         same = f"coco:{run.folder / 'captions.json'}:{run.folder / 'images'}"
         run.go(epochs=1, val_data=same)
 
@@ -70,9 +68,9 @@ class TestSplit:
         assert (folder / "student_epoch2.pt").exists()
 
 
-class TestHalfDoneEpoch:
+class TestIncompleteEpoch:
     @pytest.mark.parametrize("changed", [{"limit": 5}, {"seed": 1}, {"train_fraction": 0.5}])
-    def test_it_is_not_finished_with_other_images_or_in_another_order(self, run: Run, changed: dict[str, Any]) -> None:
+    def test_a_changed_order_is_refused(self, run: Run, changed: dict[str, Any]) -> None:
         folder = stopped_in_epoch_1(run)
 
         for _ in range(2):
@@ -81,7 +79,7 @@ class TestHalfDoneEpoch:
 
         assert [path.name for path in folder.iterdir()] == ["unfinished.pt"]
 
-    def test_fewer_images_that_are_validated_on_others_are_refused_too(self, run: Run) -> None:
+    def test_a_smaller_data_set_is_refused(self, run: Run) -> None:
         val = write_coco(run.folder / "val", 3, first_id=500)
         own: dict[str, Any] = {"val_data": f"coco:{val[0]}:{val[1]}", "save_every_steps": 1}
         folder = run.go(epochs=1, **own)
@@ -91,7 +89,7 @@ class TestHalfDoneEpoch:
         with pytest.raises(SystemExit, match=r"after 4 images of epoch 2.*10 training images then, 3 now"):
             run.go(epochs=2, limit=3, **own)
 
-    def test_with_the_same_data_elsewhere_it_is_finished(self, run: Run) -> None:
+    def test_an_epoch_resumes_with_the_same_data_in_another_folder(self, run: Run) -> None:
         folder = stopped_in_epoch_1(run)
         image_folder = run.folder / "images"
         image_folder.rename(run.folder / "moved")
@@ -102,7 +100,7 @@ class TestHalfDoneEpoch:
 
 
 class TestChanges:
-    def test_settings_that_have_changed_are_said_and_taken(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    def test_changed_settings_are_logged_and_applied(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
         run.go(epochs=1)
 
         folder = run.go(epochs=2, lr=0.001, weight_decay=0.5, num_workers=1)
@@ -113,7 +111,7 @@ class TestChanges:
         (group,) = torch.load(folder / "student_epoch2.pt", weights_only=True)["optimizer"]["param_groups"]
         assert group["weight_decay"] == 0.5
 
-    def test_nothing_is_said_of_what_is_as_before(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    def test_unchanged_settings_are_not_logged(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
         run.go(epochs=1)
         (run.folder / "run" / "metrics.jsonl").unlink()
         run.go(epochs=1)
@@ -121,7 +119,9 @@ class TestChanges:
         assert "Resuming with changed settings" not in caplog.text
         assert "have changed" not in caplog.text
 
-    def test_other_captions_and_validation_images_are_said(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    def test_changed_captions_and_validation_images_are_logged(
+        self, run: Run, caplog: pytest.LogCaptureFixture
+    ) -> None:
         captions, image_folder = write_coco(run.folder / "val", 3, first_id=500)
         run.go(epochs=1, val_data=f"coco:{captions}:{image_folder}")
         text = (run.folder / "captions.json").read_text()
@@ -135,7 +135,7 @@ class TestChanges:
 
 
 class TestEarlierVersion:
-    def test_the_same_settings_are_taken_for_the_same_data(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    def test_equal_settings_count_as_equal_data(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
         whole = run.go("whole", epochs=2)
         without_fingerprint(run.go("parts", epochs=1) / "student_epoch1.pt")
 
@@ -145,13 +145,13 @@ class TestEarlierVersion:
         expected, found = (weights(folder / "student_epoch2.pt") for folder in (whole, parts))
         assert all(torch.equal(expected[name], found[name]) for name in expected)
 
-    def test_another_split_is_refused(self, run: Run) -> None:
+    def test_a_changed_split_is_refused(self, run: Run) -> None:
         without_fingerprint(run.go(epochs=1) / "student_epoch1.pt")
 
         with pytest.raises(SystemExit, match=r"earlier version, which did not store .*--train-fraction 0\.8 → 0\.5"):
             run.go(epochs=2, train_fraction=0.5)
 
-    def test_an_epoch_that_is_further_than_its_data_is_refused(self, run: Run) -> None:
+    def test_a_checkpoint_with_more_images_than_the_data_is_refused(self, run: Run) -> None:
         folder = stopped_in_epoch_1(run)
         without_fingerprint(folder / "unfinished.pt", pictures=9)
 

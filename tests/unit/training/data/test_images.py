@@ -1,4 +1,4 @@
-"""Images are found in folders and tars, drawn with a seed, and named when they are unreadable or known already."""
+"""Images are read from folders and tars, sampled with a seed, and compared between data sets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def coco(tmp_path: Path) -> tuple[Path, Path]:
 
 
 class TestSource:
-    def test_a_tar_holds_the_same_images_as_its_folder(self, coco: tuple[Path, Path]) -> None:
+    def test_a_tar_gives_the_same_images_as_its_folder(self, coco: tuple[Path, Path]) -> None:
         folder, tar = ImageSource(coco[1]), ImageSource(packed(coco[1]))
 
         for path in coco[1].iterdir():
@@ -36,22 +36,22 @@ class TestSource:
             assert tar.size(path.name) == folder.size(path.name) == path.stat().st_size
         assert tar.names() == [f"images/{name}" for name in folder.names()]
 
-    def test_a_place_that_is_nowhere_is_said(self, tmp_path: Path) -> None:
+    def test_a_missing_path_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="no folder or tar"):
             ImageSource(tmp_path / "nowhere")
 
-    def test_a_file_that_is_no_tar_is_refused(self, coco: tuple[Path, Path]) -> None:
+    def test_a_file_that_is_not_a_tar_is_refused(self, coco: tuple[Path, Path]) -> None:
         with pytest.raises(DataError, match="not an uncompressed tar"):
             ImageSource(coco[0])
 
     @pytest.mark.parametrize("pack", [False, True])
-    def test_a_list_made_on_windows_may_part_folders_by_backslashes(self, coco: tuple[Path, Path], pack: bool) -> None:
+    def test_file_names_may_contain_backslashes(self, coco: tuple[Path, Path], pack: bool) -> None:
         source = ImageSource(packed(coco[1]) if pack else coco[1].parent)
 
         assert source.read("images\\000000000100.jpg") == (coco[1] / "000000000100.jpg").read_bytes()
 
     @pytest.mark.parametrize("pack", [False, True])
-    def test_an_image_that_is_missing_is_named(self, coco: tuple[Path, Path], pack: bool) -> None:
+    def test_a_missing_image_is_named(self, coco: tuple[Path, Path], pack: bool) -> None:
         source = ImageSource(packed(coco[1]) if pack else coco[1])
 
         with pytest.raises(DataError, match=r"no image lost\.jpg"):
@@ -60,18 +60,18 @@ class TestSource:
 
 class TestIds:
     @pytest.mark.parametrize(("value", "id"), [(5, 5), ("5", "5"), (5.0, 5), ("a/b", "a/b")])
-    def test_whole_numbers_and_texts_are_ids(self, value: object, id: object) -> None:
+    def test_integers_and_strings_are_ids(self, value: object, id: object) -> None:
         assert repr(checked_id(value)) == repr(id)
 
     @pytest.mark.parametrize("value", [None, True, 1.5, "", [], {}, float("nan")])
-    def test_anything_else_is_refused(self, value: object) -> None:
+    def test_other_ids_are_refused(self, value: object) -> None:
         with pytest.raises(ValueError, match="is not an id: it must be an integer or a string"):
             checked_id(value)
 
 
 class TestReading:
     @pytest.mark.parametrize("damage", [lambda path: path.write_bytes(path.read_bytes()[:300]), Path.unlink])
-    def test_an_image_that_cannot_be_read_is_named_once_and_left_out(
+    def test_an_unreadable_image_is_logged_once_and_skipped(
         self, coco: tuple[Path, Path], damage: object, caplog: pytest.LogCaptureFixture
     ) -> None:
         images = read_coco(*coco)
@@ -85,8 +85,8 @@ class TestReading:
             images[3].load()
 
 
-class TestChoosing:
-    def test_the_split_is_by_image_seeded_and_whole(self, coco: tuple[Path, Path]) -> None:
+class TestSampling:
+    def test_the_split_is_seeded_and_disjoint(self, coco: tuple[Path, Path]) -> None:
         images = read_coco(*coco)
 
         train, val = split(images, 0.75, seed=3)
@@ -96,7 +96,7 @@ class TestChoosing:
         assert split(images, 0.75, seed=3) == (train, val)
         assert split(images, 0.75, seed=4) != (train, val)
 
-    def test_a_limit_draws_with_the_seed(self, coco: tuple[Path, Path]) -> None:
+    def test_a_limit_samples_with_the_seed(self, coco: tuple[Path, Path]) -> None:
         images = read_coco(*coco)
 
         assert len(limited(images, 3, seed=1)) == 3
@@ -109,11 +109,13 @@ class TestOverlap:
     def images(self, coco: tuple[Path, Path]) -> list[CaptionedImage]:
         return read_coco(*coco)
 
-    def test_other_images_are_fine(self, images: list[CaptionedImage], caplog: pytest.LogCaptureFixture) -> None:
+    def test_distinct_images_give_no_warning(
+        self, images: list[CaptionedImage], caplog: pytest.LogCaptureFixture
+    ) -> None:
         assert warn_of_overlap(images[:4], images[4:]) == []
         assert not caplog.records
 
-    def test_so_are_other_images_that_are_counted_alike(self, images: list[CaptionedImage], tmp_path: Path) -> None:
+    def test_distinct_images_with_equal_ids_give_no_warning(self, images: list[CaptionedImage], tmp_path: Path) -> None:
         others = read_coco(*write_coco(tmp_path / "others", 2))
         (tmp_path / "others" / "images" / others[0].file_name).write_bytes(b"another image")
         counted_alike = replace(others[0], captions=("Something else.",))
@@ -121,7 +123,7 @@ class TestOverlap:
         assert counted_alike.id == images[0].id
         assert warn_of_overlap([counted_alike], images) == []
 
-    def test_the_same_id_is_the_same_image(
+    def test_images_with_equal_ids_and_captions_overlap(
         self, images: list[CaptionedImage], caplog: pytest.LogCaptureFixture
     ) -> None:
         known = replace(images[0], file_name="other.jpg")
@@ -129,12 +131,12 @@ class TestOverlap:
         assert warn_of_overlap([known], images) == [images[0]]
         assert "1 of the 8 validation images are also training images (000000000100.jpg)" in caplog.text
 
-    def test_so_is_the_same_file_name(self, images: list[CaptionedImage]) -> None:
+    def test_images_with_equal_file_names_and_captions_overlap(self, images: list[CaptionedImage]) -> None:
         known = replace(images[0], id=7, file_name=f"train/{images[0].file_name}")
 
         assert warn_of_overlap([known], images) == [images[0]]
 
-    def test_and_the_same_file_under_other_names(
+    def test_equal_files_with_different_names_overlap(
         self, images: list[CaptionedImage], tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.WARNING)
