@@ -19,9 +19,9 @@ from benchmarks.reference import generate
 from captioning.engine import Caption, Engine, Precision, Search
 from captioning.student import load_student
 from common.settings import Settings
-from training.captioning import captioned_by
+from training.captioning import best_captions
 from training.data import formats
-from training.data.images import DataError, Picture, PictureId, limited
+from training.data.images import CaptionedImage, DataError, ImageId, limited
 from training.metrics.cider import cider as cider_of
 from training.metrics.tokens import tokenize
 
@@ -45,8 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
     images = limited(images, 50 if options.quick else options.limit, seed=0)
     student = load_student(options.model, processor=settings.processor)
 
-    def best(caption: Callable[[torch.Tensor], list[list[Caption]]]) -> dict[PictureId, Caption]:
-        return {image.id: first for image, first in captioned_by(caption, images, student.preprocessing, BATCH)}
+    def best(caption: Callable[[torch.Tensor], list[list[Caption]]]) -> dict[ImageId, Caption]:
+        return {image.id: first for image, first in best_captions(caption, images, student.preprocessing, BATCH)}
 
     model, tokenizer, search = student.model, student.tokenizer, Search()
     expected = best(partial(generate, model, tokenizer, beams=search.beams, max_length=search.max_length))
@@ -63,19 +63,19 @@ def main(arguments: list[str] | None = None) -> None:
     report.plot(options.plot, "CIDEr by precision", cider)
 
 
-def cider_score(images: Sequence[Picture], captions: Mapping[PictureId, Caption]) -> float:
+def cider_score(images: Sequence[CaptionedImage], captions: Mapping[ImageId, Caption]) -> float:
     """CIDEr of the captions against the images' references."""
     candidates = [tokenize(caption.text) for caption in captions.values()]
     references = {image.id: [tokenize(text) for text in image.captions] for image in images}
     return cider_of(candidates, [references[image_id] for image_id in captions])
 
 
-def count_differences(expected: Mapping[PictureId, Caption], actual: Mapping[PictureId, Caption]) -> int:
+def count_differences(expected: Mapping[ImageId, Caption], actual: Mapping[ImageId, Caption]) -> int:
     """Number of images whose captions differ."""
     return sum(caption.text != actual[image_id].text for image_id, caption in expected.items())
 
 
-def ties_and_errors(expected: Mapping[PictureId, Caption], actual: Mapping[PictureId, Caption]) -> tuple[int, int]:
+def ties_and_errors(expected: Mapping[ImageId, Caption], actual: Mapping[ImageId, Caption]) -> tuple[int, int]:
     """Of the captions that differ, the number with the same score within `FLOAT_ERROR`, and the number of others."""
     pairs = [(caption, actual[key]) for key, caption in expected.items() if caption.text != actual[key].text]
     ties = sum(abs(left.score - right.score) <= FLOAT_ERROR for left, right in pairs)

@@ -1,11 +1,10 @@
-"""Steps of training on the demo's shapes: our loop, the same with remembered teacher's answers, and a plain loop.
+"""Benchmark of training steps with the demo's models: our loop with an online or cached teacher, and a plain loop.
 
-The plain loop is what one writes first: teacher and student called whole with labels, the caption's padding with them,
-each picture once for each of its captions, and KL of the two logits by hand. All learn from the same drawn pictures in
-the same batches by the same AdamW in float32. What is measured is the processor time of one thread, which other work
-on the machine does not lengthen. Beside the speeds stands how far the loss by remembered answers, of 64 words and a
-bucket for all others, is from the loss by the teacher's logits, where the teacher is a trained one, the bundled demo
-student, and the student has learnt nothing yet.
+The plain loop calls teacher and student of transformers with labels and padding, encodes an image once per caption and
+computes KL from both logits. All loops train on the same synthetic images in the same batches with the same AdamW in
+float32. The benchmark measures the processor time of one thread, which does not depend on other load. It also reports
+the relative difference between the loss with cached predictions (64 words, and one bucket for the rest) and with the
+teacher's logits, for a trained teacher (the bundled demo student) and an untrained student.
 """
 
 from __future__ import annotations
@@ -25,37 +24,37 @@ from transformers import BlipForConditionalGeneration
 from benchmarks import report, students
 from benchmarks.timing import Times, interleaved
 from captioning.student import Student, preprocessing_of
-from training.checkpoints import State
 from training.config import Config
 from training.data import formats
 from training.data.dataset import Batch, Collate, ImageCaptionDataset
 from training.data.sampler import steps
 from training.data.synthetic import draw
 from training.distributed import Ranks
-from training.forward import Forward, real_tokens
+from training.forward import Forward
 from training.loss_meter import LossMeter
 from training.losses import distillation_loss
 from training.models import make_student
 from training.preemption import Stop
+from training.state import State
 from training.teacher import OnlineTeacher, Teacher, make_teacher
 from training.trainer import Trainer
 
-PICTURES, BATCH = 128, 32
-#: Captions of a picture in a step: what the demo student was made with, and the seed's.
+IMAGES, BATCH_SIZE = 128, 32
+#: Captions per image and step: of the demo student's training, and of the seed recipe.
 CAPTIONS = (2, 1)
 
 
 class Bench:
-    """Contenders that each train a copy of one student, a step at a time, over the same batches again and again."""
+    """Contenders. Each trains its own copy of one student, one step per call, and cycles through the same batches."""
 
     def __init__(self, folder: Path, captions: int) -> None:
-        captions_file, images = draw(folder, PICTURES)
-        self.pictures = pictures = formats.read([f"coco:{captions_file}:{images}"])
+        captions_file, image_folder = draw(folder, IMAGES)
+        self.images = images = formats.read([f"coco:{captions_file}:{image_folder}"])
         self.trained, self.tokenizer = students.demo()
         tokenizer = self.tokenizer
         self.config = Config(
             student="vit",
-            batch_size=BATCH,
+            batch_size=BATCH_SIZE,
             captions_per_image=captions,
             num_workers=0,
             teacher_logits="cache",
@@ -65,7 +64,7 @@ class Bench:
         teacher = Student(model.eval().requires_grad_(False), tokenizer, "random", "random", False)
         self.pad_id = tokenizer.pad_token_id
         self.dataset = ImageCaptionDataset(
-            pictures,
+            images,
             tokenizer,
             preprocessing_of(self.trained.config),
             captions_per_image=captions,
@@ -74,38 +73,38 @@ class Bench:
         )
         self.student = make_student(self.config, tokenizer)
         self.online = OnlineTeacher(teacher, self.config)
-        self.cached = make_teacher(teacher, self.config, pictures, self.dataset.plain)
+        self.cached = make_teacher(teacher, self.config, images, self.dataset.plain)
         half = Student(copy.deepcopy(model), tokenizer, "random", "random", False)
         self.online_bf16 = OnlineTeacher(half, Config(teacher_precision="bf16"))
         self.teacher = model
-        self.plan = steps(len(pictures), batch_size=BATCH, seed=0, epoch=1)
+        self.plan = steps(len(images), batch_size=BATCH_SIZE, seed=0, epoch=1)
         for batch in itertools.islice(self.batches(), len(self.plan)):
-            self.cached.answer(batch)
-        self.cached.keep()
+            self.cached.predict(batch)
+        self.cached.flush()
 
     def batches(self) -> Iterator[Batch]:
-        """The same ones for ever, decoded once."""
+        """An endless cycle through the batches, which are decoded once."""
         collate = Collate(self.pad_id)
         return itertools.cycle(
             [collate([self.dataset[number] for number in step.micro_batches[0]]) for step in self.plan]
         )
 
     def ours(self, teacher: Teacher) -> Callable[[], object]:
-        """A step of the trainer itself."""
+        """A step of `Trainer`."""
         state = self._state()
         trainer = Trainer(
-            self.config, Ranks(), self.dataset, Forward(state.student, self.pad_id), teacher, None, self.pad_id, Stop()
+            self.config, Ranks(), self.dataset, Forward(state.student), teacher, None, self.pad_id, Stop()
         )
         batches, plan = self.batches(), itertools.cycle(self.plan)
 
         def run() -> None:
             batch = next(batches)
-            trainer.step(state, next(plan), [batch], len(real_tokens(batch, self.pad_id)))
+            trainer.step(state, next(plan), [batch], len(batch.targets))
 
         return run
 
     def plain(self) -> Callable[[], object]:
-        """A step of the loop that one writes first."""
+        """A step of the plain loop."""
         state, batches = self._state(), self.batches()
 
         def run() -> None:
@@ -113,16 +112,16 @@ class Bench:
             pixels = batch.pixels[batch.owner]
             mask = (batch.tokens != self.pad_id).long()
             labels = batch.tokens.masked_fill(batch.tokens == self.pad_id, -100)
-            found = state.student(pixel_values=pixels, input_ids=batch.tokens, attention_mask=mask, labels=labels)
+            output = state.student(pixel_values=pixels, input_ids=batch.tokens, attention_mask=mask, labels=labels)
             with torch.no_grad():
-                wanted = self.teacher(
+                targets = self.teacher(
                     pixel_values=pixels, input_ids=batch.tokens, attention_mask=mask, labels=labels
                 ).logits
             real = labels[:, 1:] != -100
             kl = F.kl_div(
-                F.log_softmax(found.logits[:, :-1], dim=-1), F.softmax(wanted[:, :-1], dim=-1), reduction="none"
+                F.log_softmax(output.logits[:, :-1], dim=-1), F.softmax(targets[:, :-1], dim=-1), reduction="none"
             )
-            loss = 0.5 * found.loss + 0.5 * kl.sum(dim=-1)[real].mean()
+            loss = 0.5 * output.loss + 0.5 * kl.sum(dim=-1)[real].mean()
             state.optimizer.zero_grad()
             loss.backward()
             state.optimizer.step()
@@ -130,33 +129,32 @@ class Bench:
         return run
 
     def difference(self) -> float:
-        """How far the loss by remembered answers is from that by logits, as a part of it, over all batches."""
+        """Relative difference of the loss with cached predictions to the loss with logits, over all batches."""
         teacher = Student(self.trained, self.tokenizer, "demo", "demo", True)
         sums = []
         for each in (
             OnlineTeacher(teacher, self.config),
-            make_teacher(teacher, self.config, self.pictures, self.dataset.plain),
+            make_teacher(teacher, self.config, self.images, self.dataset.plain),
         ):
             total = 0.0
             for batch in itertools.islice(self.batches(), len(self.plan)):
                 with torch.no_grad():
-                    logits, _ = Forward(self.student, self.pad_id)(batch)
-                targets = batch.tokens[:, 1:].flatten()[real_tokens(batch, self.pad_id)]
-                total += float(distillation_loss(logits, each.answer(batch).words, targets).total)
+                    logits, _ = Forward(self.student)(batch)
+                total += float(distillation_loss(logits, each.predict(batch).logits, batch.targets).total)
             sums.append(total)
         return abs(sums[1] - sums[0]) / sums[0]
 
     def _state(self) -> State:
         student: BlipForConditionalGeneration = copy.deepcopy(self.student).train()
         optimizer = torch.optim.AdamW(student.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay)
-        return State(student, optimizer, None, epoch=1, pictures=0, steps=0, loss_meter=LossMeter())
+        return State(student, optimizer, None, epoch=1, images_seen=0, steps=0, loss_meter=LossMeter())
 
 
 def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING)
-    chosen = report.parser("benchmarks.training", __doc__).parse_args(arguments)
+    args = report.parser("benchmarks.training", __doc__).parse_args(arguments)
     torch.set_num_threads(1)
-    repeats = 5 if chosen.quick else 25
+    repeats = 5 if args.quick else 25
     ratios: dict[str, float] = {}
     seconds: dict[str, dict[str, list[float]]] = {}
     for captions in CAPTIONS:
@@ -173,14 +171,14 @@ def main(arguments: list[str] | None = None) -> None:
                 time.process_time,
             )
             found = summary(times) | {"cached_loss_difference": bench.difference()}
-        print(f"\n{captions} captions a picture, {BATCH} pictures a step, median of {repeats}\n")
+        print(f"\n{captions} captions a image, {BATCH_SIZE} images a step, median of {repeats}\n")
         print(report.table(HEADER, [row(times, name) for name in times.seconds]))
         ratios |= found if captions == CAPTIONS[0] else {f"{key}_{captions}": value for key, value in found.items()}
         seconds[f"{captions} captions"] = dict(times.seconds)
     print()
     for key, value in ratios.items():
         print(f"{key:32} {value:.4g}")
-    report.write(chosen.json, ratios, seconds=seconds, batch=BATCH, repeats=repeats)
+    report.write(args.json, ratios, seconds=seconds, batch=BATCH_SIZE, repeats=repeats)
 
 
 HEADER = ("loop", "steps a processor second", "fastest", "slowest", "times the plain loop")

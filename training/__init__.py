@@ -1,1 +1,1 @@
-"""Distils students: `python -m training.distill`, scores them, writes the folder that the worker loads."""
+"""Knowledge distillation: trains students (`python -m training.distill`), evaluates and exports them."""

@@ -1,4 +1,4 @@
-"""The best constant caption: what a model that never looks at the picture can score."""
+"""The best constant caption: the score of a baseline that ignores the image."""
 
 from __future__ import annotations
 
@@ -7,34 +7,35 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.data.images import PictureId
+from training.data.images import ImageId
 from training.data.readers import coco_captions
 from training.metrics.cider import cider
 from training.metrics.tokens import tokenize
 from training.tokenizer import clean
 
-#: The most frequent captions and fragments that are tried, and the pictures they are tried on.
+#: Number of most frequent captions and caption beginnings to try, and of images to score them on.
 CANDIDATES = 200
-PICTURES = 500
-#: Lengths, in words, of the frequent fragments that are tried beside whole captions.
-FRAGMENTS = range(4, 13)
+SAMPLE_SIZE = 500
+#: Lengths in words of the caption beginnings.
+PREFIX_LENGTHS = range(4, 13)
 
 
 def best_constant(caption_files: Sequence[Path]) -> str:
-    """Of the most frequent captions, and of the most frequent beginnings of captions, the one with the best
-    CIDEr-D on a sample of these files' own pictures. Raises `DataError`.
+    """The frequent caption, or beginning of captions, with the best CIDEr-D on a sample of these files' images.
+
+    `caption_files` are in COCO's layout. Raises `DataError`.
     """
-    by_picture: defaultdict[PictureId, list[str]] = defaultdict(list)
+    by_image: defaultdict[ImageId, list[str]] = defaultdict(list)
     for path in caption_files:
-        for picture, captions in coco_captions(path).items():
-            by_picture[picture] += captions
-    groups = list(by_picture.values())
+        for image, captions in coco_captions(path).items():
+            by_image[image] += captions
+    groups = list(by_image.values())
     counts: Counter[str] = Counter()
     for group in groups:
         for caption in group:
             words = clean(caption).split()
-            counts.update({" ".join(words)} | {" ".join(words[:length]) for length in FRAGMENTS})
-    sample = random.Random(0).sample(groups, min(PICTURES, len(groups)))
-    truths = [[tokenize(caption) for caption in group] for group in sample]
-    tried = [text for text, _ in counts.most_common(CANDIDATES)]
-    return max(tried, key=lambda text: cider([tokenize(text)] * len(truths), truths))
+            counts.update({" ".join(words)} | {" ".join(words[:length]) for length in PREFIX_LENGTHS})
+    sample = random.Random(0).sample(groups, min(SAMPLE_SIZE, len(groups)))
+    references = [[tokenize(caption) for caption in group] for group in sample]
+    candidates = [text for text, _ in counts.most_common(CANDIDATES)]
+    return max(candidates, key=lambda text: cider([tokenize(text)] * len(references), references))

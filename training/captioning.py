@@ -1,4 +1,4 @@
-"""Captions for whole data sets, in batches."""
+"""Caption whole data sets in batches."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 from captioning.engine import Caption, Engine, Precision, Search
 from captioning.preprocessing import Preprocessing
 from captioning.student import preprocessing_of
-from training.data.images import Picture, PictureId, readable
+from training.data.images import CaptionedImage, ImageId, readable
 
 
-def caption_pictures(
+def caption_images(
     model: BlipForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
-    pictures: Sequence[Picture],
+    images: Sequence[CaptionedImage],
     *,
     beams: int,
     max_length: int,
     batch_size: int,
     precision: Precision = "fp32",
     stopped: Callable[[], bool] = lambda: False,
-) -> dict[PictureId, str]:
-    """The best caption of each picture, by its id; one that cannot be decoded is named and has none.
+) -> dict[ImageId, str]:
+    """The best caption of each image by its id. Unreadable images are logged and left out.
 
-    It ends early, with what it has, when `stopped` says so before a batch.
+    `stopped` is called before each batch; when it returns True, the captions so far are returned.
     """
     engine, search = Engine(model, tokenizer, precision), Search(beams=beams, max_length=max_length)
     preprocessing = preprocessing_of(model.config)
-    found = captioned_by(lambda pixels: engine.caption(pixels, search), pictures, preprocessing, batch_size, stopped)
-    return {picture.id: best.text for picture, best in found}
+    captioned = best_captions(lambda pixels: engine.caption(pixels, search), images, preprocessing, batch_size, stopped)
+    return {image.id: caption.text for image, caption in captioned}
 
 
-def captioned_by(
+def best_captions(
     caption: Callable[[torch.Tensor], list[list[Caption]]],
-    pictures: Sequence[Picture],
+    images: Sequence[CaptionedImage],
     preprocessing: Preprocessing,
     batch_size: int,
     stopped: Callable[[], bool] = lambda: False,
-) -> Iterator[tuple[Picture, Caption]]:
-    """Each picture that can be decoded, with what `caption` ranks first for it; that gets pixels [B, 3, S, S]."""
-    loaded = readable(pictures)
-    with tqdm(total=len(pictures), desc="captioning", unit="picture", mininterval=5) as progress:
+) -> Iterator[tuple[CaptionedImage, Caption]]:
+    """Each readable image with its best caption. `caption` takes pixels [B, 3, S, S] and ranks captions per image."""
+    loaded = readable(images)
+    with tqdm(total=len(images), desc="captioning", unit="image", mininterval=5) as progress:
         while not stopped() and (batch := list(islice(loaded, batch_size))):
-            ranked = caption(torch.from_numpy(np.stack([preprocessing.pixels(image) for _, image in batch])))
-            for (picture, _), (best, *_) in zip(batch, ranked, strict=True):
-                yield picture, best
+            ranked = caption(torch.from_numpy(np.stack([preprocessing.pixels(decoded) for _, decoded in batch])))
+            for (image, _), (best, *_) in zip(batch, ranked, strict=True):
+                yield image, best
             progress.update(len(batch))

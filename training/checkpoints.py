@@ -1,19 +1,18 @@
-"""Checkpoints: a self-contained `student_epoch{n}.pt` after each epoch, and `unfinished.pt` in the middle of one.
+"""Checkpoints: a self-contained `student_epoch{n}.pt` after each epoch, and `unfinished.pt` within an epoch.
 
-Both are written whole or not at all. A run goes on from the one that is furthest.
+Writes are atomic. A run resumes from the checkpoint with the most training.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from captioning.student.errors import StudentError
 from captioning.student.finite import not_finite
@@ -21,37 +20,13 @@ from captioning.student.tokens import to_transformers
 from common.files import atomic_write
 from training.config import Config
 from training.data.fingerprint import Fingerprint
-from training.ema import EMA
 from training.loss_meter import LossMeter
+from training.state import State
 
 log = logging.getLogger("training")
 
 _NAME = re.compile(r"student_epoch(\d+)\.pt")
 UNFINISHED = "unfinished.pt"
-
-
-@dataclass
-class State:
-    """All of a run that changes while it goes on; with the configuration, everything else follows from it."""
-
-    student: BlipForConditionalGeneration
-    optimizer: torch.optim.Optimizer
-    average: EMA | None
-    #: The epoch that is trained, from 1, and the pictures of it that are done, by all ranks.
-    epoch: int
-    pictures: int
-    #: Steps of the optimiser, in all epochs.
-    steps: int
-    loss_meter: LossMeter
-
-    @property
-    def best(self) -> BlipForConditionalGeneration:
-        """The weights to caption with: the average, if there is one."""
-        return self.average.model if self.average else self.student
-
-    def next_epoch(self) -> None:
-        """Go to the beginning of the epoch after this one."""
-        self.epoch, self.pictures, self.loss_meter = self.epoch + 1, 0, LossMeter()
 
 
 def path_of(folder: Path, epoch: int) -> Path:
@@ -65,28 +40,28 @@ def save(path: Path, content: dict[str, Any]) -> Path:
 
 
 def save_epoch(folder: Path, content: dict[str, Any]) -> None:
-    """Write the checkpoint of an epoch that is done, which makes that of its middle useless."""
+    """Write the checkpoint of a complete epoch and delete that of the incomplete epoch."""
     path = save(path_of(folder, content["epoch"]), content)
     (folder / UNFINISHED).unlink(missing_ok=True)
     log.info("Saved %s.", path)
 
 
 def save_unfinished(folder: Path, content: dict[str, Any]) -> None:
-    """Write the checkpoint of an epoch that is not done, over the one before it."""
+    """Write the checkpoint of an incomplete epoch, replacing the previous one."""
     path = save(folder / UNFINISHED, content)
-    log.info("Saved %s after %d pictures of epoch %d.", path, content["pictures"], content["epoch"])
+    log.info("Saved %s after %d images of epoch %d.", path, content["pictures"], content["epoch"])
 
 
 def numbered(folder: Path) -> list[Path]:
-    """The folder's checkpoints, the newest epoch first."""
-    found = {path: _NAME.fullmatch(path.name) for path in folder.glob("student_epoch*.pt")}
-    return sorted((path for path, match in found.items() if match), key=_epoch, reverse=True)
+    """Checkpoints of complete epochs in the folder, newest first."""
+    paths = (path for path in folder.glob("student_epoch*.pt") if _NAME.fullmatch(path.name))
+    return sorted(paths, key=_epoch, reverse=True)
 
 
 def newest(folder: Path) -> dict[str, Any] | None:
-    """The furthest checkpoint that a run can go on from.
+    """The content of the checkpoint with the most training that a run can resume from; None without one.
 
-    A torn or foreign file is skipped with a warning, as are weights that are not finite and an epoch without a step.
+    Unreadable and foreign files, weights that are not finite and epochs without a step are skipped with a warning.
     """
     finished = next((content for path in numbered(folder) if (content := _read(path))), None)
     unfinished = _read(folder / UNFINISHED) if (folder / UNFINISHED).exists() else None
@@ -98,15 +73,15 @@ def newest(folder: Path) -> dict[str, Any] | None:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a torn zip raises anything from EOFError to UnpicklingError
-        log.warning("%s cannot be read (%s); trying the one before it.", path, type(error).__name__)
+    except Exception as error:  # a truncated zip raises anything from EOFError to UnpicklingError
+        log.warning("%s cannot be read (%s); trying the previous checkpoint.", path, type(error).__name__)
         return None
     if not isinstance(content, dict) or "optimizer" not in content:
-        log.warning("%s holds weights only, nothing to resume from; trying the one before it.", path)
+        log.warning("%s holds weights only, so training cannot resume from it; trying the previous checkpoint.", path)
     elif content.get("finished") and content.get("steps") == 0:
-        log.warning("%s was saved after an epoch without a step; trying the one before it.", path)
+        log.warning("%s was saved after an epoch without a step; trying the previous checkpoint.", path)
     elif not_finite(content["model"]) or not_finite(content.get("trained") or {}):
-        log.warning("%s holds weights that are not finite (NaN or infinite); trying the one before it.", path)
+        log.warning("%s holds weights that are not finite (NaN or infinite); trying the previous checkpoint.", path)
     else:
         return content
     return None
@@ -115,11 +90,11 @@ def _read(path: Path) -> dict[str, Any] | None:
 def content(
     state: State, config: Config, tokenizer: PreTrainedTokenizerFast, data: Fingerprint, *, finished: bool = False
 ) -> dict[str, Any]:
-    """All that a run needs to go on, and that a worker needs to caption, in tensors and plain values."""
+    """Checkpoint content: everything that resuming and captioning need, as tensors and plain values."""
     return {
         "epoch": state.epoch,
         "finished": finished,
-        "pictures": state.pictures,
+        "pictures": state.images_seen,
         "steps": state.steps,
         "sums": state.loss_meter.sums,
         "model": state.best.state_dict(),
@@ -133,31 +108,31 @@ def content(
 
 
 def tokenizer_of(saved: dict[str, Any]) -> PreTrainedTokenizerFast:
-    """The tokenizer of the run that wrote the checkpoint."""
+    """The tokenizer stored in a checkpoint."""
     return to_transformers(Tokenizer.from_str(saved["tokenizer"]))
 
 
 def restore(saved: dict[str, Any], state: State) -> None:
-    """Put a run back to where the checkpoint was written.
+    """Load a checkpoint into `state`.
 
-    Raises `StudentError` when the checkpoint is of another student, or of a version that kept less.
+    Raises `StudentError` when the checkpoint has another student's shape, or an older format.
     """
     if "steps" not in saved:
         raise StudentError(
-            "The run in this checkpoint folder was begun by an earlier version. Start from its weights by --student "
-            "FILE.pt, with another --checkpoints."
+            "The checkpoint was written by an earlier version, so training cannot resume from it. Start from its "
+            "weights with --student FILE.pt and another --checkpoints."
         )
     try:
         state.student.load_state_dict(saved["trained"] or saved["model"])
     except RuntimeError as error:
         raise StudentError(
-            "The run in this checkpoint folder is of another student. Give this one another --checkpoints, or start "
-            "over with --resume never."
+            "The checkpoint folder belongs to a run of another student. Use another --checkpoints, or start over with "
+            "--resume never."
         ) from error
     if state.average:
         state.average.model.load_state_dict(saved["model"])
     state.optimizer.load_state_dict(saved["optimizer"])
-    state.epoch, state.pictures, state.steps = saved["epoch"], saved["pictures"], saved["steps"]
+    state.epoch, state.images_seen, state.steps = saved["epoch"], saved["pictures"], saved["steps"]
     state.loss_meter = LossMeter(saved["sums"])
 
 

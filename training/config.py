@@ -1,6 +1,6 @@
-"""Every setting of a training run; the defaults are the seed recipe, the flags are made from the fields.
+"""Settings of a training run. The command line flags are generated from the fields of `Config`.
 
-A setting is what its flag says, else what the recipe says, else the default.
+Precedence: flag, then recipe, then default. The defaults are the seed recipe.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any, get_type_hints
 
 from training.data import formats
 
-#: Where a run writes unless told.
+#: Default folder of a run's checkpoints.
 CHECKPOINTS = Path("checkpoints")
 
-#: What each recipe changes of the defaults.
+#: The settings that each recipe changes.
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "seed": {},
-    # What published distillations of captioners and of Whisper agree on, see docs/training.md.
+    # Settings common to published distillations of captioners and of Whisper, see docs/training.md.
     "beyond": {
         "init": "teacher",
         "random_captions": True,
@@ -42,9 +42,9 @@ def _flag(default: Any, help: str, **options: Any) -> Any:
 
 @dataclass(frozen=True)
 class Config:
-    """One run of `training.distill`."""
+    """Settings of one run of `training.distill`. Raises `ValueError` for invalid combinations."""
 
-    recipe: str = _flag("seed", "what the settings are unless a flag says otherwise", choices=tuple(RECIPES))
+    recipe: str = _flag("seed", "defaults of the other settings", choices=tuple(RECIPES))
     data: tuple[str, ...] = _flag((), f"data sets: {formats.FORMATS}", nargs="+", action="extend")
     val_data: tuple[str, ...] = _flag((), "data sets to validate on, instead of a split", nargs="+", action="extend")
     captions: tuple[Path, ...] = _flag((), "COCO caption files: with --images, another way to say coco:J:D", nargs="+")
@@ -62,7 +62,7 @@ class Config:
         "none", "published weights that the stem of student demo starts from", choices=("none", "efficientnet-lite2")
     )
     stem_lr: float = _flag(0.0, "learning rate of the stem's last blocks; 0 leaves the stem as it is")
-    feature_cache: Path = _flag(Path("feature_cache"), "folder of what the stem's untrained blocks make of each view")
+    feature_cache: Path = _flag(Path("feature_cache"), "folder of the cached features of the stem's frozen blocks")
     dropout: float = _flag(0.0, "part of the text decoder's states that is dropped in training")
     student_vision_layers: int = _flag(0, "layers of the student's vision tower; 0 for its own, here and below")
     student_text_layers: int = _flag(0, "layers of its text decoder")
@@ -75,9 +75,9 @@ class Config:
     image_size: int = _flag(0, "side in pixels; 0 for the student's own")
 
     teacher_logits: str = _flag(
-        "online", "the teacher is asked each time, or once and then remembered on disk", choices=("online", "cache")
+        "online", "run the teacher on every batch, or cache its top words on disk", choices=("online", "cache")
     )
-    teacher_cache: Path = _flag(Path("teacher_cache"), "folder of what --teacher-logits cache remembers")
+    teacher_cache: Path = _flag(Path("teacher_cache"), "folder of --teacher-logits cache")
     teacher_precision: str = _flag(
         "same", "arithmetic of the teacher; same is that of --precision", choices=("same", "fp32", "bf16")
     )
@@ -86,27 +86,27 @@ class Config:
     batch_size: int = _flag(16, "pictures a step, on all processes together")
     micro_batch_size: int = _flag(0, "pictures a pass on each process; 0 for all of its part of the step at once")
     captions_per_image: int = _flag(1, "captions of each picture a step; their picture is encoded once")
-    random_captions: bool = _flag(False, "draw the captions anew each epoch instead of taking the first ones")
+    random_captions: bool = _flag(False, "sample the captions each epoch instead of taking the first ones")
     pseudo_captions: tuple[Path, ...] = _flag((), "teacher's captions, from training.pseudo_label", nargs="+")
-    pseudo_fraction: float = _flag(0.5, "part of the captions that is the teacher's, where there is one")
-    pseudo_min_cider: float = _flag(0.0, "teacher's captions with a lower CIDEr-D to people's are left out")
+    pseudo_fraction: float = _flag(0.5, "part of the captions that is replaced by the teacher's")
+    pseudo_min_cider: float = _flag(0.0, "teacher's captions with a lower CIDEr-D against people's are dropped")
     augment: bool = _flag(False, "random crop, flip and colours")
     views: int = _flag(
-        0, "ways in which --augment shows a picture, the first of them plain; 0 for a new one each epoch"
+        0, "number of augmented views of a picture, the first without changes; 0 for a new view each epoch"
     )
 
     alpha: float = _flag(0.5, "weight of cross-entropy; KL to the teacher gets the rest, and at 1 is left out")
     temperature: float = _flag(1.0, "temperature of the KL term, which is scaled by its square")
     label_smoothing: float = _flag(0.0, "smoothing of the cross-entropy")
     self_critical: int = _flag(
-        0, "captions that the student draws of each picture and learns from by their CIDEr-D, in the place of people's"
+        0, "captions that the student samples per picture and learns from by their CIDEr-D; 0 for people's captions"
     )
     image_mse: float = _flag(0.0, "weight of the squared difference between student's and teacher's image states")
     lr: float = _flag(3e-5, "AdamW's learning rate")
     weight_decay: float = _flag(0.01, "AdamW's weight decay")
     warmup_steps: int = _flag(0, "steps of linear warm-up")
     schedule: str = _flag("constant", "learning rate after the warm-up", choices=("constant", "cosine"))
-    clip: float = _flag(0.0, "largest norm of the gradient; 0 for no clipping")
+    clip: float = _flag(0.0, "maximum norm of the gradient; 0 for no clipping")
     ema: float = _flag(0.0, "decay of a running average of the weights, which is scored and served; 0 for none")
     precision: str = _flag(
         "fp32", "arithmetic of the forward passes; auto is bf16 on a GPU", choices=("fp32", "bf16", "auto")
@@ -123,16 +123,16 @@ class Config:
     seed: int = _flag(42, "seed of split, order, weights and augmentation")
     num_workers: int = _flag(2, "processes that decode pictures; 0 decodes in this one and keeps small sets in memory")
     device: str = _flag("auto", "cpu, cuda, cuda:1 …; auto takes CUDA when there is one")
-    smoke: bool = _flag(False, "try the whole path in seconds, on pictures that are drawn for it, and end")
+    smoke: bool = _flag(False, "run an end-to-end smoke test on drawn pictures and exit")
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
             if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"--{name.replace('_', '-')} must be a finite number, and not {value}.")
+                raise ValueError(f"--{name.replace('_', '-')} must be a finite number, not {value}.")
         if not 0.0 < self.train_fraction < 1.0:
             raise ValueError(
-                f"--train-fraction must lie between 0 and 1, so that there are pictures to train on and others to "
-                f"validate on; {self.train_fraction:g} does not."
+                f"--train-fraction must lie between 0 and 1, so that there are training and validation images; "
+                f"it is {self.train_fraction:g}."
             )
         if self.limit < 0 or self.eval_limit < 0:
             raise ValueError("--limit and --eval-limit must be 0 or more.")
@@ -148,18 +148,18 @@ class Config:
         shaped = shaped or self.student_text_heads or self.student_text_ffn
         if self.student.endswith(".pt") and (self.init == "teacher" or shaped):
             raise ValueError(
-                "A student from a .pt brings its shape and its weights: use --init random, and leave out --image-size "
+                "A student from a .pt has its own shape and weights: use --init random, and leave out --image-size "
                 "and the flags of its shape."
             )
         if self.image_mse and (self.teacher == "none" or self.teacher_logits == "cache"):
-            raise ValueError("--image-mse needs a teacher that sees each picture: use it with --teacher-logits online.")
+            raise ValueError("--image-mse needs the teacher's image states: use it with --teacher-logits online.")
         if self.self_critical and (self.self_critical < 2 or self.alpha < 1 or self.label_smoothing or self.image_mse):
             raise ValueError(
-                "--self-critical compares 2 captions of a picture or more, and learns from their rewards alone: use it "
+                "--self-critical compares 2 or more captions of an image and learns from their rewards only: use it "
                 "with --alpha 1, without --label-smoothing and --image-mse."
             )
         if self.views < 0 or (self.views and not self.augment):
-            raise ValueError("--views counts what --augment shows: give it with --augment, and 1 or more.")
+            raise ValueError("--views is a number of augmented views: use it with --augment, and 1 or more.")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError("--dropout must lie between 0 and 1, and below 1.")
         if not 0.0 <= self.ema < 1.0:
@@ -173,23 +173,23 @@ class Config:
 
     @property
     def train_sources(self) -> tuple[formats.Source, ...]:
-        """Every data set that is trained on."""
+        """The training data sets."""
         return formats.sources(self.data, self.captions, self.images)
 
     @property
     def val_sources(self) -> tuple[formats.Source, ...]:
-        """Every data set that is validated on; none for a part of the training's own."""
+        """The validation data sets. Empty if validation uses a split of the training data."""
         return formats.sources(self.val_data, self.val_captions, self.val_images)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
-        """The configuration that `as_dict` saved in a checkpoint; what it does not say is as by default."""
+        """The configuration from the dictionary of `as_dict`. Missing settings have their defaults."""
         types = get_type_hints(cls)
         known = {item.name for item in dataclasses.fields(cls)}
         return cls(**{name: _typed(types[name], value) for name, value in values.items() if name in known})
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values only, as they are printed and saved in every checkpoint."""
+        """Plain values, for logs and checkpoints."""
         return {
             name: [str(item) for item in value]
             if isinstance(value, tuple)
@@ -201,18 +201,18 @@ class Config:
 
 
 def _typed(kind: Any, value: Any) -> Any:
-    """A plain value as the field's type has it."""
+    """Convert a plain value to the type of its field."""
     if kind == tuple[Path, ...]:
         return tuple(Path(item) for item in value)
     return tuple(value) if kind == tuple[str, ...] else Path(value) if kind is Path else value
 
 
 def parse(arguments: Sequence[str] | None = None) -> Config:
-    """The configuration of a command line; exits with a sentence when it makes no sense."""
+    """Parse a command line. Exits with an error message when it is invalid."""
     parser = argparse.ArgumentParser(
         prog="python -m training.distill",
         description=__doc__,
-        argument_default=argparse.SUPPRESS,  # so that what was not given can be told from a default
+        argument_default=argparse.SUPPRESS,  # distinguishes omitted flags from flags with the default value
     )
     types = get_type_hints(Config)
     for item in dataclasses.fields(Config):

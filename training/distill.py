@@ -6,7 +6,7 @@
     python -m training.distill --smoke
 
 Read `run` top to bottom: configuration, data, models, loop. After each epoch: a checkpoint, the metrics on the
-validation pictures, and sample captions. A run that is started again goes on after its last checkpoint.
+validation images, and sample captions. A run that is started again resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from captioning.student import preprocessing_of
 from captioning.student.errors import StudentError
 from common import strict_json
 from training import checkpoints, smoke
-from training.checkpoints import State
 from training.config import Config, parse
 from training.data import formats, pseudo
 from training.data.dataset import ImageCaptionDataset
 from training.data.fingerprint import Fingerprint
-from training.data.images import DataError, Picture, limited, split, warn_of_overlap
-from training.distributed import Ranks, joined
+from training.data.images import CaptionedImage, DataError, limited, split, warn_of_overlap
+from training.distributed import Ranks, process_group
 from training.ema import EMA
 from training.forward import Forward
 from training.loss_meter import LossMeter
 from training.models import load_teacher, make_student, make_tokenizer
 from training.preemption import Stop, on_signals
 from training.self_critical import SelfCritical
-from training.stem import parameter_groups, patches_of, remembered
+from training.state import State
+from training.stem import cached_features, parameter_groups, patches_of
 from training.teacher import make_teacher
 from training.trainer import Diverged, Trainer
 from training.validation import report, reported
@@ -42,21 +42,21 @@ log = logging.getLogger("training")
 
 
 def main(arguments: list[str] | None = None) -> bool:
-    """Run what the command line says; False when a signal ended it before its last epoch.
+    """Run the command; return False when a signal stopped it before its last epoch.
 
-    Exits with a sentence when a file or a model cannot be had.
+    Exits with an error message when a file or a model is not available, or when training diverged.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = parse(arguments)
     if config.smoke:
         return smoke.check(main)
     failure = None
-    with on_signals() as stop, joined() as ranks:
+    with on_signals() as stop, process_group() as ranks:
         try:
             run(config, ranks, stop)
         except (StudentError, DataError, Diverged, OSError) as error:
-            # Raised further only when the error, and with it what `run` had, is gone: a module that DDP has wrapped
-            # must not outlive the process group, or the process may never end.
+            # SystemExit is raised below, after `error` and its traceback, which references the variables of `run`,
+            # are freed: a DDP module that outlives the process group can keep the process from ending.
             failure = str(error)
     if failure is not None:
         raise SystemExit(failure)
@@ -64,28 +64,28 @@ def main(arguments: list[str] | None = None) -> bool:
 
 
 def run(config: Config, ranks: Ranks, stop: Stop) -> None:
-    """Train for the epochs of `config`, from the furthest checkpoint on."""
+    """Train for the epochs of `config`, resuming from the checkpoint with the most training."""
     if not ranks.first:
         log.setLevel(logging.WARNING)
     device = ranks.device(config.device)
     log.info("%s", strict_json.dumps(config.as_dict() | {"device": str(device), "processes": ranks.world}, indent=2))
 
-    train_pictures, val_pictures = pictures_of(config)
-    pseudo_captions = pseudo.for_training(config.pseudo_captions, train_pictures, config.pseudo_min_cider)
-    data = Fingerprint.of(train_pictures, val_pictures, pseudo_captions)
+    train_images, val_images = images_of(config)
+    pseudo_captions = pseudo.for_training(config.pseudo_captions, train_images, config.pseudo_min_cider)
+    data = Fingerprint.of(train_images, val_images, pseudo_captions)
     saved = checkpoints.newest(config.checkpoints) if config.resume == "auto" else None
     if saved:
-        data = data.after(saved, config, val_pictures)
+        data = data.after(saved, config, val_images)
     loaded = load_teacher(config)
     if saved:
         tokenizer = checkpoints.tokenizer_of(saved)
     elif loaded:
         tokenizer = loaded.tokenizer
     else:
-        tokenizer = make_tokenizer(config, lambda: (text for picture in train_pictures for text in picture.captions))
+        tokenizer = make_tokenizer(config, lambda: (text for image in train_images for text in image.captions))
     student = make_student(config, tokenizer, loaded.model if loaded else None).to(device)
     dataset = ImageCaptionDataset(
-        train_pictures,
+        train_images,
         tokenizer,
         preprocessing_of(student.config),
         captions_per_image=config.captions_per_image,
@@ -98,14 +98,14 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
         seed=config.seed,
     )
     teacher = None
-    remembers = bool(config.views) or not config.augment
-    if loaded and (config.alpha < 1 or config.image_mse):  # else it gave its layers or its words, and is not asked
+    cacheable = bool(config.views) or not config.augment  # each image has a fixed set of views
+    if loaded and (config.alpha < 1 or config.image_mse):  # else the teacher gave only initial layers or captions
         loaded.model.to(device)
-        if remembers and patches_of(loaded.model) and config.teacher_logits == "online":
-            dataset.use_teacher_features(remembered(loaded.model, dataset, config, ranks, stop))
-        teacher = make_teacher(loaded, config, train_pictures, dataset.plain)
-    elif remembers and patches_of(student):
-        dataset.use_features(remembered(student, dataset, config, ranks, stop))
+        if cacheable and patches_of(loaded.model) and config.teacher_logits == "online":
+            dataset.use_teacher_features(cached_features(loaded.model, dataset, config, ranks, stop))
+        teacher = make_teacher(loaded, config, train_images, dataset.plain)
+    elif cacheable and patches_of(student):
+        dataset.use_features(cached_features(student, dataset, config, ranks, stop))
 
     state = State(
         student=student,
@@ -114,70 +114,74 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
         ),
         average=EMA(student, config.ema) if config.ema else None,
         epoch=1,
-        pictures=0,
+        images_seen=0,
         steps=0,
         loss_meter=LossMeter(),
     )
     if saved:
         checkpoints.restore(saved, state)
-        log.info("Resuming after %d pictures of epoch %d in %s.", state.pictures, state.epoch, config.checkpoints)
-    if len(set(ranks.gather((state.epoch, state.pictures)))) > 1:
-        raise DataError("The processes found different checkpoints: --checkpoints must be a folder that all share.")
-    forward = ranks.wrap(Forward(student, tokenizer.pad_token_id))
+        log.info("Resuming after %d images of epoch %d in %s.", state.images_seen, state.epoch, config.checkpoints)
+    if len(set(ranks.gather((state.epoch, state.images_seen)))) > 1:
+        raise DataError("The processes found different checkpoints: they must share the --checkpoints folder.")
+    forward = ranks.wrap(Forward(student))
     critic = None
     if config.self_critical:
-        critic = SelfCritical(train_pictures, tokenizer, config.self_critical, config.max_length)
+        critic = SelfCritical(train_images, tokenizer, config.self_critical, config.max_length)
     trainer = Trainer(config, ranks, dataset, forward, teacher, critic, tokenizer.pad_token_id, stop)
     log.info(
-        "%d training and %d validation pictures, %d steps an epoch, student of %.1f M parameters.",
-        len(train_pictures),
-        len(val_pictures),
+        "%d training and %d validation images, %d steps an epoch, student of %.1f M parameters.",
+        len(train_images),
+        len(val_images),
         trainer.steps_per_epoch,
         sum(parameter.numel() for parameter in student.parameters()) / 1e6,
     )
 
     if state.epoch > config.epochs or (saved and saved["finished"] and state.epoch == config.epochs):
-        log.info("All %d epochs are done already; give a larger --epochs to go on.", config.epochs)
+        log.info("All %d epochs are complete; give a larger --epochs to continue.", config.epochs)
     if saved and saved["finished"]:
-        if not any(ranks.gather(reported(config.checkpoints, state.epoch))):  # it was stopped while it was scored
-            report(config, ranks, state, tokenizer, val_pictures, stop)
+        if not any(ranks.gather(reported(config.checkpoints, state.epoch))):  # the run stopped during validation
+            report(config, ranks, state, tokenizer, val_images, stop)
         state.next_epoch()
+
+    def save_unfinished() -> None:
+        if ranks.first and state.steps:
+            checkpoints.save_unfinished(config.checkpoints, checkpoints.content(state, config, tokenizer, data))
 
     stop.training = True
     while state.epoch <= config.epochs:
         started = time.monotonic()
-        for _ in trainer.epoch(state):
-            if ranks.first and state.steps:
-                checkpoints.save_unfinished(config.checkpoints, checkpoints.content(state, config, tokenizer, data))
-        if state.pictures == len(dataset) and ranks.first:
+        if trainer.epoch(state, save_unfinished) and ranks.first:
             content = checkpoints.content(state, config, tokenizer, data, finished=True)
             checkpoints.save_epoch(config.checkpoints, content)
         if any(ranks.gather(stop.asked)):
-            kept = "saved" if state.steps else "there is nothing to save"
-            log.info("Asked to end after %d pictures of epoch %d; %s.", state.pictures, state.epoch, kept)
+            outcome = "saved" if state.steps else "there is nothing to save"
+            log.info("Stopped after %d images of epoch %d; %s.", state.images_seen, state.epoch, outcome)
             return
         seconds = round(time.monotonic() - started, 1)
-        if not report(config, ranks, state, tokenizer, val_pictures, stop, seconds=seconds):
-            log.info("Asked to end while epoch %d was scored; it is saved, and will be scored first.", state.epoch)
+        if not report(config, ranks, state, tokenizer, val_images, stop, seconds=seconds):
+            log.info(
+                "Stopped during the validation of epoch %d; the epoch is saved, and the next run validates it first.",
+                state.epoch,
+            )
             return
         state.next_epoch()
 
 
-def pictures_of(config: Config) -> tuple[list[Picture], list[Picture]]:
-    """Training and validation pictures: a seeded split, or the files named for each.
+def images_of(config: Config) -> tuple[list[CaptionedImage], list[CaptionedImage]]:
+    """Training and validation images: a seeded split, or separate data sets.
 
-    Raises `DataError` when there is nothing to train on, or nothing to validate on.
+    Raises `DataError` when there are no training images or no validation images.
     """
-    found = formats.read(config.train_sources)
-    pictures = limited(found, config.limit, config.seed)
+    available = formats.read(config.train_sources)
+    images = limited(available, config.limit, config.seed)
     if config.val_sources:
-        train, val = pictures, formats.read(config.val_sources)
+        train, val = images, formats.read(config.val_sources)
         warn_of_overlap(train, val)
         return train, val
-    train, val = split(pictures, config.train_fraction, config.seed)
+    train, val = split(images, config.train_fraction, config.seed)
     if not train or not val:
         raise DataError(
-            f"There are {len(found)} pictures with captions in {' '.join(map(str, config.train_sources))}, of which "
+            f"There are {len(available)} images with captions in {' '.join(map(str, config.train_sources))}, of which "
             f"--limit {config.limit} and --train-fraction {config.train_fraction:g} leave {len(train)} to train on and "
             f"{len(val)} to validate on. There must be 1 or more of each."
         )

@@ -1,6 +1,6 @@
-"""The processes of one run: one alone, or as many as `torchrun` starts, on one machine or several.
+"""The processes of a run: one process, or those that `torchrun` starts on one or several machines.
 
-All of `torch.distributed` that a run uses is here. Without torchrun nothing of it is touched.
+This module contains all uses of `torch.distributed`. Without torchrun it is not used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those of the run: its number, how many there are, its number on this machine."""
+    """Rank of this process, number of processes (`world`), and rank on this machine (`local`)."""
 
     rank: int = 0
     world: int = 1
@@ -27,33 +27,33 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether it is the one that writes and speaks."""
+        """Whether this is rank 0, which logs and writes files."""
         return self.rank == 0
 
-    def device(self, wanted: str) -> torch.device:
-        """Where this process computes: `wanted`, or for `auto` a GPU of its own when there are some."""
-        if wanted == "auto":
-            wanted = "cuda" if torch.cuda.is_available() else "cpu"
-        if wanted == "cuda" and self.world > 1:
-            wanted = f"cuda:{self.local}"
-        device = torch.device(wanted)
+    def device(self, name: str) -> torch.device:
+        """The device called `name`. `auto` is CUDA if available; with several ranks each gets its own GPU."""
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cuda" and self.world > 1:
+            name = f"cuda:{self.local}"
+        device = torch.device(name)
         if device.type == "cuda" and device.index is not None:
             torch.cuda.set_device(device)
         return device
 
     def wrap(self, module: torch.nn.Module) -> torch.nn.Module:
-        """The module with its gradients averaged over the ranks."""
+        """The module, in DDP if there are several ranks, which averages gradients over them."""
         return module if self.world == 1 else DistributedDataParallel(module, broadcast_buffers=False)
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over the ranks, on each of them. It is made on the CPU, so that no GPU has to wait for it."""
+        """Sum of a tensor over the ranks, on the CPU. Every rank must call it and gets the result."""
         total = values.detach().cpu().clone()
         if self.world > 1:
             dist.all_reduce(total)
         return total
 
     def gather(self, item: Item) -> list[Item]:
-        """What each rank has, on each of them, in their order."""
+        """The items of all ranks, ordered by rank. Every rank must call it and gets the result."""
         if self.world == 1:
             return [item]
         items: list[Any] = [None] * self.world
@@ -62,8 +62,8 @@ class Ranks:
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
-    """Join the processes that torchrun started, if it did."""
+def process_group() -> Iterator[Ranks]:
+    """The process group of the processes that torchrun started; a single rank without torchrun."""
     if not dist.is_torchelastic_launched():
         yield Ranks()
         return
@@ -75,8 +75,8 @@ def joined() -> Iterator[Ranks]:
 
 
 def without_sync(module: torch.nn.Module) -> AbstractContextManager[None]:
-    """Gradients of a pass under it stay on their rank and add up, until one outside is averaged with them."""
-    found: AbstractContextManager[None] = (
-        module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()
-    )
-    return found
+    """Accumulate gradients locally; the next backward pass outside of this context averages them over the ranks."""
+    if isinstance(module, DistributedDataParallel):
+        no_sync: AbstractContextManager[None] = module.no_sync()
+        return no_sync
+    return nullcontext()

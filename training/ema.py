@@ -1,4 +1,4 @@
-"""A running average of the student's weights: less noisy than the weights themselves, for the price of a copy."""
+"""Exponential moving average (EMA) of the student's weights. It is less noisy than the weights and costs one copy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from transformers import BlipForConditionalGeneration
 
 
 class EMA:
-    """The exponential average of a student's weights, as a model that can be captioned with and saved."""
+    """The EMA of a student's weights, as a model for evaluation and checkpoints."""
 
     def __init__(self, student: BlipForConditionalGeneration, decay: float) -> None:
         self.model = copy.deepcopy(student).eval().requires_grad_(False)
@@ -17,6 +17,5 @@ class EMA:
 
     @torch.no_grad()
     def update(self, student: BlipForConditionalGeneration) -> None:
-        """Go 1 - decay of the way to the student's weights."""
-        mine, theirs = list(self.model.parameters()), list(student.parameters())
-        torch._foreach_lerp_(mine, theirs, 1 - self._decay)
+        """average = decay * average + (1 - decay) * student."""
+        torch._foreach_lerp_(list(self.model.parameters()), list(student.parameters()), 1 - self._decay)

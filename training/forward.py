@@ -1,5 +1,5 @@
-"""BLIP's forward pass as training runs it: attention fused, each picture once for all its captions, words only where
-there are some. It gives what transformers' own pass gives, and gradients flow through it.
+"""BLIP's forward pass for training: fused attention, each image encoded once for all its captions, logits for real
+tokens only. Results and gradients equal those of transformers' forward pass.
 """
 
 from __future__ import annotations
@@ -14,74 +14,69 @@ from training.data.dataset import Batch
 
 
 class Forward(torch.nn.Module):
-    """A captioner's pass over a batch, as a module of its own so that DDP can wrap it."""
+    """Forward pass of a captioner over a batch, as a module so that DDP can wrap it."""
 
-    def __init__(self, model: BlipForConditionalGeneration, pad_id: int) -> None:
+    def __init__(self, model: BlipForConditionalGeneration) -> None:
         super().__init__()
         self.model = model
-        self._pad_id = pad_id
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits [tokens, V] of the real tokens after the first, and the pictures' states [B, patches + 1, width]."""
+        """Logits [tokens, V] of the batch's real tokens, and image states [B, patches + 1, width]."""
         states = encode(self.model.vision_model, batch.pixels)
         decoder = self.model.text_decoder
-        found = decode(decoder, batch.tokens[:, :-1], states, batch.owner)  # [N, L - 1, text width]
-        real = real_tokens(batch, self._pad_id)
-        logits: torch.Tensor = decoder.cls(found.flatten(0, 1).index_select(0, real))
+        hidden = decode(decoder, batch.tokens[:, :-1], states, batch.owner)  # [N, L - 1, text width]
+        logits: torch.Tensor = decoder.cls(hidden.flatten(0, 1).index_select(0, batch.positions))
         return logits, states
 
 
-def real_tokens(batch: Batch, pad_id: int) -> torch.Tensor:
-    """Where in [N x (L - 1)] a token follows that is no padding; int64 [tokens]."""
-    return (batch.tokens[:, 1:] != pad_id).flatten().nonzero().flatten()
-
-
-def encode(tower: BlipVisionModel, pixels: torch.Tensor) -> torch.Tensor:
-    """States [B, patches + 1, width] of `pixels` [B, 3, S, S]."""
-    states: torch.Tensor = tower.embeddings(pixels)
-    for layer in tower.encoder.layers:
+def encode(vision_model: BlipVisionModel, pixels: torch.Tensor) -> torch.Tensor:
+    """Image states [B, patches + 1, width] of `pixels` [B, 3, S, S]."""
+    states: torch.Tensor = vision_model.embeddings(pixels)
+    for layer in vision_model.encoder.layers:
         attention = layer.self_attn
         batch, length, width = states.shape
-        mixed = attention.qkv(layer.layer_norm1(states))
-        mixed = mixed.view(batch, length, 3, attention.num_heads, attention.head_dim).permute(2, 0, 3, 1, 4)
-        query, key, value = mixed.unbind()
+        qkv = attention.qkv(layer.layer_norm1(states))
+        qkv = qkv.view(batch, length, 3, attention.num_heads, attention.head_dim).permute(2, 0, 3, 1, 4)
+        query, key, value = qkv.unbind()
         attended = attend(query, key, value, _dropout(attention))
         states = states + attention.projection(attended.transpose(1, 2).reshape(batch, length, width))
         states = states + layer.mlp(layer.layer_norm2(states))
-    normed: torch.Tensor = tower.post_layernorm(states)
+    normed: torch.Tensor = vision_model.post_layernorm(states)
     return normed
 
 
 def decode(
     decoder: BlipTextLMHeadModel, tokens: torch.Tensor, states: torch.Tensor, owner: torch.Tensor
 ) -> torch.Tensor:
-    """States [N, L, text width] behind `tokens` [N, L], each seeing those before it and its owner's picture.
+    """Hidden states [N, L, text width] of `tokens` [N, L]; each token attends to earlier ones and its owner's image.
 
-    Padding stands at the end, where no real token looks, so it needs no mask.
+    Padding is at the end, where causal attention hides it from every real token, so no mask is needed.
     """
-    shared = _captions_each(owner, len(states))
-    found: torch.Tensor = decoder.bert.embeddings(input_ids=tokens)
+    shared = _captions_per_image(owner, len(states))
+    hidden: torch.Tensor = decoder.bert.embeddings(input_ids=tokens)
     for layer in decoder.bert.encoder.layer:
         attention, cross = layer.attention, layer.crossattention
-        query, key, value = (_heads(attention.self, part(found)) for part in _parts(attention.self))
+        query, key, value = (_split_heads(attention.self, linear(hidden)) for linear in _qkv(attention.self))
         attended = attend(query, key, value, _dropout(attention.self), causal=True)
-        found = attention.output(_joined(attended), found)
-        query = cross.self.query(found)
-        key, value = (_heads(cross.self, part(states)) for part in _parts(cross.self)[1:])
-        if shared:  # the captions of a picture as that many more queries to the same keys
+        hidden = attention.output(_merge_heads(attended), hidden)
+        query = cross.self.query(hidden)
+        key, value = (_split_heads(cross.self, linear(states)) for linear in _qkv(cross.self)[1:])
+        if shared:  # all captions of an image become queries to one copy of its keys and values
             query = query.view(len(states), -1, query.shape[-1])
         else:
             key, value = key[owner], value[owner]
-        attended = attend(_heads(cross.self, query), key, value, _dropout(cross.self))
-        found = layer.feed_forward_chunk(cross.output(_joined(attended).view_as(found), found))
-    return found
+        attended = attend(_split_heads(cross.self, query), key, value, _dropout(cross.self))
+        hidden = layer.feed_forward_chunk(cross.output(_merge_heads(attended).view_as(hidden), hidden))
+    return hidden
 
 
 def attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float, *, causal: bool = False
 ) -> torch.Tensor:
-    """Attention [N, heads, L, head width], by torch's fused kernel but where its gradient takes three times as long as
-    that of the products: in bfloat16 on a CPU.
+    """Attention [N, heads, L, head_dim], by torch's fused kernel.
+
+    The exception is bfloat16 on a CPU, where the fused kernel's gradient takes three times as long as that of
+    separate matrix products.
     """
     if query.device.type != "cpu" or query.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=causal)
@@ -92,27 +87,27 @@ def attend(
     return F.dropout(scores.softmax(dim=-1), dropout) @ value
 
 
-def _captions_each(owner: torch.Tensor, pictures: int) -> int:
-    """How many captions every picture has, when all have as many and they stand in order; else 0."""
-    each, rest = divmod(len(owner), pictures)
-    in_order = torch.arange(pictures, device=owner.device).repeat_interleave(each)
-    return each if not rest and torch.equal(owner, in_order) else 0
+def _captions_per_image(owner: torch.Tensor, images: int) -> int:
+    """Captions per image if all images have equally many and the captions are ordered by image; else 0."""
+    count, rest = divmod(len(owner), images)
+    in_order = torch.arange(images, device=owner.device).repeat_interleave(count)
+    return count if not rest and torch.equal(owner, in_order) else 0
 
 
-def _parts(attention: BlipTextSelfAttention) -> tuple[torch.nn.Linear, torch.nn.Linear, torch.nn.Linear]:
+def _qkv(attention: BlipTextSelfAttention) -> tuple[torch.nn.Linear, torch.nn.Linear, torch.nn.Linear]:
     return attention.query, attention.key, attention.value
 
 
-def _heads(attention: BlipTextSelfAttention, states: torch.Tensor) -> torch.Tensor:
-    """[N, L, width] to [N, heads, L, head width]."""
+def _split_heads(attention: BlipTextSelfAttention, states: torch.Tensor) -> torch.Tensor:
+    """[N, L, width] to [N, heads, L, head_dim]."""
     return states.view(*states.shape[:2], attention.num_attention_heads, -1).transpose(1, 2)
 
 
-def _joined(attended: torch.Tensor) -> torch.Tensor:
-    """[N, heads, L, head width] back to [N, L, width]."""
+def _merge_heads(attended: torch.Tensor) -> torch.Tensor:
+    """[N, heads, L, head_dim] to [N, L, width]."""
     return attended.transpose(1, 2).flatten(2)
 
 
 def _dropout(attention: BlipTextSelfAttention | BlipAttention) -> float:
-    """The part of the attention that is dropped; none of BLIP's published configurations drops any."""
+    """Dropout probability of the attention. It is 0 in all published BLIP configurations."""
     return float(attention.dropout.p) if attention.training else 0.0

@@ -27,9 +27,9 @@ from training.init_from_teacher import start_from
 from training.stem import freeze, patches_of, start_from_published
 from training.tokenizer import train_tokenizer
 
-#: Attention heads of BLIP base's text decoder, for a teacher in a `.pt` that cannot tell.
+#: Attention heads of BLIP base's text decoder, for a teacher in a `.pt` without a configuration.
 TEACHER_TEXT_HEADS = 12
-#: Side in pixels of the small models' pictures.
+#: Image side in pixels of the small models.
 SMALL_IMAGE_SIZE = 256
 
 #: The small models: (width, layers, heads) of the vision and of the text tower, and the stem.
@@ -41,7 +41,7 @@ SMALL: Mapping[str, tuple[tuple[int, int, int], tuple[int, int, int], str | None
 
 
 def load_teacher(config: Config) -> Student | None:
-    """The frozen teacher with its tokenizer; None for a run by cross-entropy alone. Raises `StudentError`."""
+    """The frozen teacher with its tokenizer; None with --teacher none. Raises `StudentError`."""
     if config.teacher == "none":
         return None
     processor = config.tokenizer or from_environment().processor
@@ -52,7 +52,7 @@ def load_teacher(config: Config) -> Student | None:
 
 
 def make_tokenizer(config: Config, captions: Callable[[], Iterable[str]]) -> PreTrainedTokenizerFast:
-    """The tokenizer of a run without a teacher: the one named, the `.pt`'s, BLIP's, or one trained on `captions`."""
+    """The tokenizer of a run without a teacher: --tokenizer, the `.pt`'s, BLIP's, or one trained on `captions`."""
     if config.tokenizer:
         return load_tokenizer(config.tokenizer)
     if Path(config.student).suffix == ".pt":
@@ -65,9 +65,9 @@ def make_tokenizer(config: Config, captions: Callable[[], Iterable[str]]) -> Pre
 def make_student(
     config: Config, tokenizer: PreTrainedTokenizerFast, teacher: BlipForConditionalGeneration | None = None
 ) -> BlipForConditionalGeneration:
-    """A student with seeded new weights, the teacher's as far as they fit, or those of a `.pt`.
+    """The student, initialised randomly, from the teacher, from published stem weights, or from a `.pt`.
 
-    Raises `StudentError` for a teacher that does not see the same pictures or speak the same tokens.
+    Raises `StudentError` for a teacher with other preprocessing or another vocabulary.
     """
     torch.manual_seed(config.seed)
     if Path(config.student).suffix == ".pt":
@@ -76,20 +76,20 @@ def make_student(
             Path(config.student), text_heads=settings.text_heads, vision_heads=settings.vision_heads
         )
     else:
-        shapes = student_config(config, tokenizer)
-        if teacher is not None and not hasattr(shapes.vision_config, "stem"):  # it sees the very pixels that this sees
+        blip_config = student_config(config, tokenizer)
+        if teacher is not None and not hasattr(blip_config.vision_config, "stem"):  # they share their pixels
             preprocessing = preprocessing_of(teacher.config)
-            shapes.vision_config.image_mean = list(preprocessing.mean)
-            shapes.vision_config.image_std = list(preprocessing.std)
-        student = build(shapes)
+            blip_config.vision_config.image_mean = list(preprocessing.mean)
+            blip_config.vision_config.image_std = list(preprocessing.std)
+        student = build(blip_config)
     if teacher is not None:
         check_teacher(teacher, student)
     if teacher is not None and config.image_mse:
         of_teacher, of_student = (model.config.vision_config.hidden_size for model in (teacher, student))
         if of_teacher != of_student:
             raise StudentError(
-                f"The teacher's image states are {of_teacher} wide, the student's {of_student}: they cannot be "
-                "compared. Leave --image-mse out."
+                f"The teacher's image states have width {of_teacher}, the student's {of_student}, so they cannot be "
+                "compared. Leave out --image-mse."
             )
     if teacher is not None and config.init == "teacher":
         start_from(teacher, student)
@@ -97,42 +97,40 @@ def make_student(
         start_from_published(student, config.stem)
     elif patches_of(student) and config.init == "random" and Path(config.student).suffix != ".pt":
         raise StudentError(
-            f"The stem of --student {config.student} learns from published weights: give it --stem efficientnet-lite2."
+            f"The stem of --student {config.student} needs published weights: use --stem efficientnet-lite2."
         )
     freeze(student, trained=config.stem_lr > 0)
     head = student.text_decoder.cls.predictions
-    if head.bias is not head.decoder.bias:  # of an untied file; nothing reads it, and DDP waits for every gradient
+    if head.bias is not head.decoder.bias:  # unused bias of a file with untied weights; DDP would wait for its gradient
         head.bias.requires_grad_(False)
     return student
 
 
 def check_teacher(teacher: BlipForConditionalGeneration, student: BlipForConditionalGeneration) -> None:
-    """Raise `StudentError` unless both see the same pictures and speak the same tokens."""
+    """Raise `StudentError` unless both have the same image size, vocabulary size and preprocessing."""
     for tower, name in (("vision_config", "image_size"), ("text_config", "vocab_size")):
         of_teacher, of_student = (getattr(getattr(model.config, tower), name) for model in (teacher, student))
         if of_teacher != of_student:
             raise StudentError(
-                f"The teacher's {name} is {of_teacher}, the student's {of_student}: its logits cannot be compared. "
+                f"The teacher's {name} is {of_teacher}, the student's {of_student}: their logits cannot be compared. "
                 "Use --image-size and a --student with the teacher's vocabulary."
             )
     if preprocessing_of(teacher.config) != preprocessing_of(student.config):
-        raise StudentError(
-            "The teacher's pictures are normalised otherwise than the student's, so they cannot be shared."
-        )
+        raise StudentError("The teacher and the student normalise images differently, so they cannot share pixels.")
 
 
 def student_config(config: Config, tokenizer: PreTrainedTokenizerFast) -> BlipConfig:
-    """The shape that `--student` names, changed by the flags that change it."""
+    """The configuration that `--student` names, modified by the flags of its shape."""
     if config.student == "seed":
-        shapes = deployed_config()
+        blip_config = deployed_config()
     elif config.student in SMALL:
         vision, text, stem = SMALL[config.student]
-        shapes = small_config(
+        blip_config = small_config(
             tokenizer, image_size=SMALL_IMAGE_SIZE, vision=vision, text=text, patch_size=PATCH_SIZE, stem=stem
         )
     else:
         try:
-            shapes = BlipConfig.from_dict(json.loads(Path(config.student).read_text(encoding="utf-8")))
+            blip_config = BlipConfig.from_dict(json.loads(Path(config.student).read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise StudentError(f"--student {config.student} is neither a name nor a readable BlipConfig.") from error
     for (tower, name), value in {
@@ -144,11 +142,11 @@ def student_config(config: Config, tokenizer: PreTrainedTokenizerFast) -> BlipCo
         ("text_config", "intermediate_size"): config.student_text_ffn,
     }.items():
         if value:
-            setattr(getattr(shapes, tower), name, value)
-    shapes.text_config.hidden_dropout_prob = config.dropout or shapes.text_config.hidden_dropout_prob
-    if shapes.text_config.hidden_size % shapes.text_config.num_attention_heads:
+            setattr(getattr(blip_config, tower), name, value)
+    blip_config.text_config.hidden_dropout_prob = config.dropout or blip_config.text_config.hidden_dropout_prob
+    if blip_config.text_config.hidden_size % blip_config.text_config.num_attention_heads:
         raise StudentError(
-            f"A text decoder {shapes.text_config.hidden_size} wide cannot have "
-            f"{shapes.text_config.num_attention_heads} attention heads; give a divisor by --student-text-heads."
+            f"A text decoder of width {blip_config.text_config.hidden_size} cannot have "
+            f"{blip_config.text_config.num_attention_heads} attention heads; --student-text-heads must divide it."
         )
-    return shapes
+    return blip_config

@@ -1,4 +1,4 @@
-"""Losses and metrics of runs by epoch, as one SVG. Needs matplotlib, from the extra `report`."""
+"""Plot losses and metrics of runs by epoch as one SVG. Needs matplotlib (extra `report`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-#: What a run may have written, in the order of the plots.
+#: Names of the plotted values, in order.
 NAMES = ("loss", "cross_entropy", "kl", "image_mse", "cider", "bleu_4", "meteor_nltk", "rouge_l")
 COLUMNS = 4
 #: Width and height of one plot, in inches.
@@ -18,9 +18,9 @@ SIZE = (3.2, 2.6)
 
 
 def plot(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """The SVG of all that any run measured; `runs` are entries of `metrics.jsonl` by the run's name.
+    """One SVG with a plot for each value that any run has. `runs` are entries of `metrics.jsonl` by name of the run.
 
-    The same numbers give the same file.
+    The output is deterministic.
     """
     shown = [name for name in NAMES if any(entry.get(name) is not None for run in runs.values() for entry in run)]
     rows = max(1, -(-len(shown) // COLUMNS))

@@ -1,4 +1,4 @@
-"""SIGTERM, which schedulers send before they kill, and Ctrl-C: a run ends after its step, with everything saved."""
+"""Preemption: on SIGTERM (which schedulers send before SIGKILL) or Ctrl-C a run saves after its step and ends."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: The signals that ask a run to end.
+#: The signals that stop a run.
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-#: Seconds after the first signal for which further ones are taken for the same request: a scheduler signals every
-#: process of a job, and torchrun passes the signal on that it has received itself.
-GRACE = 10.0
+#: Seconds after the first signal in which further signals count as the same request: a scheduler signals every
+#: process of a job, and torchrun also forwards the signal that it receives.
+GRACE_PERIOD = 10.0
 _STDERR = 2
 
 
 class Stop:
-    """Whether the run was asked to end, and whether it has begun to train, so that there may be something to save."""
+    """`asked`: whether the run was asked to stop. `training`: whether training has started, so that a stop saves."""
 
     asked = False
     training = False
@@ -26,52 +26,54 @@ class Stop:
 
 @contextmanager
 def on_signals() -> Iterator[Stop]:
-    """Note the first of `SIGNALS` instead of dying of it; one that comes `GRACE` seconds later kills, should the step
-    never end. Before the training begins there is nothing to save, and a signal ends the process at once, with 0.
+    """Set `Stop.asked` on the first of `SIGNALS`. A signal more than `GRACE_PERIOD` seconds later kills the process.
+
+    Before training starts there is nothing to save, and a signal ends the process at once with exit status 0. Outside
+    of the main thread, which alone may handle signals, this does nothing.
     """
     stop = Stop()
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+    if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     first = 0.0
 
-    def note(number: int, frame: object) -> None:
+    def handle(number: int, frame: object) -> None:
         nonlocal first
         if stop.asked:
-            if time.monotonic() - first > GRACE:
+            if time.monotonic() - first > GRACE_PERIOD:
                 signal.signal(number, signal.SIG_DFL)
                 signal.raise_signal(number)
             return
         stop.asked, first = True, time.monotonic()
         if stop.training:
-            _say(f"Asked to end: saving after this step. A signal after {GRACE:.0f} s ends the run without.")
+            _write(f"Stopping: saving after this step. A signal after {GRACE_PERIOD:.0f} s ends the run unsaved.")
         else:
-            _say("Asked to end before the training began: there is nothing to save.")
+            _write("Stopped before training started; there is nothing to save.")
             raise SystemExit(0)
 
-    before = {number: signal.signal(number, note) for number in SIGNALS}
+    previous = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield stop
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """Hold the signals back in this thread; processes that are started meanwhile do not get them at all."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    """Block the signals in this thread. Processes that it starts meanwhile inherit the blocked signals."""
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def ignore_all_but_parent(worker: int) -> None:
-    """In a loader's process, started under `blocked`: go on whoever sends a signal, and end when the parent sends one.
+    """Make a data loader process, started under `blocked`, end only on a signal from its parent.
 
-    A signal to the process group of a run must not end the processes that load its data, as the run still needs them
-    for its step. The parent must be able to end them all the same: multiprocessing waits for them at the exit.
+    A signal to the run's process group must not end its loader processes, as the run needs them to finish its step.
+    The parent must still be able to end them, because multiprocessing waits for them on exit.
     """
     parent = os.getppid()
 
@@ -83,6 +85,6 @@ def ignore_all_but_parent(worker: int) -> None:
     threading.Thread(target=wait, name="signals", daemon=True).start()
 
 
-def _say(sentence: str) -> None:
-    # Not by logging: a signal may come in the middle of a write to the very stream that logging writes to.
+def _write(sentence: str) -> None:
+    # Not by logging: the signal may interrupt a write to the stream that logging uses.
     os.write(_STDERR, f"\n{sentence}\n".encode())

@@ -1,9 +1,9 @@
-"""Resizes the pictures of data sets once, into WebDataset shards that training reads quickly.
+"""Resize the images of data sets and write them to WebDataset shards, which training reads quickly.
 
 python -m training.prepare --data coco:captions_train2017.json:train2017 --out shards/train --side 480
 
-A shard is written whole or not at all, so a stopped run goes on where it was when it is started again. Pictures that
-cannot be read are left out, and listed in `unreadable.txt`.
+Shards are written atomically, so a run that was stopped can be started again and continues with the next shard.
+Unreadable images are skipped and listed in `unreadable.txt`.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from common.files import atomic_write
 from common.images.decoding import decode
 from common.problems import Problem
 from training.data import formats
-from training.data.images import MAX_PIXELS, DataError, Picture, PictureId
+from training.data.images import MAX_PIXELS, CaptionedImage, DataError, ImageId
 
-#: What the shards are made of, and how: those made otherwise must not be mixed with them.
+#: File with the data and settings of the shards. Shards of other data or settings must not be mixed with them.
 MANIFEST = "prepared.json"
 UNREADABLE = "unreadable.txt"
-#: Raised when the same settings make other shards than before. Those of version 1 had no number, and were distorted.
+#: Version of the shards, increased when the same settings give other shards. Version 1 was not recorded.
 VERSION = 2
-#: Pictures read ahead for each process.
-AHEAD = 32
+#: Number of images that are read ahead per process.
+READ_AHEAD = 32
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -48,72 +48,74 @@ def main(arguments: list[str] | None = None) -> None:
     )
     formats.add_flags(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of the shards")
-    parser.add_argument("--side", type=int, default=480, help="shorter side in pixels; nothing is enlarged")
-    parser.add_argument("--quality", type=int, default=90, help="of the JPEGs, 1 to 95")
-    parser.add_argument("--shard", type=int, default=5000, help="pictures in a shard")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="that resize pictures")
-    chosen = parser.parse_args(arguments)
-    if min(chosen.side, chosen.shard, chosen.processes) < 1 or not 1 <= chosen.quality <= 95:
-        parser.error("--side, --shard and --processes are at least 1, and --quality is 1 to 95.")
+    parser.add_argument("--side", type=int, default=480, help="maximum length of the shorter side in pixels")
+    parser.add_argument("--quality", type=int, default=90, help="JPEG quality, 1 to 95")
+    parser.add_argument("--shard", type=int, default=5000, help="images per shard")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="processes that resize images")
+    args = parser.parse_args(arguments)
+    if min(args.side, args.shard, args.processes) < 1 or not 1 <= args.quality <= 95:
+        parser.error("--side, --shard and --processes must be at least 1, and --quality must be 1 to 95.")
     try:
-        data = formats.sources(chosen.data, chosen.captions, chosen.images)
-        pictures = formats.read(data)
-        how = {"side": chosen.side, "quality": chosen.quality, "shard": chosen.shard}
-        about = {"version": VERSION, "data": [str(source) for source in data], "pictures": len(pictures), **how}
-        chosen.out.mkdir(parents=True, exist_ok=True)
-        with FileLock(chosen.out / "prepare.lock", blocking=False):
-            claim(chosen.out, about)
-            prepare(pictures, chosen.out, **how, processes=chosen.processes)
+        data = formats.sources(args.data, args.captions, args.images)
+        images = formats.read(data)
+        settings = {"side": args.side, "quality": args.quality, "shard": args.shard}
+        about = {"version": VERSION, "data": [str(source) for source in data], "pictures": len(images), **settings}
+        args.out.mkdir(parents=True, exist_ok=True)
+        with FileLock(args.out / "prepare.lock", blocking=False):
+            claim(args.out, about)
+            prepare(images, args.out, **settings, processes=args.processes)
     except DataError as error:
         parser.exit(1, f"{error}\n")
     except Timeout:
-        parser.exit(1, f"Another process writes to {chosen.out} at this moment.\n")
+        parser.exit(1, f"Another process is writing to {args.out}.\n")
     except OSError as error:
-        parser.exit(1, f"The shards cannot be written: {error}. Started again, this goes on after the last one.\n")
-    unreadable = listed(chosen.out)
-    if len(unreadable) == len(pictures):
-        parser.exit(1, f"None of the {len(pictures)} pictures can be read: {chosen.out / UNREADABLE} says why.\n")
-    last = math.ceil(len(pictures) / chosen.shard) - 1
-    print(f"Train with --data 'wds:{chosen.out}/{{{0:06d}..{last:06d}}}.tar'")
+        parser.exit(1, f"The shards cannot be written: {error}. Run the command again to continue.\n")
+    unreadable = read_unreadable(args.out)
+    if len(unreadable) == len(images):
+        parser.exit(1, f"None of the {len(images)} images can be read; see {args.out / UNREADABLE}.\n")
+    last = math.ceil(len(images) / args.shard) - 1
+    print(f"Train with --data 'wds:{args.out}/{{{0:06d}..{last:06d}}}.tar'")
     if unreadable:
-        print(f"{len(unreadable)} of {len(pictures)} pictures cannot be read: {chosen.out / UNREADABLE}.")
+        print(f"{len(unreadable)} of {len(images)} images cannot be read; see {args.out / UNREADABLE}.")
 
 
 def claim(folder: Path, about: dict[str, Any]) -> None:
-    """Note what the folder's shards are made of; raise `DataError` when that is something else already."""
+    """Write the folder's manifest. Raises `DataError` if the folder has another manifest."""
     path = folder / MANIFEST
     if not path.exists():
         with atomic_write(path) as file:
             file.write((strict_json.dumps(about, indent=1) + "\n").encode())
     elif json.loads(path.read_text(encoding="utf-8")) != about:
         raise DataError(
-            f"{folder} holds shards of other data or settings, or of another version of this program ({path}). Name "
-            "another --out, or remove it."
+            f"{folder} has shards of other data or settings, or of another version of this program ({path}). Use "
+            "another --out, or remove the folder."
         )
 
 
-def prepare(pictures: Sequence[Picture], folder: Path, *, side: int, quality: int, shard: int, processes: int) -> None:
-    """Write the shards that are not there yet, with a bar that counts pictures."""
-    # Not forked: what runs beside a fork in this process would be copied at any point of its work.
+def prepare(
+    images: Sequence[CaptionedImage], folder: Path, *, side: int, quality: int, shard: int, processes: int
+) -> None:
+    """Write the missing shards, with a progress bar."""
+    # A fork would copy the state, such as locks, of other threads in this process.
     context = multiprocessing.get_context("forkserver")
-    resize = partial(resized, side=side, quality=quality)
+    resize = partial(resize_image, side=side, quality=quality)
     with (
         ProcessPoolExecutor(processes, mp_context=context) as pool,
-        tqdm(total=len(pictures), desc="preparing", unit="picture", mininterval=5) as progress,
+        tqdm(total=len(images), desc="preparing", unit="image", mininterval=5) as progress,
     ):
-        for number, first in enumerate(range(0, len(pictures), shard)):
-            chosen = pictures[first : first + shard]
+        for number, first in enumerate(range(0, len(images), shard)):
+            shard_images = images[first : first + shard]
             path = folder / f"{number:06d}.tar"
             if path.exists():
-                progress.update(len(chosen))
+                progress.update(len(shard_images))
                 continue
-            unreadable = listed(folder)
+            unreadable = read_unreadable(folder)
             with atomic_write(path) as file, tarfile.open(fileobj=file, mode="w") as tar:
-                for picture, outcome in outcomes(chosen, resize, pool, processes):
+                for image, outcome in outcomes(shard_images, resize, pool, processes):
                     if isinstance(outcome, str):
-                        unreadable.add(f"{picture.file_name}: {outcome}")
+                        unreadable.add(f"{image.file_name}: {outcome}")
                     else:
-                        add(tar, picture, outcome)
+                        add(tar, image, outcome)
                     progress.update()
                 if unreadable:
                     with atomic_write(folder / UNREADABLE) as lines:
@@ -121,25 +123,25 @@ def prepare(pictures: Sequence[Picture], folder: Path, *, side: int, quality: in
 
 
 def outcomes(
-    pictures: Sequence[Picture], resize: partial[bytes | str], pool: ProcessPoolExecutor, processes: int
-) -> Iterator[tuple[Picture, bytes | str]]:
-    """Each picture with its small JPEG, or with why there is none. Files are read here, in their order."""
-    ahead = AHEAD * processes
-    for first in range(0, len(pictures), ahead):
-        chosen = pictures[first : first + ahead]
-        yield from zip(chosen, pool.map(resize, map(content_of, chosen), chunksize=AHEAD // 8), strict=True)
+    images: Sequence[CaptionedImage], resize: partial[bytes | str], pool: ProcessPoolExecutor, processes: int
+) -> Iterator[tuple[CaptionedImage, bytes | str]]:
+    """Each image with its resized JPEG or an error message. This process reads the files, in order."""
+    ahead = READ_AHEAD * processes
+    for first in range(0, len(images), ahead):
+        batch = images[first : first + ahead]
+        yield from zip(batch, pool.map(resize, map(read_file, batch), chunksize=READ_AHEAD // 8), strict=True)
 
 
-def content_of(picture: Picture) -> bytes | str:
-    """The file's bytes, or why there are none."""
+def read_file(image: CaptionedImage) -> bytes | str:
+    """The content of the image's file, or an error message."""
     try:
-        return picture.source.read(picture.file_name)
+        return image.source.read(image.file_name)
     except DataError as error:
         return str(error)
 
 
-def resized(data: bytes | str, *, side: int, quality: int) -> bytes | str:
-    """A JPEG whose shorter side is at most `side`; or why there is none."""
+def resize_image(data: bytes | str, *, side: int, quality: int) -> bytes | str:
+    """A JPEG whose shorter side is at most `side` pixels, or an error message. Passes an error message on."""
     if isinstance(data, str):
         return data
     try:
@@ -155,24 +157,24 @@ def resized(data: bytes | str, *, side: int, quality: int) -> bytes | str:
     return buffer.getvalue()
 
 
-def add(tar: tarfile.TarFile, picture: Picture, jpeg: bytes) -> None:
-    """The sample: its picture, and what is known of it, under one name. Nothing in it depends on the hour."""
-    about = {"id": picture.id, "file_name": picture.file_name, "captions": picture.captions}
-    for ending, content in (("jpg", jpeg), ("json", strict_json.dumps(about).encode())):
-        member = tarfile.TarInfo(f"{sample_name(picture.id)}.{ending}")
+def add(tar: tarfile.TarFile, image: CaptionedImage, jpeg: bytes) -> None:
+    """Add a sample: image and metadata under one name. The output is deterministic, without timestamps."""
+    about = {"id": image.id, "file_name": image.file_name, "captions": image.captions}
+    for extension, content in (("jpg", jpeg), ("json", strict_json.dumps(about).encode())):
+        member = tarfile.TarInfo(f"{sample_name(image.id)}.{extension}")
         member.size = len(content)
         tar.addfile(member, io.BytesIO(content))
 
 
-def sample_name(picture: PictureId) -> str:
-    """The name of a sample's files. A text may hold what none of them may: dots, slashes, any length."""
-    if isinstance(picture, int):
-        return f"{picture:012d}"
-    return hashlib.sha256(picture.encode("utf-8", "surrogatepass")).hexdigest()
+def sample_name(image: ImageId) -> str:
+    """File name of a sample without extension. String ids are hashed, as they may contain dots and slashes."""
+    if isinstance(image, int):
+        return f"{image:012d}"
+    return hashlib.sha256(image.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def listed(folder: Path) -> set[str]:
-    """The lines on unreadable pictures so far."""
+def read_unreadable(folder: Path) -> set[str]:
+    """The lines of `unreadable.txt`."""
     path = folder / UNREADABLE
     return set(path.read_text(encoding="utf-8").splitlines()) if path.exists() else set()
 

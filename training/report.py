@@ -1,9 +1,9 @@
-"""One page about training runs: losses and metrics by epoch, and what people, teacher and students say of pictures.
+"""HTML report of training runs: losses and metrics by epoch, and sample captions of people, teachers and students.
 
 python -m training.report checkpoints --out report.html
 
-Reads what a run wrote: `metrics.jsonl`, and its newest checkpoint, which names the data and the teacher. The page
-needs no other file; the plots are beside it as SVG too. Needs the extra `report`.
+Reads a run's `metrics.jsonl` and newest checkpoint, which names the data and the teacher. The page is one
+self-contained file; the plots are also written beside it as SVG. Needs the extra `report`.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from captioning.student import load_student
 from captioning.student.errors import StudentError
 from common.settings import from_environment
 from training import checkpoints
-from training.captioning import caption_pictures
+from training.captioning import caption_images
 from training.config import CHECKPOINTS, Config
-from training.data.images import DataError, Picture, PictureId, limited, readable
-from training.distill import pictures_of
+from training.data.images import CaptionedImage, DataError, ImageId, limited, readable
+from training.distill import images_of
 from training.models import load_teacher
 
-#: Longest side, in pixels, of the pictures on the page.
-SIDE = 320
-#: Drawn with it are the pictures that are shown.
+#: Maximum side, in pixels, of the images on the page.
+MAX_SIDE = 320
+#: Seed of the sample of images.
 SEED = 0
 
 
 @dataclass(frozen=True)
 class Run:
-    """A folder that `training.distill` wrote: the last line of each epoch, and the newest checkpoint."""
+    """A checkpoint folder: the last metrics entry of each epoch, and the newest checkpoint."""
 
     folder: Path
     epochs: list[dict[str, Any]]
@@ -49,12 +49,12 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A picture on the page: its address with all its bytes, people's captions, and who says what of it."""
+class CaptionedSample:
+    """An image on the page: `data:` URL, reference captions, and the captions of models by name."""
 
-    address: str
-    people: tuple[str, ...]
-    said: dict[str, str]
+    url: str
+    references: tuple[str, ...]
+    captions: dict[str, str]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -64,50 +64,52 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("runs", type=Path, nargs="*", default=[CHECKPOINTS], help="checkpoint folders")
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page")
-    parser.add_argument("--pictures", type=int, default=12, help="validation pictures of the first run that are shown")
-    chosen = parser.parse_args(arguments)
+    parser.add_argument("--pictures", type=int, default=12, help="validation images of the first run that are shown")
+    args = parser.parse_args(arguments)
     try:
         from training.plots import plot
     except ImportError:
         parser.exit(1, "The plots need matplotlib: pip install -e '.[report]'.\n")
     try:
-        runs = [read(folder) for folder in chosen.runs]
-        shown = samples(runs, chosen.pictures) if chosen.pictures else []
+        runs = [read(folder) for folder in args.runs]
+        captioned = samples(runs, args.pictures) if args.pictures else []
     except (DataError, StudentError) as error:
         parser.exit(1, f"{error}\n")
     svg = plot({str(run.folder): run.epochs for run in runs})
     template = Environment(loader=PackageLoader("training"), autoescape=True).get_template("report.html")
-    page = template.render(runs=runs, plots=svg[svg.index("<svg") :], pictures=shown)
-    chosen.out.write_text(page, encoding="utf-8")
-    chosen.out.with_suffix(".svg").write_text(svg, encoding="utf-8")
-    print(f"Wrote {chosen.out} and {chosen.out.with_suffix('.svg')}.")
+    page = template.render(runs=runs, plots=svg[svg.index("<svg") :], images=captioned)
+    args.out.write_text(page, encoding="utf-8")
+    args.out.with_suffix(".svg").write_text(svg, encoding="utf-8")
+    print(f"Wrote {args.out} and {args.out.with_suffix('.svg')}.")
 
 
 def read(folder: Path) -> Run:
-    """A run's numbers and settings. Raises `DataError` for a folder that is none's."""
+    """Read a run. Raises `DataError` for a folder without metrics or a checkpoint."""
     try:
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         entries = {entry["epoch"]: entry for entry in map(json.loads, lines)}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder} holds no metrics.jsonl of training.distill.") from error
+        raise DataError(f"{folder} has no metrics.jsonl of training.distill.") from error
     if not entries:
-        raise DataError(f"{folder} has finished no epoch yet.")
+        raise DataError(f"{folder} has no complete epoch yet.")
     for path in checkpoints.numbered(folder):
         saved = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return Run(folder, [entries[epoch] for epoch in sorted(entries)], path, Config.from_dict(saved["config"]))
     raise DataError(f"There is no checkpoint in {folder}.")
 
 
-def samples(runs: Sequence[Run], count: int) -> list[Shown]:
-    """Validation pictures of the first run, with the captions of people, of each teacher and of each student."""
-    _, val_pictures = pictures_of(runs[0].config)
-    pictures = limited(val_pictures, count, SEED)
-    said: dict[str, dict[PictureId, str]] = {}
+def samples(runs: Sequence[Run], count: int) -> list[CaptionedSample]:
+    """Validation images of the first run, with reference captions and those of each teacher and student."""
+    _, val_images = images_of(runs[0].config)
+    images = limited(val_images, count, SEED)
+    captions: dict[str, dict[ImageId, str]] = {}
     for run in runs:
-        if run.config.teacher != "none" and f"teacher {run.config.teacher}" not in said:
+        if run.config.teacher != "none" and f"teacher {run.config.teacher}" not in captions:
             teacher = load_teacher(run.config)
             assert teacher is not None
-            said[f"teacher {run.config.teacher}"] = captions_of(teacher.model, teacher.tokenizer, pictures, run.config)
+            captions[f"teacher {run.config.teacher}"] = captions_of(
+                teacher.model, teacher.tokenizer, images, run.config
+            )
         settings = from_environment()
         student = load_student(
             run.checkpoint,
@@ -115,39 +117,39 @@ def samples(runs: Sequence[Run], count: int) -> list[Shown]:
             text_heads=settings.text_heads,
             vision_heads=settings.vision_heads,
         )
-        said[f"student {run.checkpoint}"] = captions_of(student.model, student.tokenizer, pictures, run.config)
+        captions[f"student {run.checkpoint}"] = captions_of(student.model, student.tokenizer, images, run.config)
     return [
-        Shown(address, picture.captions, {name: captions[picture.id] for name, captions in said.items()})
-        for picture, address in addresses(pictures)
+        CaptionedSample(url, image.captions, {name: by_id[image.id] for name, by_id in captions.items()})
+        for image, url in data_urls(images)
     ]
 
 
 def captions_of(
     model: BlipForConditionalGeneration,
     tokenizer: PreTrainedTokenizerFast,
-    pictures: Sequence[Picture],
+    images: Sequence[CaptionedImage],
     config: Config,
-) -> dict[PictureId, str]:
-    """What a model says, searched for as the run does after each epoch."""
-    return caption_pictures(
+) -> dict[ImageId, str]:
+    """A model's captions by image id, with the run's search settings."""
+    return caption_images(
         model.to("cuda" if torch.cuda.is_available() else "cpu"),
         tokenizer,
-        pictures,
+        images,
         beams=config.beams,
         max_length=config.max_length,
         batch_size=config.eval_batch_size,
     )
 
 
-def addresses(pictures: Sequence[Picture]) -> list[tuple[Picture, str]]:
-    """The pictures that can be read, reduced, as `data:` addresses."""
-    found = []
-    for picture, image in readable(pictures):
-        image.thumbnail((SIDE, SIDE))
+def data_urls(images: Sequence[CaptionedImage]) -> list[tuple[CaptionedImage, str]]:
+    """The readable images, downsized, as `data:` URLs."""
+    urls = []
+    for image, decoded in readable(images):
+        decoded.thumbnail((MAX_SIDE, MAX_SIDE))
         buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=85)
-        found.append((picture, f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"))
-    return found
+        decoded.save(buffer, "JPEG", quality=85)
+        urls.append((image, f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"))
+    return urls
 
 
 if __name__ == "__main__":

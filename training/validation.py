@@ -1,4 +1,4 @@
-"""What is said after an epoch: the metrics of the validation pictures, sample captions, a line in metrics.jsonl."""
+"""Validation after an epoch: metrics on the validation images, sample captions, a line in metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 
 from common import strict_json
-from training.captioning import caption_pictures
-from training.checkpoints import State
+from training.captioning import caption_images
 from training.config import Config
-from training.data.images import DataError, Picture, limited
+from training.data.images import CaptionedImage, DataError, limited
 from training.distributed import Ranks
 from training.metrics import conditions, score
 from training.preemption import Stop
+from training.state import State
 
-#: Validation captions printed after each epoch.
+#: Number of validation captions logged after each epoch.
 SAMPLES = 10
 METRICS = "metrics.jsonl"
 
@@ -28,39 +28,40 @@ def report(
     ranks: Ranks,
     state: State,
     tokenizer: PreTrainedTokenizerFast,
-    pictures: list[Picture],
+    images: list[CaptionedImage],
     stop: Stop,
     *,
     seconds: float | None = None,
 ) -> bool:
-    """Score what the epoch has made on the pictures, each captioned by one rank, beside the means of its losses.
+    """Score the model on the validation images, divided among the ranks; log and write metrics and mean losses.
 
-    False, and nothing is written, when a rank was asked to end meanwhile. Raises `DataError` when none can be read.
+    Return False, without writing, when a rank was asked to stop meanwhile. Raises `DataError` when no image can be
+    read. `seconds` is the duration of the epoch, None if unknown.
     """
-    chosen = limited(pictures, config.eval_limit, config.seed)
-    mine = caption_pictures(
+    selected = limited(images, config.eval_limit, config.seed)
+    own = caption_images(
         state.best.eval(),
         tokenizer,
-        chosen[ranks.rank :: ranks.world],
+        selected[ranks.rank :: ranks.world],
         beams=config.beams,
         max_length=config.max_length,
         batch_size=config.eval_batch_size,
         stopped=lambda: stop.asked,
     )
-    shares = ranks.gather((mine, stop.asked))
-    if any(asked for _, asked in shares):
+    gathered = ranks.gather((own, stop.asked))
+    if any(asked for _, asked in gathered):
         return False
-    found = {number: caption for share, _ in shares for number, caption in share.items()}
-    if not found:
-        raise DataError(f"None of the {len(chosen)} validation pictures can be read.")
+    captioned = {image_id: caption for part, _ in gathered for image_id, caption in part.items()}
+    if not captioned:
+        raise DataError(f"None of the {len(selected)} validation images can be read.")
     if not ranks.first:
         return True
-    captions = {picture.id: found[picture.id] for picture in chosen if picture.id in found}  # the readable ones
+    captions = {image.id: captioned[image.id] for image in selected if image.id in captioned}  # readable images only
     for number, caption in enumerate(list(captions.values())[:SAMPLES], start=1):
         log.info("%d: %s", number, caption)
     data = config.val_sources or (f"{1 - config.train_fraction:.0%} of", *config.train_sources)
     entry: dict[str, float | str | None] = {"epoch": state.epoch, **state.loss_meter.means(config.image_mse)}
-    entry |= {"seconds": seconds, **score(captions, {picture.id: picture.captions for picture in chosen})}
+    entry |= {"seconds": seconds, **score(captions, {image.id: image.captions for image in selected})}
     entry["measured"] = conditions(len(captions), data, config.beams, config.max_length)
     with (config.checkpoints / METRICS).open("a", encoding="utf-8") as file:
         file.write(strict_json.dumps(entry) + "\n")
@@ -70,7 +71,7 @@ def report(
 
 
 def reported(folder: Path, epoch: int) -> bool:
-    """Whether the epoch has its line."""
+    """Whether metrics.jsonl has a line for the epoch."""
     try:
         lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

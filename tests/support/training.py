@@ -1,4 +1,4 @@
-"""Training runs of a tiny student on a handful of drawn pictures."""
+"""Training runs of a tiny student on a handful of drawn images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training import distill
 
 
 class Run:
-    """A run in a folder of its own; `epochs` and other flags are given each time."""
+    """Runs in one folder with common flags; `epochs` and other flags are given per run."""
 
     def __init__(self, folder: Path) -> None:
         captions, images = write_coco(folder, 10)
@@ -36,12 +36,12 @@ class Run:
         }
 
     def go(self, checkpoints: str = "run", **flags: Any) -> Path:
-        """Train; the folder of the checkpoints."""
+        """Train and return the folder of the checkpoints."""
         distill.main(self.arguments(checkpoints, **flags))
         return self.folder / checkpoints
 
     def arguments(self, checkpoints: str = "run", **flags: Any) -> list[str]:
-        """The command line of such a run."""
+        """The command line of a run."""
         given = self._flags | {name.replace("_", "-"): value for name, value in flags.items()}
         arguments = [
             word
@@ -52,7 +52,7 @@ class Run:
 
 
 def teacher_folder(folder: Path) -> Path:
-    """A tiny teacher with its tokenizer, in Hugging Face form."""
+    """Save a tiny teacher with its tokenizer in Hugging Face format. Return its folder."""
     path = folder / "teacher"
     tiny_model(seed=7).save_pretrained(path)
     tiny_tokenizer().save_pretrained(path)
@@ -60,6 +60,6 @@ def teacher_folder(folder: Path) -> Path:
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
-    """The weights that a checkpoint would caption with."""
+    """The weights in a checkpoint that are used for captioning."""
     content: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["model"]
     return content

@@ -1,1 +1,1 @@
-"""Data sets: their formats, the images and captions as tensors, and the order they are learnt in."""
+"""Data sets: formats, readers, augmentation, tensors and sampling order."""

@@ -1,4 +1,4 @@
-"""Views of a picture: cut out, mirrored and coloured by chance."""
+"""Data augmentation: random crop, horizontal flip and colour jitter."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from collections.abc import Iterable
 
 from PIL import Image, ImageEnhance, ImageOps
 
-#: What is cut out has at least this part of the picture's area, and its sides are stretched by at most so much.
-LEAST_AREA, STRETCH = 0.4, 4 / 3
-#: Brightness, contrast and saturation are scaled by at most this much either way.
-COLOUR = 0.3
+#: Minimum area of a crop, relative to the image, and maximum change of its aspect ratio.
+MIN_AREA, MAX_STRETCH = 0.4, 4 / 3
+#: Brightness, contrast and saturation change by at most this factor, up or down.
+COLOUR_JITTER = 0.3
 _SIDES = re.compile(r"\b(left|right)\b")
 
 
-def augmented(image: Image.Image, size: int, draw: random.Random, *, mirror: bool) -> Image.Image:
-    """A view of an RGB picture, `size` x `size`; one that may not be seen in a mirror keeps its sides."""
+def augment_image(image: Image.Image, size: int, rng: random.Random, *, mirror: bool) -> Image.Image:
+    """A random view of an RGB image, `size` x `size` pixels; flipped half of the time if `mirror`."""
     width, height = image.size
-    area = draw.uniform(LEAST_AREA, 1) * width * height
-    ratio = math.exp(draw.uniform(-math.log(STRETCH), math.log(STRETCH))) * width / height
-    wide, high = min(width, math.sqrt(area * ratio)), min(height, math.sqrt(area / ratio))
-    left, top = draw.uniform(0, width - wide), draw.uniform(0, height - high)
-    view = image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + wide, top + high))
-    if draw.random() < 0.5 and mirror:
+    area = rng.uniform(MIN_AREA, 1) * width * height
+    ratio = math.exp(rng.uniform(-math.log(MAX_STRETCH), math.log(MAX_STRETCH))) * width / height
+    crop_width, crop_height = min(width, math.sqrt(area * ratio)), min(height, math.sqrt(area / ratio))
+    left, top = rng.uniform(0, width - crop_width), rng.uniform(0, height - crop_height)
+    box = (left, top, left + crop_width, top + crop_height)
+    view = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    if rng.random() < 0.5 and mirror:
         view = ImageOps.mirror(view)
-    for change in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-        view = change(view).enhance(draw.uniform(1 - COLOUR, 1 + COLOUR))
+    for enhancer in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        view = enhancer(view).enhance(rng.uniform(1 - COLOUR_JITTER, 1 + COLOUR_JITTER))
     return view
 
 
-def may_be_mirrored(captions: Iterable[str]) -> bool:
-    """Whether no caption tells left from right."""
+def allows_mirroring(captions: Iterable[str]) -> bool:
+    """Whether no caption mentions left or right, so that the image may be flipped."""
     return not any(_SIDES.search(text.lower()) for text in captions)

@@ -1,4 +1,4 @@
-"""Pictures and captions as tensors: samples that depend on seed, epoch and index only, and their batches."""
+"""Images and captions as tensors: samples that depend only on seed, epoch and index, and their batches."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerFast
 
 from captioning.preprocessing import Preprocessing, resize
-from training.data.augment import augmented, may_be_mirrored
-from training.data.images import DataError, Picture, PictureId, UnreadablePicture
+from training.data.augment import allows_mirroring, augment_image
+from training.data.images import CaptionedImage, DataError, ImageId, UnreadableImage
 from training.tokenizer import clean
 
-#: Longest caption in tokens, start and end included; BLIP trains with 40.
+#: Maximum caption length in tokens, including start and end. BLIP trains with 40.
 MAX_TOKENS = 40
-#: Decoded pictures are kept in memory when the whole set is smaller than this, in bytes.
-MEMORY = 2 * 2**30
-#: So many pictures in a row that cannot be read are no accident.
-MOST_UNREADABLE = 100
+#: Decoded images are cached in memory if the whole data set takes fewer bytes than this.
+MAX_CACHE_BYTES = 2 * 2**30
+#: Training fails after this many unreadable images in a row.
+MAX_UNREADABLE_RUN = 100
 
-#: What a stem makes of a view, by the view's name.
+#: Returns the cached stem features of a view, given the name of the view.
 Features = Callable[[str], NDArray[np.float16]]
 
 log = logging.getLogger(__name__)
@@ -33,28 +33,28 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture, the token ids of the captions chosen for it, and its number in the data set.
+    """One image, the token ids of its selected captions, and its index in the data set.
 
-    `pixels` are float32 [3, S, S], or what the frozen part of a stem makes of them, [channels, h, w]; `for_teacher` is
-    what the whole of the teacher's stem makes of them, where that is remembered.
+    `pixels` is float32 [3, S, S], or the output of the frozen part of the student's stem, [channels, h, w].
+    `for_teacher` is the output of the teacher's whole stem, if it is cached.
     """
 
     pixels: NDArray[np.float32]
     captions: list[list[int]]
-    number: int
+    index: int
     for_teacher: NDArray[np.float32] | None = None
 
 
 class ImageCaptionDataset(Dataset[Sample]):
-    """Pictures with captions as tensors. A sample depends only on (seed, epoch, index), so a resume is exact.
+    """Captioned images as tensors. A sample depends only on (seed, epoch, index), so a resumed run is exact.
 
-    The place of a picture that cannot be read is taken by the next one that can, with that one's captions: trying all
-    pictures beforehand would cost minutes at every start, and what stands in follows from the data alone.
+    An unreadable image is replaced by the next readable one and its captions. Checking all images beforehand would
+    take minutes at every start, and the replacement follows from the data alone.
     """
 
     def __init__(
         self,
-        pictures: Sequence[Picture],
+        images: Sequence[CaptionedImage],
         tokenizer: PreTrainedTokenizerFast,
         preprocessing: Preprocessing,
         *,
@@ -62,166 +62,184 @@ class ImageCaptionDataset(Dataset[Sample]):
         random_captions: bool = False,
         augment: bool = False,
         views: int = 0,
-        pseudo: Mapping[PictureId, str] | None = None,
+        pseudo: Mapping[ImageId, str] | None = None,
         pseudo_fraction: float = 0.0,
         keep_in_memory: bool = False,
         seed: int = 0,
     ) -> None:
-        self.pictures = pictures
+        self.images = images
         self._preprocessing = preprocessing
         self._captions_per_image = captions_per_image
         self._random_captions = random_captions
         self._augment = augment
         self._views = views
         self._features: Features | None = None
-        self._for_teacher: Features | None = None
+        self._teacher_features: Features | None = None
         self._seed = seed
         self._epoch = 0
-        fits = len(pictures) * 3 * preprocessing.size**2 < MEMORY
+        fits = len(images) * 3 * preprocessing.size**2 < MAX_CACHE_BYTES
         self._decoded: dict[int, NDArray[np.uint8]] | None = {} if keep_in_memory and fits and not augment else None
-        self._tokens = [[encode(tokenizer, text) for text in picture.captions] for picture in pictures]
-        self._pseudo = {number: encode(tokenizer, text) for number, text in (pseudo or {}).items()}
+        self._tokens = [[encode(tokenizer, text) for text in image.captions] for image in images]
+        self._pseudo = {image_id: encode(tokenizer, text) for image_id, text in (pseudo or {}).items()}
         self._pseudo_fraction = pseudo_fraction
-        # Shared with the loader's processes of all epochs, so that each unreadable picture is named once.
-        self._named = torch.zeros(len(pictures), dtype=torch.bool).share_memory_()
+        # Shared with the data loader's processes of all epochs, so that each unreadable image is logged once.
+        self._logged = torch.zeros(len(images), dtype=torch.bool).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
-        """The epoch that decides captions and augmentation."""
+        """Set the epoch, which decides captions and augmentation."""
         self._epoch = epoch
 
     def use_features(self, features: Features) -> None:
-        """Give what `features` has of a view, by its name, in the place of pixels; `KeyError` is an unreadable one."""
+        """Return cached stem features instead of pixels. `features` raises `KeyError` for an unreadable image."""
         self._features = features
 
     def use_teacher_features(self, features: Features) -> None:
-        """Give what `features` has of a view, by its name, beside the pixels; `KeyError` is an unreadable one."""
-        self._for_teacher = features
+        """Return cached features of the teacher's stem beside the pixels, as in `use_features`."""
+        self._teacher_features = features
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> Sample:
-        draw = random.Random(f"{self._seed}-{self._epoch}-{index}")
-        index, (pixels, for_teacher) = self._readable(index)
-        picture, tokens = self.pictures[index], self._tokens[index]
+        rng = random.Random(f"{self._seed}-{self._epoch}-{index}")
+        index, (pixels, for_teacher) = self._load_readable(index)
+        image, tokens = self.images[index], self._tokens[index]
         count = min(self._captions_per_image, len(tokens))
-        numbers = draw.sample(range(len(tokens)), count) if self._random_captions else range(count)
-        captions = [tokens[number] for number in numbers]
-        if picture.id in self._pseudo:
-            teachers = self._pseudo[picture.id]
-            captions = [teachers if draw.random() < self._pseudo_fraction else each for each in captions]
+        selected = rng.sample(range(len(tokens)), count) if self._random_captions else range(count)
+        captions = [tokens[number] for number in selected]
+        if image.id in self._pseudo:
+            pseudo = self._pseudo[image.id]
+            captions = [pseudo if rng.random() < self._pseudo_fraction else caption for caption in captions]
         return Sample(pixels, captions, index, for_teacher)
 
     def plain(self, index: int) -> NDArray[np.float32]:
-        """A picture's pixels, float32 [3, S, S], as the worker makes them: not augmented."""
-        return self._preprocessing.normalise(self._levels(index))
+        """Pixels of an image without augmentation, float32 [3, S, S], preprocessed as in the worker."""
+        return self._preprocessing.normalise(self._resized(index))
 
     def view_name(self, index: int, view: int) -> str:
-        """What a view of a picture is called, whatever the data set that it is in."""
-        return f"view {view} of {self.pictures[index].id}/{self.pictures[index].file_name}"
+        """Name of a view of an image. It is the same in every data set that contains the image."""
+        return f"view {view} of {self.images[index].id}/{self.images[index].file_name}"
 
     def view(self, index: int, view: int) -> NDArray[np.float32]:
-        """The pixels of a view of a picture, float32 [3, S, S]; the first is the picture as it is."""
+        """Pixels of a view of an image, float32 [3, S, S]. View 0 is the image without augmentation."""
         return self._augmented(index, self.view_name(index, view)) if view else self.plain(index)
 
-    def _readable(self, index: int) -> tuple[int, tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
-        """The picture, or the first after it that can be read: its index, and what this epoch shows of it.
-
-        Raises `DataError`.
-        """
-        for tried in range(min(MOST_UNREADABLE, len(self))):
-            place = (index + tried) % len(self)
+    def _load_readable(self, index: int) -> tuple[int, tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
+        """Index and pixels of the image, or of the first readable image after it. Raises `DataError`."""
+        for offset in range(min(MAX_UNREADABLE_RUN, len(self))):
+            candidate = (index + offset) % len(self)
             try:
-                return place, self._shown(place)
-            except UnreadablePicture as error:
-                if not self._named[place]:
-                    self._named[place] = True
+                return candidate, self._load(candidate)
+            except UnreadableImage as error:
+                if not self._logged[candidate]:
+                    self._logged[candidate] = True
                     log.warning("%s", error)
         raise DataError(
-            f"{tried + 1} pictures in a row cannot be read, from {self.pictures[index].file_name} in "
-            f"{self.pictures[index].source.path} on. Check that captions and pictures belong together."
+            f"{offset + 1} images in a row cannot be read, starting with {self.images[index].file_name} in "
+            f"{self.images[index].source.path}. Check that captions and images belong together."
         )
 
-    def _shown(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """What this epoch shows of a picture to the student, and what is remembered of it for the teacher."""
+    def _load(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Pixels or stem features of an image in this epoch, and the teacher's features if they are cached."""
         if self._augment and not self._views:
             return self._augmented(index, f"{self._seed}-{self._epoch}-{index}"), None
         view = (self._epoch + index) % self._views if self._augment else 0
-        pixels = self._remembered(self._features, index, view)
-        for_teacher = self._remembered(self._for_teacher, index, view)
+        pixels = self._cached(self._features, index, view)
+        for_teacher = self._cached(self._teacher_features, index, view)
         return self.view(index, view) if pixels is None else pixels, for_teacher
 
-    def _remembered(self, features: Features | None, index: int, view: int) -> NDArray[np.float32] | None:
+    def _cached(self, features: Features | None, index: int, view: int) -> NDArray[np.float32] | None:
         if features is None:
             return None
         try:
             return features(self.view_name(index, view)).astype(np.float32)
-        except KeyError as error:  # it was named when the features were computed
-            raise UnreadablePicture(f"{self.pictures[index].file_name} is left out.") from error
+        except KeyError as error:  # the image was logged as unreadable when the features were computed
+            raise UnreadableImage(f"{self.images[index].file_name} is skipped.") from error
 
     def _augmented(self, index: int, seed: str) -> NDArray[np.float32]:
-        picture = self.pictures[index]
-        mirror = may_be_mirrored(picture.captions)
-        view = augmented(picture.load(), self._preprocessing.size, random.Random(seed), mirror=mirror)
+        image = self.images[index]
+        mirror = allows_mirroring(image.captions)
+        view = augment_image(image.load(), self._preprocessing.size, random.Random(seed), mirror=mirror)
         return self._preprocessing.normalise(np.asarray(view, dtype=np.uint8).transpose(2, 0, 1))
 
-    def _levels(self, index: int) -> NDArray[np.uint8]:
+    def _resized(self, index: int) -> NDArray[np.uint8]:
+        """The image resized to uint8 [3, S, S], from memory if it is cached there."""
         if self._decoded is not None and index in self._decoded:
             return self._decoded[index]
-        levels = resize(self.pictures[index].load(), self._preprocessing.size)
+        resized = resize(self.images[index].load(), self._preprocessing.size)
         if self._decoded is not None:
-            self._decoded[index] = levels
-        return levels
+            self._decoded[index] = resized
+        return resized
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, caption: str) -> list[int]:
-    """[DEC], the caption's pieces, [SEP]: what generation starts with is what training starts with."""
+    """Token ids [DEC], pieces of the caption, [SEP]. Generation starts with [DEC] too."""
     pieces: list[int] = tokenizer.encode(clean(caption), add_special_tokens=False)
     return [tokenizer.bos_token_id, *pieces[: MAX_TOKENS - 2], tokenizer.sep_token_id]
 
 
+def real_tokens(tokens: torch.Tensor, pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions and targets of the tokens [N, L] that are predicted and not padding, both int64 [tokens].
+
+    A position is an index into the flattened predictions [N * (L - 1)]; its target is the token that follows there.
+    On a GPU this waits for the device.
+    """
+    following = tokens[:, 1:].flatten()
+    positions = (following != pad_id).nonzero().flatten()
+    return positions, following[positions]
+
+
 @dataclass(frozen=True)
 class Batch:
-    """`pixels` float32 [B, 3, S, S] or a stem's features of them [B, channels, h, w]; `tokens` int64 [N, L], padded;
-    `owner` int64 [N]: whose caption it is.
+    """A batch of B images with N captions.
 
-    `numbers` are the B pictures' in the data set. Captions that the student drew have `rewards` float32 [B, samples],
-    and `weights` float32 [N], which their words' losses are multiplied by. `for_teacher` are features of the B pictures
-    that the teacher takes in the place of pixels.
+    `pixels` is float32 [B, 3, S, S], or stem features [B, channels, h, w]. `tokens` is int64 [N, L], padded at the
+    end. `owner` is int64 [N]: the index in the batch of each caption's image. `indices` are the B images' indices in
+    the data set. `positions` and `targets` are the results of `real_tokens`, int64 [tokens].
+
+    Sampled captions have `rewards` float32 [B, samples] and `weights` float32 [N], which scale the loss of their
+    tokens. `for_teacher` holds features of the B images, which replace the pixels for the teacher.
     """
 
     pixels: torch.Tensor
     tokens: torch.Tensor
     owner: torch.Tensor
-    numbers: tuple[int, ...]
+    indices: tuple[int, ...]
+    positions: torch.Tensor
+    targets: torch.Tensor
     weights: torch.Tensor | None = None
     rewards: torch.Tensor | None = None
     for_teacher: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
+        """Copy a batch of the data loader, which has neither rewards nor weights, to `device`."""
         return replace(
             self,
             pixels=self.pixels.to(device),
             tokens=self.tokens.to(device),
             owner=self.owner.to(device),
+            positions=self.positions.to(device),
+            targets=self.targets.to(device),
             for_teacher=None if self.for_teacher is None else self.for_teacher.to(device),
         )
 
 
 @dataclass(frozen=True)
 class Collate:
-    """Samples to a batch; a picture with several captions is there once."""
+    """Collate samples to a batch. An image with several captions is in it once."""
 
     pad_id: int
 
     def __call__(self, samples: list[Sample]) -> Batch:
         captions = [torch.tensor(ids) for sample in samples for ids in sample.captions]
-        owner = [place for place, sample in enumerate(samples) for _ in sample.captions]
+        tokens = torch.nn.utils.rnn.pad_sequence(captions, batch_first=True, padding_value=self.pad_id)
+        owner = [position for position, sample in enumerate(samples) for _ in sample.captions]
         for_teacher = [sample.for_teacher for sample in samples if sample.for_teacher is not None]
         return Batch(
             torch.from_numpy(np.stack([sample.pixels for sample in samples])),
-            torch.nn.utils.rnn.pad_sequence(captions, batch_first=True, padding_value=self.pad_id),
+            tokens,
             torch.tensor(owner),
-            tuple(sample.number for sample in samples),
+            tuple(sample.index for sample in samples),
+            *real_tokens(tokens, self.pad_id),
             for_teacher=torch.from_numpy(np.stack(for_teacher)) if for_teacher else None,
         )

@@ -1,4 +1,4 @@
-"""Pictures with captions, and where their bytes are; light, so that what only moves pictures needs no torch."""
+"""Captioned images and the folders or tars that contain them. Imports no torch, so that preparing data needs none."""
 
 from __future__ import annotations
 
@@ -17,87 +17,88 @@ from PIL import Image
 from common.images.decoding import decode
 from common.problems import Problem
 
-#: Training pictures are trusted, but a number must stop a broken one.
+#: Maximum number of pixels. Training images are trusted; the limit is for damaged headers.
 MAX_PIXELS = 200_000_000
-#: Of a long list of pictures in a warning, so many are named.
-NAMED = 3
+#: Number of images that a warning lists by name.
+MAX_LISTED = 3
 
 log = logging.getLogger(__name__)
 
 
-#: What numbers or names a picture in its data set.
-PictureId = int | str
+#: Id of an image in its data set.
+ImageId = int | str
 
 
 class DataError(Exception):
-    """Captions or pictures that cannot be used; the message says why, in a sentence."""
+    """Captions or images cannot be used. The message is a sentence that says why."""
 
 
-class UnreadablePicture(Exception):
-    """One picture that is not there or cannot be decoded; the message says which and why, in a sentence."""
+class UnreadableImage(Exception):
+    """An image is missing or cannot be decoded. The message is a sentence that says which and why."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture and what people wrote of it."""
+class CaptionedImage:
+    """An image with its reference captions."""
 
-    id: PictureId
+    id: ImageId
     file_name: str
     source: ImageSource
     captions: tuple[str, ...]
 
     def load(self) -> Image.Image:
-        """The picture as RGB, upright; raises `UnreadablePicture`."""
+        """Decode to RGB, with EXIF orientation applied. Raises `UnreadableImage`."""
         try:
             return decode(self.source.read(self.file_name), MAX_PIXELS)
         except (DataError, Problem) as error:
-            raise UnreadablePicture(f"{self.file_name} in {self.source.path} is left out: {error}") from error
+            raise UnreadableImage(f"{self.file_name} in {self.source.path} is skipped: {error}") from error
 
 
-def checked_id(value: object) -> PictureId:
-    """An id that a file gives: a whole number or a text. Raises `ValueError` for anything else."""
-    if isinstance(value, float) and value.is_integer():  # as tables with gaps in their columns write whole numbers
+def checked_id(value: object) -> ImageId:
+    """Validate an id from a file: an integer or a non-empty string. Raises `ValueError` for anything else."""
+    if isinstance(value, float) and value.is_integer():  # table programs write integers as floats if a column has gaps
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
-        raise ValueError(f"{value!r} is not an id: it must be a whole number or a text")
+        raise ValueError(f"{value!r} is not an id: it must be an integer or a string")
     return value
 
 
 class ImageSource:
-    """The bytes of pictures by file name, from a folder or out of an uncompressed tar."""
+    """Read image files by name from a folder or an uncompressed tar. Raises `DataError` if `path` is neither."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._members: dict[str, tuple[int, int]] = {}
-        self._whole: dict[str, str] = {}
+        self._full_names: dict[str, str] = {}
         if path.is_file():
             try:
                 with tarfile.open(path, "r:") as tar:
                     for member in tar:
                         if member.isfile():
                             self._members[member.name] = (member.offset_data, member.size)
-                            self._whole.setdefault(PurePosixPath(member.name).name, member.name)
+                            self._full_names.setdefault(PurePosixPath(member.name).name, member.name)
             except tarfile.ReadError as error:
-                raise DataError(f"{path} is no uncompressed tar. Unpack it and name the folder.") from error
+                raise DataError(f"{path} is not an uncompressed tar. Unpack it and give the folder.") from error
         elif not path.is_dir():
-            raise DataError(f"There is neither a folder nor a tar of pictures at {path}.")
+            raise DataError(f"There is no folder or tar of images at {path}.")
 
     def names(self) -> list[str]:
-        """Every file, by its name inside the tar, in its order, or by its path below the folder, sorted."""
+        """Names of all files: in the order of the tar, or sorted paths relative to the folder."""
         if self.path.is_file():
             return list(self._members)
         return sorted(path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if path.is_file())
 
     def size(self, file_name: str) -> int:
-        """The file's bytes, counted; raises as `read` does."""
+        """Size of the file in bytes. Raises `DataError` for a missing file."""
         return self._member(file_name)[1] if self.path.is_file() else self._file(file_name).stat().st_size
 
     def read(self, file_name: str) -> bytes:
-        """The file's bytes; raises `DataError` for one that is not there."""
+        """The file's content. Raises `DataError` for a missing file."""
         if not self.path.is_file():
             return self._file(file_name).read_bytes()
         offset, size = self._member(file_name)
-        # Opened anew each time: that is quick beside decoding, and of thousands of shards none stays open.
+        # The tar is opened for each read. That is fast compared with decoding, and keeps no file handles of
+        # thousands of shards open.
         with self.path.open("rb") as file:
             file.seek(offset)
             return file.read(size)
@@ -106,95 +107,97 @@ class ImageSource:
         for name in (file_name, _with_slashes(file_name)):
             if (path := self.path / name).is_file():
                 return path
-        raise self._lost(file_name)
+        raise self._missing(file_name)
 
     def _member(self, file_name: str) -> tuple[int, int]:
         name = file_name if file_name in self._members else _with_slashes(file_name)
-        # COCO's files name no folder, and its tars have one.
-        found = self._members.get(name) or self._members.get(self._whole.get(PurePosixPath(name).name, ""))
-        if found is None:
-            raise self._lost(file_name)
-        return found
+        # COCO's caption files have names without a folder, its tars have names with one.
+        entry = self._members.get(name) or self._members.get(self._full_names.get(PurePosixPath(name).name, ""))
+        if entry is None:
+            raise self._missing(file_name)
+        return entry
 
-    def _lost(self, file_name: str) -> DataError:
-        return DataError(f"There is no picture {file_name} in {self.path}.")
+    def _missing(self, file_name: str) -> DataError:
+        return DataError(f"There is no image {file_name} in {self.path}.")
 
 
-def readable(pictures: Sequence[Picture]) -> Iterator[tuple[Picture, Image.Image]]:
-    """The pictures with their decoded images; one that cannot be decoded is named once and left out."""
-    for picture in pictures:
+def readable(images: Sequence[CaptionedImage]) -> Iterator[tuple[CaptionedImage, Image.Image]]:
+    """Each image that can be decoded, with its decoded form. Others are logged once and skipped."""
+    for image in images:
         try:
-            image = picture.load()
-        except UnreadablePicture as error:
-            _say_once(str(error))
+            decoded = image.load()
+        except UnreadableImage as error:
+            _warn_once(str(error))
             continue
-        yield picture, image
+        yield image, decoded
 
 
-def split(pictures: Sequence[Picture], fraction: float, seed: int) -> tuple[list[Picture], list[Picture]]:
-    """A seeded split by picture, so that no picture is on both sides."""
-    order = list(pictures)
+def split(
+    images: Sequence[CaptionedImage], fraction: float, seed: int
+) -> tuple[list[CaptionedImage], list[CaptionedImage]]:
+    """Split the images randomly into two disjoint lists; the first has `fraction` of them."""
+    order = list(images)
     random.Random(seed).shuffle(order)
     cut = round(len(order) * fraction)
     return order[:cut], order[cut:]
 
 
-def limited(pictures: Sequence[Picture], limit: int, seed: int) -> list[Picture]:
-    """`limit` of the pictures, drawn with `seed` when there are more; all of them for 0."""
-    if not limit or len(pictures) <= limit:
-        return list(pictures)
-    return random.Random(seed).sample(list(pictures), limit)
+def limited(images: Sequence[CaptionedImage], limit: int, seed: int) -> list[CaptionedImage]:
+    """A random sample of at most `limit` images; all images if `limit` is 0."""
+    if not limit or len(images) <= limit:
+        return list(images)
+    return random.Random(seed).sample(list(images), limit)
 
 
-def warn_of_overlap(train: Sequence[Picture], val: Sequence[Picture]) -> list[Picture]:
-    """The pictures of `val` that are trained on as well, named in a warning: those of the same id or file name that
-    have a caption in common, as both sets may just count from 1; and those that are equal byte for byte.
+def warn_of_overlap(train: Sequence[CaptionedImage], val: Sequence[CaptionedImage]) -> list[CaptionedImage]:
+    """Return the images of `val` that are also in `train`, and warn of them.
 
-    Only files of equal size are compared, so hardly any is read.
+    Two images are the same if they share a caption and either id or file name (ids alone may coincide, as many data
+    sets count from 1), or if their files are equal byte by byte. Only files of equal size are read.
     """
-    marks = {mark: picture.id for picture in val for mark in marks_of(picture)}
-    shared = {marks[mark] for picture in train for mark in marks_of(picture) if mark in marks}
-    by_size: defaultdict[int, list[Picture]] = defaultdict(list)
-    for picture in val:
-        if picture.id not in shared:
-            by_size[_size(picture)].append(picture)
+    keys = {key: image.id for image in val for key in identity_keys(image)}
+    shared = {keys[key] for image in train for key in identity_keys(image) if key in keys}
+    by_size: defaultdict[int, list[CaptionedImage]] = defaultdict(list)
+    for image in val:
+        if image.id not in shared:
+            by_size[_size(image)].append(image)
     digests = {_digest(p) for p in train if (size := _size(p)) and size in by_size}
     shared |= {p.id for size, group in by_size.items() if size for p in group if _digest(p) in digests}
-    found = [picture for picture in val if picture.id in shared]
-    if found:
+    overlap = [image for image in val if image.id in shared]
+    if overlap:
         log.warning(
-            "%d of the %d pictures that are scored are trained on as well (%s%s), so their scores say little. "
-            "Take them out of either.",
-            len(found),
+            "%d of the %d validation images are also training images (%s%s), so their scores mean little. Remove them "
+            "from one of the sets.",
+            len(overlap),
             len(val),
-            ", ".join(picture.file_name for picture in found[:NAMED]),
-            " …" if len(found) > NAMED else "",
+            ", ".join(image.file_name for image in overlap[:MAX_LISTED]),
+            " …" if len(overlap) > MAX_LISTED else "",
         )
-    return found
+    return overlap
 
 
-def marks_of(picture: Picture) -> Iterator[tuple[PictureId, str]]:
-    """What tells the picture from others: its id and its name, each with every caption."""
-    name = PurePosixPath(picture.file_name).name
-    return ((key, caption) for key in (picture.id, name) for caption in picture.captions)
+def identity_keys(image: CaptionedImage) -> Iterator[tuple[ImageId, str]]:
+    """Keys that identify an image across data sets: its id and its file name, each combined with every caption."""
+    name = PurePosixPath(image.file_name).name
+    return ((key, caption) for key in (image.id, name) for caption in image.captions)
 
 
 def _with_slashes(file_name: str) -> str:
-    """The name as it is here, when the list of pictures was made on Windows."""
+    """Replace the backslashes of file names from Windows."""
     return file_name.replace("\\", "/")
 
 
-def _size(picture: Picture) -> int:
+def _size(image: CaptionedImage) -> int:
     try:
-        return picture.source.size(picture.file_name)
+        return image.source.size(image.file_name)
     except DataError:
         return 0
 
 
-def _digest(picture: Picture) -> bytes:
-    return hashlib.sha256(picture.source.read(picture.file_name)).digest()
+def _digest(image: CaptionedImage) -> bytes:
+    return hashlib.sha256(image.source.read(image.file_name)).digest()
 
 
 @cache
-def _say_once(sentence: str) -> None:
+def _warn_once(sentence: str) -> None:
     log.warning("%s", sentence)

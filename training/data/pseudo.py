@@ -1,7 +1,7 @@
-"""The teacher's own captions as a file of JSON lines: a head that says who made them, then one picture a line.
+"""Pseudo-captions: the teacher's captions in a JSON lines file, with a header line and then one line per image.
 
-They are what the student should say (sequence-level distillation, Kim and Rush 2016, arXiv 1606.07947): one teacher's
-way of putting things is easier to learn than five people's.
+The student learns to write them (sequence-level distillation, Kim and Rush 2016, arXiv 1606.07947): the style of one
+teacher is easier to learn than that of five people. The header identifies the teacher and the search.
 """
 
 from __future__ import annotations
@@ -13,81 +13,79 @@ from pathlib import Path
 from typing import Any
 
 from common import strict_json
-from training.data.images import DataError, Picture, PictureId, checked_id
+from training.data.images import CaptionedImage, DataError, ImageId, checked_id
 from training.metrics.cider import cider_each
 from training.metrics.tokens import tokenize
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[PictureId, str]]:
-    """Who made the captions, and each picture's; a torn last line is left out. Raises `DataError`."""
-    head, lines, _ = _parsed(path)
-    return head, {line["picture"]: str(line["caption"]) for line in lines}
+def read(path: Path) -> tuple[dict[str, Any], dict[ImageId, str]]:
+    """Header and captions by image id. An incomplete last line is ignored. Raises `DataError`."""
+    header, lines, _ = _parse(path)
+    return header, {line["picture"]: str(line["caption"]) for line in lines}
 
 
-def resume(path: Path, head: Mapping[str, Any]) -> set[PictureId]:
-    """Make the file ready for more lines and give the pictures it has; starts it with `head` where there is none.
+def resume(path: Path, header: Mapping[str, Any]) -> set[ImageId]:
+    """Prepare the file for appending and return the ids of the images in it. A missing file is created with `header`.
 
-    Raises `DataError` when it was made by another teacher or search.
+    Raises `DataError` when the file has another header, so another teacher or search.
     """
     if not path.exists() or not path.stat().st_size:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(strict_json.dumps(head) + "\n", encoding="utf-8")
+        path.write_text(strict_json.dumps(header) + "\n", encoding="utf-8")
         return set()
-    found, lines, whole = _parsed(path)
-    if found != head:
-        raise DataError(
-            f"The captions in {path} were made otherwise: {found}, and now {dict(head)}. Name another file."
-        )
-    os.truncate(path, whole)
+    existing, lines, size = _parse(path)
+    if existing != header:
+        raise DataError(f"The captions in {path} were made with {existing}, not with {dict(header)}. Use another file.")
+    os.truncate(path, size)
     return {line["picture"] for line in lines}
 
 
-def line(picture: PictureId, caption: str, score: float) -> str:
-    """One picture's line."""
-    return strict_json.dumps({"picture": picture, "caption": caption, "score": round(score, 4)}) + "\n"
+def line(image: ImageId, caption: str, score: float) -> str:
+    """The line of one image."""
+    return strict_json.dumps({"picture": image, "caption": caption, "score": round(score, 4)}) + "\n"
 
 
-def agreement(captions: Mapping[PictureId, str], pictures: Iterable[Picture]) -> dict[PictureId, float]:
-    """CIDEr-D of each captioned picture's caption to what people wrote of it."""
-    chosen = [picture for picture in pictures if picture.id in captions]
+def agreement(captions: Mapping[ImageId, str], images: Iterable[CaptionedImage]) -> dict[ImageId, float]:
+    """CIDEr-D of each image's pseudo-caption against its reference captions, by image id."""
+    captioned = [image for image in images if image.id in captions]
     scores = cider_each(
-        [tokenize(captions[picture.id]) for picture in chosen],
-        [[tokenize(caption) for caption in picture.captions] for picture in chosen],
+        [tokenize(captions[image.id]) for image in captioned],
+        [[tokenize(caption) for caption in image.captions] for image in captioned],
     )
-    return {picture.id: score for picture, score in zip(chosen, scores, strict=True)}
+    return {image.id: score for image, score in zip(captioned, scores, strict=True)}
 
 
-def for_training(paths: Sequence[Path], pictures: Sequence[Picture], least_cider: float) -> dict[PictureId, str]:
-    """The captions that several files have for these pictures, without those that agree less with people's.
+def for_training(paths: Sequence[Path], images: Sequence[CaptionedImage], min_cider: float) -> dict[ImageId, str]:
+    """The pseudo-captions of these images in several files, without those whose CIDEr-D is below `min_cider`.
 
-    Raises `DataError`, also when there is none at all: they are of other pictures then.
+    Raises `DataError`, also when files are given and no caption is left.
     """
-    captions: dict[PictureId, str] = {}
+    captions: dict[ImageId, str] = {}
     for path in paths:
         captions |= read(path)[1]
-    wanted = {picture.id for picture in pictures}
-    captions = {number: caption for number, caption in captions.items() if number in wanted and caption}
-    if least_cider > 0:
-        scores = agreement(captions, pictures)
-        captions = {number: caption for number, caption in captions.items() if scores[number] >= least_cider}
+    ids = {image.id for image in images}
+    captions = {image_id: caption for image_id, caption in captions.items() if image_id in ids and caption}
+    if min_cider > 0:
+        scores = agreement(captions, images)
+        captions = {image_id: caption for image_id, caption in captions.items() if scores[image_id] >= min_cider}
     if paths and not captions:
-        raise DataError("None of the pseudo-captions is of a training picture and agrees enough with its captions.")
+        raise DataError("No pseudo-caption belongs to a training image and reaches --pseudo-min-cider.")
     return captions
 
 
-def _parsed(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
-    """Head, lines, and how many bytes they are. Only what stands after the last line's end can be torn."""
+def _parse(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
+    """Header, lines, and their size in bytes. Bytes after the last line break are an incomplete line."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DataError(f"There is no file of pseudo-captions {path}.") from error
-    whole = content.rfind(b"\n") + 1
+        raise DataError(f"There is no pseudo-caption file {path}.") from error
+    size = content.rfind(b"\n") + 1
     try:
-        head, *lines = [json.loads(each) for each in content[:whole].splitlines()]
-        if not all({"picture", "caption"} <= each.keys() for each in lines) or "teacher" not in head:
+        header, *lines = [json.loads(text) for text in content[:size].splitlines()]
+        if not all({"picture", "caption"} <= line.keys() for line in lines) or "teacher" not in header:
             raise KeyError
-        for each in lines:
-            each["picture"] = checked_id(each["picture"])
+        for line in lines:
+            line["picture"] = checked_id(line["picture"])
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise DataError(f"{path} holds no captions of training.pseudo_label.") from error
-    return head, lines, whole
+        raise DataError(f"{path} is not a caption file of training.pseudo_label.") from error
+    return header, lines, size

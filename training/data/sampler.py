@@ -1,5 +1,7 @@
-"""In which order pictures are learnt from. It follows from seed, epoch and the pictures done, so a run that resumes in
-the middle of an epoch needs no state of a loader, whatever the number of its processes.
+"""The order in which an epoch goes through the images.
+
+The order follows from seed, epoch and the number of images already seen. So a run that resumes in the middle of an
+epoch needs no data loader state, whatever the number of loader processes.
 """
 
 from __future__ import annotations
@@ -8,19 +10,19 @@ from dataclasses import dataclass
 
 import torch
 
-#: Keeps the orders of neighbouring seeds and epochs apart.
+#: Gives each pair of seed and epoch its own generator seed.
 _STRIDE = 1_000_003
 
 
 @dataclass(frozen=True)
 class Step:
-    """The micro-batches of one step that fall to one rank, as numbers of pictures, and the pictures on all ranks.
+    """One step of one rank: its micro-batches, as image indices, and the number of images on all ranks.
 
-    A rank for which the last step leaves nothing is `idle`: it takes a picture of another's, which must not count.
+    A rank without images in the last step is `idle`: it runs another rank's image and discards the gradients.
     """
 
     micro_batches: list[list[int]]
-    pictures: int
+    images: int
     idle: bool
 
 
@@ -31,22 +33,23 @@ def steps(
     micro_batch_size: int = 0,
     seed: int,
     epoch: int,
-    done: int = 0,
+    skip: int = 0,
     rank: int = 0,
     world: int = 1,
 ) -> list[Step]:
-    """The steps of an epoch over `count` pictures, after the first `done` of them.
+    """The steps of an epoch over `count` images, without the first `skip` images.
 
-    `batch_size` counts the pictures on all ranks; each takes every `world`-th, in micro-batches of at most so many.
+    `batch_size` counts the images on all ranks. Each rank takes every `world`-th image of a step, in micro-batches of
+    at most `micro_batch_size`; 0 means one micro-batch.
     """
     generator = torch.Generator().manual_seed(seed * _STRIDE + epoch)
     order = torch.randperm(count, generator=generator).tolist()
-    found = []
-    for first in range(done, count, batch_size):
-        chosen = order[first : first + batch_size]
-        share = chosen[rank::world]
-        rows = share or chosen[:1]
-        width = micro_batch_size or len(rows)
-        micro_batches = [rows[start : start + width] for start in range(0, len(rows), width)]
-        found.append(Step(micro_batches, len(chosen), idle=not share))
-    return found
+    plan = []
+    for first in range(skip, count, batch_size):
+        batch = order[first : first + batch_size]
+        own = batch[rank::world]
+        indices = own or batch[:1]
+        size = micro_batch_size or len(indices)
+        micro_batches = [indices[start : start + size] for start in range(0, len(indices), size)]
+        plan.append(Step(micro_batches, len(batch), idle=not own))
+    return plan

@@ -1,4 +1,4 @@
-"""Text files as people have them: UTF-8, with or without a byte order mark, or UTF-16 and UTF-32 with one."""
+"""Read text files in UTF-8 with or without a byte order mark, or in UTF-16 or UTF-32 with one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from training.data.images import DataError
 
-#: Byte order marks and the encodings they stand for. UTF-32's first, as one of them begins with one of UTF-16's.
+#: Byte order marks and their encodings. UTF-32 is first, as one of its marks begins with one of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -22,7 +22,7 @@ _MARKS = (
 def read_text(path: Path) -> str:
     """The file's text. Raises `DataError`."""
     try:
-        return decoded(path.read_bytes(), str(path))
+        return decode_text(path.read_bytes(), str(path))
     except FileNotFoundError as error:
         raise DataError(f"There is no caption file {path}.") from error
     except OSError as error:
@@ -35,21 +35,25 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path} is no JSON file: line {error.lineno}, column {error.colno}: {error.msg}.") from error
+        raise DataError(
+            f"{path} is not a JSON file: line {error.lineno}, column {error.colno}: {error.msg}."
+        ) from error
 
 
-def decoded(content: bytes, name: str) -> str:
-    """The text of a file's bytes. Raises `DataError` with the line, as `name` says whose, and the encoding.
+def decode_text(content: bytes, name: str) -> str:
+    """The text of a file's bytes. Raises `DataError` with `name`, the line and the encoding.
 
-    Other encodings are not guessed: the bytes of Windows-1252 are also right in many others, and a wrong guess would
-    train on wrong letters.
+    Other encodings are not guessed: text in Windows-1252 is also valid in many other encodings, and a wrong guess
+    would train on wrong letters.
     """
     encoding = next((encoding for mark, encoding in _MARKS if content.startswith(mark)), "utf-8")
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         if encoding in ("utf-16", "utf-32"):
-            raise DataError(f"{name} begins as {encoding.upper()}, and is not: {error.reason}.") from error
+            raise DataError(
+                f"{name} has a byte order mark of {encoding.upper()}, but is not valid: {error.reason}."
+            ) from error
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(
             f"Line {line} of {name} is not in UTF-8: it has the byte 0x{content[error.start]:02X}, as files in "

@@ -1,4 +1,4 @@
-"""The caption metrics of coco-caption, without Java: BLEU-1..4, ROUGE-L, CIDEr-D; and NLTK's METEOR."""
+"""Caption metrics of coco-caption that need no Java (BLEU-1..4, ROUGE-L, CIDEr-D), and NLTK's METEOR."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from training.metrics.tokens import tokenize
 
 Id = TypeVar("Id", bound=Hashable)
 
-#: Named in every result, as scores by another tokenizer cannot be compared.
+#: Name of the tokenizer. Results include it, as scores with different tokenizers are not comparable.
 TOKENIZER = "ptb-like"
 
 
-def conditions(pictures: int, data: Sequence[object], beams: int, max_length: int, tokenizer: str = TOKENIZER) -> str:
-    """What scores were measured on and how, without which they mean nothing."""
+def conditions(images: int, data: Sequence[object], beams: int, max_length: int, tokenizer: str = TOKENIZER) -> str:
+    """The evaluation conditions, which results include: data, search and tokenizer."""
     return (
-        f"{pictures} pictures of {' '.join(map(str, data))}, beams {beams}, longest caption {max_length} tokens, "
+        f"{images} pictures of {' '.join(map(str, data))}, beams {beams}, longest caption {max_length} tokens, "
         f"tokenizer {tokenizer}"
     )
 
 
 def score(candidates: Mapping[Id, str], references: Mapping[Id, Sequence[str]]) -> dict[str, float | None]:
-    """Corpus scores of one caption for each picture against its references.
+    """Corpus scores of one caption per image against its references.
 
-    `bleu_1`..`bleu_4`, `rouge_l` and `cider` (CIDEr-D) as coco-caption computes them; `meteor_nltk` is None when
-    NLTK's WordNet is not installed. Raises `KeyError` for a picture without references.
+    `bleu_1`..`bleu_4`, `rouge_l` and `cider` (CIDEr-D) as in coco-caption; `meteor_nltk` is None if NLTK's
+    WordNet is not installed. Raises `KeyError` for an image without references.
     """
     hypotheses = [tokenize(candidate) for candidate in candidates.values()]
-    truths = [[tokenize(reference) for reference in references[picture]] for picture in candidates]
+    truths = [[tokenize(reference) for reference in references[image]] for image in candidates]
     scores: dict[str, float | None] = {"meteor_nltk": None}
     for measure in measures(hypotheses, truths):
         scores |= measure.total()
@@ -41,8 +41,9 @@ def score(candidates: Mapping[Id, str], references: Mapping[Id, Sequence[str]]) 
 
 
 def measures(hypotheses: Sequence[Sequence[str]], truths: Sequence[Sequence[Sequence[str]]]) -> list[Measure]:
-    """Every metric that needs no Java, of captions that are cut into words. CIDEr's document frequencies are those of
-    all the references given, in every resample too.
+    """All metrics that need no Java, of tokenized captions.
+
+    CIDEr's document frequencies are those of all given references, in every resample too.
     """
     meteors = meteor_each(hypotheses, truths)
     return [

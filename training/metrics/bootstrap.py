@@ -1,7 +1,7 @@
-"""How far scores would move with other pictures of the same kind: the bootstrap (Efron 1979; for BLEU, Koehn 2004).
+"""Confidence intervals of scores by the bootstrap (Efron 1979; for BLEU, Koehn 2004).
 
-The pictures are drawn anew with replacement, for all models alike, so that the difference of two models is told from
-the luck of the draw that they share. A picture's CIDEr keeps the document frequencies of the full set.
+Images are resampled with replacement, with the same resamples for all models, so that differences of two models are
+paired. An image's CIDEr keeps the document frequencies of the full set.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import numpy as np
 
 from training.metrics.measure import Array, Measure
 
-#: The middle part of the resamples that an interval spans.
+#: Confidence level: an interval spans this central part of the resamples.
 CONFIDENCE = 0.95
-#: Resamples weighed at once: their weights on 5,000 pictures are 4 MB.
-CHUNK = 100
+#: Number of resamples per matrix product. Their weights for 5,000 images take 4 MB.
+CHUNK_SIZE = 100
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score, or a difference of scores, and the interval around it."""
+    """A score or a difference of scores, with its confidence interval."""
 
     value: float
     low: float
@@ -30,7 +30,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Resampled:
-    """A model's scores on all pictures, and each metric's scores [resamples] on the drawn ones."""
+    """A model's scores on all images (`totals`), and on each resample (`draws`, [resamples] per metric)."""
 
     totals: dict[str, float]
     draws: dict[str, Array]
@@ -39,19 +39,19 @@ class Resampled:
         return Estimate(self.totals[name], *_interval(self.draws[name]))
 
     def minus(self, other: Resampled, name: str) -> Estimate:
-        """How much better than `other`, resample by resample."""
+        """The paired difference to `other`."""
         return Estimate(self.totals[name] - other.totals[name], *_interval(self.draws[name] - other.draws[name]))
 
 
 def resample(measures: Sequence[Measure], resamples: int, seed: int) -> Resampled:
-    """Score `resamples` draws of the pictures; the same number of pictures and seed give the same draws."""
+    """Score all images and `resamples` resamples. They depend only on the number of images and `seed`."""
     totals = {name: value for measure in measures for name, value in measure.total().items()}
-    pictures = len(measures[0].parts)
-    draw = np.random.default_rng(seed)
+    images = len(measures[0].parts)
+    rng = np.random.default_rng(seed)
     chunks: dict[str, list[Array]] = {name: [] for name in totals}
-    for first in range(0, resamples, CHUNK):
-        drawn = min(CHUNK, resamples - first)
-        weights = draw.multinomial(pictures, np.full(pictures, 1 / pictures), size=drawn).astype(np.float64)
+    for first in range(0, resamples, CHUNK_SIZE):
+        count = min(CHUNK_SIZE, resamples - first)
+        weights = rng.multinomial(images, np.full(images, 1 / images), size=count).astype(np.float64)
         for measure in measures:
             for name, scores in measure.resampled(weights).items():
                 chunks[name].append(scores)

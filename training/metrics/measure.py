@@ -1,4 +1,4 @@
-"""A metric as sums over pictures, so that any resample of the pictures is scored as quickly as the whole."""
+"""Metrics as functions of sums over images, so that resamples are scored by one matrix product."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Measure:
-    """`parts` [pictures, k] is what each picture adds; `of_sums` makes [rows, len(names)] scores of [rows, k] sums."""
+    """`parts` [images, k] are each image's terms; `of_sums` maps sums [rows, k] to scores [rows, len(names)]."""
 
     names: tuple[str, ...]
     parts: Array
     of_sums: Callable[[Array], Array]
 
     def total(self) -> dict[str, float]:
-        """The scores of all pictures."""
+        """The scores on all images."""
         return dict(zip(self.names, self.of_sums(self.parts.sum(0, keepdims=True))[0].tolist(), strict=True))
 
     def resampled(self, weights: Array) -> dict[str, Array]:
-        """The scores of each resample; `weights` [resamples, pictures] says how often each has a picture."""
+        """The scores on each resample. `weights` [resamples, images] are the numbers of times each image is drawn."""
         return dict(zip(self.names, self.of_sums(weights @ self.parts).T, strict=True))
 
 
 def mean(name: str, scores: Sequence[float] | Array) -> Measure:
-    """A metric that is the mean of the pictures' scores; 0 without pictures."""
+    """A metric that is the mean of per-image scores; 0 without images."""
     parts = np.array([(value, 1.0) for value in scores], dtype=np.float64).reshape(-1, 2)
     return Measure((name,), parts, lambda sums: sums[:, :1] / np.maximum(sums[:, 1:], 1.0))

@@ -1,5 +1,4 @@
-"""METEOR as NLTK computes it: the 2007 paper's, not METEOR 1.5, hence reported as `meteor_nltk`; coco-caption's
-is in `java`."""
+"""NLTK's METEOR, reported as `meteor_nltk`. It is the version of the 2007 paper; METEOR 1.5 is in `java`."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ log = logging.getLogger(__name__)
 def meteor_each(
     hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
 ) -> list[float] | None:
-    """The best score over the references of each caption; None without WordNet."""
+    """Each caption's best score over its references; None if WordNet is not installed."""
     if not wordnet_installed():
         return None
     return [meteor_score(group, hypothesis) for group, hypothesis in zip(references, hypotheses, strict=True)]
@@ -24,7 +23,7 @@ def meteor_each(
 
 @cache
 def wordnet_installed() -> bool:
-    """Whether NLTK finds WordNet; says once what to do when it does not."""
+    """Whether NLTK finds WordNet. Otherwise one warning says how to install it."""
     try:
         wordnet.ensure_loaded()
     except LookupError:

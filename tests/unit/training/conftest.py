@@ -1,4 +1,4 @@
-"""Tiny models gain nothing from threads, and lose much where other work waits for the same cores."""
+"""Run tests of tiny models on one thread: more threads slow them down when the processor is shared."""
 
 from __future__ import annotations
 

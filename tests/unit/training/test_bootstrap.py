@@ -1,4 +1,4 @@
-"""The bootstrap scores resamples exactly as it would score those pictures, and shares its draws between models."""
+"""Bootstrap resamples are scored like data sets of the same images, and are shared between models."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def captions() -> tuple[list[Words], list[list[Words]]]:
 
 
 class TestResample:
-    def test_it_scores_what_the_corpus_of_the_drawn_pictures_scores(
+    def test_a_resample_scores_like_a_corpus_of_its_images(
         self, captions: tuple[list[Words], list[list[Words]]]
     ) -> None:
         hypotheses, references = captions
         times = np.random.default_rng(1).multinomial(PICTURES, [1 / PICTURES] * PICTURES)
-        drawn = [picture for picture, count in enumerate(times) for _ in range(count)]
+        drawn = [image for image, count in enumerate(times) for _ in range(count)]
 
         found = {
             name: scores[0]
@@ -34,12 +34,12 @@ class TestResample:
             for name, scores in measure.resampled(times[None].astype(float)).items()
         }
 
-        expected = bleu([hypotheses[picture] for picture in drawn], [references[picture] for picture in drawn])
+        expected = bleu([hypotheses[image] for image in drawn], [references[image] for image in drawn])
         assert [found[f"bleu_{n}"] for n in range(1, 5)] == pytest.approx(expected)
         whole = cider_each(hypotheses, references)
-        assert found["cider"] == pytest.approx(np.mean([whole[picture] for picture in drawn]))
+        assert found["cider"] == pytest.approx(np.mean([whole[image] for image in drawn]))
 
-    def test_the_interval_of_a_mean_is_that_of_the_normal_distribution(self) -> None:
+    def test_the_interval_of_a_mean_matches_the_normal_distribution(self) -> None:
         scores = np.random.default_rng(0).normal(5.0, 2.0, size=400)
 
         found = resample([mean("x", scores)], resamples=2000, seed=0).estimate("x")
@@ -55,16 +55,14 @@ class TestResample:
 
         assert one == again != other
 
-    def test_equal_models_do_not_differ_by_the_luck_of_the_draw(
-        self, captions: tuple[list[Words], list[list[Words]]]
-    ) -> None:
+    def test_equal_models_have_a_difference_of_zero(self, captions: tuple[list[Words], list[list[Words]]]) -> None:
         scored = measures(*captions)
 
         difference = resample(scored, 50, seed=0).minus(resample(scored, 50, seed=0), "cider")
 
         assert (difference.value, difference.low, difference.high) == (0.0, 0.0, 0.0)
 
-    def test_a_model_that_is_always_a_little_better_is_better_in_every_resample(self) -> None:
+    def test_a_uniformly_better_model_is_better_in_every_resample(self) -> None:
         scores = np.random.default_rng(0).normal(size=100)
         worse, better = (resample([mean("x", scores + more)], 200, seed=0) for more in (0.0, 0.1))
 

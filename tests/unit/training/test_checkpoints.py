@@ -1,4 +1,4 @@
-"""A checkpoint is there whole or not at all, and the newest that can be read is the one to go on from."""
+"""Checkpoints are written atomically, and a run resumes from the newest readable one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def saved(folder: Path, *epochs: int) -> list[Path]:
     return [checkpoints.save(checkpoints.path_of(folder, epoch), {**RUN, "epoch": epoch}) for epoch in epochs]
 
 
-def test_it_has_the_mission_s_name(tmp_path: Path) -> None:
+def test_a_checkpoint_is_named_after_its_epoch(tmp_path: Path) -> None:
     assert [path.name for path in saved(tmp_path, 6)] == ["student_epoch6.pt"]
 
 
-def test_the_newest_epoch_counts_as_a_number(tmp_path: Path) -> None:
+def test_epochs_are_sorted_numerically(tmp_path: Path) -> None:
     saved(tmp_path, 9, 10, 2)
 
     newest = checkpoints.newest(tmp_path)
@@ -30,12 +30,14 @@ def test_the_newest_epoch_counts_as_a_number(tmp_path: Path) -> None:
     assert newest is not None and newest["epoch"] == 10
 
 
-def test_an_empty_folder_has_none(tmp_path: Path) -> None:
+def test_an_empty_folder_has_no_checkpoint(tmp_path: Path) -> None:
     assert checkpoints.newest(tmp_path / "nowhere") is None
 
 
 @pytest.mark.parametrize("keep", [0, 10, 0.5])
-def test_a_torn_file_is_skipped_with_a_warning(tmp_path: Path, keep: float, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_truncated_file_is_skipped_with_a_warning(
+    tmp_path: Path, keep: float, caplog: pytest.LogCaptureFixture
+) -> None:
     torn = saved(tmp_path, 1, 2)[1]
     content = torn.read_bytes()
     torn.write_bytes(content[: int(keep * len(content)) if keep < 1 else int(keep)])
@@ -47,7 +49,7 @@ def test_a_torn_file_is_skipped_with_a_warning(tmp_path: Path, keep: float, capl
     assert "student_epoch2.pt cannot be read" in caplog.text
 
 
-def test_bare_weights_are_nothing_to_resume_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_weights_without_optimizer_state_are_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     saved(tmp_path, 1)
     torch.save(RUN["model"], tmp_path / "student_epoch2.pt")
 
@@ -65,7 +67,7 @@ def test_bare_weights_are_nothing_to_resume_from(tmp_path: Path, caplog: pytest.
         ({"finished": True, "steps": 0}, "an epoch without a step"),
     ],
 )
-def test_what_a_run_cannot_go_on_from_is_skipped_with_a_warning(
+def test_unusable_checkpoints_are_skipped_with_a_warning(
     tmp_path: Path, content: dict[str, Any], why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     saved(tmp_path, 1)
@@ -77,7 +79,7 @@ def test_what_a_run_cannot_go_on_from_is_skipped_with_a_warning(
     assert why in caplog.text
 
 
-def test_a_write_that_fails_leaves_the_earlier_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_keeps_the_previous_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (path,) = saved(tmp_path, 1)
     before = path.read_bytes()
 
@@ -93,7 +95,7 @@ def test_a_write_that_fails_leaves_the_earlier_file(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == [path]  # what would have filled the disk is gone
 
 
-def test_other_files_are_not_taken_for_checkpoints(tmp_path: Path) -> None:
+def test_other_files_are_not_checkpoints(tmp_path: Path) -> None:
     saved(tmp_path, 3)
     for name in ("student_epochX.pt", "student_epoch4.pt.saving", "teacher_epoch9.pt"):
         (tmp_path / name).write_bytes(b"")
@@ -102,7 +104,7 @@ def test_other_files_are_not_taken_for_checkpoints(tmp_path: Path) -> None:
 
 
 class TestUnfinished:
-    def test_it_is_further_than_the_epoch_before(self, tmp_path: Path) -> None:
+    def test_an_unfinished_epoch_is_newer_than_the_previous_epoch(self, tmp_path: Path) -> None:
         saved(tmp_path, 1, 2)
         checkpoints.save_unfinished(tmp_path, {**RUN, "epoch": 3, "pictures": 7})
 
@@ -110,7 +112,7 @@ class TestUnfinished:
 
         assert newest is not None and (newest["epoch"], newest["pictures"]) == (3, 7)
 
-    def test_the_epoch_that_is_done_is_further_and_takes_it_away(self, tmp_path: Path) -> None:
+    def test_a_complete_epoch_replaces_its_unfinished_checkpoint(self, tmp_path: Path) -> None:
         checkpoints.save_unfinished(tmp_path, {**RUN, "epoch": 3, "pictures": 7})
         left_behind = (tmp_path / checkpoints.UNFINISHED).read_bytes()
 
@@ -121,7 +123,7 @@ class TestUnfinished:
         newest = checkpoints.newest(tmp_path)
         assert newest is not None and "pictures" not in newest
 
-    def test_a_torn_one_is_skipped(self, tmp_path: Path) -> None:
+    def test_a_truncated_unfinished_checkpoint_is_skipped(self, tmp_path: Path) -> None:
         saved(tmp_path, 1)
         (tmp_path / checkpoints.UNFINISHED).write_bytes(b"torn")
 
@@ -129,7 +131,7 @@ class TestUnfinished:
 
         assert newest is not None and newest["epoch"] == 1
 
-    def test_the_worker_does_not_take_it_for_a_student(self, tmp_path: Path) -> None:
+    def test_an_unfinished_checkpoint_is_not_listed_as_a_student(self, tmp_path: Path) -> None:
         checkpoints.save_unfinished(tmp_path, {**RUN, "epoch": 3, "pictures": 7})
 
         assert checkpoints.numbered(tmp_path) == []

@@ -1,4 +1,4 @@
-"""The defaults are the mission's recipe, and a command line that makes no sense is refused in a sentence."""
+"""The defaults are the seed recipe, and invalid command lines are refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_defaults_are_the_seed_recipe() -> None:
     assert config.checkpoints == Path("checkpoints")
 
 
-def test_a_recipe_changes_the_defaults_and_a_flag_still_wins() -> None:
+def test_a_flag_overrides_the_recipe() -> None:
     config = parse([*DATA, "--recipe", "beyond", "--temperature", "3", "--clip", "0"])
 
     assert (config.recipe, config.init, config.random_captions, config.schedule) == (
@@ -37,12 +37,12 @@ def test_a_recipe_changes_the_defaults_and_a_flag_still_wins() -> None:
     assert (config.epochs, config.batch_size) == (15, 16)
 
 
-def test_a_flag_that_says_the_default_wins_over_the_recipe_too() -> None:
+def test_a_flag_with_the_default_value_overrides_the_recipe() -> None:
     assert parse([*DATA, "--recipe", "beyond", "--temperature", "1"]).temperature == 1.0
     assert not parse([*DATA, "--recipe", "beyond", "--no-random-captions"]).random_captions
 
 
-def test_a_recipe_changes_only_what_there_is() -> None:
+def test_recipes_change_existing_settings_only() -> None:
     names = {item.name for item in dataclasses.fields(Config)}
 
     assert all(changes.keys() <= names for changes in RECIPES.values())
@@ -53,14 +53,14 @@ def test_every_setting_has_a_flag_with_help() -> None:
         assert item.metadata["help"], item.name
 
 
-def test_flags_reach_their_fields() -> None:
+def test_flags_set_their_fields() -> None:
     config = parse([*DATA, "--teacher", "none", "--alpha", "1", "--augment", "--epochs", "3", "--limit", "200"])
 
     assert (config.teacher, config.alpha, config.augment, config.epochs, config.limit) == ("none", 1.0, True, 3, 200)
     assert config.data == ("coco:c.json:i",)
 
 
-def test_data_may_be_named_again_and_again_and_in_coco_s_own_words() -> None:
+def test_data_flags_may_be_repeated_and_mixed() -> None:
     config = parse(
         [*DATA, "--data", "jsonl:a", "wds:b", "--captions", "d.json", "--images", "e", "--val-data", "wds:f"]
     )
@@ -70,14 +70,14 @@ def test_data_may_be_named_again_and_again_and_in_coco_s_own_words() -> None:
     assert parse(DATA).val_sources == ()
 
 
-def test_what_a_checkpoint_keeps_is_the_configuration_again() -> None:
+def test_a_configuration_survives_a_round_trip_through_a_checkpoint() -> None:
     config = parse([*DATA, "--val-captions", "v.json", "--val-images", "v", "--lr", "0.5"])
 
     assert Config.from_dict(config.as_dict()) == config
     assert Config.from_dict({"captions": ["c.json"], "images": ["i"], "gone": 1}).captions == (Path("c.json"),)
 
 
-def test_a_configuration_is_plain_values_that_can_be_saved() -> None:
+def test_a_configuration_is_saved_as_plain_values() -> None:
     assert {type(value) for value in parse(DATA).as_dict().values()} <= {str, int, float, bool, list}
 
 
@@ -90,11 +90,11 @@ def test_a_configuration_is_plain_values_that_can_be_saved() -> None:
         ([*DATA, "--alpha", "1.5"], "between 0 and 1"),
         ([*DATA, "--temperature", "0"], "above 0"),
         ([*DATA, "--teacher", "none", "--alpha", "1", "--init", "teacher"], "use --init random"),
-        ([*DATA, "--student", "s.pt", "--student-text-layers", "3"], "brings its shape"),
+        ([*DATA, "--student", "s.pt", "--student-text-layers", "3"], "has its own shape"),
         ([*DATA, "--student", "s.pt", "--recipe", "beyond"], "use --init random"),
         ([*DATA, "--pseudo-fraction", "2"], "between 0 and 1"),
         ([*DATA, "--image-mse", "1", "--teacher-logits", "cache"], "with --teacher-logits online"),
-        ([*DATA, "--alpha", "1", "--self-critical", "1"], "compares 2 captions of a picture or more"),
+        ([*DATA, "--alpha", "1", "--self-critical", "1"], "compares 2 or more captions of an image"),
         ([*DATA, "--self-critical", "5"], "with --alpha 1"),
         ([*DATA, "--alpha", "1", "--self-critical", "5", "--label-smoothing", "0.1"], "without --label-smoothing"),
         ([*DATA, "--ema", "1"], "--ema must lie"),
@@ -109,7 +109,7 @@ def test_a_configuration_is_plain_values_that_can_be_saved() -> None:
         ([*DATA, "--epochs", "many"], "invalid int"),
     ],
 )
-def test_nonsense_is_refused(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_settings_are_refused(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(arguments)
 

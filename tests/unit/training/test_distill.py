@@ -1,4 +1,4 @@
-"""The training loop from end to end, on pictures that are drawn."""
+"""The training loop from end to end, on drawn images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Run:
 
 
 class TestEpochs:
-    def test_each_leaves_a_checkpoint_its_metrics_and_samples(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    def test_each_epoch_writes_a_checkpoint_metrics_and_samples(
+        self, run: Run, caplog: pytest.LogCaptureFixture
+    ) -> None:
         folder = run.go(epochs=2)
 
         assert sorted(path.name for path in folder.glob("*.pt")) == ["student_epoch1.pt", "student_epoch2.pt"]
@@ -35,7 +37,7 @@ class TestEpochs:
         )
         assert entries[0].keys() >= {"bleu_1", "bleu_4", "rouge_l", "meteor_nltk", "cider", "cross_entropy", "kl"}
         samples = [record.message for record in caplog.records if record.message.startswith(("1: ", "2: "))]
-        assert len(samples) == 4  # two validation pictures, two epochs
+        assert len(samples) == 4  # two validation images, two epochs
 
     def test_the_loss_falls(self, run: Run) -> None:
         folder = run.go(epochs=6)
@@ -43,7 +45,7 @@ class TestEpochs:
         losses = [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert losses[-1] < 0.8 * losses[0]
 
-    def test_a_checkpoint_is_a_model_that_the_worker_loads(self, run: Run) -> None:
+    def test_the_worker_loads_a_checkpoint(self, run: Run) -> None:
         from captioning.student import load_student
 
         folder = run.go(epochs=1)
@@ -55,7 +57,7 @@ class TestEpochs:
 
 
 class TestData:
-    def test_captions_and_images_name_the_same_set_as_data_does(self, run: Run) -> None:
+    def test_captions_and_images_flags_equal_the_data_flag(self, run: Run) -> None:
         named = run.go("named", epochs=1)
         paired = run.go(
             "paired", epochs=1, data=[], captions=run.folder / "captions.json", images=run.folder / "images"
@@ -64,14 +66,14 @@ class TestData:
         expected, found = (weights(folder / "student_epoch1.pt") for folder in (named, paired))
         assert all(torch.equal(expected[name], found[name]) for name in expected)
 
-    def test_validation_pictures_of_their_own_are_compared_with_the_training_s(
+    def test_an_overlap_of_separate_validation_data_logs_a_warning(
         self, run: Run, caplog: pytest.LogCaptureFixture
     ) -> None:
         captions, images = write_coco(run.folder / "val", 3, first_id=109)
 
         folder = run.go(epochs=1, val_data=f"coco:{captions}:{images}")
 
-        assert "1 of the 3 pictures that are scored are trained on as well (000000000109.jpg)" in caplog.text
+        assert "1 of the 3 validation images are also training images (000000000109.jpg)" in caplog.text
         assert json.loads((folder / "metrics.jsonl").read_text())["measured"].startswith(
             f"3 pictures of coco:{captions}"
         )
@@ -83,29 +85,29 @@ class TestData:
             (0.99, "--limit 12000 and --train-fraction 0.99 leave 10 to train on and 0 to validate on."),
         ],
     )
-    def test_a_split_that_leaves_one_side_empty_is_refused(self, run: Run, fraction: float, found: str) -> None:
+    def test_a_split_with_an_empty_side_is_refused(self, run: Run, fraction: float, found: str) -> None:
         with pytest.raises(SystemExit) as refused:
             run.go(train_fraction=fraction)
 
-        assert "There are 10 pictures with captions in coco:" in str(refused.value)
+        assert "There are 10 images with captions in coco:" in str(refused.value)
         assert found in str(refused.value)
         assert not (run.folder / "run").exists()
 
-    def test_validation_data_without_a_caption_is_refused(self, run: Run) -> None:
+    def test_validation_data_without_captions_is_refused(self, run: Run) -> None:
         captions, images = write_coco(run.folder / "val", 3, captions=0)
 
         with pytest.raises(SystemExit, match=f"{captions} has 3 images and 0 captions"):
             run.go(val_data=f"coco:{captions}:{images}")
 
-    def test_validation_pictures_of_which_none_can_be_read_end_the_run(self, run: Run) -> None:
+    def test_unreadable_validation_images_end_the_run(self, run: Run) -> None:
         captions, images = write_coco(run.folder / "val", 3, first_id=500)
         for path in images.iterdir():
             path.write_bytes(b"torn")
 
-        with pytest.raises(SystemExit, match="None of the 3 validation pictures can be read"):
+        with pytest.raises(SystemExit, match="None of the 3 validation images can be read"):
             run.go(epochs=1, val_data=f"coco:{captions}:{images}")
 
-    def test_a_torn_picture_costs_itself_only_and_a_resume_stays_exact(self, run: Run) -> None:
+    def test_a_run_with_unreadable_images_resumes_exactly(self, run: Run) -> None:
         for number in (102, 105, 107):
             (run.folder / "images" / f"{number:012d}.jpg").write_bytes(b"torn")
 
@@ -128,7 +130,7 @@ class TestResume:
         assert expected.keys() == found.keys()
         assert all(torch.equal(expected[name], found[name]) for name in expected)
 
-    def test_only_the_missing_epochs_are_run_and_it_says_so(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_resumed_run_trains_only_the_missing_epochs(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
         folder = run.go(epochs=2)
         before = (folder / "student_epoch2.pt").stat().st_mtime_ns
 
@@ -138,13 +140,13 @@ class TestResume:
         assert (folder / "student_epoch2.pt").stat().st_mtime_ns == before
         assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
 
-    def test_a_finished_run_says_how_to_go_on(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_complete_run_suggests_more_epochs(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
         run.go(epochs=1)
         run.go(epochs=1)
 
         assert "give a larger --epochs" in caplog.text
 
-    def test_it_goes_on_before_a_torn_checkpoint(self, run: Run) -> None:
+    def test_a_run_resumes_before_a_truncated_checkpoint(self, run: Run) -> None:
         folder = run.go(epochs=2)
         whole = weights(folder / "student_epoch2.pt")
         torn = folder / "student_epoch2.pt"
@@ -154,29 +156,29 @@ class TestResume:
 
         assert all(torch.equal(value, whole[name]) for name, value in weights(torn).items())
 
-    def test_never_starts_over(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    def test_resume_never_starts_over(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
         run.go(epochs=1)
         run.go(epochs=1, resume="never")
 
         assert "Resuming" not in caplog.text
 
-    def test_a_run_of_an_earlier_version_is_not_gone_on_with(self, run: Run) -> None:
+    def test_a_checkpoint_of_an_earlier_version_is_refused(self, run: Run) -> None:
         path = run.go(epochs=1) / "student_epoch1.pt"
         content = torch.load(path, weights_only=True)
         del content["steps"]
         torch.save(content, path)
 
-        with pytest.raises(SystemExit, match="begun by an earlier version"):
+        with pytest.raises(SystemExit, match="written by an earlier version"):
             run.go(epochs=2)
 
-    def test_a_folder_of_another_student_is_refused(self, run: Run) -> None:
+    def test_a_checkpoint_of_another_student_is_refused(self, run: Run) -> None:
         run.go(epochs=1)
         shape = run.folder / "shape.json"
         shapes = json.loads(shape.read_text())
         shapes["vision_config"]["num_hidden_layers"] = 1
         shape.write_text(json.dumps(shapes))
 
-        with pytest.raises(SystemExit, match="of another student"):
+        with pytest.raises(SystemExit, match="run of another student"):
             run.go(epochs=2)
 
 
@@ -185,7 +187,7 @@ class TestTeacher:
     def teacher(self, tmp_path: Path) -> Path:
         return teacher_folder(tmp_path)
 
-    def test_it_stays_as_it_is_while_the_student_comes_closer(self, run: Run, teacher: Path) -> None:
+    def test_the_teacher_is_unchanged_and_the_kl_falls(self, run: Run, teacher: Path) -> None:
         before = {path.name: path.read_bytes() for path in teacher.iterdir()}
 
         folder = run.go(teacher=teacher, alpha=0, epochs=5)
@@ -194,7 +196,7 @@ class TestTeacher:
         assert kl[-1] < 0.5 * kl[0]
         assert {path.name: path.read_bytes() for path in teacher.iterdir()} == before
 
-    def test_a_student_that_starts_from_it_agrees_with_it_from_the_start(self, run: Run, teacher: Path) -> None:
+    def test_a_student_initialised_from_the_teacher_starts_with_low_kl(self, run: Run, teacher: Path) -> None:
         options = {"teacher": teacher, "alpha": 0, "epochs": 1, "lr": 1e-6}
         kl = [
             json.loads((run.go(init, init=init, **options) / "metrics.jsonl").read_text())["kl"]
@@ -203,16 +205,16 @@ class TestTeacher:
 
         assert kl[0] < 1e-4 < kl[1]
 
-    def test_it_is_not_asked_for_what_has_no_weight(
+    def test_the_teacher_is_not_run_for_a_loss_with_weight_zero(
         self, run: Run, teacher: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(OnlineTeacher, "answer", lambda self, batch: pytest.fail("asked"))
+        monkeypatch.setattr(OnlineTeacher, "predict", lambda self, batch: pytest.fail("asked"))
 
         folder = run.go(teacher=teacher, init="teacher", alpha=1, epochs=1)
 
         assert json.loads((folder / "metrics.jsonl").read_text())["kl"] == 0
 
-    def test_the_recipe_beyond_the_seed_s_runs_with_its_captions(self, run: Run, teacher: Path) -> None:
+    def test_the_beyond_recipe_runs_with_pseudo_captions(self, run: Run, teacher: Path) -> None:
         pseudo_captions = run.folder / "pseudo.jsonl"
         lines = [json.dumps({"picture": number, "caption": "a dog", "score": -1}) for number in range(100, 110)]
         pseudo_captions.write_text("\n".join([json.dumps({"teacher": "tiny"}), *lines, ""]))
@@ -222,7 +224,7 @@ class TestTeacher:
         config = torch.load(folder / "student_epoch1.pt", weights_only=True)["config"]
         assert (config["recipe"], config["temperature"], config["lr"]) == ("beyond", 2.0, 0.01)
 
-    def test_its_parameters_ask_for_no_gradient(self, teacher: Path) -> None:
+    def test_teacher_parameters_require_no_gradient(self, teacher: Path) -> None:
         from training.config import Config
         from training.models import load_teacher
 
@@ -231,11 +233,11 @@ class TestTeacher:
         assert loaded is not None
         assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
 
-    def test_one_that_sees_other_pictures_is_refused(self, run: Run, teacher: Path) -> None:
+    def test_a_teacher_with_another_image_size_is_refused(self, run: Run, teacher: Path) -> None:
         with pytest.raises(SystemExit, match="teacher's image_size is 32, the student's 64"):
             run.go(teacher=teacher, alpha=0.5, image_size=64)
 
-    def test_one_that_is_nowhere_is_said(self, run: Run) -> None:
+    def test_a_missing_teacher_is_named(self, run: Run) -> None:
         with pytest.raises(SystemExit, match="cannot be loaded as a BLIP captioner"):
             run.go(teacher=run.folder / "nowhere", alpha=0.5)
 
@@ -252,10 +254,12 @@ class TestRate:
             (12, "cosine", 0.0),
         ],
     )
-    def test_it_warms_up_and_then_follows_the_schedule(self, step: int, schedule: str, expected: float) -> None:
+    def test_the_learning_rate_warms_up_and_follows_the_schedule(
+        self, step: int, schedule: str, expected: float
+    ) -> None:
         assert rate(step, 4, 12, schedule) == pytest.approx(expected)
 
 
-def test_data_that_is_not_there_ends_the_run_in_a_sentence(run: Run) -> None:
+def test_missing_data_ends_the_run_with_a_message(run: Run) -> None:
     with pytest.raises(SystemExit, match="no caption file"):
         run.go(data=f"coco:{run.folder / 'nowhere.json'}:{run.folder}")

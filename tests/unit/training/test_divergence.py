@@ -1,4 +1,4 @@
-"""A loss that is not finite ends the run in a sentence, and the last good checkpoint stays what a run goes on from."""
+"""A loss or weights that are not finite end the run, and the last good checkpoint is kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from tests.support.training import Run, weights
 from training.trainer import Trainer
 
-#: Weights of any size after one step, and so no number after the next.
+#: The weights are huge after one step, and NaN after the next.
 DIVERGING: dict[str, Any] = {"lr": 1e30, "batch_size": 1}
 
 
@@ -23,7 +23,7 @@ def run(tmp_path: Path) -> Run:
 
 
 class TestLoss:
-    def test_the_run_ends_with_what_to_do_and_keeps_what_was_saved(self, run: Run) -> None:
+    def test_a_diverged_run_ends_with_advice_and_keeps_its_checkpoints(self, run: Run) -> None:
         folder = run.go(epochs=1)
         before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -33,7 +33,7 @@ class TestLoss:
 
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
-    def test_it_is_noticed_long_before_the_epoch_is_over(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_divergence_is_detected_within_an_epoch(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         done: list[int] = []
         step = Trainer.step
 
@@ -49,7 +49,7 @@ class TestLoss:
 
         assert done == [1, 2, 3]
 
-    def test_all_processes_of_a_run_end_together(self, run: Run) -> None:
+    def test_all_ranks_end_on_divergence(self, run: Run) -> None:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         arguments = run.arguments(epochs=1, **(DIVERGING | {"batch_size": 2}))
 
@@ -63,9 +63,7 @@ class TestLoss:
 
 
 class TestWeights:
-    def test_they_are_not_saved_when_the_last_step_of_an_epoch_spoils_them(
-        self, run: Run, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_weights_that_are_not_finite_are_not_saved(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         step = Trainer.step
 
         def spoiled(self: Trainer, state: Any, *arguments: Any) -> None:
@@ -79,9 +77,7 @@ class TestWeights:
 
         assert not (run.folder / "run" / "student_epoch1.pt").exists()
 
-    def test_a_run_goes_on_before_those_that_an_earlier_version_saved(
-        self, run: Run, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_a_checkpoint_with_nan_weights_is_skipped(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
         folder = run.go(epochs=2)
         whole = weights(folder / "student_epoch2.pt")
         content = torch.load(folder / "student_epoch2.pt", weights_only=True)

@@ -1,4 +1,4 @@
-"""Any model the worker loads is scored beside the best constant caption, and a checkpoint becomes a folder."""
+"""Models are scored beside the best constant caption, and checkpoints are exported."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def no_java(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestEvaluate:
-    def test_the_table_has_a_row_for_each_model_and_its_difference_to_the_first(
+    def test_the_table_has_scores_and_differences_to_the_first_model(
         self, coco: list[str], captions: str, model: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         evaluate.main([*coco, "--model", str(model), "--constant", captions, "--beams", "1", "--max-length", "8"])
@@ -54,9 +54,9 @@ class TestEvaluate:
         assert lines[3].startswith('| constant: "a')
         assert re.match(rf"\| … minus {model} \| \+\d\.\d{{4}} \(\+\d\.\d{{3}} … \+\d\.\d{{3}}\) \|", lines[4])
         assert lines[5] == f"8 pictures of {coco[1]}, beams 1, longest caption 8 tokens, tokenizer ptb-like, fp32."
-        assert lines[6].startswith("In brackets 95% of 1000 resamples of the pictures (bootstrap, seed 0)")
+        assert lines[6].startswith("In brackets: 95% bootstrap intervals, 1000 resamples of the images, seed 0")
 
-    def test_the_file_holds_every_caption_and_interval(
+    def test_the_json_file_has_all_captions_and_intervals(
         self, coco: list[str], captions: str, model: Path, tmp_path: Path
     ) -> None:
         out = tmp_path / "scores.json"
@@ -74,7 +74,7 @@ class TestEvaluate:
             second["metrics"]["bleu_1"] - first["metrics"]["bleu_1"]
         )
 
-    def test_a_picture_that_cannot_be_read_counts_for_no_model(
+    def test_an_unreadable_image_is_excluded_for_all_models(
         self, coco: list[str], captions: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         torn = next((tmp_path / "images").iterdir())
@@ -84,24 +84,24 @@ class TestEvaluate:
 
         assert "\n7 pictures of" in capsys.readouterr().out
 
-    def test_pictures_that_were_trained_on_are_warned_of(
+    def test_training_images_in_the_data_log_a_warning(
         self, coco: list[str], model: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         evaluate.main(
             [*coco, "--train-data", coco[1], "--model", str(model), "--limit", "3", "--beams", "1", "--max-length", "4"]
         )
 
-        assert "3 of the 3 pictures that are scored are trained on as well" in caplog.text
+        assert "3 of the 3 validation images are also training images" in caplog.text
 
     @pytest.mark.parametrize(
         ("flags", "words"),
         [
             ([], "--model is needed"),
-            (["--model", "demo", "--tokenizer", "ptb"], "Java's tokenizer is not to be had here"),
+            (["--model", "demo", "--tokenizer", "ptb"], "Java's tokenizer is not available"),
             (["--model", "demo", "--captions", "x.json"], "as many --images as --captions"),
         ],
     )
-    def test_nonsense_is_refused(
+    def test_invalid_arguments_are_refused(
         self, coco: list[str], flags: list[str], words: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         with pytest.raises(SystemExit):
@@ -109,7 +109,7 @@ class TestEvaluate:
 
         assert words in capsys.readouterr().err
 
-    def test_a_model_that_is_nowhere_is_said(self, coco: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_missing_model_is_named(self, coco: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             evaluate.main([*coco, "--model", "nowhere.pt"])
 
@@ -117,17 +117,17 @@ class TestEvaluate:
 
 
 class TestConstant:
-    def test_it_is_what_most_pictures_have_in_common(self, coco: list[str], captions: str) -> None:
+    def test_the_constant_is_the_most_common_caption_text(self, coco: list[str], captions: str) -> None:
         assert "ball lies on field" in best_constant([Path(captions)])
 
-    def test_a_null_caption_is_left_out(self, coco: list[str], captions: str) -> None:
+    def test_a_null_caption_is_skipped(self, coco: list[str], captions: str) -> None:
         listing = json.loads(Path(captions).read_text())
         listing["annotations"][0]["caption"] = None
         Path(captions).write_text(json.dumps(listing))
 
         assert "ball lies on field" in best_constant([Path(captions)])
 
-    def test_a_file_of_another_kind_is_refused_before_anything_is_captioned(
+    def test_an_invalid_file_is_refused_before_captioning(
         self, coco: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "other.json").write_text("[]")
@@ -139,7 +139,7 @@ class TestConstant:
 
 
 class TestExport:
-    def test_the_folder_is_the_checkpoint_at_half_precision(self, tmp_path: Path) -> None:
+    def test_the_exported_folder_has_the_checkpoint_in_half_precision(self, tmp_path: Path) -> None:
         model = tiny_model()
         torch.save(
             {
@@ -155,7 +155,9 @@ class TestExport:
         exported = load_student(tmp_path / "out", processor="unused").model.state_dict()
         assert all(torch.equal(exported[name], value.half().float()) for name, value in model.state_dict().items())
 
-    def test_a_file_that_is_no_checkpoint_is_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_file_that_is_not_a_checkpoint_is_refused(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         (tmp_path / "x.pt").write_bytes(b"nothing")
 
         with pytest.raises(SystemExit):

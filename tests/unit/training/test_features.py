@@ -1,4 +1,4 @@
-"""Remembered features are found again, and a torn file costs its end only."""
+"""The feature cache is shared between processes, and a truncated file loses only its end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def cache(folder: Path, **of: object) -> FeatureCache:
     return FeatureCache(folder, of, SHAPE)
 
 
-def test_what_one_process_writes_another_reads(tmp_path: Path) -> None:
+def test_features_are_shared_between_processes(tmp_path: Path) -> None:
     one, other = cache(tmp_path), cache(tmp_path)
     one.write({"a": features(1), "b": features(2)})
     other.write({"c": features(3)})
@@ -34,7 +34,7 @@ def test_what_one_process_writes_another_reads(tmp_path: Path) -> None:
     assert "d" not in found
 
 
-def test_a_loader_s_process_gets_the_folder_and_not_the_rows(tmp_path: Path) -> None:
+def test_a_pickled_cache_has_no_rows(tmp_path: Path) -> None:
     cache(tmp_path).write({str(number): features(number) for number in range(100)})
     sent = pickle.dumps(cache(tmp_path))
 
@@ -42,14 +42,14 @@ def test_a_loader_s_process_gets_the_folder_and_not_the_rows(tmp_path: Path) -> 
     assert float(pickle.loads(sent)["7"].mean()) == 7
 
 
-def test_another_stem_has_another_folder(tmp_path: Path) -> None:
+def test_each_stem_has_its_own_folder(tmp_path: Path) -> None:
     cache(tmp_path, weights="x").write({"a": features(1)})
 
     assert "a" not in cache(tmp_path, weights="y")
 
 
 @pytest.mark.parametrize("torn", ["*.keys", "*.features"])
-def test_a_torn_file_costs_its_last_row(tmp_path: Path, torn: str) -> None:
+def test_a_truncated_file_loses_its_last_row(tmp_path: Path, torn: str) -> None:
     cache(tmp_path).write({"a": features(1), "b": features(2)})
     (path,) = tmp_path.glob(f"*/{torn}")
     path.write_bytes(path.read_bytes()[:-1])
@@ -60,6 +60,6 @@ def test_a_torn_file_costs_its_last_row(tmp_path: Path, torn: str) -> None:
     assert "b" not in found
 
 
-def test_a_disk_without_room_is_said_before_anything_is_computed(tmp_path: Path) -> None:
+def test_a_full_disk_is_detected_before_computing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Give a smaller --views or another --feature-cache"):
-        cache(tmp_path).make_room(10**14)
+        cache(tmp_path).check_space(10**14)

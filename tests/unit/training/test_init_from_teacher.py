@@ -1,4 +1,4 @@
-"""A student that starts from its teacher has what it says it has."""
+"""Initialisation of a student from its teacher's weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from transformers import BlipForConditionalGeneration
 
 from captioning.student import build, small_config
 from tests.support.models import tiny_hybrid, tiny_tokenizer
-from training.init_from_teacher import evenly, start_from
+from training.init_from_teacher import evenly_spaced, start_from
 
 
 def model(vision: tuple[int, int, int], text: tuple[int, int, int], seed: int = 0) -> BlipForConditionalGeneration:
@@ -23,7 +23,7 @@ def teacher() -> BlipForConditionalGeneration:
 
 def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    return all(torch.equal(mine, theirs) for mine, theirs in pairs)
+    return all(torch.equal(student, teacher) for student, teacher in pairs)
 
 
 def best(table: torch.Tensor, width: int) -> torch.Tensor:
@@ -46,14 +46,14 @@ def table(model: BlipForConditionalGeneration) -> torch.Tensor:
     ("teacher_layers", "student_layers", "expected"),
     [(12, 6, [0, 2, 4, 6, 8, 11]), (12, 3, [0, 5, 11]), (12, 1, [11]), (2, 2, [0, 1])],
 )
-def test_layers_are_spaced_evenly_and_the_last_is_among_them(
+def test_layers_are_evenly_spaced_and_include_the_last(
     teacher_layers: int, student_layers: int, expected: list[int]
 ) -> None:
-    assert evenly(teacher_layers, student_layers) == expected
+    assert evenly_spaced(teacher_layers, student_layers) == expected
 
 
 class TestSameWidth:
-    def test_everything_but_the_layers_left_out_is_the_teacher_s(self, teacher: BlipForConditionalGeneration) -> None:
+    def test_all_weights_but_the_omitted_layers_are_copied(self, teacher: BlipForConditionalGeneration) -> None:
         student = model((32, 2, 4), (24, 2, 2))
 
         start_from(teacher, student)
@@ -67,7 +67,7 @@ class TestSameWidth:
         assert same(student.text_decoder.bert.embeddings, teacher.text_decoder.bert.embeddings)
         assert same(student.text_decoder.cls, teacher.text_decoder.cls)
 
-    def test_a_student_of_the_teacher_s_shape_is_the_teacher(self, teacher: BlipForConditionalGeneration) -> None:
+    def test_a_student_of_equal_shape_equals_the_teacher(self, teacher: BlipForConditionalGeneration) -> None:
         student = model((32, 4, 4), (24, 3, 2))
 
         start_from(teacher, student)
@@ -76,9 +76,7 @@ class TestSameWidth:
 
 
 class TestOtherWidth:
-    def test_words_keep_their_likeness_as_far_as_so_few_directions_can(
-        self, teacher: BlipForConditionalGeneration
-    ) -> None:
+    def test_projected_word_embeddings_keep_their_similarities(self, teacher: BlipForConditionalGeneration) -> None:
         student = model((32, 4, 4), (16, 3, 2))
         words = teacher.text_decoder.bert.embeddings.word_embeddings.weight
         positions = teacher.text_decoder.bert.embeddings.position_embeddings.weight
@@ -89,7 +87,7 @@ class TestOtherWidth:
         narrow = torch.cat([found.word_embeddings.weight, found.position_embeddings.weight])
         assert torch.allclose(narrow @ narrow.T, best(torch.cat([words, positions]), 16), atol=1e-5)
 
-    def test_the_other_tower_is_copied_all_the_same(self, teacher: BlipForConditionalGeneration) -> None:
+    def test_the_tower_of_equal_width_is_copied(self, teacher: BlipForConditionalGeneration) -> None:
         student = model((32, 4, 4), (16, 3, 2))
         untouched = {name: value.clone() for name, value in student.text_decoder.bert.encoder.state_dict().items()}
 
@@ -99,7 +97,7 @@ class TestOtherWidth:
         found = student.text_decoder.bert.encoder.state_dict()
         assert all(torch.equal(found[name], untouched[name]) for name in untouched)
 
-    def test_patches_keep_their_likeness_too(self, teacher: BlipForConditionalGeneration) -> None:
+    def test_projected_patch_embeddings_keep_their_similarities(self, teacher: BlipForConditionalGeneration) -> None:
         student = model((16, 4, 4), (24, 3, 2))
 
         start_from(teacher, student)
@@ -107,7 +105,7 @@ class TestOtherWidth:
         wide, narrow = (table(each) for each in (teacher, student))
         assert torch.allclose(narrow @ narrow.T, best(wide, 16), atol=1e-4)
 
-    def test_a_wider_student_has_all_of_it(self, teacher: BlipForConditionalGeneration) -> None:
+    def test_a_wider_student_keeps_the_whole_embedding(self, teacher: BlipForConditionalGeneration) -> None:
         student = model((32, 4, 4), (32, 3, 2))
         words = teacher.text_decoder.bert.embeddings.word_embeddings.weight
 
@@ -124,7 +122,7 @@ class TestHybridTeacher:
             small_config(tiny_tokenizer(), image_size=64, vision=(32, layers, 4), text=(16, 2, 2), patch_size=32)
         )
 
-    def test_a_student_without_its_stem_has_the_rest_of_it(self) -> None:
+    def test_a_student_without_a_stem_copies_the_rest_of_a_hybrid(self) -> None:
         teacher, student = tiny_hybrid(seed=7), self.student(3)
         patches = student.vision_model.embeddings.patch_embedding.weight.clone()
 
@@ -136,7 +134,7 @@ class TestHybridTeacher:
         assert same(to.post_layernorm, of.post_layernorm)
         assert same(student.text_decoder, teacher.text_decoder)
 
-    def test_a_deeper_student_has_its_layers_as_the_last(self) -> None:
+    def test_a_deeper_student_ends_with_the_teacher_s_layers(self) -> None:
         teacher, student = tiny_hybrid(seed=7), self.student(3)
         first = {name: weight.clone() for name, weight in student.vision_model.encoder.layers[0].state_dict().items()}
 

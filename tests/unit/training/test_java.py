@@ -1,4 +1,4 @@
-"""Our metrics are pycocoevalcap's on random captions, and its Java programs are used as it uses them."""
+"""The metrics equal pycocoevalcap's on random captions, and its Java programs run as in pycocoevalcap."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.metrics.tokens import tokenize
 needs_package = pytest.mark.skipif(
     importlib.util.find_spec("pycocoevalcap") is None, reason="pycocoevalcap is not installed: extra `coco`"
 )
-needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="there is no Java on this machine")
+needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="Java is not installed on this machine")
 
 CAPTIONS = [
     "A man's dog, riding a skate-board (red)!",
@@ -36,12 +36,12 @@ CAPTIONS = [
 
 @pytest.fixture
 def anew() -> Iterator[None]:
-    """What is said once is said again."""
+    """Warnings that are logged once are logged again."""
     java.programs.cache_clear()
-    java._say_once.cache_clear()
+    java._warn_once.cache_clear()
     yield
     java.programs.cache_clear()
-    java._say_once.cache_clear()
+    java._warn_once.cache_clear()
 
 
 def joined(captions: list[list[Words]]) -> dict[int, list[str]]:
@@ -54,20 +54,20 @@ class TestAgainstPycocoevalcap:
     def captions(self) -> tuple[list[Words], list[list[Words]]]:
         return random_captions(200, seed=4)
 
-    def test_bleu_rouge_and_cider_are_the_same(self, captions: tuple[list[Words], list[list[Words]]]) -> None:
+    def test_bleu_rouge_and_cider_equal_pycocoevalcap(self, captions: tuple[list[Words], list[list[Words]]]) -> None:
         from pycocoevalcap.bleu.bleu import Bleu
         from pycocoevalcap.cider.cider import Cider
         from pycocoevalcap.rouge.rouge import Rouge
 
         hypotheses, references = captions
-        truths, said = joined(references), joined([[words] for words in hypotheses])
+        truths, candidates = joined(references), joined([[words] for words in hypotheses])
 
-        assert bleu(hypotheses, references) == pytest.approx(Bleu(4).compute_score(truths, said, verbose=0)[0])
-        assert rouge_l_each(hypotheses, references) == pytest.approx(list(Rouge().compute_score(truths, said)[1]))
-        assert cider_each(hypotheses, references) == pytest.approx(list(Cider().compute_score(truths, said)[1]))
+        assert bleu(hypotheses, references) == pytest.approx(Bleu(4).compute_score(truths, candidates, verbose=0)[0])
+        assert rouge_l_each(hypotheses, references) == pytest.approx(list(Rouge().compute_score(truths, candidates)[1]))
+        assert cider_each(hypotheses, references) == pytest.approx(list(Cider().compute_score(truths, candidates)[1]))
 
     @needs_java
-    def test_meteor_is_the_same_for_all_and_for_each(
+    def test_meteor_equals_pycocoevalcap(
         self, captions: tuple[list[Words], list[list[Words]]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         from pycocoevalcap.meteor.meteor import Meteor
@@ -101,14 +101,14 @@ class TestPrograms:
             ("Le test est en français.", ("Test en français.", "Le test en français."), 0.48372379),
         ],
     )
-    def test_meteor_of_one_caption_is_the_published_one(
+    def test_meteor_of_one_caption_equals_the_published_score(
         self, hypothesis: str, references: tuple[str, ...], value: float
     ) -> None:
         measure = java.meteor(folder(), [hypothesis.split()], [[reference.split() for reference in references]])
 
         assert measure.total()["meteor"] == pytest.approx(value, abs=1e-7)
 
-    def test_meteor_of_two_captions_is_the_published_one(self) -> None:
+    def test_meteor_of_two_captions_equals_the_published_score(self) -> None:
         from tests.unit.training.test_metrics import HYPOTHESES, REFERENCES
 
         hypotheses = [text.split() for text in HYPOTHESES.values()]
@@ -116,7 +116,7 @@ class TestPrograms:
 
         assert java.meteor(folder(), hypotheses, references).total()["meteor"] == pytest.approx(0.295797, abs=1e-6)
 
-    def test_the_tokenizer_cuts_ordinary_captions_as_ours_does(self) -> None:
+    def test_the_java_tokenizer_agrees_on_ordinary_captions(self) -> None:
         found = java.tokenize(folder(), CAPTIONS)
 
         assert found[0] == ["a", "man", "'s", "dog", "riding", "a", "skate-board", "red"]
@@ -133,13 +133,13 @@ class TestPrograms:
             (0x1F000, 0x1FAFF),  # emoji
         ],
     )
-    def test_the_tokenizer_takes_every_sign_as_ours_does(self, first: int, last: int) -> None:
+    def test_the_java_tokenizer_agrees_on_every_sign(self, first: int, last: int) -> None:
         signs = [sign for sign in map(chr, range(first, last + 1)) if unicodedata.category(sign)[0] not in "CZ"]
         captions = [caption for sign in signs for caption in (f"a {sign} b", f"{sign}fox", f"fox{sign}")]
 
         assert java.tokenize(folder(), captions) == [tokenize(caption) for caption in captions]
 
-    def test_spice_is_left_out_with_a_word_where_its_models_are_not(
+    def test_spice_without_its_models_is_skipped_with_a_warning(
         self, anew: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setattr(java, "SPICE_MODELS", ("none.jar",))
@@ -150,8 +150,8 @@ class TestPrograms:
         assert "SPICE is left out: none.jar" in caplog.text
 
 
-class TestLeftOut:
-    def test_without_the_package_it_says_how_to_have_it(
+class TestSkipped:
+    def test_a_missing_package_is_logged_with_the_install_command(
         self, anew: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -160,17 +160,17 @@ class TestLeftOut:
         assert caplog.text.count("pip install -e '.[coco]'") == 1
 
     @needs_package
-    def test_without_java_it_says_so(
+    def test_missing_java_is_logged(
         self, anew: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         monkeypatch.setenv("PATH", "")
 
         assert java.measures(*random_captions(3)) == []
-        assert "there is no Java" in caplog.text
+        assert "Java is not installed" in caplog.text
 
     @needs_package
     @needs_java
-    def test_a_program_that_fails_costs_its_metric_only(
+    def test_a_failed_program_skips_only_its_metric(
         self, anew: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         def failing(*arguments: object) -> object:

@@ -1,4 +1,4 @@
-"""The loss against numbers worked out by hand."""
+"""The loss against values computed by hand."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ TARGET = torch.tensor([1])
 
 
 class TestParts:
-    def test_cross_entropy_is_minus_the_log_of_what_the_right_token_got(self) -> None:
+    def test_cross_entropy_is_the_negative_log_probability_of_the_target(self) -> None:
         loss = distillation_loss(STUDENT, TEACHER, TARGET)
 
         assert loss.cross_entropy.item() == pytest.approx(-math.log(0.75))
 
-    def test_kl_is_that_of_the_teacher_to_the_student(self) -> None:
+    def test_kl_is_from_teacher_to_student(self) -> None:
         loss = distillation_loss(STUDENT, TEACHER, TARGET)
 
         by_hand = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
         assert loss.kl.item() == pytest.approx(by_hand)
 
     @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
-    def test_alpha_weighs_cross_entropy_and_the_rest_goes_to_kl(self, alpha: float) -> None:
+    def test_alpha_weights_cross_entropy_and_kl(self, alpha: float) -> None:
         loss = distillation_loss(STUDENT, TEACHER, TARGET, alpha=alpha)
 
         by_hand = alpha * loss.cross_entropy.item() + (1 - alpha) * loss.kl.item()
         assert loss.total.item() == pytest.approx(by_hand)
 
-    def test_a_temperature_softens_both_sides_and_scales_by_its_square(self) -> None:
+    def test_temperature_softens_both_and_scales_by_its_square(self) -> None:
         loss = distillation_loss(STUDENT, TEACHER, TARGET, temperature=2.0)
 
         low, high = math.sqrt(0.25), math.sqrt(0.75)
@@ -49,14 +49,14 @@ class TestParts:
 
         assert loss.kl.item() == pytest.approx(0.0, abs=1e-6)
 
-    def test_without_a_teacher_it_is_cross_entropy_alone(self) -> None:
+    def test_the_loss_without_a_teacher_is_cross_entropy(self) -> None:
         loss = distillation_loss(STUDENT, None, TARGET, alpha=1.0)
 
         assert loss.total.item() == loss.cross_entropy.item()
         assert loss.kl.item() == 0.0
 
     @pytest.mark.parametrize("smoothing", [0.1, 1.0])
-    def test_smoothing_spreads_the_target_over_the_vocabulary(self, smoothing: float) -> None:
+    def test_label_smoothing_spreads_the_target_over_the_vocabulary(self, smoothing: float) -> None:
         logits, targets = torch.randn(5, 7), torch.randint(7, (5,))
 
         loss = distillation_loss(logits, None, targets, alpha=1.0, label_smoothing=smoothing)
@@ -65,7 +65,7 @@ class TestParts:
         spread[torch.arange(5), targets] += 1 - smoothing
         assert loss.total.item() == pytest.approx(-(spread * logits.log_softmax(-1)).sum().item(), rel=1e-5)
 
-    def test_they_are_sums_over_the_tokens(self) -> None:
+    def test_losses_are_sums_over_tokens(self) -> None:
         logits, teacher, targets = torch.randn(5, 7), torch.randn(5, 7), torch.randint(7, (5,))
 
         whole = distillation_loss(logits, teacher, targets)
@@ -74,7 +74,7 @@ class TestParts:
         for name in ("total", "cross_entropy", "kl"):
             assert getattr(whole, name).item() == pytest.approx(sum(getattr(half, name).item() for half in halves))
 
-    def test_half_precision_logits_are_compared_in_float32(self) -> None:
+    def test_half_precision_logits_are_converted_to_float32(self) -> None:
         logits = torch.randn(6, 50)
 
         exact = distillation_loss(logits.bfloat16().float(), None, torch.full((6,), 4), alpha=1.0)
@@ -85,7 +85,7 @@ class TestParts:
 
 
 class TestGradient:
-    def test_it_is_the_weighted_difference_to_the_caption_and_to_the_teacher(self) -> None:
+    def test_the_gradient_is_the_weighted_difference_to_target_and_teacher(self) -> None:
         student = STUDENT.clone().requires_grad_()
 
         distillation_loss(student, TEACHER, TARGET, alpha=0.25).total.backward()
@@ -95,9 +95,9 @@ class TestGradient:
         assert student.grad.flatten().tolist() == pytest.approx([0.25 * 0.25 - 0.75 * 0.25, -0.25 * 0.25 + 0.75 * 0.25])
 
 
-class TestLikeliest:
+class TestTopK:
     @pytest.mark.parametrize("temperature", [1.0, 2.0])
-    def test_with_every_word_kept_it_is_the_whole_divergence(self, temperature: float) -> None:
+    def test_the_full_vocabulary_gives_the_exact_kl(self, temperature: float) -> None:
         student, teacher, targets = torch.randn(6, 9), torch.randn(6, 9), torch.randint(9, (6,))
         soft = (teacher / temperature).log_softmax(-1)
         likeliest = soft.topk(9)
@@ -109,7 +109,7 @@ class TestLikeliest:
         assert found.kl.item() == pytest.approx(expected.kl.item(), rel=1e-4)
         assert found.cross_entropy.item() == expected.cross_entropy.item()
 
-    def test_all_other_words_are_one_bucket(self) -> None:
+    def test_words_outside_the_top_k_share_one_bucket(self) -> None:
         student = torch.log(torch.tensor([[0.5, 0.2, 0.3]]))
         kept = TopK(torch.tensor([[0]]), torch.log(torch.tensor([[0.6]])), torch.log(torch.tensor([0.4])))
 
@@ -117,7 +117,7 @@ class TestLikeliest:
 
         assert loss.kl.item() == pytest.approx(0.6 * math.log(0.6 / 0.5) + 0.4 * math.log(0.4 / 0.5), abs=1e-6)
 
-    def test_a_student_that_leaves_nothing_for_the_bucket_has_a_loss_all_the_same(self) -> None:
+    def test_the_loss_is_finite_when_the_student_leaves_the_bucket_empty(self) -> None:
         student = torch.tensor([[60.0, 0.0, 0.0]], requires_grad=True)
         kept = TopK(torch.tensor([[0]]), torch.log(torch.tensor([[0.6]])), torch.log(torch.tensor([0.4])))
 
@@ -126,7 +126,7 @@ class TestLikeliest:
         assert student.grad is not None and student.grad.isfinite().all()
 
 
-def test_the_image_loss_is_a_mean_over_a_picture_s_states_and_a_sum_over_pictures() -> None:
+def test_the_image_loss_is_a_mean_over_states_and_a_sum_over_images() -> None:
     student, teacher = torch.zeros(2, 3, 4), torch.ones(2, 3, 4)
     teacher[1] = 3
 

@@ -1,4 +1,4 @@
-"""The metrics against published values and against cases worked out by hand."""
+"""Metrics against published values and cases computed by hand."""
 
 # ruff: noqa: RUF001 (some captions have signs that look like others)
 
@@ -42,11 +42,11 @@ class TestPublishedExample:
             ("cider", 1.242192),
         ],
     )
-    def test_the_value_is_the_published_one(self, name: str, value: float) -> None:
+    def test_scores_equal_the_published_values(self, name: str, value: float) -> None:
         assert score(HYPOTHESES, REFERENCES)[name] == pytest.approx(value, abs=1e-6)
 
     @needs_wordnet
-    def test_meteor_is_nltk_s(self) -> None:
+    def test_meteor_equals_nltk(self) -> None:
         assert score(HYPOTHESES, REFERENCES)["meteor_nltk"] == pytest.approx(0.4817, abs=1e-4)
 
 
@@ -64,21 +64,23 @@ class TestPublishedUnitTests:
             ("Le test est en français.", ("Test en français.", "Le test en français."), FRENCH),
         ],
     )
-    def test_one_caption(self, hypothesis: str, references: tuple[str, ...], bleus: tuple[float, ...]) -> None:
+    def test_one_caption_has_the_published_scores(
+        self, hypothesis: str, references: tuple[str, ...], bleus: tuple[float, ...]
+    ) -> None:
         found = score({1: hypothesis}, {1: references})
 
         assert [found[f"bleu_{n}"] for n in range(1, 5)] == pytest.approx(bleus, abs=1e-5)
         assert found["rouge_l"] == pytest.approx(0.9070631, abs=1e-5)
         assert found["cider"] == 0.0
 
-    def test_a_caption_that_is_its_reference_in_another_script(self) -> None:
+    def test_a_non_latin_caption_has_the_published_scores(self) -> None:
         found = score({1: "テスト"}, {1: ["テスト"]})
 
         assert (found["bleu_1"], found["rouge_l"], found["cider"]) == pytest.approx((1.0, 1.0, 0.0), abs=1e-5)
 
 
 class TestMeteor:
-    def test_it_is_left_out_where_wordnet_is_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_meteor_is_none_without_wordnet(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Absent:
             def ensure_loaded(self) -> None:
                 raise LookupError
@@ -97,27 +99,27 @@ class TestBleu:
 
         assert bleu([words], [[words]]) == pytest.approx([1, 1, 1, 1])
 
-    def test_a_repeated_word_counts_as_often_as_in_a_reference(self) -> None:
+    def test_repeated_words_are_clipped_to_the_reference_count(self) -> None:
         found = bleu([["the", "the", "the", "the"]], [[["the", "dog", "and", "the", "cat"]]])
 
         assert found[0] == pytest.approx(2 / 4 * 2.718281828 ** (1 - 5 / 4), abs=1e-6)
 
-    def test_the_closest_reference_decides_on_brevity(self) -> None:
+    def test_the_brevity_penalty_uses_the_closest_reference(self) -> None:
         short, long = ["a", "dog"], ["a", "dog", "runs", "over", "a", "field"]
 
         assert bleu([short], [[short, long]])[0] == pytest.approx(1.0)
 
-    def test_an_empty_caption_scores_nothing(self) -> None:
+    def test_an_empty_caption_scores_zero(self) -> None:
         assert bleu([[]], [["a", "dog"]])[0] == pytest.approx(0.0, abs=1e-6)
 
 
 class TestRouge:
-    def test_it_weighs_recall_above_precision(self) -> None:
+    def test_rouge_weights_recall_more_than_precision(self) -> None:
         found = rouge_l_each([["a", "b"]], [[["a", "b", "c", "d"]]])
 
         assert found[0] == pytest.approx((1 + 1.44) * 1.0 * 0.5 / (0.5 + 1.44 * 1.0))
 
-    def test_nothing_in_common_is_zero(self) -> None:
+    def test_disjoint_captions_score_zero(self) -> None:
         assert rouge_l_each([["x"]], [["y"]]) == [0.0]
 
 
@@ -127,7 +129,7 @@ class TestCider:
 
         assert cider_each(captions, [[caption] for caption in captions])[0] == pytest.approx(10.0)
 
-    def test_a_single_picture_scores_nothing_as_every_word_is_everywhere(self) -> None:
+    def test_a_single_image_scores_zero(self) -> None:
         words = ["a", "dog", "runs", "over", "the", "field"]
 
         assert cider([words], [[words]]) == 0.0
@@ -145,7 +147,7 @@ class TestTokens:
             ("", []),
         ],
     )
-    def test_words_are_cut_as_the_penn_treebank_s(self, caption: str, words: list[str]) -> None:
+    def test_tokens_follow_the_penn_treebank(self, caption: str, words: list[str]) -> None:
         assert tokenize(caption) == words
 
     @pytest.mark.parametrize(
@@ -172,5 +174,5 @@ class TestTokens:
             ("𝐛𝐨𝐥𝐝 text", "text"),
         ],
     )
-    def test_signs_beyond_ascii_are_dropped_kept_or_rewritten_as_java_does(self, caption: str, words: str) -> None:
+    def test_non_ascii_signs_are_treated_as_in_java(self, caption: str, words: str) -> None:
         assert tokenize(caption) == words.split()

@@ -1,4 +1,4 @@
-"""The shapes and the weights that a run can name."""
+"""Configurations and initial weights of teacher and student."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def config(**changes: object) -> Config:
     return Config(**{**ALONE, **changes})  # type: ignore[arg-type]
 
 
-class TestShapes:
-    def test_seed_is_the_mission_s_student(self) -> None:
+class TestStudent:
+    def test_seed_is_the_deployed_student_s_configuration(self) -> None:
         shapes = student_config(config(), tiny_tokenizer())
 
         assert (shapes.vision_config.num_hidden_layers, shapes.text_config.num_hidden_layers) == (6, 6)
@@ -33,7 +33,7 @@ class TestShapes:
 
         assert student_config(config(student="demo"), tokenizer).text_config.vocab_size == len(tokenizer)
 
-    def test_a_file_gives_any_other_shape(self, tmp_path: Path) -> None:
+    def test_a_json_file_gives_the_configuration(self, tmp_path: Path) -> None:
         path = tmp_path / "shape.json"
         path.write_text(json.dumps(tiny_config(tiny_tokenizer()).to_dict()))
 
@@ -42,7 +42,7 @@ class TestShapes:
         assert (shapes.vision_config.hidden_size, shapes.text_config.hidden_size) == (32, 16)
 
     @pytest.mark.parametrize("student", ["seed", "demo"])
-    def test_the_picture_s_side_can_be_chosen(self, student: str) -> None:
+    def test_image_size_sets_the_side(self, student: str) -> None:
         shapes = student_config(config(student=student, image_size=64), tiny_tokenizer())
 
         assert shapes.vision_config.image_size == 64
@@ -57,12 +57,12 @@ class TestShapes:
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert not all(torch.equal(first[name], other[name]) for name in first)
 
-    def test_a_small_student_learns_its_words_from_the_captions(self) -> None:
+    def test_a_small_student_trains_its_tokenizer_on_the_captions(self) -> None:
         tokenizer = make_tokenizer(config(student="demo"), lambda: ["a zebra stands", "a zebra runs"])
 
         assert "zebra" in tokenizer.get_vocab()
 
-    def test_flags_change_the_named_shape(self) -> None:
+    def test_flags_modify_the_configuration(self) -> None:
         chosen = config(
             student_vision_layers=12,
             student_text_layers=3,
@@ -79,16 +79,16 @@ class TestShapes:
         assert text.intermediate_size == 3072
 
     def test_heads_that_do_not_divide_the_width_are_refused(self) -> None:
-        with pytest.raises(StudentError, match="512 wide cannot have 7"):
+        with pytest.raises(StudentError, match="width 512 cannot have 7"):
             student_config(config(student_text_heads=7), tiny_tokenizer())
 
-    def test_a_file_that_is_nowhere_is_said(self) -> None:
+    def test_a_missing_file_is_named(self) -> None:
         with pytest.raises(StudentError, match="neither a name nor a readable BlipConfig"):
             student_config(config(student="nobody"), tiny_tokenizer())
 
 
 class TestHybrid:
-    def test_demo_has_a_stem_and_vit_has_its_side_and_patches_without_one(self) -> None:
+    def test_demo_has_a_stem_and_vit_equals_it_without_one(self) -> None:
         hybrid, plain = (
             student_config(config(student=name), tiny_tokenizer()).vision_config for name in ("demo", "vit")
         )
@@ -97,7 +97,7 @@ class TestHybrid:
         assert not hasattr(plain, "stem")
         assert (hybrid.image_size, hybrid.patch_size) == (plain.image_size, plain.patch_size) == (256, 32)
 
-    def test_a_plain_student_normalises_its_pictures_as_its_hybrid_teacher_does(self, tmp_path: Path) -> None:
+    def test_a_plain_student_takes_the_normalisation_of_its_hybrid_teacher(self, tmp_path: Path) -> None:
         tokenizer, teacher = tiny_tokenizer(), tiny_hybrid()
         shapes = tiny_config(tokenizer).to_dict()
         shapes["vision_config"] |= {"image_size": 64}
@@ -108,34 +108,34 @@ class TestHybrid:
 
         assert preprocessing_of(student.config) == preprocessing_of(teacher.config)
 
-    def test_a_student_that_normalises_otherwise_than_its_teacher_is_refused(self, tmp_path: Path) -> None:
+    def test_a_student_with_another_normalisation_is_refused(self, tmp_path: Path) -> None:
         tokenizer = tiny_tokenizer()
         teacher = build(small_config(tokenizer, image_size=64, vision=(32, 1, 4), text=(16, 2, 2)))
         path = tmp_path / "shape.json"
         path.write_text(json.dumps(tiny_hybrid_config(tokenizer).to_dict()))
 
-        with pytest.raises(StudentError, match="normalised otherwise"):
+        with pytest.raises(StudentError, match="normalise images differently"):
             make_student(Config(student=str(path), stem="efficientnet-lite2"), tokenizer, teacher)
 
-    def test_dropout_is_the_text_decoder_s(self) -> None:
+    def test_dropout_applies_to_the_text_decoder(self) -> None:
         shapes = student_config(config(student="demo", dropout=0.3), tiny_tokenizer())
 
         assert shapes.text_config.hidden_dropout_prob == 0.3
 
 
-def test_image_states_of_another_width_are_not_compared(tmp_path: Path) -> None:
+def test_image_states_of_different_width_are_refused(tmp_path: Path) -> None:
     tokenizer = tiny_tokenizer()
     shapes = tiny_config(tokenizer).to_dict()
     shapes["vision_config"] |= {"hidden_size": 16}
     path = tmp_path / "shape.json"
     path.write_text(json.dumps(shapes))
 
-    with pytest.raises(StudentError, match="32 wide, the student's 16"):
+    with pytest.raises(StudentError, match="width 32, the student's 16"):
         make_student(Config(student=str(path), image_mse=1.0), tokenizer, tiny_model())
 
 
 class TestWeightsOfAFile:
-    def test_they_are_where_the_student_starts(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_student_starts_from_the_file_s_weights(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CAPTIOND_TEXT_HEADS", "2")
         monkeypatch.setenv("CAPTIOND_VISION_HEADS", "4")
         model = tiny_model(seed=3)
@@ -146,7 +146,7 @@ class TestWeightsOfAFile:
         found, expected = student.state_dict(), model.state_dict()
         assert all(torch.equal(found[name], expected[name]) for name in expected)
 
-    def test_a_file_that_brings_its_tokenizer_keeps_it(self, tmp_path: Path) -> None:
+    def test_a_file_with_a_tokenizer_keeps_it(self, tmp_path: Path) -> None:
         tokenizer = tiny_tokenizer()
         path = tmp_path / "student.pt"
         content = {"model": tiny_model().state_dict(), "model_config": tiny_config(tokenizer).to_dict()}

@@ -1,4 +1,4 @@
-"""A signal ends a run after its step with everything saved, whichever of its processes get it, and how often."""
+"""A signal makes a run save after its step and end, whichever of its processes receive it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import pytest
 
 from tests.support.training import Run
 from training import preemption, validation
-from training.captioning import caption_pictures
-from training.data.images import PictureId
+from training.captioning import caption_images
+from training.data.images import ImageId
 from training.preemption import blocked, ignore_all_but_parent, on_signals
 
 #: Seconds after which a process is given up; only a broken one needs them.
 PATIENCE = 60
-#: A run that ends only when it is asked to.
+#: A run that ends only on a signal.
 ENDLESS: dict[str, Any] = {"batch_size": 1, "epochs": 1000, "save_every_steps": 1, "num_workers": 2}
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
@@ -48,17 +48,17 @@ def rest_of(process: subprocess.Popen[str]) -> str:
 
 class TestProcessGroup:
     @pytest.mark.parametrize("number", preemption.SIGNALS, ids=lambda number: number.name)
-    def test_a_signal_to_all_processes_ends_the_run_saved_and_with_0(self, run: Run, number: signal.Signals) -> None:
+    def test_a_signal_to_all_processes_saves_and_exits_with_0(self, run: Run, number: signal.Signals) -> None:
         process = training(run.arguments(**ENDLESS))
 
         os.killpg(process.pid, number)
 
-        said = rest_of(process)
-        assert "; saved." in said
-        assert "DataLoader worker" not in said
+        output = rest_of(process)
+        assert "; saved." in output
+        assert "DataLoader worker" not in output
         assert process.returncode == 0
 
-    def test_ranks_that_are_signalled_before_torchrun_save(self, run: Run) -> None:
+    def test_ranks_signalled_before_torchrun_save(self, run: Run) -> None:
         process = training(run.arguments(**ENDLESS), TORCHRUN)
         ranks = psutil.Process(process.pid).children()
 
@@ -67,14 +67,14 @@ class TestProcessGroup:
         time.sleep(0.03)
         process.send_signal(signal.SIGTERM)  # which torchrun passes on: a second signal for its ranks
 
-        said = rest_of(process)
+        output = rest_of(process)
         assert len(ranks) == 2
-        assert "; saved." in said
-        assert "DataLoader worker" not in said
+        assert "; saved." in output
+        assert "DataLoader worker" not in output
 
 
 class TestOnSignals:
-    def test_signals_soon_after_the_first_are_the_same_request(self) -> None:
+    def test_signals_within_the_grace_period_are_ignored(self) -> None:
         with on_signals() as stop:
             stop.training = True
             for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
@@ -82,11 +82,11 @@ class TestOnSignals:
 
         assert stop.asked
 
-    def test_a_later_one_kills(self) -> None:
+    def test_a_signal_after_the_grace_period_kills(self) -> None:
         code = (
             "import signal\n"
             "from training import preemption\n"
-            "preemption.GRACE = -1\n"
+            "preemption.GRACE_PERIOD = -1\n"
             "with preemption.on_signals() as stop:\n"
             "    stop.training = True\n"
             "    signal.raise_signal(signal.SIGTERM)\n"
@@ -98,13 +98,13 @@ class TestOnSignals:
 
         assert process.returncode == -signal.SIGTERM
 
-    def test_before_the_training_begins_one_ends_the_process_with_0(self) -> None:
+    def test_a_signal_before_training_exits_with_0(self) -> None:
         with pytest.raises(SystemExit) as ended, on_signals():
             signal.raise_signal(signal.SIGINT)
 
         assert ended.value.code == 0
 
-    def test_afterwards_the_handlers_are_those_of_before(self) -> None:
+    def test_the_previous_handlers_are_restored(self) -> None:
         before = [signal.getsignal(number) for number in preemption.SIGNALS]
 
         with on_signals():
@@ -114,7 +114,7 @@ class TestOnSignals:
 
 
 class TestLoaderProcess:
-    def test_it_outlives_everybody_s_signals_but_its_parent_s(self) -> None:
+    def test_a_loader_process_ends_only_on_a_signal_of_its_parent(self) -> None:
         context = multiprocessing.get_context("fork")
         ready = context.Event()
         with blocked():
@@ -139,23 +139,23 @@ def waiting(ready: Any) -> None:
     time.sleep(PATIENCE)
 
 
-class TestScoring:
-    def test_a_run_that_is_asked_to_end_while_it_is_scored_scores_first_when_it_goes_on(
+class TestValidation:
+    def test_a_run_stopped_during_validation_validates_first_on_resume(
         self, run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level("INFO")
 
-        def signalled(*arguments: Any, **options: Any) -> dict[PictureId, str]:
+        def signalled(*arguments: Any, **options: Any) -> dict[ImageId, str]:
             signal.raise_signal(signal.SIGTERM)
-            return caption_pictures(*arguments, **options)
+            return caption_images(*arguments, **options)
 
         with monkeypatch.context() as patch:
-            patch.setattr(validation, "caption_pictures", signalled)
+            patch.setattr(validation, "caption_images", signalled)
             folder = run.go(epochs=2)
         left = sorted(path.name for path in folder.iterdir())
 
         run.go(epochs=1)
 
         assert left == ["student_epoch1.pt"]
-        assert "Asked to end while epoch 1 was scored; it is saved" in caplog.text
+        assert "Stopped during the validation of epoch 1; the epoch is saved" in caplog.text
         assert len((folder / "metrics.jsonl").read_text().splitlines()) == 1

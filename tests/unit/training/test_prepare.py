@@ -1,4 +1,4 @@
-"""Shards hold every readable picture, reduced; a shard is whole or not there, and what is there is not made again."""
+"""Shards have every readable image, resized; they are written atomically and not written again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def preparing(coco: tuple[Path, Path], tmp_path: Path) -> Preparing:
     return Preparing(coco, tmp_path / "out")
 
 
-def test_the_shards_are_a_data_set_of_the_same_pictures_reduced(
+def test_shards_have_the_same_images_resized(
     preparing: Preparing, coco: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     preparing.go()
@@ -53,7 +53,7 @@ def test_the_shards_are_a_data_set_of_the_same_pictures_reduced(
     assert [each.load().size for each in found] == [(80, 60)] * 5
 
 
-def test_a_small_picture_keeps_its_size(preparing: Preparing) -> None:
+def test_a_small_image_keeps_its_size(preparing: Preparing) -> None:
     preparing.go("--side", "1000")
 
     assert formats.read([f"wds:{preparing.out / '000000.tar'}"])[0].load().size == (320, 240)
@@ -63,19 +63,17 @@ def test_a_small_picture_keeps_its_size(preparing: Preparing) -> None:
     ("size", "reduced"), [((4000, 3000), (640, 480)), ((1920, 1080), (853, 480)), ((1080, 1920), (480, 853))]
 )
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
-def test_a_picture_is_reduced_to_the_shorter_side_and_keeps_its_aspect_ratio(
-    size: tuple[int, int], reduced: tuple[int, int], format: str
-) -> None:
+def test_an_image_is_resized_by_its_shorter_side(size: tuple[int, int], reduced: tuple[int, int], format: str) -> None:
     file = io.BytesIO()
     Image.new("RGB", size).save(file, format)
 
-    jpeg = prepare.resized(file.getvalue(), side=480, quality=90)
+    jpeg = prepare.resize_image(file.getvalue(), side=480, quality=90)
 
     assert isinstance(jpeg, bytes)
     assert Image.open(io.BytesIO(jpeg)).size == reduced
 
 
-def test_started_again_it_makes_only_what_is_missing_and_the_same(preparing: Preparing) -> None:
+def test_a_second_run_writes_only_missing_shards(preparing: Preparing) -> None:
     preparing.go()
     made = preparing.shards()
     (preparing.out / "000001.tar").unlink()
@@ -87,7 +85,7 @@ def test_started_again_it_makes_only_what_is_missing_and_the_same(preparing: Pre
     assert (preparing.out / "000000.tar").stat().st_mtime_ns == kept
 
 
-def test_ids_may_be_text_and_survive(tmp_path: Path, coco: tuple[Path, Path]) -> None:
+def test_string_ids_are_kept(tmp_path: Path, coco: tuple[Path, Path]) -> None:
     lines = tmp_path / "data.jsonl"
     ids = ["a/b.c", "ünïque", "5", 6, "x" * 300]
     lines.write_text(
@@ -99,12 +97,12 @@ def test_ids_may_be_text_and_survive(tmp_path: Path, coco: tuple[Path, Path]) ->
 
     prepare.main(["--data", f"jsonl:{lines}", "--out", str(tmp_path / "out"), "--processes", "1"])
 
-    pictures = formats.read([f"wds:{tmp_path / 'out' / '000000.tar'}"])
-    assert [picture.id for picture in pictures] == ids
-    assert [picture.load().size for picture in pictures] == [(320, 240)] * 5
+    images = formats.read([f"wds:{tmp_path / 'out' / '000000.tar'}"])
+    assert [image.id for image in images] == ids
+    assert [image.load().size for image in images] == [(320, 240)] * 5
 
 
-def test_pictures_none_of_which_can_be_read_are_refused(
+def test_a_data_set_of_unreadable_images_is_refused(
     preparing: Preparing, coco: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for path in coco[1].iterdir():
@@ -114,10 +112,10 @@ def test_pictures_none_of_which_can_be_read_are_refused(
         preparing.go()
 
     assert ended.value.code == 1
-    assert "None of the 5 pictures can be read" in capsys.readouterr().err
+    assert "None of the 5 images can be read" in capsys.readouterr().err
 
 
-def test_what_cannot_be_read_is_listed_and_left_out(
+def test_unreadable_images_are_listed_and_skipped(
     preparing: Preparing, coco: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     torn, lost, *_ = sorted(coco[1].iterdir())
@@ -126,17 +124,17 @@ def test_what_cannot_be_read_is_listed_and_left_out(
 
     preparing.go()
 
-    assert "2 of 5 pictures cannot be read" in capsys.readouterr().out
+    assert "2 of 5 images cannot be read" in capsys.readouterr().out
     lines = (preparing.out / "unreadable.txt").read_text().splitlines()
     assert [line.split(":")[0] for line in lines] == [torn.name, lost.name]
     spec = f"wds:{preparing.out}/{{000000..000002}}.tar"
     assert [each.id for each in formats.read([spec])] == [102, 103, 104]
 
 
-def test_a_full_disk_leaves_no_half_a_shard(
+def test_a_full_disk_leaves_no_partial_shard(
     preparing: Preparing, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(tar: object, picture: object, jpeg: bytes) -> None:
+    def full(tar: object, image: object, jpeg: bytes) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(prepare, "add", full)
@@ -144,21 +142,21 @@ def test_a_full_disk_leaves_no_half_a_shard(
     with pytest.raises(SystemExit):
         preparing.go()
 
-    assert "No space left on device. Started again, this goes on" in capsys.readouterr().err
+    assert "No space left on device. Run the command again" in capsys.readouterr().err
     assert sorted(path.name for path in preparing.out.iterdir()) == ["prepare.lock", "prepared.json"]
 
 
-def test_shards_of_other_settings_are_not_mixed(preparing: Preparing, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shards_of_other_settings_are_refused(preparing: Preparing, capsys: pytest.CaptureFixture[str]) -> None:
     preparing.go()
 
     with pytest.raises(SystemExit):
         preparing.go("--side", "50")
 
-    assert "holds shards of other data or settings" in capsys.readouterr().err
+    assert "has shards of other data or settings" in capsys.readouterr().err
     assert json.loads((preparing.out / "prepared.json").read_text())["side"] == 60
 
 
-def test_shards_of_an_earlier_version_are_not_mixed(preparing: Preparing, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shards_of_an_earlier_version_are_refused(preparing: Preparing, capsys: pytest.CaptureFixture[str]) -> None:
     preparing.go()
     manifest = preparing.out / "prepared.json"
     about = json.loads(manifest.read_text())
@@ -171,18 +169,20 @@ def test_shards_of_an_earlier_version_are_not_mixed(preparing: Preparing, capsys
     assert "another version of this program" in capsys.readouterr().err
 
 
-def test_two_at_once_do_not_write_to_one_folder(preparing: Preparing, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_process_is_refused(preparing: Preparing, capsys: pytest.CaptureFixture[str]) -> None:
     preparing.out.mkdir()
 
     with FileLock(preparing.out / "prepare.lock"), pytest.raises(SystemExit):
         preparing.go()
 
-    assert "Another process writes to" in capsys.readouterr().err
+    assert "Another process is writing to" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flags", [("--side", "0"), ("--quality", "100"), ("--processes", "0")])
-def test_nonsense_is_refused(preparing: Preparing, flags: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_are_refused(
+    preparing: Preparing, flags: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         preparing.go(*flags)
 
-    assert "--quality is 1 to 95" in capsys.readouterr().err
+    assert "--quality must be 1 to 95" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The report is one page with plots, pictures and everyone's captions, and holds nothing of a stranger's as markup."""
+"""The report is one HTML page with plots, images and captions, and escapes all text."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(tmp_path: Path) -> Path:
 
 
 class TestPage:
-    def test_it_shows_plots_pictures_and_what_everyone_says_of_them(
+    def test_the_page_has_plots_images_and_captions(
         self, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         out = tmp_path / "report.html"
@@ -57,7 +57,7 @@ class TestPage:
         assert "3 pictures of 50% of coco:" in page
         assert (tmp_path / "report.svg").read_text().startswith("<?xml")
 
-    def test_it_needs_no_other_file_and_runs_no_script(self, run: Path, tmp_path: Path) -> None:
+    def test_the_page_is_self_contained_and_has_no_script(self, run: Path, tmp_path: Path) -> None:
         out = tmp_path / "report.html"
 
         report.main([str(run), "--out", str(out)])
@@ -67,7 +67,7 @@ class TestPage:
         assert "<script" not in page
         assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
 
-    def test_runs_stand_beside_one_another(self, run: Path, tmp_path: Path) -> None:
+    def test_several_runs_are_compared(self, run: Path, tmp_path: Path) -> None:
         other = Path(shutil.copytree(run, tmp_path / "other"))
         out = tmp_path / "report.html"
 
@@ -77,7 +77,7 @@ class TestPage:
         assert page.count("<dt>student ") == 2
         assert page.count("<dt>teacher ") == 1
 
-    def test_without_pictures_it_needs_no_data(self, run: Path, tmp_path: Path) -> None:
+    def test_a_report_without_images_needs_no_data(self, run: Path, tmp_path: Path) -> None:
         (tmp_path / "captions.json").unlink()
 
         report.main([str(run), "--out", str(tmp_path / "report.html"), "--pictures", "0"])
@@ -86,14 +86,14 @@ class TestPage:
 
 
 class TestErrors:
-    def test_a_folder_that_is_no_run_is_said(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_a_folder_without_a_run_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             report.main([str(tmp_path)])
 
-        assert "holds no metrics.jsonl of training.distill" in capsys.readouterr().err
+        assert "has no metrics.jsonl of training.distill" in capsys.readouterr().err
 
-    @pytest.mark.parametrize(("lines", "words"), [("", "no epoch yet"), ('{"epoch": 1}\n', "no checkpoint in")])
-    def test_a_run_that_has_nothing_to_show_is_said(
+    @pytest.mark.parametrize(("lines", "words"), [("", "no complete epoch"), ('{"epoch": 1}\n', "no checkpoint in")])
+    def test_an_empty_run_is_named(
         self, tmp_path: Path, lines: str, words: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "metrics.jsonl").write_text(lines)
@@ -105,12 +105,12 @@ class TestErrors:
 
 
 class TestPlots:
-    def test_the_same_numbers_give_the_same_file(self) -> None:
+    def test_plots_are_deterministic(self) -> None:
         runs: dict[str, list[dict[str, float | None]]] = {
             "a": [{"epoch": 1, "loss": 2.0, "cider": None}, {"epoch": 2, "loss": 1.0, "cider": 0.1}]
         }
 
         assert plot(runs) == plot(runs)
 
-    def test_what_no_run_measured_has_no_plot(self) -> None:
+    def test_missing_metrics_have_no_plot(self) -> None:
         assert ">meteor_nltk</text>" not in plot({"a": [{"epoch": 1, "loss": 2.0, "meteor_nltk": None}]})

@@ -1,4 +1,4 @@
-"""However a run is cut, into processes, passes or parts with a kill between them, it makes the same student."""
+"""Micro-batches, several processes and interruptions do not change the resulting student."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def assert_close(one: Path, other: Path) -> None:
         assert torch.allclose(value, found[name], atol=2e-4), name
 
 
-class TestPasses:
-    def test_a_step_in_micro_batches_is_the_step_at_once(self, run: Run, tmp_path: Path) -> None:
+class TestMicroBatches:
+    def test_a_step_in_micro_batches_equals_a_step_without(self, run: Run, tmp_path: Path) -> None:
         options = {"teacher": teacher_folder(tmp_path), "alpha": 0.5, "batch_size": 8, "epochs": 2, "clip": 1}
         options |= {"captions_per_image": 2, "image_mse": 0.5, "lr": 0.003}
 
@@ -53,8 +53,8 @@ class TestPasses:
 
 
 class TestProcesses:
-    def test_two_are_one(self, run: Run) -> None:
-        # Eight pictures in steps of seven: the last has one, so that one of the processes is idle.
+    def test_two_ranks_train_the_same_student_as_one(self, run: Run) -> None:
+        # Eight images in steps of seven: the last has one, so that one of the processes is idle.
         options = {"batch_size": 7, "epochs": 2, "lr": 0.003}
         alone = run.go("alone", **options)
 
@@ -69,7 +69,7 @@ class TestProcesses:
         assert one[-1]["cider"] == pytest.approx(other[-1]["cider"])  # of all captions, each once
         assert one[-1]["loss"] == pytest.approx(other[-1]["loss"], abs=2e-4)
 
-    def test_one_alone_is_the_first_of_one(self) -> None:
+    def test_a_single_process_is_rank_0_of_1(self) -> None:
         ranks = Ranks()
 
         assert ranks.first and ranks.gather("a") == ["a"]
@@ -77,11 +77,9 @@ class TestProcesses:
         assert ranks.device("cpu") == torch.device("cpu")
 
 
-class TestKilled:
+class TestInterrupted:
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
-    def test_a_run_that_is_ended_in_an_epoch_goes_on_as_if_it_had_not_been(
-        self, run: Run, number: signal.Signals
-    ) -> None:
+    def test_a_run_stopped_within_an_epoch_resumes_exactly(self, run: Run, number: signal.Signals) -> None:
         options: dict[str, object] = {"batch_size": 1, "epochs": 4, "augment": True, "random_captions": True}
         options |= {"ema": 0.9, "warmup_steps": 5, "schedule": "cosine"}
         whole = run.go("whole", **options)
@@ -98,7 +96,7 @@ class TestKilled:
         assert "unfinished.pt" in said
         assert not (parts / "student_epoch4.pt").exists()  # it was ended, and did not end by itself
         if number == signal.SIGTERM:
-            assert process.returncode == 0 and "Asked to end" in rest
+            assert process.returncode == 0 and "Stopp" in rest
 
         run.go("parts", **options)
 
@@ -109,7 +107,7 @@ class TestKilled:
         assert [entry["epoch"] for entry in metrics(parts)] == [1, 2, 3, 4]
         assert not (parts / "unfinished.pt").exists()
 
-    def test_an_epoch_that_was_saved_but_not_scored_is_scored_first(self, run: Run) -> None:
+    def test_a_saved_epoch_without_metrics_is_validated_on_resume(self, run: Run) -> None:
         folder = run.go(epochs=1)
         before = metrics(folder)
         (folder / "metrics.jsonl").unlink()
@@ -121,7 +119,7 @@ class TestKilled:
 
 
 class TestAverage:
-    def test_it_is_what_is_served_and_lags_behind(self, run: Run) -> None:
+    def test_the_average_is_saved_and_lags_behind_the_student(self, run: Run) -> None:
         folder = run.go(epochs=1, ema=0.5, batch_size=8)
 
         saved = torch.load(folder / "student_epoch1.pt", weights_only=True)
@@ -132,7 +130,7 @@ class TestAverage:
 
 
 class TestSmoke:
-    def test_the_whole_path_runs_by_one_flag(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_the_smoke_flag_runs_the_whole_path(self, caplog: pytest.LogCaptureFixture) -> None:
         from training import distill
 
         caplog.set_level("INFO")
@@ -141,5 +139,5 @@ class TestSmoke:
 
         assert "Smoke test passed" in caplog.text
 
-    def test_it_needs_no_data(self) -> None:
+    def test_the_smoke_test_needs_no_data_flag(self) -> None:
         assert parse(["--smoke"]).smoke

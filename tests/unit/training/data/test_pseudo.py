@@ -1,4 +1,4 @@
-"""The teacher's captions: labelled once, in a file that a kill does not spoil, and mixed among people's."""
+"""Pseudo-captions: the labelling command, its file, and training on it."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def written(path: Path, captions: dict[int, str]) -> Path:
 class TestCommand:
     @pytest.fixture
     def arguments(self, tmp_path: Path) -> list[str]:
-        captions, images = write_coco(tmp_path, 6)
+        captions, image_folder = write_coco(tmp_path, 6)
         teacher = tmp_path / "teacher"
         tiny_model().save_pretrained(teacher)
         tiny_tokenizer().save_pretrained(teacher)
         given: dict[str, object] = {
             "teacher": teacher,
             "captions": captions,
-            "images": images,
+            "images": image_folder,
             "out": tmp_path / "pseudo.jsonl",
         }
         given |= {"beams": 2, "max-length": 8, "batch-size": 4, "precision": "fp32"}
         return [word for name, value in given.items() for word in (f"--{name}", str(value))]
 
-    def test_each_picture_gets_the_teacher_s_best_caption(
+    def test_each_image_gets_the_teacher_s_best_caption(
         self, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         pseudo_label.main(arguments)
@@ -48,9 +48,9 @@ class TestCommand:
         head, captions = pseudo.read(tmp_path / "pseudo.jsonl")
         assert head["beams"] == 2 and head["teacher"].startswith("sha256:")
         assert sorted(captions) == list(range(100, 106))
-        assert "captions of 6 pictures" in capsys.readouterr().out
+        assert "captions of 6 images" in capsys.readouterr().out
 
-    def test_ids_may_be_text(self, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_ids_may_be_strings(self, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         listing = json.loads((tmp_path / "captions.json").read_text())
         for kind, name in (("images", "id"), ("annotations", "image_id")):
             for entry in listing[kind]:
@@ -65,9 +65,9 @@ class TestCommand:
         )
         assert sorted(found) == [f"n{number}" for number in range(100, 106)]
         assert len((tmp_path / "pseudo.jsonl").read_text().splitlines()) == 7
-        assert "captions of 6 pictures" in capsys.readouterr().out
+        assert "captions of 6 images" in capsys.readouterr().out
 
-    def test_pictures_none_of_which_can_be_read_are_refused(
+    def test_a_data_set_of_unreadable_images_is_refused(
         self, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         for path in (tmp_path / "images").iterdir():
@@ -77,9 +77,9 @@ class TestCommand:
             pseudo_label.main(arguments)
 
         assert ended.value.code == 1
-        assert "None of the 6 pictures can be read" in capsys.readouterr().err
+        assert "None of the 6 images can be read" in capsys.readouterr().err
 
-    def test_it_goes_on_after_a_kill_in_the_middle_of_a_line(self, arguments: list[str], tmp_path: Path) -> None:
+    def test_labelling_resumes_after_an_incomplete_line(self, arguments: list[str], tmp_path: Path) -> None:
         out = tmp_path / "pseudo.jsonl"
         pseudo_label.main(arguments)
         whole = out.read_text()
@@ -90,7 +90,7 @@ class TestCommand:
 
         assert sorted(out.read_text().splitlines()) == sorted(whole.splitlines())
 
-    def test_another_search_does_not_go_on_in_the_same_file(
+    def test_a_file_of_another_search_is_refused(
         self, arguments: list[str], capsys: pytest.CaptureFixture[str]
     ) -> None:
         pseudo_label.main(arguments)
@@ -98,11 +98,11 @@ class TestCommand:
         with pytest.raises(SystemExit):
             pseudo_label.main([*arguments, "--beams", "3"])
 
-        assert "made otherwise" in capsys.readouterr().err
+        assert "were made with" in capsys.readouterr().err
 
 
 class TestFile:
-    def test_a_torn_last_line_is_left_out(self, tmp_path: Path) -> None:
+    def test_an_incomplete_last_line_is_ignored(self, tmp_path: Path) -> None:
         path = written(tmp_path / "p.jsonl", {1: "a dog", 2: "a cat"})
         path.write_text(path.read_text()[:-5])
 
@@ -119,7 +119,7 @@ class TestFile:
             json.dumps(HEAD) + '\n{"picture": null, "caption": "a dog"}\n',
         ],
     )
-    def test_another_kind_of_file_is_refused(self, tmp_path: Path, content: str) -> None:
+    def test_an_invalid_file_is_refused(self, tmp_path: Path, content: str) -> None:
         path = tmp_path / "p.jsonl"
         path.write_text(content)
 
@@ -133,33 +133,29 @@ class TestFile:
 
 class TestTraining:
     @pytest.fixture
-    def pictures(self, tmp_path: Path) -> list[Any]:
-        captions, images = write_coco(tmp_path, 6)
-        return list(formats.read([f"coco:{captions}:{images}"]))
+    def images(self, tmp_path: Path) -> list[Any]:
+        captions, image_folder = write_coco(tmp_path, 6)
+        return list(formats.read([f"coco:{captions}:{image_folder}"]))
 
-    def test_captions_that_agree_too_little_with_people_s_are_left_out(
-        self, pictures: list[Any], tmp_path: Path
-    ) -> None:
+    def test_captions_with_low_cider_are_dropped(self, images: list[Any], tmp_path: Path) -> None:
         path = written(tmp_path / "p.jsonl", {100: "A red ball lies on field a.", 101: "nothing of the kind"})
 
-        assert sorted(pseudo.for_training([path], pictures, 0.0)) == [100, 101]
-        assert sorted(pseudo.for_training([path], pictures, 0.1)) == [100]
+        assert sorted(pseudo.for_training([path], images, 0.0)) == [100, 101]
+        assert sorted(pseudo.for_training([path], images, 0.1)) == [100]
 
-    def test_captions_of_other_pictures_are_refused_when_there_are_no_others(
-        self, pictures: list[Any], tmp_path: Path
-    ) -> None:
-        with pytest.raises(DataError, match="None of the pseudo-captions"):
-            pseudo.for_training([written(tmp_path / "p.jsonl", {7: "a dog"})], pictures, 0.0)
+    def test_captions_of_other_images_only_are_refused(self, images: list[Any], tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="No pseudo-caption belongs"):
+            pseudo.for_training([written(tmp_path / "p.jsonl", {7: "a dog"})], images, 0.0)
 
     @pytest.mark.parametrize(("fraction", "least", "most"), [(0.0, 0, 0), (0.5, 40, 80), (1.0, 120, 120)])
-    def test_they_take_the_place_of_their_part_of_the_captions(
-        self, pictures: list[Any], fraction: float, least: int, most: int
+    def test_pseudo_captions_replace_their_fraction_of_the_captions(
+        self, images: list[Any], fraction: float, least: int, most: int
     ) -> None:
         data = ImageCaptionDataset(
-            pictures,
+            images,
             tiny_tokenizer(),
             Preprocessing(32),
-            pseudo={picture.id: "dog" for picture in pictures},
+            pseudo={image.id: "dog" for image in images},
             pseudo_fraction=fraction,
         )
         theirs = 0
@@ -169,10 +165,10 @@ class TestTraining:
 
         assert least <= theirs <= most
 
-    def test_a_picture_without_one_keeps_people_s(self, pictures: list[Any]) -> None:
-        without = ImageCaptionDataset(pictures, tiny_tokenizer(), Preprocessing(32), random_captions=True)
+    def test_an_image_without_a_pseudo_caption_keeps_its_captions(self, images: list[Any]) -> None:
+        without = ImageCaptionDataset(images, tiny_tokenizer(), Preprocessing(32), random_captions=True)
         data = ImageCaptionDataset(
-            pictures,
+            images,
             tiny_tokenizer(),
             Preprocessing(32),
             random_captions=True,
