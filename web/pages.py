@@ -6,6 +6,7 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from common import problems
+from common.images.decoding import FORMAT_NAMES
 from common.jobs import Job
 from common.ledger import NewJob
 from web.services import get_services, model_notice
@@ -24,7 +25,14 @@ def index() -> str:
     services = get_services()
     jobs, _ = services.ledger.recent(limit=RECENT_JOBS)
     model = services.current_model()
-    return render_template("index.html", jobs=jobs, model=model, notice=model_notice(model), settings=services.settings)
+    return render_template(
+        "index.html",
+        jobs=jobs,
+        model=model,
+        notice=model_notice(model),
+        settings=services.settings,
+        formats=FORMAT_NAMES,
+    )
 
 
 @blueprint.post("/")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import pi_heif
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from common import problems
@@ -23,13 +24,13 @@ from common.problems import Problem
 
 #: The accepted formats, by Pillow's names. Vector formats and formats whose decoder starts another program (EPS) are
 #: excluded deliberately.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-FORMAT_NAMES = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF"
+FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")
+FORMAT_NAMES = "JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF"
 
 #: Memory limit in bytes for the pixels of one image while it is decoded.
 PIXEL_MEMORY_LIMIT = 220_000_000
 #: Peak memory of decoding in bytes per pixel, for formats that need more than Pillow's copy of the pixels. Measured.
-FORMAT_BYTES_PER_PIXEL: dict[str, float] = {"WEBP": 17, "AVIF": 17}
+FORMAT_BYTES_PER_PIXEL: dict[str, float] = {"WEBP": 17, "AVIF": 17, "HEIF": 8.9}
 #: Size of Pillow's copy in bytes per pixel, by mode, where it is less than 4.
 MODE_BYTES_PER_PIXEL: dict[str, float] = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}
 #: Side of the largest thumbnail in pixels. A JPEG with a shorter side below twice this is decoded in full.
@@ -52,6 +53,9 @@ _TRANSPOSE_BY_ORIENTATION = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+# The image itself is enough: no embedded thumbnails, depth maps or mattes.
+pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 
 # Pillow's limit of 89 megapixels is global, while `max_pixels` is an argument of each call.
 Image.MAX_IMAGE_PIXELS = None
@@ -123,6 +127,11 @@ def thumbnail(data: bytes, max_pixels: int, side: int) -> bytes:
         buffer = io.BytesIO()
         _to_upright(small, _orientation(image)).save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
         return buffer.getvalue()
+
+
+def is_heif(data: bytes) -> bool:
+    """Whether the data begin as a HEIF file does; AVIF is the same container with another brand."""
+    return data[4:8] == b"ftyp" and data[8:12] not in (b"avif", b"avis")
 
 
 def advice(data: bytes) -> str:

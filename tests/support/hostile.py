@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from tests.support import heic
 from tests.support.images import drawing, encoded
 
 #: Bytes of payload in the largest accepted file; 64 kB are left for headers.
@@ -50,6 +51,7 @@ def unusual() -> Iterator[Item]:
     yield Item("a page with a JPEG after it", b"<html><!--" + encoded(), ("unsupported-image",))
     for format in FORMATS:
         yield Item(f"1 x 1 {format}", encoded(Image.new("RGB", (1, 1)), format), (ACCEPTED,))
+    yield Item("HEIC, rotated", heic.TURNED, (ACCEPTED,))
     for mode in ("1", "L", "LA", "P", "RGBA", "I;16"):
         yield Item(f"PNG in mode {mode}", encoded(Image.new(mode, (64, 64)), "PNG"), (ACCEPTED,))
     yield Item("CMYK JPEG", encoded(Image.new("CMYK", (64, 64))), (ACCEPTED,))
@@ -88,6 +90,8 @@ def largest() -> Iterator[Item]:
         yield Item(f"50 MP TIFF, {mode}", data, (ACCEPTED, COSTLY))
     one_strip = saved(Image.new("RGB", side), "TIFF", compression="tiff_adobe_deflate", strip_size=2**30)
     yield Item("50 MP TIFF in one strip", one_strip, (COSTLY,))
+    yield Item("24.5 MP HEIC", heic.MP24, (ACCEPTED,))
+    yield Item("50 MP HEIC", heic.MP50, (LARGE,))
     for pixels, answer in ((12_600_000, ACCEPTED), (50_000_000, LARGE)):
         square = (int(pixels**0.5), int(pixels**0.5))
         lossless = saved(Image.new("RGBA", square, (9, 9, 9, 9)), "WEBP", lossless=True, method=0)
@@ -99,8 +103,7 @@ def largest() -> Iterator[Item]:
 def truncated() -> Iterator[Item]:
     """Each format, truncated at every tenth of the file."""
     noise = Image.merge("RGB", [Image.effect_noise((160, 120), 80) for _ in range(3)])
-    for format in FORMATS:
-        data = encoded(noise, format)
+    for format, data in [*((format, encoded(noise, format)) for format in FORMATS), ("HEIC", heic.RGB)]:
         for tenth in range(1, 10):
             yield Item(f"{tenth}/10 of a {format}", data[: len(data) * tenth // 10], UNREADABLE)
 
@@ -123,6 +126,10 @@ def false_headers() -> Iterator[Item]:
     offset = hidden.index(b"ispe") + 8
     hidden = hidden[:offset] + struct.pack(">II", 100, 100) + hidden[offset + 8 :]
     yield Item("AVIF that hides 64 MP behind 0.01", hidden, (ACCEPTED, COSTLY, "damaged-image"))
+    size = struct.pack(">II", 8160, 6144)
+    hidden = heic.MP50.replace(size, struct.pack(">II", 100, 100))
+    assert hidden != heic.MP50
+    yield Item("HEIC that hides 50 MP behind 0.01", hidden, (ACCEPTED, COSTLY, "damaged-image"))
     tile = zlib.compress(bytes(30_000 * 30_000 // 8))
     tags = [*GREY, (322, 4, 1, 30_000), (323, 4, 1, 30_000), (324, 4, 1, 1000), (325, 4, 1, len(tile))]
     yield Item("TIFF of 16 x 16 in a tile of 900 MP", tiff(tags).ljust(1000, b"\0") + tile, (COSTLY, "damaged-image"))

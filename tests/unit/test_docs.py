@@ -12,6 +12,7 @@ from types import ModuleType
 import fakeredis
 import pytest
 
+from common.images.decoding import FORMAT_NAMES
 from common.problems import KINDS
 from common.settings import PROJECT_ROOT, Settings
 from training import distill, evaluate, export, prepare, report
@@ -83,6 +84,11 @@ def test_the_api_guide_lists_exactly_the_routes() -> None:
     documented = set(re.findall(r"`((?:GET|POST|DELETE) /[^`?]*)`", text("docs/api.md")))
 
     assert documented == served
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/api.md"])
+def test_the_accepted_formats_are_listed(name: str) -> None:
+    assert FORMAT_NAMES in " ".join(text(name).split())
 
 
 METHODS = {"GET", "POST", "DELETE"}

@@ -64,7 +64,8 @@ export class Card {
   showJob(job) {
     this.job = job;
     this.element.dataset.status = job.status;
-    if (!this.file && job.urls.image && !this.element.querySelector("img")) {
+    // Also for a chosen file that the browser cannot show, such as HEIC.
+    if (job.urls.image && !this.element.querySelector("img")) {
       this.element.querySelector(".thumb").append(createImage(`${job.urls.image}?size=320`));
     }
     if (job.status === "succeeded") this.#showCaption(job.output.caption);

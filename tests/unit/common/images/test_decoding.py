@@ -15,6 +15,7 @@ from captioning.preprocessing import resize
 from common import problems
 from common.images import decoding, webp
 from common.problems import Kind, Problem
+from tests.support import heic
 from tests.support.hostile import png
 
 LIMIT = 1_000_000
@@ -52,6 +53,38 @@ def test_every_accepted_format_is_read(format: str) -> None:
 
     assert decoding.check(data, LIMIT) == decoding.ImageInfo(format, 40, 20)
     assert decoding.decode(data, LIMIT).size == (40, 20)
+
+
+class TestHeic:
+    def test_an_image_is_read(self) -> None:
+        assert decoding.check(heic.RGB, LIMIT) == decoding.ImageInfo("HEIF", 64, 32)
+        assert np.abs(np.subtract(colour(decoding.decode(heic.RGB, LIMIT), 5, 5), (135, 206, 235))).max() < 4
+
+    def test_an_image_taken_upright_is_upright(self) -> None:
+        assert decoding.check(heic.TURNED, LIMIT) == decoding.ImageInfo("HEIF", 32, 64)
+        assert decoding.decode(heic.TURNED, LIMIT).size == (32, 64)
+        with Image.open(io.BytesIO(decoding.thumbnail(heic.TURNED, LIMIT, 64))) as small:
+            assert small.size == (32, 64)
+
+    def test_transparency_becomes_white(self) -> None:
+        assert decoding.decode(heic.CLEAR, LIMIT).getpixel((0, 0)) == (255, 255, 255)
+
+    def test_10_bits_per_sample_look_like_8(self) -> None:
+        deep, plain = (np.asarray(decoding.decode(data, LIMIT)).astype(int) for data in (heic.DEEP, heic.RGB))
+
+        assert np.abs(deep - plain).mean() < 3
+
+    def test_an_image_of_24_megapixels_is_accepted_and_one_of_50_is_not(self) -> None:
+        assert decoding.check(heic.MP24, 10**8).width == 5712
+        with pytest.raises(Problem) as refused:
+            decoding.check(heic.MP50, 10**8)
+        assert refused.value.kind is problems.IMAGE_TOO_LARGE
+
+    @pytest.mark.parametrize("tenth", range(1, 10))
+    def test_a_truncated_file_is_refused(self, tenth: int) -> None:
+        with pytest.raises(Problem) as refused:
+            decoding.check(heic.RGB[: len(heic.RGB) * tenth // 10], LIMIT)
+        assert refused.value.kind in (problems.DAMAGED_IMAGE, problems.UNSUPPORTED_IMAGE)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "LAB", "I", "F"])
