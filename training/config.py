@@ -51,6 +51,9 @@ class Config:
     images: tuple[Path, ...] = _flag((), "folder or .tar of pictures for each caption file", nargs="+")
     val_captions: tuple[Path, ...] = _flag((), "caption files to validate on", nargs="+")
     val_images: tuple[Path, ...] = _flag((), "folder or .tar for each validation file", nargs="+")
+    repeat: tuple[int, ...] = _flag(
+        (), "times that an epoch shows the images of each training data set, in their order; default: once", nargs="+"
+    )
     limit: int = _flag(12_000, "pictures taken, before the split; 0 for all")
     train_fraction: float = _flag(0.8, "part of the pictures that is trained on, the rest validates")
 
@@ -134,6 +137,8 @@ class Config:
                 f"--train-fraction must lie between 0 and 1, so that there are training and validation images; "
                 f"it is {self.train_fraction:g}."
             )
+        if self.repeat and (len(self.repeat) != len(self.data) + len(self.captions) or min(self.repeat) < 1):
+            raise ValueError("--repeat takes a whole number of 1 or more for each training data set.")
         if self.limit < 0 or self.eval_limit < 0:
             raise ValueError("--limit and --eval-limit must be 0 or more.")
         if len(self.captions) != len(self.images) or len(self.val_captions) != len(self.val_images):
@@ -202,6 +207,8 @@ class Config:
 
 def _typed(kind: Any, value: Any) -> Any:
     """Convert a plain value to the type of its field."""
+    if kind == tuple[int, ...]:
+        return tuple(int(item) for item in value)
     if kind == tuple[Path, ...]:
         return tuple(Path(item) for item in value)
     return tuple(value) if kind == tuple[str, ...] else Path(value) if kind is Path else value
@@ -222,7 +229,7 @@ def parse(arguments: Sequence[str] | None = None) -> Config:
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction
         else:
-            options["type"] = {tuple[Path, ...]: Path, tuple[str, ...]: str}.get(kind, kind)
+            options["type"] = {tuple[Path, ...]: Path, tuple[str, ...]: str, tuple[int, ...]: int}.get(kind, kind)
         parser.add_argument("--" + item.name.replace("_", "-"), **options)
     given: dict[str, Any] = vars(parser.parse_args(arguments))
     if not given.get("data") and not given.get("captions") and not given.get("smoke"):

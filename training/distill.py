@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -24,7 +25,7 @@ from training.config import Config, parse
 from training.data import formats, pseudo
 from training.data.dataset import ImageCaptionDataset
 from training.data.fingerprint import Fingerprint
-from training.data.images import CaptionedImage, DataError, limited, split, warn_of_overlap
+from training.data.images import CaptionedImage, DataError, ImageId, limited, split, warn_of_overlap
 from training.distributed import Ranks, process_group
 from training.ema import EMA
 from training.forward import Forward
@@ -170,14 +171,19 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
 def images_of(config: Config) -> tuple[list[CaptionedImage], list[CaptionedImage]]:
     """Training and validation images: a seeded split, or separate data sets.
 
+    The images of a data set that `config.repeat` counts several times are that often among the training images.
+
     Raises `DataError` when there are no training images or no validation images.
     """
-    available = formats.read(config.train_sources)
+    data_sets = formats.read_each(config.train_sources)
+    available = [image for images in data_sets for image in images]
+    counts = config.repeat or (1,) * len(data_sets)
+    repeats = {image.id: count for images, count in zip(data_sets, counts, strict=True) for image in images}
     images = limited(available, config.limit, config.seed)
     if config.val_sources:
         train, val = images, formats.read(config.val_sources)
         warn_of_overlap(train, val)
-        return train, val
+        return repeated(train, repeats), val
     train, val = split(images, config.train_fraction, config.seed)
     if not train or not val:
         raise DataError(
@@ -185,7 +191,12 @@ def images_of(config: Config) -> tuple[list[CaptionedImage], list[CaptionedImage
             f"--limit {config.limit} and --train-fraction {config.train_fraction:g} leave {len(train)} to train on and "
             f"{len(val)} to validate on. There must be 1 or more of each."
         )
-    return train, val
+    return repeated(train, repeats), val
+
+
+def repeated(images: Sequence[CaptionedImage], repeats: Mapping[ImageId, int]) -> list[CaptionedImage]:
+    """Each image as often as `repeats` says for its id."""
+    return [image for image in images for _ in range(repeats[image.id])]
 
 
 if __name__ == "__main__":

@@ -63,14 +63,19 @@ def sources(data: Sequence[str], captions: Sequence[Path], images: Sequence[Path
 
 
 def read(data: Sequence[Source]) -> list[CaptionedImage]:
-    """The captioned images of several data sets, in order.
+    """The captioned images of several data sets, in order. Raises `DataError`, as `read_each` does."""
+    return [image for images in read_each(data) for image in images]
+
+
+def read_each(data: Sequence[Source]) -> list[list[CaptionedImage]]:
+    """The captioned images of each data set.
 
     Raises `DataError` for an unreadable data set, for no data set, for a data set without a caption, and when two
     images have the same id. Ids are compared as strings, because JSON keys and file names are strings.
     """
     if not data:
         raise DataError(NEEDED)
-    images: list[CaptionedImage] = []
+    found: list[list[CaptionedImage]] = []
     by_id: dict[str, CaptionedImage] = {}
     for source in data:
         read_images = _read_one(source)
@@ -85,8 +90,8 @@ def read(data: Sequence[Source]) -> list[CaptionedImage]:
         captioned = [image for image in read_images if image.captions]
         if not captioned:
             raise DataError(f"{source}: none of its {len(read_images)} images has a caption.")
-        images += captioned
-    return images
+        found.append(captioned)
+    return found
 
 
 def _read_one(source: Source) -> list[CaptionedImage]:

@@ -114,3 +114,18 @@ def test_invalid_settings_are_refused(arguments: list[str], words: str, capsys: 
         parse(arguments)
 
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("repeat", [["1"], ["1", "2", "3"], ["0", "1"]])
+def test_repeat_takes_a_count_for_each_data_set(repeat: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse([*DATA, "--data", "wds:shards.tar", "--repeat", *repeat])
+
+    assert "--repeat takes a whole number of 1 or more for each training data set." in capsys.readouterr().err
+
+
+def test_repeat_survives_a_checkpoint() -> None:
+    config = parse([*DATA, "--data", "wds:shards.tar", "--repeat", "4", "1"])
+
+    assert config.repeat == (4, 1)
+    assert Config.from_dict(config.as_dict()) == config

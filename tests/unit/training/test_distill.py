@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import torch
 from tests.support.coco import write_coco
 from tests.support.models import tiny_tokenizer
 from tests.support.training import Run, teacher_folder, weights
+from training.config import Config
+from training.distill import images_of
 from training.teacher import OnlineTeacher
 from training.trainer import rate
 
@@ -117,6 +120,28 @@ class TestData:
 
         expected, found = (weights(folder / "student_epoch2.pt") for folder in (whole, parts))
         assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+class TestRepeat:
+    def sources(self, folder: Path) -> tuple[str, str]:
+        first = write_coco(folder / "first", 3, first_id=200)
+        second = write_coco(folder / "second", 2, first_id=100)
+        return (f"coco:{first[0]}:{first[1]}", f"coco:{second[0]}:{second[1]}")
+
+    def test_an_epoch_shows_the_images_of_a_data_set_as_often_as_asked(self, tmp_path: Path) -> None:
+        sources = self.sources(tmp_path)
+
+        train, val = images_of(Config(data=sources, val_data=sources, repeat=(1, 3), limit=0))
+
+        assert len(train) == 3 + 3 * 2
+        assert sorted(Counter(image.id for image in train).values()) == [1, 1, 1, 3, 3]
+        assert len(val) == 5
+
+    def test_repeated_images_are_not_split_between_training_and_validation(self, tmp_path: Path) -> None:
+        train, val = images_of(Config(data=self.sources(tmp_path), repeat=(2, 2), limit=0))
+
+        assert not {image.id for image in train} & {image.id for image in val}
+        assert len(train) == 2 * (5 - len(val))
 
 
 class TestResume:

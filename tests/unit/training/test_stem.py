@@ -64,7 +64,7 @@ class TestPublishedWeights:
             start_from_published(tiny_model(), NAME)
 
     def test_a_hybrid_without_published_weights_is_refused(self) -> None:
-        with pytest.raises(StudentError, match="give it --stem efficientnet-lite2"):
+        with pytest.raises(StudentError, match="use --stem efficientnet-lite2"):
             make_student(Config(teacher="none", alpha=1.0, student="demo"), tiny_tokenizer())
 
 

@@ -36,7 +36,7 @@ def key(app: Flask, settings: Settings) -> Callable[..., Headers]:
 
     def add(name: str, *scopes: Scope) -> Headers:
         secret = add_key(settings, name, *scopes)
-        app.extensions["captiond"].keyring._looked -= 10  # the keyring reads its file at most once a second
+        app.extensions["captiond"].keyring._checked_at -= 10  # the keyring reads its file at most once a second
         return {"Authorization": f"Bearer {secret}"}
 
     return add
@@ -113,7 +113,7 @@ def test_a_key_is_valid_until_it_is_revoked(
     assert client.get("/v1/jobs", headers=headers).status_code == 200
 
     revoke_key(settings, "alice")
-    app.extensions["captiond"].keyring._looked -= 10
+    app.extensions["captiond"].keyring._checked_at -= 10
 
     answer = client.get("/v1/jobs", headers=headers)
     assert answer.status_code == 401 and "revoked" in answer.json["detail"]
