@@ -1,8 +1,8 @@
-"""The record of an unfinished run, so that a run that was killed goes on where it stopped and does nothing twice.
+"""The journal of an unfinished run. With it, the next run continues after a kill and captions no image twice.
 
 Captions are written to the journal, and synced to the disk, before they are written to their output. A run that finds
-its journal writes those captions to the output again, which changes nothing where they are there already, and captions
-only the images that are not in it. A run that ends deletes its journal.
+a journal writes its captions to the output again, which has no effect on those already written, and captions only the
+images that are not in the journal. A finished run deletes the journal.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where captions are written: one file for all (JSON lines, CSV or JSON), or a file beside each image.
 
-Each output can say which images it has a caption of, and writing the same caption again changes nothing.
+Each output knows which images have a caption. Writing the same caption again has no effect.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from common import strict_json
 from common.files import atomic_write
 from common.problems import Problem
 
-#: What is done with a caption that is there already.
+#: How existing captions are treated.
 Existing = Literal["skip", "overwrite", "append", "prepend"]
 
 #: The suffix of XMP sidecars, behind the whole name of the image.
@@ -35,16 +35,16 @@ class Output(Protocol):
     """Receives the captions of a run."""
 
     def has(self, source: Source) -> bool:
-        """Whether there is a caption of the image already."""
+        """Whether the image has a caption."""
 
     def plan(self, source: Source, caption: Caption) -> Caption:
-        """The caption with what the journal needs to know in order to write it again."""
+        """The caption with the data that `write` needs, for the journal."""
 
     def write(self, captions: Sequence[Caption]) -> None:
-        """Write captions; those that were written already are left as they are."""
+        """Write captions, except those already written."""
 
     def close(self) -> None:
-        """Make sure that everything is in the file."""
+        """Write what is not yet in the file."""
 
 
 class TableFile:
@@ -104,7 +104,7 @@ class TableFile:
         return text.getvalue()
 
     def _read(self) -> None:
-        """Read the rows that are there, and cut off a last line that is not complete."""
+        """Read the existing rows, and remove an incomplete last line."""
         content = self._path.read_bytes()
         if self._format != ".json" and not content.endswith(b"\n"):
             content = content[: content.rfind(b"\n") + 1]
@@ -176,7 +176,7 @@ class Sidecars:
         pass
 
     def _joined(self, present: str, caption: str) -> str:
-        """The new caption with the one that is there."""
+        """The new caption, joined with the present one as `--existing` says."""
         if present and self._existing == "append":
             return f"{present}, {caption}"
         if present and self._existing == "prepend":
@@ -185,7 +185,7 @@ class Sidecars:
 
 
 def _read(path: Path) -> str | None:
-    """A sidecar as it is; None where there is none."""
+    """The content of a sidecar; None if there is none."""
     return path.read_bytes().decode("utf-8", "surrogateescape") if path.exists() else None
 
 

@@ -1,4 +1,4 @@
-"""Captions from a running service, through its batches: one is captioned while the next one is sent."""
+"""Captions from a running service through its batch API. The next batch is sent while one is captioned."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from common.problems import Kind, Problem
 
 #: Images and bytes of one request.
 MAX_IMAGES, MAX_BYTES = 64, 64 * 2**20
-#: Seconds of one request, and between two questions whether a batch is done.
+#: Timeout of a request and interval between status requests, in seconds.
 REQUEST_TIMEOUT, POLL_INTERVAL = 120.0, 0.5
-#: Seconds after which a service that does not answer is given up, and between two tries.
+#: Seconds of an outage after which the run ends, and between two attempts.
 OUTAGE_TIMEOUT, RETRY_INTERVAL = 600.0, 2.0
-#: Statuses after which the same request is sent again.
+#: Response statuses after which the request is repeated.
 RETRIED = frozenset({429, 502, 503, 504})
 
 
 @dataclass(frozen=True)
 class _Sent:
-    """A batch that the service has, and those of its images that could not be read here."""
+    """A submitted batch, and the images of its chunk that could not be read."""
 
     batch: str | None
     sources: list[Source]
@@ -100,7 +100,7 @@ class RemoteCaptioner:
             yield source, results[index]
 
     def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
-        """The response to a request, which is repeated while the service is away, full or busy."""
+        """Send a request, and repeat it while the service is unreachable, full or overloaded."""
         deadline = time.monotonic() + OUTAGE_TIMEOUT
         while True:
             pause = RETRY_INTERVAL
@@ -132,7 +132,7 @@ def _result(result: dict[str, Any]) -> Output | Problem:
 
 
 def _detail(response: requests.Response) -> str:
-    """What the service says about a refusal."""
+    """The `detail` of a problem response."""
     try:
         return str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):

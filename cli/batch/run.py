@@ -1,4 +1,4 @@
-"""One run of `captiond batch`: what is to be captioned, by whom, where the captions go, and what is said meanwhile."""
+"""One run of `captiond batch`: finds the images, captions them, writes the captions and shows progress."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Options:
 
 
 def batch(settings: Settings, options: Options) -> int:
-    """Caption what is named: 0 when every image has a caption, 1 when not, 2 for options that make no sense."""
+    """Caption the named images. Return 0 for success, 1 for a failure, 2 for invalid options, 130 for Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     wrong = _wrong(options)
     if wrong:
@@ -63,12 +63,12 @@ def batch(settings: Settings, options: Options) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Stopped. The same command goes on from here.", file=sys.stderr)
+        print("Stopped. Run the same command again to continue.", file=sys.stderr)
         return 130
 
 
 def _wrong(options: Options) -> str | None:
-    """Why the options make no sense, in a sentence."""
+    """An error message for invalid options, else None."""
     if (options.out is None) == (options.sidecars is None):
         return "Give one of --out FILE, --sidecars SUFFIX and --xmp, for where the captions go."
     if options.out and options.existing in ("append", "prepend"):
@@ -119,7 +119,7 @@ def _run(settings: Settings, options: Options, sources: list[Source]) -> int:
         missing = _missing(options, sources, output, {caption.image for caption in journal.captions})
         skipped = len(sources) - len(missing)
         if resumed:
-            print(f"Going on with a run that was stopped: {len(journal.captions)} captions are there.", file=sys.stderr)
+            print(f"Continuing a stopped run, with {len(journal.captions)} captions.", file=sys.stderr)
         progress = Progress(len(missing))
         failed: list[tuple[Source, Problem]] = []
         captions = _captions(_results(settings, options, missing), options, output, failed, progress)
@@ -167,7 +167,7 @@ def _results(settings: Settings, options: Options, sources: list[Source]) -> Res
 def _captions(
     results: Results, options: Options, output: Output, failed: list[tuple[Source, Problem]], progress: Progress
 ) -> Iterator[Caption]:
-    """The captions as they are to be written; `failed` collects the images that have none."""
+    """The captions to write. `failed` collects the images without one."""
     for source, result in results:
         progress.add()
         if isinstance(result, Problem):
@@ -181,7 +181,7 @@ def _captions(
 
 
 def _groups(captions: Iterable[Caption]) -> Iterator[list[Caption]]:
-    """Captions in groups of `WRITE_SIZE`, or of what came in `WRITE_INTERVAL`."""
+    """Group captions: `WRITE_SIZE` of them, or those of `WRITE_INTERVAL` seconds."""
     group: list[Caption] = []
     started = time.monotonic()
     for caption in captions:
@@ -194,7 +194,7 @@ def _groups(captions: Iterable[Caption]) -> Iterator[list[Caption]]:
 
 
 class Progress:
-    """A bar on a terminal, a line now and then elsewhere; both on standard error."""
+    """Progress on standard error: a bar on a terminal, else a line every `LINE_INTERVAL` seconds."""
 
     def __init__(self, total: int) -> None:
         self._total = total

@@ -1,4 +1,4 @@
-"""Which images a command line names: files, folders, patterns, and URLs of any file system that fsspec knows."""
+"""Finds the images that a command line names: files, folders, patterns, and URLs of file systems known to fsspec."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from common.images.decoding import FORMATS
 
 #: Suffixes of the accepted formats.
 SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
-#: Characters that make an argument a pattern.
+#: Characters of patterns.
 MAGIC = frozenset("*?[")
 
 
 @dataclass(frozen=True)
 class Source:
-    """An image by its path as the command line leads to it, or by its URL."""
+    """An image, by its path or URL."""
 
     location: str
 
