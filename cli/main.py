@@ -104,6 +104,12 @@ def _main(arguments: list[str] | None) -> int:
 
 
 def _run(chosen: dict[str, Any], settings: Settings) -> int:
+    if chosen["command"] in ("caption", "batch"):  # these import torch, which needs the folder of temporary files
+        try:
+            folders.check_temporary_folder()
+        except FolderError as error:
+            print(error, file=sys.stderr)
+            return 1
     # Each command imports its own module, so that `captiond doctor` does not import torch.
     match chosen["command"]:
         case "serve":
@@ -111,20 +117,10 @@ def _run(chosen: dict[str, Any], settings: Settings) -> int:
 
             return serve(settings)
         case "caption":
-            try:
-                folders.check_temporary_folder()
-            except FolderError as error:
-                print(error, file=sys.stderr)
-                return 1
             from cli.caption import caption
 
             return caption(settings, chosen["files"], as_json=chosen["json"])
         case "batch":
-            try:
-                folders.check_temporary_folder()
-            except FolderError as error:
-                print(error, file=sys.stderr)
-                return 1
             from cli.batch.run import Options, batch
 
             options = {field.name: chosen[field.name] for field in dataclasses.fields(Options)}
