@@ -40,7 +40,8 @@ def _main(arguments: list[str] | None) -> int:
     )
 
     caption = commands.add_parser("caption", help="caption files in this process, without the service")
-    caption.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    caption.add_argument("files", nargs="+", metavar="FILE", help="image file, URL (https://, s3:// …), or - for stdin")
+    caption.add_argument("--n", type=int, choices=(1, 2, 3), default=1, help="captions of each image, best first (1)")
     caption.add_argument("--json", action="store_true", help="print one JSON object per line")
 
     batch = commands.add_parser(
@@ -119,7 +120,7 @@ def _run(chosen: dict[str, Any], settings: Settings) -> int:
         case "caption":
             from cli.caption import caption
 
-            return caption(settings, chosen["files"], as_json=chosen["json"])
+            return caption(settings, chosen["files"], as_json=chosen["json"], count=chosen["n"])
         case "batch":
             from cli.batch.run import Options, batch
 
