@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import fsspec
+import requests
 from fsspec.core import url_to_fs
 from PIL import Image
 
@@ -17,6 +18,10 @@ from common.images.decoding import FORMATS
 
 #: Suffixes of the accepted formats.
 SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
+#: URLs that are fetched with requests. They have no folders and no patterns.
+HTTP = ("http://", "https://")
+#: Seconds without data after which a download fails.
+DOWNLOAD_TIMEOUT = 60.0
 #: Characters of patterns.
 MAGIC = frozenset("*?[")
 
@@ -37,11 +42,15 @@ class Source:
         try:
             if self.path is not None:
                 return self.path.read_bytes()
+            if self.location.startswith(HTTP):
+                response = requests.get(self.location, timeout=DOWNLOAD_TIMEOUT)
+                response.raise_for_status()
+                return response.content
             with fsspec.open(self.location, "rb") as file:
                 data: bytes = file.read()
                 return data
-        except OSError as error:
-            raise problems.NOT_FOUND(f"The file cannot be read: {error.strerror or error}.") from error
+        except (OSError, ImportError, ValueError) as error:  # ImportError: a file system whose package is missing
+            raise problems.NOT_FOUND(f"The file cannot be read: {getattr(error, 'strerror', '') or error}.") from error
 
 
 def find(arguments: Iterable[str], *, recursive: bool) -> list[Source]:
@@ -76,6 +85,9 @@ def _on_disk(argument: str, recursive: bool) -> Iterator[Source]:
 
 
 def _at_url(argument: str, recursive: bool) -> Iterator[Source]:
+    if argument.startswith(HTTP):
+        yield Source(argument)
+        return
     try:
         system, path = url_to_fs(argument)
         if MAGIC.intersection(argument):

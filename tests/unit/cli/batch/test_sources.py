@@ -10,6 +10,7 @@ import pytest
 from cli.batch import BatchError
 from cli.batch.sources import Source, find
 from common.problems import Problem
+from tests.support.receiver import running_receiver, with_status
 
 
 @pytest.fixture
@@ -73,3 +74,15 @@ class TestAtUrls:
     def test_an_unknown_protocol_is_refused(self) -> None:
         with pytest.raises(BatchError, match="gopher"):
             names("gopher://archive")
+
+    def test_a_web_address_is_downloaded(self) -> None:
+        with running_receiver(with_status(200, b"image"), with_status(404)) as receiver:
+            (source,) = find([receiver.url("/photo.jpg?size=*")], recursive=False)
+
+            assert source.read() == b"image"
+            with pytest.raises(Problem, match="404"):
+                source.read()
+
+    def test_a_file_system_whose_package_is_missing_is_named(self) -> None:
+        with pytest.raises(Problem, match="paramiko"):
+            Source("sftp://host/photo.jpg").read()
