@@ -68,8 +68,9 @@ class TableFile:
                     f"{path} is not a file of captions that this command wrote ({error}). Name another, or give "
                     "--existing overwrite."
                 ) from error
-        elif path.exists():
-            path.unlink()
+        #: The earlier file is replaced by the first captions, so that a run that fails before them loses nothing.
+        self._mode = "w" if overwrite else "a"
+        self._changed = False
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def has(self, source: Source) -> bool:
@@ -81,15 +82,19 @@ class TableFile:
     def write(self, captions: Sequence[Caption]) -> None:
         new = [caption for caption in captions if caption.image not in self._rows]
         self._rows |= {each.image: {name: getattr(each, name) for name in FIELDS} for each in new}
-        if self._format == ".json" or not new:
+        if not new:
             return
-        with self._path.open("a", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        self._changed = True
+        if self._format == ".json":
+            return
+        with self._path.open(self._mode, encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(self._text([self._rows[each.image] for each in new], header=file.tell() == 0))
             file.flush()
             os.fsync(file.fileno())
+        self._mode = "a"
 
     def close(self) -> None:
-        if self._format == ".json":
+        if self._format == ".json" and self._changed:
             with atomic_write(self._path) as file:
                 file.write(strict_json.dumps(list(self._rows.values()), indent=1).encode() + b"\n")
 

@@ -82,9 +82,9 @@ def _wrong(options: Options) -> str | None:
     return None
 
 
-def _output(options: Options, sources: list[Source], *, resumed: bool) -> Output:
+def _output(options: Options, sources: list[Source]) -> Output:
     if options.out is not None:
-        return TableFile(options.out, overwrite=options.existing == "overwrite" and not resumed)
+        return TableFile(options.out, overwrite=options.existing == "overwrite")
     assert options.sidecars is not None
     sidecars = Sidecars(options.sidecars, options.existing)
     sidecars.check(sources)
@@ -99,8 +99,7 @@ def _missing(options: Options, sources: list[Source], output: Output, done: set[
 
 
 def _dry_run(options: Options, sources: list[Source]) -> int:
-    # Reading the output as if it were kept: a dry run changes nothing.
-    output = _output(options, sources, resumed=True)
+    output = _output(options, sources)
     missing = _missing(options, sources, output, set())
     for source in missing:
         print(source.location)
@@ -110,15 +109,14 @@ def _dry_run(options: Options, sources: list[Source]) -> int:
 
 def _run(settings: Settings, options: Options, sources: list[Source]) -> int:
     path = _journal_path(settings, options)
-    resumed = path.exists()
-    output = _output(options, sources, resumed=resumed)
+    output = _output(options, sources)
     journal = Journal(path)
     finished = False
     try:
         output.write(journal.captions)
         missing = _missing(options, sources, output, {caption.image for caption in journal.captions})
         skipped = len(sources) - len(missing)
-        if resumed:
+        if journal.captions:
             print(f"Continuing a stopped run, with {len(journal.captions)} captions.", file=sys.stderr)
         progress = Progress(len(missing))
         failed: list[tuple[Source, Problem]] = []

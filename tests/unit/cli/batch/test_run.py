@@ -136,6 +136,18 @@ def test_a_model_that_cannot_be_loaded_is_named(
     assert "nowhere.pt" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "csv", "json"])
+def test_overwriting_keeps_the_file_until_there_are_captions(
+    suffix: str, settings: Settings, options: Options, tmp_path: Path
+) -> None:
+    out = tmp_path / f"old.{suffix}"
+    out.write_text("old")
+
+    batch(settings.model_copy(update={"model": "nowhere.pt"}), replace(options, out=out, existing="overwrite"))
+
+    assert out.read_text() == "old"
+
+
 class TestStoppedRuns:
     """The run is stopped after its first captions were written, by an output that fails."""
 
