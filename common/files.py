@@ -1,4 +1,4 @@
-"""Atomic, durable file writes: temporary file, fsync, rename, fsync of the directory."""
+"""Durable file writes: replacing a file atomically, and appending to one."""
 
 from __future__ import annotations
 
@@ -47,6 +47,23 @@ def atomic_write(path: Path, mode: int = DEFAULT_MODE) -> Iterator[BinaryIO]:
         os.fsync(folder)  # makes the rename durable, too
     finally:
         os.close(folder)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Append to a file, which is created if it does not exist, and sync it to the disk."""
+    with path.open("ab") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def complete_lines(path: Path) -> bytes:
+    """The content of a file of lines; a last line that was cut off is removed from the file, too."""
+    content = path.read_bytes()
+    complete = content[: content.rfind(b"\n") + 1]
+    if len(complete) < len(content):
+        os.truncate(path, len(complete))
+    return complete
 
 
 def write_problem(error: OSError) -> Problem:

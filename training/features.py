@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common import strict_json
+from common.files import append
 from training.data.images import DataError
 
 #: Bytes of a view's key.
@@ -77,10 +78,7 @@ class FeatureCache:
             (".keys", b"".join(map(cache_key, features))),
         )
         for suffix, content in contents:
-            with self._own.with_suffix(suffix).open("ab") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            append(self._own.with_suffix(suffix), content)
 
     def check_space(self, views: int) -> None:
         """Raise `DataError` when the disk has too little space for the features of `views` more views."""

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from captioning.student.errors import StudentError
 from common import strict_json
+from common.files import append
 from training.losses import MIN_REST, TopK
 
 #: Words stored per token.
@@ -73,10 +74,7 @@ class TeacherCache:
         captions = np.array([(key, len(tokens)) for key, tokens in self._pending.items()], dtype=_CAPTION)
         words = np.concatenate(list(self._pending.values()))
         for suffix, content in ((".words", words), (".captions", captions)):
-            with self._own.with_suffix(suffix).open("ab") as file:
-                file.write(content.tobytes())
-                file.flush()
-                os.fsync(file.fileno())
+            append(self._own.with_suffix(suffix), content.tobytes())
         own = len(self._parts) - 1
         written = len(self._parts[own])
         self._parts[own] = self._memory_map(self._own.with_suffix(".words"), written + len(words))

@@ -75,17 +75,17 @@ class Trainer:
                 raise self._diverged(state, "The loss is")
             if stop:
                 progress.close()
-                self._all_reduce(state)
+                self._synchronize(state)
                 save()
                 return False
             self.step(state, step, batches, tokens)
             progress.update(step.images)
             interval = self.config.save_every_steps
             if interval and state.steps % interval == 0 and state.images_seen < len(self.dataset):
-                self._all_reduce(state)
+                self._synchronize(state)
                 save()
         progress.close()
-        self._all_reduce(state)
+        self._synchronize(state)
         return True
 
     def step(self, state: State, step: Step, batches: list[Batch], tokens: int) -> None:
@@ -178,8 +178,8 @@ class Trainer:
             collate_fn=Collate(self.pad_id),
         )
 
-    def _all_reduce(self, state: State) -> None:
-        """Sum the loss meter over all ranks and write the teacher's cache to disk. Raises `Diverged`."""
+    def _synchronize(self, state: State) -> None:
+        """Make the state consistent on all ranks, and write the teacher's cache to disk. Raises `Diverged`."""
         state.loss_meter.all_reduce(self.ranks)
         if not all(map(math.isfinite, state.loss_meter.sums)):
             raise self._diverged(state, "The loss is")

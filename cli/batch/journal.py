@@ -8,12 +8,12 @@ images that are not in the journal. A finished run deletes the journal.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from common import strict_json
+from common.files import append, complete_lines
 
 
 @dataclass(frozen=True)
@@ -36,26 +36,14 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.captions: list[Caption] = []
         path.parent.mkdir(parents=True, exist_ok=True)
-        complete = 0
-        if path.exists():
-            for line in path.read_bytes().splitlines(keepends=True):
-                if not line.endswith(b"\n"):
-                    break
-                self.captions.append(Caption(**json.loads(line)))
-                complete += len(line)
-        self._file = path.open("ab")
-        self._file.truncate(complete)
+        lines = complete_lines(path).splitlines() if path.exists() else []
+        self.captions = [Caption(**json.loads(line)) for line in lines]
 
     def add(self, captions: Sequence[Caption]) -> None:
         """Write captions and sync them to the disk."""
-        self._file.write(b"".join(strict_json.dumps(asdict(each)).encode() + b"\n" for each in captions))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        append(self._path, b"".join(strict_json.dumps(asdict(each)).encode() + b"\n" for each in captions))
 
-    def close(self, *, finished: bool) -> None:
-        """Close the file; `finished` deletes it."""
-        self._file.close()
-        if finished:
-            self._path.unlink()
+    def delete(self) -> None:
+        """Delete the journal of a finished run."""
+        self._path.unlink(missing_ok=True)

@@ -9,7 +9,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from cli.batch import BatchError, xmp
 from cli.batch.journal import Caption
 from cli.batch.sources import Source
 from common import strict_json
-from common.files import atomic_write
+from common.files import append, atomic_write, complete_lines
 from common.problems import Problem
 
 #: How existing captions are treated.
@@ -69,7 +68,7 @@ class TableFile:
                     "--existing overwrite."
                 ) from error
         #: The earlier file is replaced by the first captions, so that a run that fails before them loses nothing.
-        self._mode = "w" if overwrite else "a"
+        self._replace = overwrite
         self._changed = False
         path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -87,11 +86,12 @@ class TableFile:
         self._changed = True
         if self._format == ".json":
             return
-        with self._path.open(self._mode, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.write(self._text([self._rows[each.image] for each in new], header=file.tell() == 0))
-            file.flush()
-            os.fsync(file.fileno())
-        self._mode = "a"
+        if self._replace:
+            self._path.unlink(missing_ok=True)
+            self._replace = False
+        header = not self._path.exists() or not self._path.stat().st_size
+        text = self._text([self._rows[each.image] for each in new], header=header)
+        append(self._path, text.encode("utf-8", "surrogateescape"))
 
     def close(self) -> None:
         if self._format == ".json" and self._changed:
@@ -110,10 +110,7 @@ class TableFile:
 
     def _read(self) -> None:
         """Read the existing rows, and remove an incomplete last line."""
-        content = self._path.read_bytes()
-        if self._format != ".json" and not content.endswith(b"\n"):
-            content = content[: content.rfind(b"\n") + 1]
-            os.truncate(self._path, len(content))
+        content = self._path.read_bytes() if self._format == ".json" else complete_lines(self._path)
         text = content.decode("utf-8", "surrogateescape")
         if self._format == ".json":
             rows = json.loads(text)
@@ -166,14 +163,13 @@ class Sidecars:
             return self._joined((present or "").strip(), caption.caption)
 
         content = xmp.with_caption(before, change) if self._suffix == XMP else change(before) + "\n"
-        return replace(caption, content=content, before=None if before is None else _digest(before))
+        return replace(caption, content=content, before=_digest(before))
 
     def write(self, captions: Sequence[Caption]) -> None:
         """A sidecar that somebody changed since its caption was planned is left as it is."""
         for caption in captions:
             path = self.path(caption.image)
-            before = _read(path)
-            if caption.content is not None and caption.before == (None if before is None else _digest(before)):
+            if caption.content is not None and caption.before == _digest(_read(path)):
                 with atomic_write(path) as file:
                     file.write(caption.content.encode("utf-8", "surrogateescape"))
 
@@ -194,5 +190,6 @@ def _read(path: Path) -> str | None:
     return path.read_bytes().decode("utf-8", "surrogateescape") if path.exists() else None
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+def _digest(text: str | None) -> str | None:
+    """The digest of a sidecar's content; None for none."""
+    return None if text is None else hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

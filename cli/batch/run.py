@@ -111,7 +111,6 @@ def _run(settings: Settings, options: Options, sources: list[Source]) -> int:
     path = _journal_path(settings, options)
     output = _output(options, sources)
     journal = Journal(path)
-    finished = False
     try:
         output.write(journal.captions)
         missing = _missing(options, sources, output, {caption.image for caption in journal.captions})
@@ -125,10 +124,9 @@ def _run(settings: Settings, options: Options, sources: list[Source]) -> int:
             journal.add(group)
             output.write(group)
         progress.close()
-        finished = True
     finally:
         output.close()
-        journal.close(finished=finished)
+    journal.delete()
     for source, problem in failed:
         print(f"{source.location}: {problem.detail}", file=sys.stderr)
     print(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.files import DEFAULT_MODE, PRIVATE_MODE, TEMPORARY_SUFFIX, atomic_write
+from common.files import DEFAULT_MODE, PRIVATE_MODE, TEMPORARY_SUFFIX, append, atomic_write, complete_lines
 
 
 def write(path: Path, data: bytes, mode: int = DEFAULT_MODE) -> None:
@@ -80,3 +80,18 @@ def test_the_file_is_synced_before_the_rename_and_the_folder_after_it(
     write(path, b"all")
 
     assert synced == [("file", False), ("folder", True)]
+
+
+class TestLines:
+    def test_data_are_appended_to_a_new_or_an_existing_file(self, tmp_path: Path) -> None:
+        for data in (b"one\n", b"two\n"):
+            append(tmp_path / "lines", data)
+
+        assert (tmp_path / "lines").read_bytes() == b"one\ntwo\n"
+
+    @pytest.mark.parametrize(("content", "complete"), [(b"one\ntw", b"one\n"), (b"on", b""), (b"one\n", b"one\n")])
+    def test_an_incomplete_last_line_is_removed(self, content: bytes, complete: bytes, tmp_path: Path) -> None:
+        (tmp_path / "lines").write_bytes(content)
+
+        assert complete_lines(tmp_path / "lines") == complete
+        assert (tmp_path / "lines").read_bytes() == complete

@@ -10,16 +10,13 @@ FIRST, SECOND = Caption("a.jpg", "one", -1.0), Caption("b.jpg", "two", None, con
 
 
 def read(path: Path) -> list[Caption]:
-    journal = Journal(path)
-    journal.close(finished=False)
-    return journal.captions
+    return Journal(path).captions
 
 
 def test_captions_are_read_again_by_the_next_run(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "folder" / "run.jsonl")
     journal.add([FIRST])
     journal.add([SECOND])
-    journal.close(finished=False)
 
     assert read(tmp_path / "folder" / "run.jsonl") == [FIRST, SECOND]
 
@@ -28,12 +25,10 @@ def test_a_line_that_was_cut_off_is_dropped(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
     journal = Journal(path)
     journal.add([FIRST, SECOND])
-    journal.close(finished=False)
     path.write_bytes(path.read_bytes()[:-5])
 
     journal = Journal(path)
     journal.add([SECOND])
-    journal.close(finished=False)
 
     assert read(path) == [FIRST, SECOND]
 
@@ -43,6 +38,6 @@ def test_a_finished_run_leaves_no_journal(tmp_path: Path) -> None:
     journal = Journal(path)
     journal.add([FIRST])
 
-    journal.close(finished=True)
+    journal.delete()
 
     assert not path.exists()
