@@ -62,6 +62,9 @@ def batch(settings: Settings, options: Options) -> int:
     except BatchError as error:
         print(error, file=sys.stderr)
         return 1
+    except OSError as error:  # of an output or the journal: no permission, no such folder, the disk is full
+        print(f"{error.filename or 'The captions'} cannot be written: {error.strerror}.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("Stopped. Run the same command again to continue.", file=sys.stderr)
         return 130

@@ -57,7 +57,7 @@ class _Element:
 
 def description(xmp: str) -> str | None:
     """The caption that a sidecar has, None for none; raises the problem `damaged-image` for a file that is no XMP."""
-    data = xmp.encode()
+    data = _encode(xmp)
     for node in _descriptions(data):
         item = _default_item(node.find(f"{DC} description"))
         if item is not None:
@@ -73,8 +73,16 @@ def with_caption(xmp: str | None, change: Callable[[str | None], str]) -> str:
     text = EMPTY if xmp is None else xmp
     caption = change(description(text))
     for namespace, prefix, name in (DESCRIPTION, ALT_TEXT):
-        text = _set(text.encode(), namespace, prefix, name, caption).decode()
+        text = _set(_encode(text), namespace, prefix, name, caption).decode()
     return text
+
+
+def _encode(xmp: str) -> bytes:
+    """The bytes of a sidecar; raises the problem `damaged-image` if they are not UTF-8, in which alone text is added."""
+    try:
+        return xmp.encode()
+    except UnicodeEncodeError as error:  # a byte that is no UTF-8 was read as a surrogate
+        raise problems.DAMAGED_IMAGE("The sidecar is not XML in UTF-8.") from error
 
 
 def _set(data: bytes, namespace: str, prefix: str, name: str, value: str) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cli.batch import xmp
 from cli.batch.journal import Caption
 from cli.batch.outputs import Existing, Sidecars, TableFile
 from cli.batch.run import Options, batch
@@ -88,6 +89,30 @@ def test_a_sidecar_that_is_no_xmp_is_listed_and_kept(
     assert "2.jpg: The sidecar is not XML" in capsys.readouterr().err
     assert sidecar.read_text() == "by hand <"
     assert len(list(sidecar.parent.glob("*.xmp"))) == 5
+
+
+def test_a_sidecar_in_another_encoding_is_listed_and_kept(
+    settings: Settings, options: Options, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sidecar = Path(options.paths[0]) / "2.jpg.xmp"
+    content = xmp.EMPTY.replace('rdf:about=""', 'rdf:about="K\u00e4tzchen"').encode("utf-16")
+    sidecar.write_bytes(content)
+
+    assert batch(settings, replace(options, out=None, sidecars=".xmp")) == 1
+
+    assert "2.jpg: The sidecar is not XML" in capsys.readouterr().err
+    assert sidecar.read_bytes() == content
+
+
+def test_an_output_that_cannot_be_written_ends_the_run_with_its_name(
+    settings: Settings, options: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "captions.jsonl"
+
+    assert batch(settings, replace(options, out=out)) == 1
+
+    assert f"{tmp_path / 'file'} cannot be written" in capsys.readouterr().err
 
 
 def test_a_dry_run_lists_what_is_missing_and_writes_nothing(
