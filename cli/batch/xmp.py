@@ -78,7 +78,7 @@ def with_caption(xmp: str | None, change: Callable[[str | None], str]) -> str:
 
 
 def _encode(xmp: str) -> bytes:
-    """The bytes of a sidecar. Raises the problem `damaged-image` if they are not UTF-8, the encoding of what is added."""
+    """The bytes of a sidecar. Raises the problem `damaged-image` if they are not UTF-8, which added text is in."""
     try:
         return xmp.encode()
     except UnicodeEncodeError as error:  # a byte that is no UTF-8 was read as a surrogate
