@@ -8,6 +8,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from common.settings import Settings
 
@@ -74,9 +75,14 @@ def find_server() -> str | None:
 
 
 def socket_path(folder: Path) -> Path:
-    """A path short enough for a Unix socket: in `folder`, else in the temporary folder, named by `folder`'s hash."""
+    """The path of the socket: in `folder`, else in the temporary folder, named by `folder`'s hash.
+
+    A path in `folder` may be too long for a Unix socket, or have characters such as a space, which a URL cannot
+    contain and which redis-py and Celery unquote differently.
+    """
     inside = folder / "redis.sock"
-    if len(str(inside).encode()) <= MAX_SOCKET_PATH:
+    path = str(inside)
+    if len(path.encode()) <= MAX_SOCKET_PATH and path == quote(path):
         return inside
     name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"captiond-{name}.sock"

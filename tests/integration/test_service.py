@@ -72,11 +72,12 @@ def test_a_killed_worker_is_replaced_and_its_jobs_are_captioned(tmp_path: Path) 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_waiting_jobs_are_captioned_after_a_restart(tmp_path: Path, number: signal.Signals) -> None:
-    service = Service(tmp_path / "data", lease_seconds=3).start()
+    data = tmp_path / "my data #1, 100% фото?"  # characters with a meaning in URLs
+    service = Service(data, lease_seconds=3).start()
     ids = [service.post_image(image)[1]["id"] for image in numbered(40)]
 
     service.stop(number)
-    restarted = Service(tmp_path / "data", lease_seconds=3).start()
+    restarted = Service(data, lease_seconds=3).start()
 
     try:
         assert {restarted.settled(job_id)["status"] for job_id in ids} == {"succeeded"}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from redis import Redis, RedisError
@@ -47,6 +48,18 @@ def test_a_long_data_path_gets_a_short_socket_path(tmp_path: Path) -> None:
     assert short == tmp_path / "redis.sock"
     assert len(str(long)) <= redis_server.MAX_SOCKET_PATH
     assert long != redis_server.socket_path(Path("/y" * 80))
+
+
+@pytest.mark.parametrize("name", ["my data", "100%", "a#b", "a?b", "фото"])
+def test_a_data_path_that_a_url_would_change_gets_a_socket_path_without_such_characters(
+    tmp_path: Path, name: str
+) -> None:
+    settings = Settings(data=tmp_path / name)
+
+    url = redis_server.choose(settings, free_port()).url
+
+    assert url == quote(url, safe=":/")
+    assert Settings(data=settings.data, redis_url=url).redis_location == url
 
 
 def test_without_any_server_a_stand_in_warns_that_nothing_is_persistent(
