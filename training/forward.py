@@ -50,7 +50,8 @@ def decode(
 ) -> torch.Tensor:
     """Hidden states [N, L, text width] of `tokens` [N, L]; each token attends to earlier ones and its owner's image.
 
-    Padding is at the end, where causal attention hides it from every real token, so no mask is needed.
+    `owner` is int64 [N] on the CPU: the index in `states` of each caption's image. Padding is at the end, where causal
+    attention hides it from every real token, so no mask is needed.
     """
     shared = _captions_per_image(owner, len(states))
     hidden: torch.Tensor = decoder.bert.embeddings(input_ids=tokens)
@@ -90,7 +91,7 @@ def attend(
 def _captions_per_image(owner: torch.Tensor, images: int) -> int:
     """Captions per image if all images have equally many and the captions are ordered by image; else 0."""
     count, rest = divmod(len(owner), images)
-    in_order = torch.arange(images, device=owner.device).repeat_interleave(count)
+    in_order = torch.arange(images).repeat_interleave(count)
     return count if not rest and torch.equal(owner, in_order) else 0
 
 

@@ -49,7 +49,7 @@ class SelfCritical:
         return replace(
             batch,
             tokens=tokens,
-            owner=torch.arange(len(states), device=tokens.device).repeat_interleave(self._samples),
+            owner=torch.arange(len(states)).repeat_interleave(self._samples),
             positions=positions,
             targets=targets,
             weights=(rewards - baseline).flatten(),

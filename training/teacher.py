@@ -115,7 +115,7 @@ class CachedTeacher:
         if self._plain is not None:
             plain = np.stack([self._plain(batch.indices[image]) for image in images])
             pixels = torch.from_numpy(plain).to(pixels.device)
-        owner = torch.tensor([images.index(owners[number]) for number in missing], device=pixels.device)
+        owner = torch.tensor([images.index(owners[number]) for number in missing])
         indices = tuple(batch.indices[image] for image in images)
         tokens = batch.tokens[missing]
         part = Batch(pixels, tokens, owner, indices, *real_tokens(tokens, self._pad_id))

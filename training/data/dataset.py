@@ -194,8 +194,8 @@ class Batch:
     """A batch of B images with N captions.
 
     `pixels` is float32 [B, 3, S, S], or stem features [B, channels, h, w]. `tokens` is int64 [N, L], padded at the
-    end. `owner` is int64 [N]: the index in the batch of each caption's image. `indices` are the B images' indices in
-    the data set. `positions` and `targets` are the results of `real_tokens`, int64 [tokens].
+    end. `owner` is int64 [N]: the index in the batch of each caption's image. It stays on the CPU, where the forward
+    pass looks at it. `indices` are the B images' indices in the data set. `positions` and `targets` are the results of `real_tokens`, int64 [tokens].
 
     Sampled captions have `rewards` float32 [B, samples] and `weights` float32 [N], which scale the loss of their
     tokens. `for_teacher` holds features of the B images, which replace the pixels for the teacher.
@@ -212,12 +212,11 @@ class Batch:
     for_teacher: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """Copy a batch of the data loader, which has neither rewards nor weights, to `device`."""
+        """Copy a batch of the data loader, which has neither rewards nor weights, to `device`, except `owner`."""
         return replace(
             self,
             pixels=self.pixels.to(device),
             tokens=self.tokens.to(device),
-            owner=self.owner.to(device),
             positions=self.positions.to(device),
             targets=self.targets.to(device),
             for_teacher=None if self.for_teacher is None else self.for_teacher.to(device),
