@@ -195,7 +195,8 @@ class Batch:
 
     `pixels` is float32 [B, 3, S, S], or stem features [B, channels, h, w]. `tokens` is int64 [N, L], padded at the
     end. `owner` is int64 [N]: the index in the batch of each caption's image. It stays on the CPU, where the forward
-    pass looks at it. `indices` are the B images' indices in the data set. `positions` and `targets` are the results of `real_tokens`, int64 [tokens].
+    pass looks at it. `indices` are the B images' indices in the data set. `positions` and `targets` are the results of
+    `real_tokens`, int64 [tokens].
 
     Sampled captions have `rewards` float32 [B, samples] and `weights` float32 [N], which scale the loss of their
     tokens. `for_teacher` holds features of the B images, which replace the pixels for the teacher.
