@@ -48,14 +48,14 @@ class Config:
     data: tuple[str, ...] = _flag((), f"data sets: {formats.FORMATS}", nargs="+", action="extend")
     val_data: tuple[str, ...] = _flag((), "data sets to validate on, instead of a split", nargs="+", action="extend")
     captions: tuple[Path, ...] = _flag((), "COCO caption files: with --images, another way to say coco:J:D", nargs="+")
-    images: tuple[Path, ...] = _flag((), "folder or .tar of pictures for each caption file", nargs="+")
+    images: tuple[Path, ...] = _flag((), "folder or .tar of images for each caption file", nargs="+")
     val_captions: tuple[Path, ...] = _flag((), "caption files to validate on", nargs="+")
     val_images: tuple[Path, ...] = _flag((), "folder or .tar for each validation file", nargs="+")
     repeat: tuple[int, ...] = _flag(
         (), "times that an epoch shows the images of each training data set, in their order; default: once", nargs="+"
     )
-    limit: int = _flag(12_000, "pictures taken, before the split; 0 for all")
-    train_fraction: float = _flag(0.8, "part of the pictures that is trained on, the rest validates")
+    limit: int = _flag(12_000, "images taken, before the split; 0 for all")
+    train_fraction: float = _flag(0.8, "part of the images that is trained on, the rest validates")
 
     teacher: str = _flag("Salesforce/blip-image-captioning-base", "hub id, folder or .pt; none trains by CE alone")
     student: str = _flag(
@@ -67,7 +67,7 @@ class Config:
     stem_lr: float = _flag(0.0, "learning rate of the stem's last blocks; 0 leaves the stem as it is")
     feature_cache: Path = _flag(Path("feature_cache"), "folder of the cached features of the stem's frozen blocks")
     dropout: float = _flag(0.0, "part of the text decoder's states that is dropped in training")
-    student_vision_layers: int = _flag(0, "layers of the student's vision tower; 0 for its own, here and below")
+    student_vision_layers: int = _flag(0, "layers of the student's vision encoder; 0 for its own, here and below")
     student_text_layers: int = _flag(0, "layers of its text decoder")
     student_text_hidden: int = _flag(0, "width of its text decoder")
     student_text_heads: int = _flag(0, "attention heads of its text decoder")
@@ -85,24 +85,24 @@ class Config:
         "same", "arithmetic of the teacher; same is that of --precision", choices=("same", "fp32", "bf16")
     )
 
-    epochs: int = _flag(15, "passes over the training pictures")
-    batch_size: int = _flag(16, "pictures a step, on all processes together")
-    micro_batch_size: int = _flag(0, "pictures a pass on each process; 0 for all of its part of the step at once")
-    captions_per_image: int = _flag(1, "captions of each picture a step; their picture is encoded once")
+    epochs: int = _flag(15, "passes over the training images")
+    batch_size: int = _flag(16, "images a step, on all processes together")
+    micro_batch_size: int = _flag(0, "images a pass on each process; 0 for all of its part of the step at once")
+    captions_per_image: int = _flag(1, "captions of each image a step; their image is encoded once")
     random_captions: bool = _flag(False, "sample the captions each epoch instead of taking the first ones")
     pseudo_captions: tuple[Path, ...] = _flag((), "teacher's captions, from training.pseudo_label", nargs="+")
     pseudo_fraction: float = _flag(0.5, "part of the captions that is replaced by the teacher's")
     pseudo_min_cider: float = _flag(0.0, "teacher's captions with a lower CIDEr-D against people's are dropped")
     augment: bool = _flag(False, "random crop, flip and colours")
     views: int = _flag(
-        0, "number of augmented views of a picture, the first without changes; 0 for a new view each epoch"
+        0, "number of augmented views of an image, the first without changes; 0 for a new view each epoch"
     )
 
     alpha: float = _flag(0.5, "weight of cross-entropy; KL to the teacher gets the rest, and at 1 is left out")
     temperature: float = _flag(1.0, "temperature of the KL term, which is scaled by its square")
     label_smoothing: float = _flag(0.0, "smoothing of the cross-entropy")
     self_critical: int = _flag(
-        0, "captions that the student samples per picture and learns from by their CIDEr-D; 0 for people's captions"
+        0, "captions that the student samples per image and learns from by their CIDEr-D; 0 for people's captions"
     )
     image_mse: float = _flag(0.0, "weight of the squared difference between student's and teacher's image states")
     lr: float = _flag(3e-5, "AdamW's learning rate")
@@ -115,8 +115,8 @@ class Config:
         "fp32", "arithmetic of the forward passes; auto is bf16 on a GPU", choices=("fp32", "bf16", "auto")
     )
 
-    eval_limit: int = _flag(0, "validation pictures captioned after each epoch; 0 for all")
-    eval_batch_size: int = _flag(32, "pictures captioned at once")
+    eval_limit: int = _flag(0, "validation images captioned after each epoch; 0 for all")
+    eval_batch_size: int = _flag(32, "images captioned at once")
     beams: int = _flag(5, "beams of the captions that are scored")
     max_length: int = _flag(32, "longest caption, in tokens")
 
@@ -124,9 +124,9 @@ class Config:
     resume: str = _flag("auto", "auto continues from the newest readable checkpoint", choices=("auto", "never"))
     save_every_steps: int = _flag(0, "steps between checkpoints in the middle of an epoch; 0 for none")
     seed: int = _flag(42, "seed of split, order, weights and augmentation")
-    num_workers: int = _flag(2, "processes that decode pictures; 0 decodes in this one and keeps small sets in memory")
+    num_workers: int = _flag(2, "processes that decode images; 0 decodes in this one and keeps small sets in memory")
     device: str = _flag("auto", "cpu, cuda, cuda:1 …; auto takes CUDA when there is one")
-    smoke: bool = _flag(False, "run an end-to-end smoke test on drawn pictures and exit")
+    smoke: bool = _flag(False, "run an end-to-end smoke test on drawn images and exit")
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():

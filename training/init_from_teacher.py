@@ -43,7 +43,7 @@ def _start_vision(teacher: BlipForConditionalGeneration, student: BlipForConditi
         return
     if isinstance(source.embeddings.patch_embedding, HybridPatches):
         log.info(
-            "The student's vision tower has another shape than the teacher's and no stem: it is initialised randomly."
+            "The student's vision encoder has another shape than the teacher's and no stem: it is initialised randomly."
         )
         return
     embeddings = [source.embeddings.class_embedding, source.embeddings.position_embedding]
@@ -54,7 +54,7 @@ def _start_vision(teacher: BlipForConditionalGeneration, student: BlipForConditi
     target.embeddings.position_embedding.copy_(positions[None])
     target.embeddings.patch_embedding.weight.copy_(pixels.T.view_as(target.embeddings.patch_embedding.weight))
     target.embeddings.patch_embedding.bias.copy_(bias[0])
-    log.info("The student's vision tower has another shape: only the projected embeddings of the teacher are copied.")
+    log.info("The student's vision encoder has another shape: only the projected embeddings of the teacher are copied.")
 
 
 def _copy_embeddings(source: BlipVisionEmbeddings, target: BlipVisionEmbeddings) -> None:
@@ -87,16 +87,16 @@ def _start_text(teacher: BlipForConditionalGeneration, student: BlipForCondition
 
 
 def _shape(config: object) -> tuple[int, ...]:
-    """The shape that two towers must share to exchange layers."""
+    """The shape that two encoders or decoders must share to exchange layers."""
     names = ("hidden_size", "intermediate_size", "num_attention_heads", "encoder_hidden_size", "patch_size")
     return tuple(getattr(config, name, 0) for name in names)
 
 
-def _copy_layers(source: torch.nn.ModuleList, target: torch.nn.ModuleList, tower: str) -> None:
+def _copy_layers(source: torch.nn.ModuleList, target: torch.nn.ModuleList, part: str) -> None:
     indices = evenly_spaced(len(source), min(len(source), len(target)))
     for index, layer in zip(indices, target[len(target) - len(indices) :], strict=True):
         layer.load_state_dict(source[index].state_dict())
-    log.info("The student's last %s layers start from the teacher's %s.", tower, ", ".join(map(str, indices)))
+    log.info("The student's last %s layers start from the teacher's %s.", part, ", ".join(map(str, indices)))
 
 
 def _project(rows: list[torch.Tensor], width: int) -> list[torch.Tensor]:

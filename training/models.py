@@ -32,7 +32,7 @@ TEACHER_TEXT_HEADS = 12
 #: Image side in pixels of the small models.
 SMALL_IMAGE_SIZE = 256
 
-#: The small models: (width, layers, heads) of the vision and of the text tower, and the stem.
+#: The small models: (width, layers, heads) of the vision encoder and of the text decoder, and the stem.
 SMALL: Mapping[str, tuple[tuple[int, int, int], tuple[int, int, int], str | None]] = {
     "demo": ((256, 1, 4), (256, 3, 4), "efficientnet-lite2"),
     "vit": ((256, 6, 4), (256, 4, 4), None),
@@ -108,8 +108,8 @@ def make_student(
 
 def check_teacher(teacher: BlipForConditionalGeneration, student: BlipForConditionalGeneration) -> None:
     """Raise `StudentError` unless both have the same image size, vocabulary size and preprocessing."""
-    for tower, name in (("vision_config", "image_size"), ("text_config", "vocab_size")):
-        of_teacher, of_student = (getattr(getattr(model.config, tower), name) for model in (teacher, student))
+    for part, name in (("vision_config", "image_size"), ("text_config", "vocab_size")):
+        of_teacher, of_student = (getattr(getattr(model.config, part), name) for model in (teacher, student))
         if of_teacher != of_student:
             raise StudentError(
                 f"The teacher's {name} is {of_teacher}, the student's {of_student}: their logits cannot be compared. "
@@ -133,7 +133,7 @@ def student_config(config: Config, tokenizer: PreTrainedTokenizerFast) -> BlipCo
             blip_config = BlipConfig.from_dict(json.loads(Path(config.student).read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise StudentError(f"--student {config.student} is neither a name nor a readable BlipConfig.") from error
-    for (tower, name), value in {
+    for (part, name), value in {
         ("vision_config", "image_size"): config.image_size,
         ("vision_config", "num_hidden_layers"): config.student_vision_layers,
         ("text_config", "num_hidden_layers"): config.student_text_layers,
@@ -142,7 +142,7 @@ def student_config(config: Config, tokenizer: PreTrainedTokenizerFast) -> BlipCo
         ("text_config", "intermediate_size"): config.student_text_ffn,
     }.items():
         if value:
-            setattr(getattr(blip_config, tower), name, value)
+            setattr(getattr(blip_config, part), name, value)
     blip_config.text_config.hidden_dropout_prob = config.dropout or blip_config.text_config.hidden_dropout_prob
     if blip_config.text_config.hidden_size % blip_config.text_config.num_attention_heads:
         raise StudentError(

@@ -24,7 +24,7 @@ from training.tokenizer import train_tokenizer
 from training.validation import METRICS
 
 IMAGES = 24
-#: Image side in pixels, and (width, layers, heads) of the teacher's two towers.
+#: Image side in pixels, and (width, layers, heads) of the teacher's vision encoder and text decoder.
 SIDE = 32
 TEACHER = ((32, 3, 4), (24, 3, 2))
 STUDENT_LAYERS = 2
@@ -80,8 +80,8 @@ def _teacher(captions: Path, folder: Path) -> Path:
     vision, text = TEACHER
     model = build(small_config(tokenizer, image_size=SIDE, vision=vision, text=text))
     shape = model.config.to_dict()
-    for tower in ("vision_config", "text_config"):
-        shape[tower]["num_hidden_layers"] = STUDENT_LAYERS
+    for part in ("vision_config", "text_config"):
+        shape[part]["num_hidden_layers"] = STUDENT_LAYERS
     save_folder(model, tokenizer, folder)
     path = folder.with_name("student.json")
     path.write_text(strict_json.dumps(shape), encoding="utf-8")

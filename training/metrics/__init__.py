@@ -21,7 +21,7 @@ TOKENIZER = "ptb-like"
 def conditions(images: int, data: Sequence[object], beams: int, max_length: int, tokenizer: str = TOKENIZER) -> str:
     """The evaluation conditions, which results include: data, search and tokenizer."""
     return (
-        f"{images} pictures of {' '.join(map(str, data))}, beams {beams}, longest caption {max_length} tokens, "
+        f"{images} images of {' '.join(map(str, data))}, beams {beams}, longest caption {max_length} tokens, "
         f"tokenizer {tokenizer}"
     )
 

@@ -35,7 +35,7 @@ class TestEpochs:
         entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert [entry["epoch"] for entry in entries] == [1, 2]
         assert entries[0]["measured"] == (
-            f"2 pictures of 20% of coco:{run.folder / 'captions.json'}:{run.folder / 'images'}, beams 1, "
+            f"2 images of 20% of coco:{run.folder / 'captions.json'}:{run.folder / 'images'}, beams 1, "
             "longest caption 8 tokens, tokenizer ptb-like"
         )
         assert entries[0].keys() >= {"bleu_1", "bleu_4", "rouge_l", "meteor_nltk", "cider", "cross_entropy", "kl"}
@@ -78,7 +78,7 @@ class TestData:
 
         assert "1 of the 3 validation images are also training images (000000000109.jpg)" in caplog.text
         assert json.loads((folder / "metrics.jsonl").read_text())["measured"].startswith(
-            f"3 pictures of coco:{captions}"
+            f"3 images of coco:{captions}"
         )
 
     @pytest.mark.parametrize(

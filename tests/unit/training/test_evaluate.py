@@ -53,7 +53,7 @@ class TestEvaluate:
         assert re.match(rf"\| {model} \| \d\.\d{{4}} \(\d\.\d{{3}} … \d\.\d{{3}}\) \|", lines[2])
         assert lines[3].startswith('| constant: "a')
         assert re.match(rf"\| … minus {model} \| \+\d\.\d{{4}} \(\+\d\.\d{{3}} … \+\d\.\d{{3}}\) \|", lines[4])
-        assert lines[5] == f"8 pictures of {coco[1]}, beams 1, longest caption 8 tokens, tokenizer ptb-like, fp32."
+        assert lines[5] == f"8 images of {coco[1]}, beams 1, longest caption 8 tokens, tokenizer ptb-like, fp32."
         assert lines[6].startswith("In brackets: 95% bootstrap intervals, 1000 resamples of the images, seed 0")
 
     def test_the_json_file_has_all_captions_and_intervals(
@@ -82,7 +82,7 @@ class TestEvaluate:
 
         evaluate.main([*coco, "--model", str(model), "--constant", captions, "--beams", "1", "--max-length", "8"])
 
-        assert "\n7 pictures of" in capsys.readouterr().out
+        assert "\n7 images of" in capsys.readouterr().out
 
     def test_training_images_in_the_data_log_a_warning(
         self, coco: list[str], model: Path, caplog: pytest.LogCaptureFixture

@@ -54,7 +54,7 @@ class TestPage:
         assert len(re.findall('src="data:image/jpeg;base64,', page)) == 2
         assert page.count(f"<dt>student {run / 'student_epoch2.pt'}</dt>") == 2
         assert page.count(f"<dt>teacher {tmp_path / 'teacher'}</dt>") == 2
-        assert "3 pictures of 50% of coco:" in page
+        assert "3 images of 50% of coco:" in page
         assert (tmp_path / "report.svg").read_text().startswith("<?xml")
 
     def test_the_page_is_self_contained_and_has_no_script(self, run: Path, tmp_path: Path) -> None:
