@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from cli.batch import BatchError, xmp
+from cli.batch import BatchError
 from cli.batch.journal import Caption
 from cli.batch.sources import Source
-from common import strict_json
+from common import strict_json, xmp
 from common.files import append, atomic_write, complete_lines
 from common.problems import Problem
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.batch import BatchError, xmp
+from cli.batch import BatchError
 from cli.batch.journal import Caption
 from cli.batch.outputs import Existing, Sidecars, TableFile
 from cli.batch.sources import Source
+from common import xmp
 
 CAPTIONS = [Caption("a.jpg", 'a "dog", running', -0.5), Caption("b.jpg", "ein Hündchen", None)]
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from cli.batch import xmp
 from cli.batch.journal import Caption
 from cli.batch.outputs import Existing, Sidecars, TableFile
 from cli.batch.run import Options, batch
+from common import xmp
 from common.settings import Settings
 from tests.support.images import numbered
 from tests.support.models import tiny_model, tiny_tokenizer
