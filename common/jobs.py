@@ -105,6 +105,13 @@ class Output(_Record):
     alternatives: tuple[Alternative, ...] = ()
 
 
+class Edit(_Record):
+    """The caption that a person wrote in place of the model's, and when."""
+
+    caption: str
+    at: Moment
+
+
 class Failure(_Record):
     """Why a job failed: type, title and detail of a problem."""
 
@@ -142,6 +149,7 @@ class Job(_Record):
     model: ModelInfo | None = None
     input: InputInfo | None = None
     output: Output | None = None
+    edited: Edit | None = None
     error: Failure | None = None
     progress: Progress | None = None
     cached: bool = False
@@ -151,6 +159,13 @@ class Job(_Record):
     completed_at: Moment | None = None
     expires_at: Moment
     timings: Timings | None = None
+
+    @property
+    def caption(self) -> str | None:
+        """The caption to use: the one that a person wrote, else the model's; None without either."""
+        if self.edited:
+            return self.edited.caption
+        return self.output.caption if self.output else None
 
     def body(self, prefix: str = "") -> dict[str, Any]:
         """Return the API's JSON. `urls` are paths below `prefix`, the path of the service at its proxy."""

@@ -81,6 +81,7 @@ JOB_NOT_FOUND = Kind("job-not-found", 404, "No such job")
 BATCH_NOT_FOUND = Kind("batch-not-found", 404, "No such batch")
 JOB_GONE = Kind("job-gone", 410, "The job is no longer kept")
 BATCH_GONE = Kind("batch-gone", 410, "The batch is no longer kept")
+NOT_CAPTIONED = Kind("not-captioned", 409, "The picture has no caption")
 NOT_FOUND = Kind("not-found", 404, "There is nothing at this address")
 METHOD_NOT_ALLOWED = Kind("method-not-allowed", 405, "This address does not take that method")
 

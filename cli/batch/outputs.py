@@ -18,6 +18,7 @@ from cli.batch import BatchError
 from cli.batch.journal import Caption
 from cli.batch.sources import Source
 from common import strict_json, xmp
+from common.exports.tables import csv_lines, json_line
 from common.files import append, atomic_write, complete_lines
 from common.problems import Problem
 
@@ -100,13 +101,8 @@ class TableFile:
 
     def _text(self, rows: Sequence[dict[str, object]], *, header: bool) -> str:
         if self._format == ".jsonl":
-            return "".join(strict_json.dumps(row) + "\n" for row in rows)
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-        if header:
-            writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue()
+            return "".join(map(json_line, rows))
+        return csv_lines(rows, FIELDS, header=header)
 
     def _read(self) -> None:
         """Read the existing rows, and remove an incomplete last line."""

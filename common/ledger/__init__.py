@@ -28,7 +28,8 @@ leases                zset   job id -> time at which its lease ends
 expiring              zset   job id -> time at which its record and image are deleted
 batch:{id}            hash   created_at, expires_at, owner (empty without keys); with a webhook also
                              webhook, webhook_host, prefix, as for a job, and
-                             sealed once all its jobs are recorded                              has a TTL
+                             sealed once all its jobs are recorded, and
+                             version, the number of changes of its ended jobs                   has a TTL
 known:{id}            string owner (empty without keys) of a batch or of a deleted job, so that the API
                              answers 410 instead of 404 to those who could see it               has a TTL
 idempotency:{hash}    string `{"id", "sha256"}` of the job created with that Idempotency-Key     has a TTL

@@ -57,6 +57,13 @@ class Batches(Base):
         """The path prefix of the `urls` in the batch's webhook."""
         return cast("str | None", self._redis.hget(keys.batch(batch_id), "prefix")) or ""
 
+    def version(self, batch_id: str) -> int:
+        """Number of changes of the batch's ended jobs: they ended, were edited or were deleted.
+
+        While none of its jobs is open, a batch with the same number has the same results.
+        """
+        return int(cast("str | None", self._redis.hget(keys.batch(batch_id), "version")) or 0)
+
     def jobs(self, batch_id: str) -> Iterator[Job]:
         """The batch's existing jobs in the order of submission, read lazily in pages."""
         for ids in self._pages(batch_id):

@@ -10,6 +10,7 @@ from common.jobs import Job, Progress, Status
 from common.ledger import keys, records
 from common.ledger.base import Base
 from common.ledger.leases import BULK_SHARE
+from common.problems import Problem
 
 
 class Queries(Base):
@@ -20,7 +21,7 @@ class Queries(Base):
         fields = cast("dict[str, str]", self._redis.hgetall(keys.job(job_id)))
         job = records.from_fields(fields) if self._principal.may_see(fields.get("_owner")) else None
         if job is None:
-            raise self._missing_problem(job_id, problems.JOB_NOT_FOUND, problems.JOB_GONE, "job")
+            raise self._missing_job(job_id)
         return job.model_copy(update={"progress": self._progress(job, fields.get("_owner", ""))})
 
     def prefix(self, job_id: str) -> str:
@@ -66,6 +67,9 @@ class Queries(Base):
         for status in Status:
             pipe.zcard(keys.in_status(status, scope))
         return dict(zip(Status, pipe.execute(), strict=True))
+
+    def _missing_job(self, job_id: str) -> Problem:
+        return self._missing_problem(job_id, problems.JOB_NOT_FOUND, problems.JOB_GONE, "job")
 
     def _progress(self, job: Job, owner: str) -> Progress:
         if job.status.terminal:

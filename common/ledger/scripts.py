@@ -24,6 +24,7 @@ class Scripts:
         self.claim_suspect = script("claim_suspect")
         self.extend = script("extend")
         self.commit = script("commit")
+        self.edit = script("edit")
         self.release = script("release")
         self.cancel = script("cancel")
         self.delete = script("delete")

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 from flask import Blueprint, Response, jsonify, request, url_for
 
-from common import strict_json
-from common.jobs import Job
 from web.api.webhook import requested_webhook
 from web.services import get_services
 from web.submission import submit_batch
@@ -34,27 +30,6 @@ def show(batch_id: str) -> Response:
     return jsonify(get_services().batches.get(batch_id).body(request.script_root))
 
 
-@blueprint.get("/<batch_id>/results")
-def results(batch_id: str) -> Response:
-    """One JSON line for each job, finished or not, in the order of submission."""
-    services = get_services()
-    services.batches.get(batch_id)
-    return Response(_json_lines(services.batches.jobs(batch_id)), mimetype="application/jsonl")
-
-
 @blueprint.post("/<batch_id>/cancel")
 def cancel(batch_id: str) -> Response:
     return jsonify(get_services().batches.cancel(batch_id).body(request.script_root))
-
-
-def _json_lines(jobs: Iterable[Job]) -> Iterator[str]:
-    for job in jobs:
-        result = {
-            "custom_id": job.custom_id,
-            "id": job.id,
-            "status": job.status.value,
-            "caption": job.output.caption if job.output else None,
-            "score": job.output.score if job.output else None,
-            "error": job.error.model_dump() if job.error else None,
-        }
-        yield strict_json.dumps(result) + "\n"

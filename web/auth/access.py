@@ -33,10 +33,12 @@ REQUIRED_SCOPES: Mapping[str, Scope | None] = {
     "jobs.image": Scope.READ,
     "jobs.cancel": Scope.SUBMIT,
     "jobs.delete": Scope.SUBMIT,
+    "edits.one": Scope.SUBMIT,
+    "edits.many": Scope.SUBMIT,
     "batches.create": Scope.SUBMIT,
     "batches.show": Scope.READ,
-    "batches.results": Scope.READ,
     "batches.cancel": Scope.SUBMIT,
+    "results.show": Scope.READ,
     "models.index": Scope.READ,
 }
 

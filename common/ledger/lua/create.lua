@@ -28,5 +28,7 @@ if status == 'queued' then
 elseif batch == '' then
   local job = read(id)
   if job.webhook then add_webhook(id, 'job.' .. status, job.webhook, job.webhook_host, now) end
+else
+  count_change(batch)
 end
 return {number(now), false}

@@ -41,16 +41,6 @@ PATHS = {
             parameters=[BATCH_ID],
         )
     },
-    "/v1/batches/{batch_id}/results": {
-        "get": operation(
-            "getBatchResults",
-            "Get the result of each picture, in the order of submission. Unfinished jobs are included.",
-            {200: response("One JSON object on each line.", ref("Result"), media="application/jsonl")},
-            *components.COMMON_PROBLEMS,
-            *components.BATCH_PROBLEMS,
-            parameters=[BATCH_ID],
-        )
-    },
     "/v1/batches/{batch_id}/cancel": {
         "post": operation(
             "cancelBatch",

@@ -41,7 +41,7 @@ ADMISSION_PROBLEMS = (
     problems.QUOTA_USED_UP,
 )
 
-#: Problems of a request with an unsafe method (POST, DELETE).
+#: Problems of a request with an unsafe method (POST, PATCH, DELETE).
 WRITE_PROBLEMS = (*COMMON_PROBLEMS, problems.BAD_REQUEST, problems.FOREIGN_ORIGIN, problems.UPLOAD_TOO_LARGE)
 #: Problems of a request that names a job, and of one that names a batch.
 JOB_PROBLEMS = (problems.JOB_NOT_FOUND, problems.JOB_GONE)
@@ -109,6 +109,11 @@ def multipart_form(description: str, fields: dict[str, Schema], required: Iterab
     """A `multipart/form-data` request body."""
     schema = {"type": "object", "description": description, "properties": fields, "required": list(required)}
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+
+def json_body(schema: Schema) -> Component:
+    """An `application/json` request body."""
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
 def operation(
