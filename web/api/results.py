@@ -28,15 +28,9 @@ def show(batch_id: str) -> Response:
     format, names = FORMATS[name], _requested_names(name, FORMATS[name])
     tag = _tag(services, batch, f"{name}-{names}")
     if tag and request.if_none_match.contains_weak(tag):
-        response = Response(status=304, mimetype=format.media_type)
+        response = Response(status=304)
     else:
-        # The file is written while it is sent.
-        file = format.write(Export(batch, services.batches.jobs(batch_id), names))
-        response = Response(_chunks(file), mimetype=format.media_type)
-    filename = format.filename.format(id=batch.id)
-    response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
-    # Every file is written anew, so that a part of it would cost as much as the whole.
-    response.headers["Accept-Ranges"] = "none"
+        response = _download(format, Export(batch, services.batches.jobs(batch_id), names))
     response.headers["Cache-Control"] = "no-cache"
     if tag:
         response.set_etag(tag, weak=True)
@@ -64,6 +58,16 @@ def _tag(services: Services, batch: Batch, variant: str) -> str | None:
     if counts.queued or counts.processing:
         return None
     return f"{services.batches.version(batch.id)}-{variant}"
+
+
+def _download(format: Format, export: Export) -> Response:
+    """A file that is written while it is sent."""
+    response = Response(_chunks(format.write(export)), mimetype=format.media_type)
+    filename = format.filename.format(id=export.batch.id)
+    response.headers["Content-Disposition"] = f'attachment; filename="{filename}"'
+    # Every file is written anew, so that a part of it would cost as much as the whole.
+    response.headers["Accept-Ranges"] = "none"
+    return response
 
 
 def _chunks(parts: Iterable[bytes]) -> Iterator[bytes]:

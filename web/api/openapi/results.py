@@ -35,7 +35,7 @@ PATHS = {
             "pictures without a caption.",
             {
                 200: FILE,
-                304: response("The results have not changed.", headers=HEADERS),
+                304: response("The results have not changed.", headers=components.ETAG),
             },
             *components.COMMON_PROBLEMS,
             *components.BATCH_PROBLEMS,

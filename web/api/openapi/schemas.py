@@ -119,7 +119,7 @@ def _exports(output: Schema) -> dict[str, Schema]:
     coco = object_schema(
         "COCO captions.",
         info={"type": "object"},
-        licenses={"type": "array"},
+        licenses={"type": "array", "items": {"type": "object"}},
         images={"type": "array", "items": coco_image},
         annotations={"type": "array", "items": coco_annotation},
     )

@@ -12,6 +12,7 @@ import pytest
 from flask import Flask
 from jsonschema import Draft202012Validator, ValidationError
 
+from common.exports import FORMATS
 from common.ledger import Ledger
 from common.problems import KINDS
 from tests.support.contract import assert_valid_response
@@ -117,6 +118,9 @@ class TestResponses:
         assert unchanged.status_code == 304
         assert_valid_response(unchanged)
         assert_valid_response(client.get(f"/v1/jobs/{job}/image?size=0"))
+        for edited in ("my ball", None, ""):
+            assert_valid_response(client.patch(f"/v1/jobs/{job}", json={"caption": edited}))
+            assert_valid_response(client.patch("/v1/jobs", json={"captions": {job: edited}}))
         assert_valid_response(client.post(f"/v1/jobs/{job}/cancel"))
         assert_valid_response(client.get("/v1/jobs?limit=1&status=succeeded"))
         assert_valid_response(client.delete(f"/v1/jobs/{job}"))
@@ -124,16 +128,19 @@ class TestResponses:
     def test_responses_for_a_deleted_or_unknown_job_match(self, client: Client, ledger: Ledger, job: str) -> None:
         ledger.delete(job)
         for job_id in (job, "other"):
-            for method, path in [("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/image")]:
+            for method, path in [("GET", ""), ("DELETE", ""), ("PATCH", ""), ("POST", "/cancel"), ("GET", "/image")]:
                 assert_valid_response(client.open(f"/v1/jobs/{job_id}{path}", method=method))
             assert_valid_response(client.get(f"/jobs/{job_id}", headers={"Accept": "text/html"}))
 
     def test_batch_responses_match(self, client: Client, caption: Callable[[str, str], None], batch: str) -> None:
         caption(client.get("/v1/jobs?status=queued").json["jobs"][0]["id"], "a red ball")
+        results = [("GET", f"/results?format={format}") for format in (*FORMATS, "xls")]
         for batch_id in (batch, "other"):
-            for method, path in [("GET", ""), ("GET", "/results"), ("POST", "/cancel")]:
+            for method, path in [("GET", ""), *results, ("POST", "/cancel"), *results]:
                 assert_valid_response(client.open(f"/v1/batches/{batch_id}{path}", method=method))
             assert_valid_response(client.get(f"/batches/{batch_id}"))
+        etag = client.get(f"/v1/batches/{batch}/results").headers["ETag"]
+        assert_valid_response(client.get(f"/v1/batches/{batch}/results", headers={"If-None-Match": etag}))
 
     @pytest.mark.parametrize("data", [b"", b"text", encoded()[:2000], bytes(200_000)])
     def test_responses_for_an_invalid_image_match(self, client: Client, data: bytes) -> None:
