@@ -31,9 +31,11 @@ def relative_path(name: str) -> str:
     Control characters, drive letters, and parts such as `..` are removed. Long parts keep their ends, and deep paths
     their last `MAX_PARTS` parts.
     """
-    parts = (_DRIVES.sub("", part) for part in _CONTROL_CHARACTERS.sub("", name).replace("\\", "/").split("/"))
+    parts = _CONTROL_CHARACTERS.sub("", name).replace("\\", "/").split("/")
+    # Shortened first, because the rest of a long part can begin like a drive.
+    without_drives = (_DRIVES.sub("", _shortened(part)) for part in parts)
     # Windows ignores dots and spaces at the end of a name, so that `.. ` is the parent folder, too.
-    kept = [_shortened(part) for part in parts if part.strip(". ")]
+    kept = [part for part in without_drives if part.strip(". ")]
     return "/".join(kept[-MAX_PARTS:]) or "picture"
 
 

@@ -19,6 +19,8 @@ from common.exports.names import MAX_PART_BYTES, SidecarNames, relative_path
         ("C:\\photos\\..\\a.jpg", "photos/a.jpg"),
         ("a/C:../b.jpg", "a/b.jpg"),
         ("a/.. /b.jpg", "a/b.jpg"),
+        ("a" * 9 + "C:" + "b" * (MAX_PART_BYTES - 2), "b" * (MAX_PART_BYTES - 2)),
+        ("a" + "." * MAX_PART_BYTES, "picture"),
         ("a//./b.jpg", "a/b.jpg"),
         ("a\x00\n\x85.jpg", "a.jpg"),
         ("", "picture"),
