@@ -20,13 +20,11 @@ from captioning.student.errors import StudentError
 from common import problems
 from common.images.sandbox import sandbox
 from common.jobs import Alternative, ModelInfo, Output
+from common.options import SearchOptions
 from common.problems import Problem
 from common.settings import Settings
 
 log = logging.getLogger(__name__)
-
-#: Captions that a job gets beside the best one. With few beams there are fewer.
-ALTERNATIVES = 2
 
 Pixels = NDArray[np.float32]
 
@@ -53,8 +51,8 @@ class Captioner(Protocol):
         Called in the task threads, in parallel with the model. Raises a `Problem` as `Sandbox.preprocess` does.
         """
 
-    def caption(self, images: Sequence[Pixels]) -> Sequence[Output | Problem]:
-        """Caption prepared images in one model call. Called in the model thread only.
+    def caption(self, images: Sequence[Pixels], search: SearchOptions | None = None) -> Sequence[Output | Problem]:
+        """Caption prepared images in one model call, by default as the settings say. Called in the model thread only.
 
         An image for which the model gives no usable caption gets a `Problem`.
         """
@@ -68,10 +66,10 @@ class StudentCaptioner:
     """
 
     def __init__(self, student: Student, settings: Settings) -> None:
-        prompt_tokens = 1 + len(student.tokenizer.encode(settings.prompt, add_special_tokens=False))
-        if prompt_tokens >= settings.max_length:
+        self._prompt_tokens = 1 + len(student.tokenizer.encode(settings.prompt, add_special_tokens=False))
+        if self._prompt_tokens >= settings.max_length:
             raise StudentError(
-                f"CAPTIOND_PROMPT and the start token are {prompt_tokens} tokens, and CAPTIOND_MAX_LENGTH is "
+                f"CAPTIOND_PROMPT and the start token are {self._prompt_tokens} tokens, and CAPTIOND_MAX_LENGTH is "
                 f"{settings.max_length}, so no token is left for a caption. Shorten the prompt or raise the length."
             )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -81,12 +79,8 @@ class StudentCaptioner:
         self._engine = Engine(model, student.tokenizer, precision)
         self._preprocessing = student.preprocessing
         self._max_pixels = settings.max_pixels
-        self._search = Search(
-            beams=settings.beams,
-            max_length=settings.max_length,
-            min_length=settings.min_length,
-            length_penalty=settings.length_penalty,
-        )
+        self._search = SearchOptions.of(settings)
+        self._length_penalty = settings.length_penalty
         self._prompt = settings.prompt
         self.model = ModelInfo(name=student.name, version=student.version, demo=student.demo)
 
@@ -95,9 +89,22 @@ class StudentCaptioner:
         image = sandbox().preprocess(data, self._max_pixels, self._preprocessing.size)
         return self._preprocessing.pixels(image)
 
-    def caption(self, images: Sequence[Pixels]) -> list[Output | Problem]:
+    def caption(self, images: Sequence[Pixels], search: SearchOptions | None = None) -> list[Output | Problem]:
+        options = search or self._search
+        if self._prompt_tokens >= options.max_length:
+            problem = problems.BAD_REQUEST(
+                f"`options.max_length` is {options.max_length}, but the prompt of this service has "
+                f"{self._prompt_tokens} tokens, so no token is left for a caption. Send a higher `max_length`."
+            )
+            return [problem] * len(images)
+        parameters = Search(
+            beams=options.beams,
+            max_length=options.max_length,
+            min_length=options.min_length,
+            length_penalty=self._length_penalty,
+        )
         pixels = torch.from_numpy(np.stack(images))
-        results = self._engine.caption(pixels, self._search, captions=1 + ALTERNATIVES, prompt=self._prompt)
+        results = self._engine.caption(pixels, parameters, captions=options.captions, prompt=self._prompt)
         return [_output(ranked) for ranked in results]
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 import uuid_utils
 from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 
+from common.options import CaptionOptions, fill_template
 from common.problems import Problem
 
 
@@ -104,6 +105,16 @@ class Output(_Record):
     score: float | None = None
     alternatives: tuple[Alternative, ...] = ()
 
+    def with_template(self, template: str | None) -> Self:
+        """The same captions inside `template`, if there is one."""
+        if template is None:
+            return self
+        alternatives = tuple(
+            each.model_copy(update={"caption": fill_template(template, each.caption)}) for each in self.alternatives
+        )
+        update = {"caption": fill_template(template, self.caption), "alternatives": alternatives}
+        return self.model_copy(update=update)
+
 
 class Failure(_Record):
     """Why a job failed: type, title and detail of a problem."""
@@ -141,6 +152,7 @@ class Job(_Record):
     custom_id: str | None = None
     model: ModelInfo | None = None
     input: InputInfo | None = None
+    options: CaptionOptions | None = None
     output: Output | None = None
     error: Failure | None = None
     progress: Progress | None = None
@@ -156,7 +168,8 @@ class Job(_Record):
         """Return the API's JSON. `urls` are paths below `prefix`, the path of the service at its proxy."""
         path = f"{prefix}/v1/jobs/{self.id}"
         urls = {"self": path, "cancel": f"{path}/cancel", "image": f"{path}/image" if self.input else None}
-        return {**self.model_dump(mode="json"), "urls": urls}
+        options = self.options.body() if self.options else None
+        return {**self.model_dump(mode="json"), "options": options, "urls": urls}
 
 
 class RequestCounts(_Record):

@@ -67,7 +67,7 @@ UPLOAD_TOO_LARGE = Kind("upload-too-large", 413, "The file is too large")
 # Problems of a request.
 BAD_REQUEST = Kind("bad-request", 400, "The request cannot be understood")
 TOO_MANY_IMAGES = Kind("too-many-images", 413, "Too many pictures in one request")
-IDEMPOTENCY_CONFLICT = Kind("idempotency-conflict", 422, "The Idempotency-Key was used for another picture")
+IDEMPOTENCY_CONFLICT = Kind("idempotency-conflict", 422, "The Idempotency-Key was used for another request")
 FOREIGN_ORIGIN = Kind("foreign-origin", 403, "The request came from another site")
 URL_NOT_ALLOWED = Kind("url-not-allowed", 422, "The URL cannot be used")
 FETCHING_OFF = Kind("fetching-off", 403, "Pictures are not fetched here")

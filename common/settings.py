@@ -235,12 +235,6 @@ class Settings(BaseSettings):
         """The file of the API keys. Requests need a key as soon as it exists."""
         return self.data / "keys"
 
-    @property
-    def caption_key(self) -> str:
-        """Part of the caption cache's key: the generation settings that affect a caption."""
-        lengths = f"length{self.min_length}-{self.max_length}-{self.length_penalty:g}"
-        return f"{self.precision}-beams{self.beams}-{lengths}-{self.prompt}"
-
     def secrets(self) -> set[str]:
         """Return the secrets that must not be logged: passwords, webhook secrets, and the query of `model_url`."""
         secrets = {urlsplit(self.model_url).query, *(self.webhook_secret or "").split(",")}

@@ -28,8 +28,9 @@ def set_limits(app: Flask, settings: Settings) -> None:
     def allow_batches() -> None:
         if request.endpoint in BATCH_ENDPOINTS:
             request.max_content_length = settings.max_batch_bytes
-            # An image and a `custom_id` for each job, and one part more so that one image too many is reported.
-            request.max_form_parts = 2 * settings.max_batch_items + 1
+            # An image and a `custom_id` for each job, the `options`, and one part more so that one image too many is
+            # reported.
+            request.max_form_parts = 2 * settings.max_batch_items + 2
 
 
 def max_body_bytes(settings: Settings, keyring: Keyring, path: str, headers: dict[str, str]) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from dataclasses import replace
 from itertools import chain, islice
+from typing import Any
 
 from flask import request
 from redis.exceptions import ConnectionError, TimeoutError
@@ -15,10 +17,11 @@ from common import problems
 from common.images.sandbox import sandbox
 from common.jobs import InputInfo, Job, ModelInfo, Status, new_id
 from common.ledger import NewJob
+from common.options import CaptionOptions, parse_options
 from common.problems import Problem
 from common.queue import CLAIM_SIZE, notify
 from web.forms import decode_text, shown_name
-from web.services import Services
+from web.services import Services, get_services
 
 #: Other form fields that the error for a missing image lists.
 MAX_SHOWN_FIELDS = 5
@@ -45,6 +48,29 @@ def uploaded_image() -> FileStorage:
     raise problems.MISSING_IMAGE(
         f"Send the picture as the multipart form field `image`, for example: curl -F image=@photo.jpg URL.{hint}"
     )
+
+
+def requested_options() -> CaptionOptions | None:
+    """The caption options of a request; None without any. Raises `bad-request`.
+
+    They are a JSON object: the form field or the query parameter `options`, or the member `options` of a JSON body.
+    """
+    if "options" in request.files:
+        raise problems.BAD_REQUEST("Send `options` as a text field of the form, without a file name.")
+    given = [_parse(text) for text in (*request.form.getlist("options"), *request.args.getlist("options"))]
+    if isinstance(body := json_body(), dict) and "options" in body:
+        given.append(body["options"])
+    if len(given) > 1:
+        raise problems.BAD_REQUEST("The request has several `options`. Send one JSON object.")
+    return parse_options(given[0], get_services().settings) if given and given[0] is not None else None
+
+
+def json_body() -> Any:
+    """The request's JSON; None if its body is something else or invalid."""
+    try:
+        return request.get_json(silent=True)
+    except RecursionError:  # for deeply nested arrays
+        return None
 
 
 def read_upload(file: FileStorage, limit: int) -> bytes:
@@ -75,12 +101,16 @@ def submit_job(services: Services, filename: str | None, data: bytes, new_job: N
 
 
 def submit_batch(
-    services: Services, files: list[FileStorage], custom_ids: list[str], webhook: str | None = None
+    services: Services,
+    files: list[FileStorage],
+    custom_ids: list[str],
+    webhook: str | None = None,
+    options: CaptionOptions | None = None,
 ) -> str:
     """Create a batch with a job for each of `files`; returns its id.
 
-    An invalid file creates a failed job. `webhook` receives an event when the batch is finished. Raises
-    `missing-image`, `too-many-images` or `bad-request` for the batch as a whole.
+    An invalid file creates a failed job. `webhook` receives an event when the batch is finished; `options` apply to
+    all images. Raises `missing-image`, `too-many-images` or `bad-request` for the batch as a whole.
     """
     max_items = services.settings.max_batch_items
     if not files:
@@ -99,7 +129,7 @@ def submit_batch(
     services.batches.create(batch_id, webhook, request.script_root)
     model, queued = services.current_model(), 0  # one query of the workers for the whole batch
     for file, custom_id in zip(files, custom_ids or [clean_filename(file.filename) for file in files], strict=True):
-        new_job = NewJob(batch=batch_id, custom_id=custom_id, webhook=webhook)
+        new_job = NewJob(batch=batch_id, custom_id=custom_id, webhook=webhook, options=options)
         try:
             data = read_upload(file, services.settings.max_upload_bytes)
             job = create_job(services, file.filename, data, model, new_job)
@@ -131,10 +161,11 @@ def create_job(services: Services, filename: str | None, data: bytes, model: Mod
         width=header.width,
         height=header.height,
     )
-    if new_job.idempotency_key and (earlier := services.ledger.find_idempotent(new_job.idempotency_key, image)):
+    key, options = new_job.idempotency_key, new_job.options
+    if key and (earlier := services.ledger.find_idempotent(key, image, options)):
         return earlier
     services.ledger.charge(len(data))
-    output = services.ledger.cached_caption(image.sha256, model.version) if model else None
+    output = services.ledger.cached_caption(image.sha256, model.version, options) if model else None
     cached = (model, output) if model and output else None
     job_id = new_id()
     services.uploads.save(job_id, data)
@@ -156,3 +187,11 @@ def clean_filename(filename: str | None) -> str:
     base_name = (filename or "").replace("\\", "/").rsplit("/", 1)[-1]
     printable = "".join(character for character in base_name if character.isprintable()).strip()
     return printable[-MAX_NAME_LENGTH:] or "picture"
+
+
+def _parse(text: str) -> Any:
+    """The value of `options` in a form or query; raises `bad-request` unless it is JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise problems.BAD_REQUEST('`options` must be a JSON object, such as {"beams": 8}.') from error

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from celery import Celery
 from redis import RedisError
@@ -18,6 +19,7 @@ from captioning.captioner import Captioner, Pixels
 from common.jobs import Output, Status
 from common.ledger import Claim, ClaimResult, Components, Worker
 from common.ledger.submission import SCHEMA_VERSION
+from common.options import SearchOptions
 from common.outbound import Outbound
 from common.problems import Problem
 from common.queue import CLAIM_SIZE, THREADS_PER_PICTURE, is_broker_reachable, notify, pending_notifications
@@ -45,6 +47,14 @@ BROKER_RETRY_DELAY = 5.0
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class PreparedImage:
+    """A model input, and what the model is asked for."""
+
+    pixels: Pixels
+    search: SearchOptions
+
+
 class WorkerRuntime:
     """State and background threads of one worker process."""
 
@@ -62,7 +72,9 @@ class WorkerRuntime:
         self.celery = celery
         self.ledger = components.ledger
         self.uploads = UploadStore(settings.uploads_location)
-        self.batcher: Batcher[Pixels, Output | Problem] = Batcher(captioner.caption, settings.max_batch)
+        self.batcher: Batcher[PreparedImage, Output | Problem] = Batcher(
+            self._caption, lambda image: image.search, settings.max_batch
+        )
         self.lock = SharedExclusiveLock()
         outbound = Outbound(settings.allow_local_urls)
         self.webhook_sender = WebhookSender(components.outbox, components.ledger, components.batches, outbound)
@@ -212,6 +224,10 @@ class WorkerRuntime:
             self._workers.leave(self._name)
         except RedisError as error:
             log.warning("Redis does not answer (%s); the leases of this worker expire by themselves.", error)
+
+    def _caption(self, images: Sequence[PreparedImage]) -> Sequence[Output | Problem]:
+        """Caption images with the same search options in one model call."""
+        return self.captioner.caption([image.pixels for image in images], images[0].search)
 
     def _add(self, claims: Iterable[Claim]) -> None:
         with self._lock:

@@ -18,6 +18,7 @@ from cli.batch.outputs import Existing, Output, Sidecars, TableFile
 from cli.batch.remote import RemoteCaptioner
 from cli.batch.sources import Source, find
 from common import jobs, strict_json
+from common.options import PLACEHOLDER, check_template, fill_template
 from common.problems import Problem
 from common.settings import Settings
 
@@ -25,8 +26,6 @@ from common.settings import Settings
 WRITE_SIZE, WRITE_INTERVAL = 32, 2.0
 #: Seconds between two lines of progress where there is no terminal.
 LINE_INTERVAL = 10.0
-#: The part of a template that the caption replaces.
-PLACEHOLDER = "{caption}"
 
 Results = Iterator[tuple[Source, jobs.Output | Problem]]
 
@@ -78,8 +77,10 @@ def _wrong(options: Options) -> str | None:
         return f"--existing {options.existing} is for --sidecars; a row of --out is skipped or overwritten."
     if options.sidecars and not (options.sidecars.startswith(".") and len(options.sidecars) > 1):
         return f"--sidecars takes a suffix such as .txt, and not {options.sidecars}."
-    if options.template.count(PLACEHOLDER) != 1:
-        return f"--template must have {PLACEHOLDER} once, such as 'a photo of {PLACEHOLDER}'."
+    try:
+        check_template(options.template)
+    except ValueError as error:
+        return f"--template: {error}"
     if options.limit is not None and options.limit < 1:
         return "--limit must be 1 or more."
     return None
@@ -172,7 +173,7 @@ def _captions(
         if isinstance(result, Problem):
             failed.append((source, result))
             continue
-        text = options.template.replace(PLACEHOLDER, result.caption)
+        text = fill_template(options.template, result.caption)
         try:
             yield output.plan(source, Caption(source.location, text, result.score))
         except Problem as problem:  # of the sidecar that is there

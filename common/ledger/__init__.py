@@ -32,7 +32,8 @@ batch:{id}            hash   created_at, expires_at, owner (empty without keys);
 known:{id}            string owner (empty without keys) of a batch or of a deleted job, so that the API
                              answers 410 instead of 404 to those who could see it               has a TTL
 idempotency:{hash}    string `{"id", "sha256"}` of the job created with that Idempotency-Key     has a TTL
-caption:{...}         string cached caption for an image, a model and settings                  has a TTL
+caption:{...}         string cached caption for an image, a model, settings and options,
+                             without the options' template                                      has a TTL
                              (both end with `@{owner}` if there is an owner)
 uploaded:{day}@{owner} string bytes that an owner uploaded on that day                          has a TTL
 rate:*                       requests in this minute and the last, by key or address, written by the package

@@ -11,10 +11,12 @@ from common import problems, strict_json
 from common.jobs import Failure, InputInfo, Job, ModelInfo, Output, Status, moment
 from common.ledger import keys, quotas, records
 from common.ledger.queries import Queries
+from common.options import CaptionOptions, cache_key
 from common.problems import Problem
 
-#: Schema version of the ledger, stored as `_schema` in each job record.
-SCHEMA_VERSION = 2
+#: Schema version of the ledger, stored as `_schema` in each job record. It must be raised whenever workers of the
+#: earlier version would treat new jobs wrongly: those with schema 2 would caption without the job's options.
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class NewJob:
     """Fields of a job to record: queued, or succeeded with a `cached` caption, or failed with an `error`.
 
     `webhook` is the URL notified when the job, or its whole `batch`, has ended; `prefix` is the path prefix of the
-    `urls` in the webhook.
+    `urls` in the webhook. The cached caption is what the model said, without the template of `options`.
     """
 
     input: InputInfo | None = None
@@ -33,6 +35,7 @@ class NewJob:
     idempotency_key: str | None = None
     webhook: str | None = None
     prefix: str = ""
+    options: CaptionOptions | None = None
 
 
 class Submission(Queries):
@@ -49,8 +52,8 @@ class Submission(Queries):
     def create(self, job_id: str, new: NewJob) -> Job:
         """Record a job atomically.
 
-        If a job with `new.idempotency_key` exists for the same image, returns that job and records nothing; raises
-        `idempotency-conflict` if it exists for another image.
+        If a job with `new.idempotency_key` exists for the same image and options, returns that job and records
+        nothing; raises `idempotency-conflict` if it exists for another image or other options.
         """
         owner, retention = self._principal.owner, self._settings.retention
         placeholder = moment(0)
@@ -60,11 +63,13 @@ class Submission(Queries):
             input=new.input,
             batch=new.batch,
             custom_id=new.custom_id,
+            options=new.options,
             created_at=placeholder,
             expires_at=placeholder,
         )
         if new.cached is not None:
             model, output = new.cached
+            output = output.with_template(new.options.template) if new.options else output
             update = {"status": Status.SUCCEEDED, "model": model, "output": output, "cached": True}
             job = job.model_copy(update=update)
         elif new.error is not None:
@@ -87,7 +92,7 @@ class Submission(Queries):
         response = self._scripts.create(args=[self._script_time(), *job_arguments, idempotency, entry, *flat])
         now, existing = cast("tuple[str | None, str | None]", response)
         if now is None:
-            existing_job = self._existing_job(existing, new.input)
+            existing_job = self._existing_job(existing, new.input, new.options)
             if existing_job is None:  # deleted meanwhile
                 raise problems.IDEMPOTENCY_CONFLICT("The job of this Idempotency-Key was just deleted. Send it again.")
             return existing_job
@@ -97,14 +102,25 @@ class Submission(Queries):
             times["completed_at"] = moment(created)
         return job.model_copy(update=times)
 
-    def find_idempotent(self, idempotency_key: str, input: InputInfo) -> Job | None:
-        """The job created with `idempotency_key` for the same image, if any; raises `idempotency-conflict`."""
-        stored = cast("str | None", self._redis.get(keys.idempotency(idempotency_key, self._principal.owner)))
-        return self._existing_job(stored, input)
+    def find_idempotent(
+        self, idempotency_key: str, input: InputInfo, options: CaptionOptions | None = None
+    ) -> Job | None:
+        """The job created with `idempotency_key` for the same image and options, if any.
 
-    def cached_caption(self, image_sha256: str, model_version: str) -> Output | None:
-        """The owner's cached caption of the same image by this model with the current settings, if any."""
-        key = keys.caption(image_sha256, model_version, self._settings.caption_key, self._principal.owner)
+        Raises `idempotency-conflict`.
+        """
+        stored = cast("str | None", self._redis.get(keys.idempotency(idempotency_key, self._principal.owner)))
+        return self._existing_job(stored, input, options)
+
+    def cached_caption(
+        self, image_sha256: str, model_version: str, options: CaptionOptions | None = None
+    ) -> Output | None:
+        """The owner's cached caption of the same image by this model with the current settings and `options`, if any.
+
+        It has no template.
+        """
+        settings_key = cache_key(self._settings, options)
+        key = keys.caption(image_sha256, model_version, settings_key, self._principal.owner)
         stored = self._redis.get(key)
         return Output.model_validate_json(cast("str", stored)) if stored else None
 
@@ -123,7 +139,7 @@ class Submission(Queries):
             self.get(job_id)
         self._scripts.delete(args=[self._script_time(), job_id, self._settings.retention])
 
-    def _existing_job(self, entry: str | None, input: InputInfo | None) -> Job | None:
+    def _existing_job(self, entry: str | None, input: InputInfo | None, options: CaptionOptions | None) -> Job | None:
         """The job named by an idempotency entry, if it still exists; raises `idempotency-conflict`."""
         if not entry:
             return None
@@ -132,7 +148,12 @@ class Submission(Queries):
             raise problems.IDEMPOTENCY_CONFLICT(
                 "This Idempotency-Key was already used with another picture. Use a new key for a new picture."
             )
-        return next(iter(self.read([reference["id"]])), None)
+        job = next(iter(self.read([reference["id"]])), None)
+        if job is not None and job.options != options:
+            raise problems.IDEMPOTENCY_CONFLICT(
+                "This Idempotency-Key was already used with other options. Use a new key for new options."
+            )
+        return job
 
 
 def host_of(url: str) -> str:

@@ -10,7 +10,7 @@ from common import strict_json
 from common.jobs import Job
 from web.api.webhook import requested_webhook
 from web.services import get_services
-from web.submission import submit_batch
+from web.submission import requested_options, submit_batch
 
 blueprint = Blueprint("batches", __name__, url_prefix="/v1/batches")
 
@@ -20,7 +20,11 @@ def create() -> Response:
     """Create a batch with one job for each image; 202 with the batch."""
     services = get_services()
     batch_id = submit_batch(
-        services, request.files.getlist("images"), request.form.getlist("custom_id"), requested_webhook(services)
+        services,
+        request.files.getlist("images"),
+        request.form.getlist("custom_id"),
+        requested_webhook(services),
+        requested_options(),
     )
     response = jsonify(services.batches.get(batch_id).body(request.script_root))
     response.status_code = 202

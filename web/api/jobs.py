@@ -12,7 +12,7 @@ from web.api.fetching import fetched_image
 from web.api.preferences import add_preference_applied, preferred_wait, wait_until_done
 from web.api.webhook import requested_webhook
 from web.services import get_services
-from web.submission import read_upload, submit_job, uploaded_image
+from web.submission import read_upload, requested_options, submit_job, uploaded_image
 
 #: Jobs on one page of the list.
 DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 50, 200
@@ -33,9 +33,10 @@ def create() -> Response:
         raise problems.BAD_REQUEST(f"An Idempotency-Key has 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} characters.")
     webhook = requested_webhook(services)
     services.ledger.admit()
+    options = requested_options()
     file = fetched_image(services) if request.is_json else uploaded_image()
     data = read_upload(file, services.settings.max_upload_bytes)
-    job = submit_job(services, file.filename, data, NewJob(idempotency_key=key, webhook=webhook))
+    job = submit_job(services, file.filename, data, NewJob(idempotency_key=key, webhook=webhook, options=options))
     wait = preferred_wait(request.headers.get("Prefer"))
     job = services.ledger.get(wait_until_done(services, job, wait).id)
     response = jsonify(job.body(request.script_root))

@@ -14,6 +14,7 @@ from captioning.student import Student
 from captioning.student.errors import StudentError
 from common import problems
 from common.jobs import ModelInfo, Output
+from common.options import SearchOptions
 from common.problems import Problem
 from common.settings import Settings
 from tests.support.images import drawing, encoded
@@ -129,6 +130,33 @@ class TestCaption:
 
         assert len(output.alternatives) == alternatives
         assert scores(output) == sorted(scores(output), reverse=True)
+
+    @pytest.mark.parametrize(("beams", "captions_"), [(8, 8), (8, 1), (10, 10)])
+    def test_options_replace_the_settings(self, student: Student, beams: int, captions_: int) -> None:
+        captioner = make_captioner(student)
+        pixels = captioner.prepare(encoded(drawing()))
+        search = SearchOptions(beams=beams, min_length=7, max_length=12, captions=captions_)
+
+        (output,) = captioner.caption([pixels], search)
+
+        assert isinstance(output, Output)
+        tensor = torch.from_numpy(pixels)[None].to(next(student.model.parameters()).device)
+        ((*ranked,),) = generate(
+            student.model, student.tokenizer, tensor, beams=beams, max_length=12, min_length=7, captions=captions_
+        )
+        assert texts(output) == [each.text for each in ranked]
+        assert len(set(texts(output))) == captions_
+
+    def test_a_maximum_length_without_room_after_the_prompt_is_a_problem_of_each_image(self, student: Student) -> None:
+        captioner = StudentCaptioner(student, Settings(max_length=8, prompt="a a a", precision="fp32"))
+        pixels = captioner.prepare(encoded(drawing()))
+
+        outputs = captioner.caption([pixels] * 2, SearchOptions(beams=2, min_length=0, max_length=4, captions=1))
+
+        for output in outputs:
+            assert isinstance(output, Problem) and output.kind is problems.BAD_REQUEST
+            assert output.detail.startswith("`options.max_length` is 4, but the prompt of this service has 4 tokens")
+        assert len(outputs) == 2
 
     def test_a_score_that_is_not_finite_is_a_problem_of_that_image_alone(self, student: Student) -> None:
         captioner = make_captioner(student)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from common.jobs import Alternative, InputInfo, Job, ModelInfo, Output, Status, Timings, is_id, made_at, moment, new_id
+from common.options import CaptionOptions
 
 
 def test_a_finished_job_gives_the_documented_json() -> None:
@@ -13,6 +14,7 @@ def test_a_finished_job_gives_the_documented_json() -> None:
         status=Status.SUCCEEDED,
         model=ModelInfo(name="student_epoch6", version="sha256:1f0c"),
         input=InputInfo(filename="dog.jpg", sha256="ab", bytes=84213, format="JPEG", width=640, height=480),
+        options=CaptionOptions(beams=8, captions=2),
         output=Output(caption="a dog runs", score=-0.5, alternatives=(Alternative(caption="a dog", score=-0.9),)),
         attempts=1,
         created_at=moment(0),
@@ -36,6 +38,7 @@ def test_a_finished_job_gives_the_documented_json() -> None:
             "width": 640,
             "height": 480,
         },
+        "options": {"captions": 2, "beams": 8},
         "output": {
             "caption": "a dog runs",
             "score": -0.5,
@@ -52,6 +55,12 @@ def test_a_finished_job_gives_the_documented_json() -> None:
         "timings": {"queue_seconds": 1.5, "model_seconds": 0.4, "batch_size": 8},
         "urls": {"self": "/v1/jobs/018f", "cancel": "/v1/jobs/018f/cancel", "image": "/v1/jobs/018f/image"},
     }
+
+
+def test_a_job_without_options_has_null_for_them() -> None:
+    job = Job(id="018f", status=Status.QUEUED, created_at=moment(0), expires_at=moment(1))
+
+    assert job.body()["options"] is None
 
 
 def test_ids_sort_by_creation_time() -> None:

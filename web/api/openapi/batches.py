@@ -26,6 +26,7 @@ PATHS = {
                 {
                     "images": {"type": "array", "items": IMAGE_FILE, "minItems": 1},
                     "custom_id": {"type": "array", "items": STRING},
+                    "options": components.OPTIONS_FIELD,
                 },
                 ["images"],
             ),

@@ -88,6 +88,14 @@ WEBHOOK_URL = parameter(
     "A public `https:` URL that receives an event when the job or batch is finished; see `webhooks`.",
     URL,
 )
+#: Caption options in a form. OpenAPI's default for an object in a multipart form is JSON.
+OPTIONS_FIELD: Schema = {**ref("CaptionOptions"), "description": "Options of the captions, as JSON."}
+OPTIONS_QUERY: Component = {
+    "name": "options",
+    "in": "query",
+    "description": "Options of the caption, as JSON, if the request body is the picture itself.",
+    "content": {"application/json": {"schema": ref("CaptionOptions")}},
+}
 JOB_ID = parameter("path", "job_id", "The id of the job.", STRING)
 BATCH_ID = parameter("path", "batch_id", "The id of the batch.", STRING)
 IF_NONE_MATCH = parameter("header", "If-None-Match", "The `ETag` of an earlier response.", STRING)

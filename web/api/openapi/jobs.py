@@ -26,9 +26,14 @@ from web.api.openapi.schemas import STRING, object_schema, ref
 
 JOB = ref("Job")
 
-UPLOAD = multipart_form("The picture as a form field.", {"image": IMAGE_FILE}, ["image"])
+UPLOAD = multipart_form(
+    "The picture as a form field.", {"image": IMAGE_FILE, "options": components.OPTIONS_FIELD}, ["image"]
+)
 UPLOAD["content"]["application/json"] = {
-    "schema": object_schema("The URL of the picture, if the operator allows URLs.", url=URL)
+    "schema": {
+        **object_schema("The URL of the picture, if the operator allows URLs.", url=URL, options=ref("CaptionOptions")),
+        "required": ["url"],
+    }
 }
 UPLOAD["content"]["image/*"] = UPLOAD["content"]["application/octet-stream"] = {"schema": IMAGE_FILE}
 
@@ -60,6 +65,7 @@ PATHS = {
             parameters=[
                 components.PREFER,
                 components.WEBHOOK_URL,
+                components.OPTIONS_QUERY,
                 parameter(
                     "header",
                     "Idempotency-Key",

@@ -136,7 +136,7 @@ def test_a_dry_run_lists_what_is_missing_and_writes_nothing(
         ({"out": None}, "--out FILE, --sidecars SUFFIX and --xmp"),
         ({"sidecars": ".txt"}, "--out FILE, --sidecars SUFFIX and --xmp"),
         ({"existing": "append"}, "--existing append is for --sidecars"),
-        ({"template": "no place"}, "--template must have {caption}"),
+        ({"template": "no place"}, "--template: It must have {caption} exactly once"),
         ({"limit": 0}, "--limit"),
         ({"out": None, "sidecars": "txt"}, "--sidecars takes a suffix"),
     ],

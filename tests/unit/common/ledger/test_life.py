@@ -8,12 +8,16 @@ import pytest
 from redis import Redis
 
 from common import problems
-from common.jobs import Output, Status, new_id
+from common.jobs import Alternative, Output, Status, new_id
 from common.ledger import Components, Ledger, NewJob, Worker
+from common.options import CaptionOptions
 from common.problems import Problem
 from tests.support.claims import claim_job
 from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import CAPTION, IMAGE, MODEL, TIMINGS, create_job, must_claim, recover
+
+#: What a model said.
+OUTPUT = Output(caption="a dog", score=-1.0, alternatives=(Alternative(caption="a cat", score=-1.5),))
 
 
 class TestCreate:
@@ -44,6 +48,19 @@ class TestCreate:
         with pytest.raises(Problem) as refused:
             ledger.create(new_id(), NewJob(input=IMAGE.model_copy(update={"sha256": "e1"}), idempotency_key="k"))
         assert refused.value.kind is problems.IDEMPOTENCY_CONFLICT
+
+    def test_an_idempotency_key_belongs_to_the_options_too(self, ledger: Ledger) -> None:
+        options = CaptionOptions(beams=8)
+        first = create_job(ledger, idempotency_key="k", options=options)
+
+        again = create_job(ledger, idempotency_key="k", options=CaptionOptions(beams=8, captions=None))
+        existing = ledger.find_idempotent("k", IMAGE, options)
+
+        assert existing and first.id == again.id == existing.id
+        for other in (None, CaptionOptions(beams=7)):
+            with pytest.raises(Problem, match="other options") as refused:
+                create_job(ledger, idempotency_key="k", options=other)
+            assert refused.value.kind is problems.IDEMPOTENCY_CONFLICT
 
     def test_a_job_recorded_twice_appears_once_in_its_batch(self, ledger: Ledger, redis: Redis) -> None:
         """redis-py repeats the script after a timeout."""
@@ -162,6 +179,29 @@ class TestCommit:
 
         assert ledger.cached_caption("d0", "sha256:1") == CAPTION
         assert ledger.cached_caption("d0", "sha256:2") is None
+
+    def test_options_are_recorded_and_their_template_surrounds_the_captions(self, ledger: Ledger) -> None:
+        options = CaptionOptions(template="sks, {caption}", beams=4)
+        claim = must_claim(ledger, create_job(ledger, options=options))
+        ledger.commit(claim, OUTPUT, model=MODEL, timings=TIMINGS)
+
+        job = ledger.get(claim.id)
+        assert job.options == claim.job.options == options
+        assert job.output == OUTPUT.with_template("sks, {caption}") != OUTPUT
+
+    def test_the_cache_has_what_the_model_said_for_each_search(self, ledger: Ledger) -> None:
+        options = CaptionOptions(template="sks, {caption}", beams=4)
+        claim = must_claim(ledger, create_job(ledger, options=options))
+        ledger.commit(claim, OUTPUT, model=MODEL, timings=TIMINGS)
+
+        assert ledger.cached_caption("d0", "sha256:1", CaptionOptions(beams=4)) == OUTPUT
+        assert ledger.cached_caption("d0", "sha256:1") is None
+
+    def test_a_cached_caption_gets_the_job_s_template(self, ledger: Ledger) -> None:
+        options = CaptionOptions(template="a photo of {caption}")
+        job = create_job(ledger, cached=(MODEL, OUTPUT), options=options)
+
+        assert job.output == ledger.get(job.id).output == OUTPUT.with_template("a photo of {caption}") != OUTPUT
 
     def test_a_failed_job_stores_its_problem(self, ledger: Ledger) -> None:
         claim = must_claim(ledger, create_job(ledger))
