@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import signal
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -37,6 +38,38 @@ def test_a_request_with_prefer_wait_returns_the_caption(service: Service) -> Non
     status, job = service.post_image(numbered(5)[2], Prefer="wait=30")
 
     assert (status, job["status"]) == (201, "succeeded")
+
+
+def test_options_change_the_captions(service: Service) -> None:
+    image = encoded(drawing("navy", (200, 300)))
+
+    def output(options: dict[str, Any] | None) -> dict[str, Any]:
+        job = service.settled(service.post_image(image, options)[1]["id"])
+        assert (job["status"], job["options"]) == ("succeeded", options)
+        return dict(job["output"])
+
+    usual, greedy = output(None), output({"beams": 1})
+    short, long = output({"max_length": 6}), output({"min_length": 20})
+    several = output({"beams": 8, "captions": 8})
+    inside = output({"template": "sks, {caption}!"})
+
+    assert greedy["caption"] != usual["caption"] and greedy["alternatives"] == []
+    assert len(short["caption"].split()) < len(usual["caption"].split()) < len(long["caption"].split())
+    assert len({several["caption"], *(each["caption"] for each in several["alternatives"])}) == 8
+    scores = [several["score"], *(each["score"] for each in several["alternatives"])]
+    assert scores == sorted(scores, reverse=True)
+    assert inside["caption"] == f"sks, {usual['caption']}!"
+    assert [each["caption"] for each in inside["alternatives"]] == [
+        f"sks, {each['caption']}!" for each in usual["alternatives"]
+    ]
+
+
+def test_jobs_with_different_options_are_all_captioned(service: Service) -> None:
+    """They cannot share calls of the model."""
+    searches = [{"beams": 1 + number % 4} for number in range(12)]
+    ids = [service.post_image(image, options)[1]["id"] for image, options in zip(numbered(12), searches, strict=True)]
+
+    assert {service.settled(job_id)["status"] for job_id in ids} == {"succeeded"}
 
 
 def test_idle_connections_do_not_block_new_clients(service: Service) -> None:
