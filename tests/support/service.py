@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -30,13 +29,10 @@ class Client:
         """Send a GET; return status and JSON, or status 0 when there is no response."""
         return self.send(urllib.request.Request(self.url + path, headers=headers))
 
-    def post_image(
-        self, data: bytes, options: dict[str, Any] | None = None, **headers: str
-    ) -> tuple[int, dict[str, Any]]:
-        """Submit an image, with caption options if there are any; return status and JSON."""
+    def post_image(self, data: bytes, query: str = "", **headers: str) -> tuple[int, dict[str, Any]]:
+        """Submit an image; return status and JSON."""
         headers["Content-Type"] = "image/jpeg"
-        query = "?" + urllib.parse.urlencode({"options": json.dumps(options)}) if options else ""
-        return self.send(urllib.request.Request(f"{self.url}/v1/jobs{query}", data=data, headers=headers))
+        return self.send(urllib.request.Request(f"{self.url}/v1/jobs?{query}", data=data, headers=headers))
 
     def send(self, request: urllib.request.Request) -> tuple[int, dict[str, Any]]:
         """Send a request; return status and JSON, or status 0 when there is no response."""
