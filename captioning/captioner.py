@@ -16,6 +16,7 @@ from transformers import BlipForConditionalGeneration
 from captioning import weights
 from captioning.engine import Caption, Engine, Precision, PrecisionError, Search, check_precision, choose_precision
 from captioning.student import Student
+from captioning.student.calibration import Calibration
 from captioning.student.errors import StudentError
 from common import problems
 from common.images.sandbox import sandbox
@@ -88,6 +89,8 @@ class StudentCaptioner:
             length_penalty=settings.length_penalty,
         )
         self._prompt = settings.prompt
+        self._calibration = _calibration(student, settings)
+        self._unsure_below = settings.unsure_below
         self.model = ModelInfo(name=student.name, version=student.version, demo=student.demo)
 
     def prepare(self, data: bytes) -> Pixels:
@@ -98,7 +101,28 @@ class StudentCaptioner:
     def caption(self, images: Sequence[Pixels]) -> list[Output | Problem]:
         pixels = torch.from_numpy(np.stack(images))
         results = self._engine.caption(pixels, self._search, captions=1 + ALTERNATIVES, prompt=self._prompt)
-        return [_output(ranked) for ranked in results]
+        return [self._output(ranked) for ranked in results]
+
+    def _output(self, ranked: Sequence[Caption]) -> Output | Problem:
+        """Convert an image's captions, best first. Returns a `Problem` if the best score is not finite."""
+        best, *others = ranked
+        if not math.isfinite(best.score):
+            return problems.CAPTION_FAILED(
+                "The model's score for this picture is not a finite number, so its caption would be meaningless. If "
+                "this happens with other pictures, too, the model is damaged, or CAPTIOND_PRECISION does not suit it."
+            )
+        confidence = self._calibration.confidence(best.score) if self._calibration else None
+        output = Output(
+            caption=best.text,
+            score=round(best.score, 4),
+            alternatives=tuple(
+                Alternative(caption=other.text, score=round(other.score, 4))
+                for other in others
+                if math.isfinite(other.score)
+            ),
+            confidence=None if confidence is None else round(confidence, 3),
+        )
+        return output.judged(self._unsure_below)
 
 
 def load_captioner(settings: Settings) -> StudentCaptioner:
@@ -107,23 +131,18 @@ def load_captioner(settings: Settings) -> StudentCaptioner:
     return StudentCaptioner(weights.load(settings), settings)
 
 
-def _output(ranked: Sequence[Caption]) -> Output | Problem:
-    """Convert an image's captions, best first. Returns a `Problem` if the best score is not finite."""
-    best, *others = ranked
-    if not math.isfinite(best.score):
-        return problems.CAPTION_FAILED(
-            "The model's score for this picture is not a finite number, so its caption would be meaningless. If this "
-            "happens with other pictures, too, the model is damaged, or CAPTIOND_PRECISION does not suit it."
+def _calibration(student: Student, settings: Settings) -> Calibration | None:
+    """The student's calibration, if the settings give scores that can be compared with those it was fitted to."""
+    calibration = student.calibration
+    if calibration and (settings.prompt or settings.length_penalty != calibration.length_penalty):
+        log.info(
+            "Captions have no confidence: that of %s is for captions without CAPTIOND_PROMPT and with "
+            "CAPTIOND_LENGTH_PENALTY=%g.",
+            student.name,
+            calibration.length_penalty,
         )
-    return Output(
-        caption=best.text,
-        score=round(best.score, 4),
-        alternatives=tuple(
-            Alternative(caption=other.text, score=round(other.score, 4))
-            for other in others
-            if math.isfinite(other.score)
-        ),
-    )
+        return None
+    return calibration
 
 
 def _select_precision(model: BlipForConditionalGeneration, settings: Settings) -> tuple[Precision, str]:

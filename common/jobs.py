@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import uuid_utils
-from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from common.problems import Problem
 
@@ -98,11 +98,22 @@ class Alternative(_Record):
 
 
 class Output(_Record):
-    """The best caption, and alternatives in order of their scores."""
+    """The best caption, and alternatives in order of their scores.
+
+    `confidence` is the chance that the caption is right, and `unsure` whether it is below `CAPTIOND_UNSURE_BELOW`;
+    both are None if the model has no calibration for these settings.
+    """
 
     caption: str
     score: float | None = None
     alternatives: tuple[Alternative, ...] = ()
+    confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+    unsure: bool | None = None
+
+    def judged(self, unsure_below: float) -> Output:
+        """Return the output with `unsure` by this limit."""
+        unsure = None if self.confidence is None else self.confidence < unsure_below
+        return self.model_copy(update={"unsure": unsure})
 
 
 class Failure(_Record):
@@ -151,6 +162,10 @@ class Job(_Record):
     completed_at: Moment | None = None
     expires_at: Moment
     timings: Timings | None = None
+
+    def judged(self, unsure_below: float) -> Job:
+        """Return the job with its output's `unsure` by this limit."""
+        return self.model_copy(update={"output": self.output.judged(unsure_below)}) if self.output else self
 
     def body(self, prefix: str = "") -> dict[str, Any]:
         """Return the API's JSON. `urls` are paths below `prefix`, the path of the service at its proxy."""

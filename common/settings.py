@@ -129,6 +129,12 @@ class Settings(BaseSettings):
         description="Exponent of the length by which a caption's log-probability is divided; higher values favour "
         "longer captions.",
     )
+    unsure_below: float = Field(
+        0.4,
+        ge=0,
+        le=1,
+        description="Captions with a lower confidence are marked `unsure`; 0 marks none.",
+    )
     prompt: str = Field("", description="Words that start every caption, for a model trained with them.")
     max_batch: PositiveInt = Field(8, description="Maximum images per call of the model.")
 

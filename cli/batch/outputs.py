@@ -27,7 +27,9 @@ Existing = Literal["skip", "overwrite", "append", "prepend"]
 #: The suffix of XMP sidecars, behind the whole name of the image.
 XMP = ".xmp"
 
-FIELDS = ("image", "caption", "score")
+FIELDS = ("image", "caption", "score", "confidence", "unsure")
+#: The fields of files that earlier versions wrote.
+FIRST_FIELDS = FIELDS[:3]
 
 
 class Output(Protocol):
@@ -58,6 +60,7 @@ class TableFile:
         self._format = path.suffix.lower()
         if self._format not in (".jsonl", ".csv", ".json"):
             raise BatchError(f"--out {path} must end in .jsonl, .csv or .json.")
+        self._fields: tuple[str, ...] = FIELDS
         self._rows: dict[str, dict[str, object]] = {}
         if path.exists() and not overwrite:
             try:
@@ -80,7 +83,7 @@ class TableFile:
 
     def write(self, captions: Sequence[Caption]) -> None:
         new = [caption for caption in captions if caption.image not in self._rows]
-        self._rows |= {each.image: {name: getattr(each, name) for name in FIELDS} for each in new}
+        self._rows |= {each.image: {name: getattr(each, name) for name in self._fields} for each in new}
         if not new:
             return
         self._changed = True
@@ -102,7 +105,7 @@ class TableFile:
         if self._format == ".jsonl":
             return "".join(strict_json.dumps(row) + "\n" for row in rows)
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+        writer = csv.DictWriter(text, self._fields, lineterminator="\n")
         if header:
             writer.writeheader()
         writer.writerows(rows)
@@ -118,7 +121,9 @@ class TableFile:
             rows = [json.loads(line) for line in text.split("\n") if line]
         else:
             rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        self._rows = {row["image"]: {name: row[name] for name in FIELDS} for row in rows}
+        if rows and FIELDS[-1] not in rows[0]:  # appended rows must have the columns of the header
+            self._fields = FIRST_FIELDS
+        self._rows = {row["image"]: {name: row[name] for name in self._fields} for row in rows}
 
 
 class Sidecars:

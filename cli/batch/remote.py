@@ -125,7 +125,8 @@ class RemoteCaptioner:
 
 def _result(result: dict[str, Any]) -> Output | Problem:
     if result["status"] == "succeeded":
-        return Output(caption=result["caption"], score=result["score"])
+        names = ("caption", "score", "confidence", "unsure")  # services of earlier versions send no confidence
+        return Output(**{name: result.get(name) for name in names})
     error = result["error"] or {"type": "canceled", "title": "Canceled", "detail": "The job was canceled."}
     kind = problems.KINDS.get(error["type"].rsplit("/", 1)[-1], Kind(error["type"], 500, error["title"]))
     return kind(error["detail"])

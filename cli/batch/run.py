@@ -174,7 +174,8 @@ def _captions(
             continue
         text = options.template.replace(PLACEHOLDER, result.caption)
         try:
-            yield output.plan(source, Caption(source.location, text, result.score))
+            caption = Caption(source.location, text, result.score, result.confidence, result.unsure)
+            yield output.plan(source, caption)
         except Problem as problem:  # of the sidecar that is there
             failed.append((source, problem))
 

@@ -18,7 +18,7 @@ class Queries(Base):
     def get(self, job_id: str) -> Job:
         """The job with its progress. Raises `job-not-found` or `job-gone`."""
         fields = cast("dict[str, str]", self._redis.hgetall(keys.job(job_id)))
-        job = records.from_fields(fields) if self._principal.may_see(fields.get("_owner")) else None
+        job = self._job(fields) if self._principal.may_see(fields.get("_owner")) else None
         if job is None:
             raise self._missing_problem(job_id, problems.JOB_NOT_FOUND, problems.JOB_GONE, "job")
         return job.model_copy(update={"progress": self._progress(job, fields.get("_owner", ""))})
@@ -57,7 +57,7 @@ class Queries(Base):
         for job_id in job_ids:
             pipe.hgetall(keys.job(job_id))
         visible = (fields for fields in pipe.execute() if self._principal.may_see(fields.get("_owner")))
-        jobs = (records.from_fields(fields) for fields in visible)
+        jobs = (self._job(fields) for fields in visible)
         return [job for job in jobs if job is not None]
 
     def counts(self, scope: str = "") -> dict[Status, int]:
@@ -66,6 +66,11 @@ class Queries(Base):
         for status in Status:
             pipe.zcard(keys.in_status(status, scope))
         return dict(zip(Status, pipe.execute(), strict=True))
+
+    def _job(self, fields: dict[str, str]) -> Job | None:
+        """The job of a hash. `unsure` is by the present setting, also for captions from before it was changed."""
+        job = records.from_fields(fields)
+        return job.judged(self._settings.unsure_below) if job else None
 
     def _progress(self, job: Job, owner: str) -> Progress:
         if job.status.terminal:

@@ -106,7 +106,9 @@ class Submission(Queries):
         """The owner's cached caption of the same image by this model with the current settings, if any."""
         key = keys.caption(image_sha256, model_version, self._settings.caption_key, self._principal.owner)
         stored = self._redis.get(key)
-        return Output.model_validate_json(cast("str", stored)) if stored else None
+        if not stored:
+            return None
+        return Output.model_validate_json(cast("str", stored)).judged(self._settings.unsure_below)
 
     def cancel(self, job_id: str) -> Job:
         """Cancel an open job; an ended job does not change. Raises `job-not-found` or `job-gone`."""

@@ -55,6 +55,8 @@ def _json_lines(jobs: Iterable[Job]) -> Iterator[str]:
             "status": job.status.value,
             "caption": job.output.caption if job.output else None,
             "score": job.output.score if job.output else None,
+            "confidence": job.output.confidence if job.output else None,
+            "unsure": job.output.unsure if job.output else None,
             "error": job.error.model_dump() if job.error else None,
         }
         yield strict_json.dumps(result) + "\n"

@@ -63,6 +63,8 @@ def schemas() -> dict[str, Schema]:
         status=ref("Status"),
         caption=nullable(STRING),
         score=nullable({"type": "number"}),
+        confidence=nullable({"type": "number", "minimum": 0, "maximum": 1}),
+        unsure=nullable({"type": "boolean"}),
         error=nullable(ref("Failure")),
     )
     by_name["AnnouncedModel"] = object_schema(
