@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from common.settings import Settings
 from tests.support.images import drawing, encoded, numbered
 from tests.support.service import Service, wait_until
 
@@ -21,6 +22,8 @@ def test_an_image_is_captioned(service: Service) -> None:
     assert done["status"] == "succeeded"
     assert len(done["output"]["caption"].split()) >= 3
     assert done["model"]["demo"] is True
+    assert 0 < done["output"]["confidence"] < Settings().unsure_below
+    assert done["output"]["unsure"] is True  # the model knows photographs, not drawings
 
 
 def test_a_repeated_image_gets_the_cached_caption(service: Service) -> None:
@@ -86,7 +89,6 @@ def test_waiting_jobs_are_captioned_after_a_restart(tmp_path: Path, number: sign
 
 def _pid_of_worker(service: Service) -> int:
     from common.ledger import Components, connect
-    from common.settings import Settings
 
     settings = Settings(redis_url=f"unix://{service.data / 'redis' / 'redis.sock'}")
     (worker,) = Components(connect(settings.redis_location), settings).workers.alive()

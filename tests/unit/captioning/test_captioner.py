@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import torch
 from benchmarks.reference import generate
 from captioning.captioner import Pixels, StudentCaptioner, limit_threads
 from captioning.student import Student
+from captioning.student.calibration import Calibration
 from captioning.student.errors import StudentError
 from common import problems
 from common.jobs import ModelInfo, Output
@@ -22,6 +26,7 @@ from tests.support.models import tiny_hybrid, tiny_model, tiny_tokenizer
 COLOURS = ("red", "seagreen", "gold", "navy", "white")
 #: Largest difference of scores between batch sizes, from sums in another order and rounding to four digits.
 TOLERANCE = 1e-3
+CURVE = Calibration(model="sha256:1", length_penalty=1.0, slope=1.0, intercept=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +144,38 @@ class TestCaption:
         assert [first] == captions(captioner, [good])
         assert isinstance(second, Problem) and second.kind is problems.CAPTION_FAILED
         assert "not a finite number" in second.detail
+
+    def test_a_calibrated_student_gives_a_confidence_by_the_score(self, student: Student) -> None:
+        captioner = make_captioner(replace(student, calibration=CURVE))
+
+        (output,) = captions(captioner, [captioner.prepare(encoded(drawing()))])
+
+        assert output.score is not None
+        assert output.confidence == pytest.approx(CURVE.confidence(output.score), abs=1e-3)
+
+    @pytest.mark.parametrize(("unsure_below", "unsure"), [(0.0, False), (1.0, True)])
+    def test_a_confidence_below_the_setting_is_unsure(
+        self, student: Student, unsure_below: float, unsure: bool
+    ) -> None:
+        settings = Settings(max_length=8, precision="fp32", unsure_below=unsure_below)
+        captioner = StudentCaptioner(replace(student, calibration=CURVE), settings)
+
+        (output,) = captions(captioner, [captioner.prepare(encoded(drawing()))])
+
+        assert output.unsure is unsure
+
+    @pytest.mark.parametrize("setting", [{"length_penalty": 2.0}, {"prompt": "a"}])
+    def test_scores_that_cannot_be_compared_give_no_confidence(
+        self, student: Student, setting: dict[str, Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        settings = Settings(max_length=8, precision="fp32", **setting)
+
+        with caplog.at_level(logging.INFO):
+            captioner = StudentCaptioner(replace(student, calibration=CURVE), settings)
+
+        (output,) = captions(captioner, [captioner.prepare(encoded(drawing()))])
+        assert output.confidence is output.unsure is None
+        assert "Captions have no confidence" in caplog.text
 
     def test_the_captioner_names_its_model(self, student: Student) -> None:
         assert make_captioner(student).model == ModelInfo(name="tiny", version="sha256:1", demo=False)

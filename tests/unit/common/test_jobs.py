@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from common.jobs import Alternative, InputInfo, Job, ModelInfo, Output, Status, Timings, is_id, made_at, moment, new_id
 
 
@@ -40,6 +42,8 @@ def test_a_finished_job_gives_the_documented_json() -> None:
             "caption": "a dog runs",
             "score": -0.5,
             "alternatives": [{"caption": "a dog", "score": -0.9}],
+            "confidence": None,
+            "unsure": None,
         },
         "error": None,
         "progress": None,
@@ -52,6 +56,21 @@ def test_a_finished_job_gives_the_documented_json() -> None:
         "timings": {"queue_seconds": 1.5, "model_seconds": 0.4, "batch_size": 8},
         "urls": {"self": "/v1/jobs/018f", "cancel": "/v1/jobs/018f/cancel", "image": "/v1/jobs/018f/image"},
     }
+
+
+@pytest.mark.parametrize(
+    ("confidence", "unsure"), [(0.39, True), (0.4, False), (0.9, False), (0.0, True), (None, None)]
+)
+def test_a_caption_is_unsure_below_the_limit_if_its_confidence_is_known(
+    confidence: float | None, unsure: bool | None
+) -> None:
+    output = Output(caption="a dog runs", confidence=confidence)
+
+    assert output.judged(0.4) == Output(caption="a dog runs", confidence=confidence, unsure=unsure)
+
+
+def test_a_limit_of_0_marks_no_caption() -> None:
+    assert Output(caption="a dog runs", confidence=0.0).judged(0.0).unsure is False
 
 
 def test_ids_sort_by_creation_time() -> None:

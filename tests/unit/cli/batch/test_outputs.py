@@ -13,7 +13,7 @@ from cli.batch.journal import Caption
 from cli.batch.outputs import Existing, Sidecars, TableFile
 from cli.batch.sources import Source
 
-CAPTIONS = [Caption("a.jpg", 'a "dog", running', -0.5), Caption("b.jpg", "ein Hündchen", None)]
+CAPTIONS = [Caption("a.jpg", 'a "dog", running', -0.5, 0.3, True), Caption("b.jpg", "ein Hündchen", None)]
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -35,6 +35,31 @@ class TestTables:
 
         written = rows(tmp_path / f"new/captions.{suffix}")
         assert [(row["image"], row["caption"]) for row in written] == [(each.image, each.caption) for each in CAPTIONS]
+
+    def test_a_row_has_the_confidence(self, suffix: str, tmp_path: Path) -> None:
+        table = TableFile(tmp_path / f"captions.{suffix}", overwrite=False)
+
+        table.write(CAPTIONS)
+        table.close()
+
+        written = [(row["confidence"], row["unsure"]) for row in rows(tmp_path / f"captions.{suffix}")]
+        assert written == ([("0.3", "True"), ("", "")] if suffix == "csv" else [(0.3, True), (None, None)])
+
+    def test_a_file_of_an_earlier_version_keeps_its_columns(self, suffix: str, tmp_path: Path) -> None:
+        path = tmp_path / f"captions.{suffix}"
+        row = {"image": "old.jpg", "caption": "a cat", "score": -1.0}
+        old = {
+            "jsonl": json.dumps(row) + "\n",
+            "json": json.dumps([row]),
+            "csv": "image,caption,score\nold.jpg,a cat,-1.0\n",
+        }
+        path.write_text(old[suffix])
+
+        table = TableFile(path, overwrite=False)
+        table.write(CAPTIONS)
+        table.close()
+
+        assert [list(row) for row in rows(path)] == [["image", "caption", "score"]] * 3
 
     def test_rows_of_an_earlier_run_stay_and_are_known(self, suffix: str, tmp_path: Path) -> None:
         path = tmp_path / f"captions.{suffix}"

@@ -30,6 +30,8 @@ def results(*captions: str | None) -> Responder:
             "status": "succeeded" if caption else "failed",
             "caption": caption,
             "score": -0.5 if caption else None,
+            "confidence": 0.3 if caption else None,
+            "unsure": True if caption else None,
             "error": None if caption else {"type": "/problems/damaged-image", "title": "Damaged", "detail": "Torn."},
         }
         for index, caption in enumerate(captions)
@@ -60,7 +62,7 @@ def test_a_batch_is_sent_awaited_and_its_results_are_in_order(sources: list[Sour
         found = list(captioner.captions(sources))
 
     assert found == [
-        (source, Output(caption=word, score=-0.5))
+        (source, Output(caption=word, score=-0.5, confidence=0.3, unsure=True))
         for source, word in zip(sources, ("one", "two", "three"), strict=True)
     ]
     assert [(each.method, each.target) for each in receiver.requests] == [

@@ -11,6 +11,7 @@ from common import problems
 from common.jobs import Output, Status, new_id
 from common.ledger import Components, Ledger, NewJob, Worker
 from common.problems import Problem
+from common.settings import Settings
 from tests.support.claims import claim_job
 from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import CAPTION, IMAGE, MODEL, TIMINGS, create_job, must_claim, recover
@@ -162,6 +163,20 @@ class TestCommit:
 
         assert ledger.cached_caption("d0", "sha256:1") == CAPTION
         assert ledger.cached_caption("d0", "sha256:2") is None
+
+    def test_a_changed_limit_of_unsure_holds_for_stored_and_cached_captions(
+        self, ledger: Ledger, redis: Redis, settings: Settings, clock: Clock
+    ) -> None:
+        claim = must_claim(ledger, create_job(ledger))
+        output = Output(caption="a dog", confidence=0.5)
+        ledger.commit(claim, output.judged(0.4), model=MODEL, timings=TIMINGS)
+
+        strict = Components(redis, settings.model_copy(update={"unsure_below": 0.6}), clock).ledger
+
+        assert ledger.get(claim.id).output == output.judged(0.4) != output.judged(0.6)
+        assert strict.get(claim.id).output == output.judged(0.6)
+        assert [job.output for job in strict.read([claim.id])] == [output.judged(0.6)]
+        assert strict.cached_caption("d0", "sha256:1") == output.judged(0.6)
 
     def test_a_failed_job_stores_its_problem(self, ledger: Ledger) -> None:
         claim = must_claim(ledger, create_job(ledger))

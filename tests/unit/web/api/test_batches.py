@@ -99,6 +99,7 @@ class TestReadAndCancel:
             ("b", "caption 1"),
             ("c", "caption 2"),
         ]
+        assert {(line["confidence"], line["unsure"]) for line in lines} == {(0.3, True)}
         assert client.get(batch["urls"]["self"]).json["status"] == "completed"
 
     def test_file_names_are_the_default_custom_ids(self, client: Client) -> None:
