@@ -61,9 +61,9 @@ def images(data: str) -> list[CaptionedImage]:
 
 class TestLogistic:
     def test_a_known_curve_is_recovered(self) -> None:
-        slope, intercept = calibration.logistic(*drawn(20_000))
+        curve = calibration.logistic(*drawn(20_000))
 
-        assert (slope, intercept) == (pytest.approx(SLOPE, rel=0.05), pytest.approx(INTERCEPT, rel=0.05))
+        assert curve == pytest.approx((SLOPE, INTERCEPT), rel=0.05)
 
     def test_a_score_that_separates_all_captions_gives_a_finite_curve(self) -> None:
         scores = np.linspace(-1, 0, 200)
