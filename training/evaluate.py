@@ -139,7 +139,8 @@ def captions_of(
     )
     if args.calibration and student.path is None:
         raise StudentError(
-            f"{source} is on the hub. Download its folder, so that its calibration can be written there."
+            f"{source} is neither a .pt nor a local folder with safetensors, so a calibration cannot be kept with it. "
+            "Download a model of the hub to a folder first."
         )
     model = student.model.to("cuda" if torch.cuda.is_available() else "cpu")
     engine, search = Engine(model, student.tokenizer, args.precision), Search(args.beams, args.max_length)

@@ -25,7 +25,8 @@ DEMO = PROJECT_ROOT / "models" / "demo"
 class Student:
     """A loaded captioning model: float32, eval mode, with its tokenizer. `version` identifies its exact weights.
 
-    `path` is its folder or `.pt` file, and None for a model of the hub, which has no calibration.
+    `path` is its folder or `.pt` file, and None for a model of the hub or without safetensors, which
+    has no calibration.
     """
 
     model: BlipForConditionalGeneration

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -187,3 +188,14 @@ class TestCommand:
 
         assert "needs 100 images or more" in capsys.readouterr().err
         assert not (model / "calibration.json").exists()
+
+    def test_a_model_of_the_hub_is_refused_because_it_has_no_folder(
+        self, data: str, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        student = load_student(model, processor="unused")
+        monkeypatch.setattr(evaluate, "load_student", lambda *_, **__: replace(student, path=None))
+
+        with pytest.raises(SystemExit):
+            evaluate.main(["--data", data, "--model", "someone/blip", "--calibration"])
+
+        assert "someone/blip is neither a .pt nor a local folder with safetensors" in capsys.readouterr().err
