@@ -170,18 +170,54 @@ class RequestCounts(_Record):
     canceled: int = 0
 
 
+class BatchStatus(StrEnum):
+    """State of a batch. It is `open` while it accepts items, then `in_progress` until all its jobs are final.
+
+    `canceled` is a batch that was canceled as a whole; some of its jobs may have ended before.
+    """
+
+    OPEN = "open"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    CANCELED = "canceled"
+
+
+class ArchiveStatus(StrEnum):
+    """State of a batch's archive: `waiting -> unpacking -> done | failed`."""
+
+    WAITING = "waiting"
+    UNPACKING = "unpacking"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Archive(_Record):
+    """The ZIP archive of a batch's images. `error` says why it could not be unpacked to its end."""
+
+    filename: str
+    status: ArchiveStatus = ArchiveStatus.WAITING
+    error: Failure | None = None
+
+
 class Batch(_Record):
-    """Images that were sent together. The status is `in_progress` until all jobs are final."""
+    """Images that were sent together.
+
+    `options` apply to all its images. Its jobs are canceled at `cancel_after` if they have not ended by then.
+    """
 
     id: str
+    name: str | None = None
+    status: BatchStatus
+    options: dict[str, Any] | None = None
+    archive: Archive | None = None
     request_counts: RequestCounts
+    canceled_reason: str | None = None
     created_at: Moment
+    cancel_after: Moment | None = None
     expires_at: Moment
 
     def body(self, prefix: str = "") -> dict[str, Any]:
         """Return the API's JSON. `prefix` is that of `Job.body`."""
         path = f"{prefix}/v1/batches/{self.id}"
-        counts = self.request_counts
-        status = "in_progress" if counts.queued or counts.processing else "completed"
-        urls = {"self": path, "results": f"{path}/results", "cancel": f"{path}/cancel"}
-        return {"id": self.id, "status": status, **self.model_dump(mode="json", exclude={"id"}), "urls": urls}
+        actions = {name: f"{path}/{name}" for name in ("items", "seal", "jobs", "results", "cancel", "retry")}
+        return {**self.model_dump(mode="json"), "urls": {"self": path, **actions}}

@@ -67,6 +67,8 @@ UPLOAD_TOO_LARGE = Kind("upload-too-large", 413, "The file is too large")
 # Problems of a request.
 BAD_REQUEST = Kind("bad-request", 400, "The request cannot be understood")
 TOO_MANY_IMAGES = Kind("too-many-images", 413, "Too many pictures in one request")
+CUSTOM_ID_CONFLICT = Kind("custom-id-conflict", 409, "The batch has another picture with this custom_id")
+BATCH_SEALED = Kind("batch-sealed", 409, "The batch takes no more pictures")
 IDEMPOTENCY_CONFLICT = Kind("idempotency-conflict", 422, "The Idempotency-Key was used for another picture")
 FOREIGN_ORIGIN = Kind("foreign-origin", 403, "The request came from another site")
 URL_NOT_ALLOWED = Kind("url-not-allowed", 422, "The URL cannot be used")
@@ -84,7 +86,12 @@ BATCH_GONE = Kind("batch-gone", 410, "The batch is no longer kept")
 NOT_FOUND = Kind("not-found", 404, "There is nothing at this address")
 METHOD_NOT_ALLOWED = Kind("method-not-allowed", 405, "This address does not take that method")
 
+# Problems of an archive and of its entries.
+BAD_ARCHIVE = Kind("bad-archive", 422, "The archive cannot be read")
+BAD_ARCHIVE_ENTRY = Kind("bad-archive-entry", 422, "A file of the archive cannot be taken")
+
 # Problems of the service.
+DEADLINE_EXCEEDED = Kind("deadline-exceeded", 504, "There was no caption in time")
 QUEUE_FULL = Kind("queue-full", 503, "Too many pictures are waiting")
 FETCHING_BUSY = Kind("fetching-busy", 503, "Too many pictures are being fetched")
 STORE_UNAVAILABLE = Kind("store-unavailable", 503, "The job store does not answer")

@@ -140,14 +140,16 @@ class Settings(BaseSettings):
 
     max_upload_bytes: PositiveInt = Field(20 * 2**20, description="Maximum size of an image in bytes.")
     max_pixels: PositiveInt = Field(50_000_000, description="Maximum size of an image in pixels (width x height).")
-    max_batch_items: PositiveInt = Field(1000, description="Maximum images in one batch request.")
+    max_batch_items: PositiveInt = Field(
+        10_000, description="Maximum images in a batch; a form with `images` may have at most 1,000 of them."
+    )
     max_batch_bytes: PositiveInt = Field(512 * 2**20, description="Maximum size of a batch request in bytes.")
     max_open_jobs: PositiveInt = Field(
-        10_000,
+        20_000,
         description="Maximum jobs waiting or running; further ones are refused with 503.",
     )
     max_open_jobs_per_key: int = Field(
-        5_000, ge=0, description="Maximum jobs waiting or running for one API key; 0 means no limit."
+        10_000, ge=0, description="Maximum jobs waiting or running for one API key; 0 means no limit."
     )
     max_bytes_per_key_and_day: int = Field(
         0, ge=0, description="Maximum bytes of images from one API key per day (UTC); 0 means no limit."

@@ -22,8 +22,8 @@ from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, Multip
 
 from common import problems
 
-#: Names of the fields that contain images.
-IMAGE_FIELDS = frozenset({"image", "images"})
+#: Names of the fields that contain images or an archive of images.
+IMAGE_FIELDS = frozenset({"image", "images", "archive"})
 #: Bytes of each read from the request.
 CHUNK_SIZE = 64 * 1024
 #: Characters of a field's name in an error message.

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from common import problems
 from common.images.decoding import FORMAT_NAMES
 from common.jobs import Job
-from common.ledger import NewJob
+from common.ledger import NewBatch, NewJob
 from web.services import get_services, model_notice
 from web.submission import read_upload, submit_batch, submit_job
 
@@ -43,7 +43,7 @@ def upload() -> WerkzeugResponse:
     if not files:
         raise problems.MISSING_IMAGE("No picture was chosen. Go back, choose at least one, and send the form again.")
     if len(files) > 1:
-        return redirect(url_for("pages.batch", batch_id=submit_batch(services, files, [])), 303)
+        return redirect(url_for("pages.batch", batch_id=submit_batch(services, files, [], NewBatch())), 303)
     services.ledger.admit()
     data = read_upload(files[0], services.settings.max_upload_bytes)
     job = submit_job(services, files[0].filename, data, NewJob())

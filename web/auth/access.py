@@ -34,9 +34,15 @@ REQUIRED_SCOPES: Mapping[str, Scope | None] = {
     "jobs.cancel": Scope.SUBMIT,
     "jobs.delete": Scope.SUBMIT,
     "batches.create": Scope.SUBMIT,
+    "batches.index": Scope.READ,
     "batches.show": Scope.READ,
+    "batches.add_item": Scope.SUBMIT,
+    "batches.seal": Scope.SUBMIT,
+    "batches.jobs": Scope.READ,
     "batches.results": Scope.READ,
     "batches.cancel": Scope.SUBMIT,
+    "batches.retry": Scope.SUBMIT,
+    "batches.delete": Scope.SUBMIT,
     "models.index": Scope.READ,
 }
 

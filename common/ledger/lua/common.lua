@@ -55,9 +55,10 @@ end
 -- Queue a job behind its owner's older jobs. A new owner in the lane starts at the lowest turn.
 local function enqueue(id, owner, batch)
   local lane = lane_of(batch)
+  local turns = 'turns:' .. lane
   redis.call('ZADD', queue_of(lane, owner), 0, id)
-  local first = redis.call('ZRANGE', 'turns:' .. lane, 0, 0, 'WITHSCORES')
-  redis.call('ZADD', 'turns:' .. lane, 'NX', first[2] or 0, owner)
+  if redis.call('ZSCORE', turns, owner) then return end
+  redis.call('ZADD', turns, redis.call('ZRANGE', turns, 0, 0, 'WITHSCORES')[2] or 0, owner)
 end
 
 -- Remove an owner without waiting jobs from the lane's turns.
@@ -102,7 +103,7 @@ end
 local function add_batch_webhook(batch, now)
   if redis.call('EXISTS', 'index:queued#' .. batch, 'index:processing#' .. batch) > 0 then return end
   local fields = redis.call('HMGET', 'batch:' .. batch, 'sealed', 'webhook', 'webhook_host')
-  if fields[1] and fields[2] then add_webhook(batch, 'batch.completed', fields[2], fields[3], now) end
+  if fields[1] == '1' and fields[2] then add_webhook(batch, 'batch.completed', fields[2], fields[3], now) end
 end
 
 -- Remove waiting jobs from the queue, the suspects and the delayed jobs.

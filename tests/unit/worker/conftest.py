@@ -104,6 +104,8 @@ def create_job(ledger: Ledger, uploads: UploadStore) -> Callable[..., Job]:
         uploads.save(job_id, data or b"")
         if data is None:
             uploads.delete(job_id)
+        if batch:
+            ledger._redis.hsetnx(f"batch:{batch}", "sealed", "0")
         sha256 = hashlib.sha256(data or b"").hexdigest()
         return ledger.create(job_id, NewJob(input=IMAGE.model_copy(update={"sha256": sha256}), batch=batch))
 

@@ -10,7 +10,7 @@ from redis import Redis
 
 from common import problems
 from common.jobs import Job, Status
-from common.ledger import Ledger
+from common.ledger import Components, Ledger
 from common.problems import Problem
 from common.uploads import UploadStore, UploadsUnavailable
 from tests.support.claims import claim_job
@@ -21,13 +21,13 @@ Recover = Callable[[], list[int]]
 
 
 @pytest.fixture
-def recover(ledger: Ledger, uploads: UploadStore, redis: Redis) -> Recover:
+def recover(ledger: Ledger, components: Components, uploads: UploadStore, redis: Redis) -> Recover:
     """Runs one recovery; returns the numbers of waiting jobs passed to `notify`."""
 
     def once() -> list[int]:
         redis.delete("recovering")  # its TTL follows the real clock
         notified: list[int] = []
-        recover_once(ledger, uploads, notified.append)
+        recover_once(ledger, components.batches, uploads, notified.append)
         return notified
 
     return once

@@ -7,6 +7,7 @@ from typing import Any
 
 from common import problems
 from common.images.decoding import FORMAT_NAMES
+from common.jobs import Status
 from common.problems import CONTENT_TYPE, Kind
 from web.api.openapi.schemas import PATH, STRING, Schema, ref
 
@@ -88,6 +89,15 @@ WEBHOOK_URL = parameter(
     "A public `https:` URL that receives an event when the job or batch is finished; see `webhooks`.",
     URL,
 )
+CANCEL_AFTER = parameter(
+    "header",
+    "Cancel-After",
+    "Seconds after which the job, or each job of the batch, is canceled unless it is finished.",
+    {"type": "integer", "minimum": 1},
+)
+STATUS = parameter("query", "status", "Only jobs with this status.", {**STRING, "enum": [*Status]})
+CURSOR = parameter("query", "cursor", "The `next` value of the previous page.", {**STRING, "format": "uuid"})
+FILENAME = parameter("header", "X-Filename", "The file name, if the request body is the file itself.", STRING)
 JOB_ID = parameter("path", "job_id", "The id of the job.", STRING)
 BATCH_ID = parameter("path", "batch_id", "The id of the batch.", STRING)
 IF_NONE_MATCH = parameter("header", "If-None-Match", "The `ETag` of an earlier response.", STRING)
@@ -150,6 +160,11 @@ def _problem_response(kinds: list[Kind], page: bool) -> Component:
     if kinds[0].status in (429, 503):
         component["headers"] = RETRY_AFTER
     return component
+
+
+def limit(noun: str, maximum: int, default: int) -> Component:
+    """The parameter `limit` of a list."""
+    return parameter("query", "limit", f"Maximum number of {noun}.", bounded_integer(maximum, default))
 
 
 def bounded_integer(maximum: int, default: int) -> Schema:

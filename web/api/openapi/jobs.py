@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from common import problems
-from common.jobs import Status
 from web.api.jobs import (
     DEFAULT_IMAGE_SIZE,
     DEFAULT_PAGE_SIZE,
@@ -60,13 +59,14 @@ PATHS = {
             parameters=[
                 components.PREFER,
                 components.WEBHOOK_URL,
+                components.CANCEL_AFTER,
                 parameter(
                     "header",
                     "Idempotency-Key",
                     "A repeated request with the same key returns the job of the first request.",
                     {**STRING, "minLength": 1, "maxLength": MAX_IDEMPOTENCY_KEY_LENGTH},
                 ),
-                parameter("header", "X-Filename", "The file name, if the request body is the picture itself.", STRING),
+                components.FILENAME,
             ],
             body=UPLOAD,
         ),
@@ -77,11 +77,9 @@ PATHS = {
             *components.COMMON_PROBLEMS,
             problems.BAD_REQUEST,
             parameters=[
-                parameter("query", "status", "Only jobs with this status.", {**STRING, "enum": [*Status]}),
-                parameter(
-                    "query", "limit", "Maximum number of jobs.", bounded_integer(MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE)
-                ),
-                parameter("query", "cursor", "The `next` value of the previous page.", {**STRING, "format": "uuid"}),
+                components.STATUS,
+                components.limit("jobs", MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE),
+                components.CURSOR,
             ],
         ),
     },

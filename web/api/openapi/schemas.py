@@ -39,11 +39,8 @@ def schemas() -> dict[str, Schema]:
     by_name: dict[str, Schema] = definitions["$defs"]
     urls = "Paths relative to the root of the host."
     _add_properties(by_name["Job"], urls=object_schema(urls, self=PATH, cancel=PATH, image=nullable(PATH)))
-    _add_properties(
-        by_name["Batch"],
-        status={"type": "string", "enum": ["in_progress", "completed"]},
-        urls=object_schema(urls, self=PATH, results=PATH, cancel=PATH),
-    )
+    actions = dict.fromkeys(("items", "seal", "jobs", "results", "cancel", "retry"), PATH)
+    _add_properties(by_name["Batch"], urls=object_schema(urls, self=PATH, **actions))
     by_name["Problem"] = object_schema(
         "An RFC 9457 problem. The meaning of a `type` never changes; `detail` tells a person what to do.",
         type={"type": "string", "format": "uri-reference", "enum": [kind.type for kind in KINDS.values()]},
@@ -52,8 +49,13 @@ def schemas() -> dict[str, Schema]:
         detail=STRING,
     )
     by_name["JobList"] = object_schema(
-        "Jobs, newest first. `next` is the cursor of the next page, or null.",
+        "Jobs. `next` is the cursor of the next page, or null.",
         jobs={"type": "array", "items": ref("Job")},
+        next=nullable(STRING),
+    )
+    by_name["BatchList"] = object_schema(
+        "Batches, newest first. `next` is the cursor of the next page, or null.",
+        batches={"type": "array", "items": ref("Batch")},
         next=nullable(STRING),
     )
     by_name["Result"] = object_schema(

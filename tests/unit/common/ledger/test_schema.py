@@ -118,6 +118,7 @@ class TestMigration:
     ) -> None:
         batches, outbox = components.batches, components.outbox
         batches.create(batch := new_id())
+        redis.hdel(f"batch:{batch}", "sealed")
         job_id = earlier.job(batch=batch, _webhook=HOOK)
         redis.sadd(f"batch-open:{batch}", job_id, *(["sending"] if sending else []))
         ledger.prepare()

@@ -1,0 +1,69 @@
+"""Names of the entries of a ZIP archive: their encoding, and those that are skipped or refused."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import zipfile
+
+#: Bit of an entry's flags: its name is UTF-8. Without it, a name is in the code page of the computer that wrote it.
+UTF_8_FLAG = 0x800
+#: Folders and files that operating systems add to archives.
+SYSTEM_FOLDERS = frozenset({"__MACOSX"})
+SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+#: Beginning of the names of macOS' files for metadata.
+METADATA_PREFIX = "._"
+
+_CYRILLIC, _JAPANESE = re.compile(r"CYRILLIC"), re.compile(r"HIRAGANA|KATAKANA|CJK|IDEOGRAPHIC|FULLWIDTH")
+#: A letter that is not ASCII between characters that are, as in most Western names.
+_WESTERN = re.compile(r"(?:[\x00-\x7f]|(?<![^\x00-\x7f])[^\W\d_](?![^\x00-\x7f]))*")
+#: A Latin letter beside one that is not ASCII.
+_MIXED = re.compile(r"[A-Za-z][^\x00-\x7f]|[^\x00-\x7f][A-Za-z]")
+
+
+def decode_name(info: zipfile.ZipInfo) -> str:
+    """The entry's name with printable characters only, in the most likely encoding.
+
+    Without the UTF-8 flag, `zipfile` decodes names as cp437. Other programs write UTF-8, cp866 (Russian) or Shift-JIS.
+    """
+    name = info.filename if info.flag_bits & UTF_8_FLAG else _guess(info.filename.encode("cp437"))
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
+
+
+def is_skipped(name: str) -> bool:
+    """Whether the entry is a folder, or a file that an operating system added."""
+    folders, _, base_name = name.rpartition("/")
+    return (
+        not base_name
+        or not SYSTEM_FOLDERS.isdisjoint(folders.split("/"))
+        or base_name in SYSTEM_FILES
+        or base_name.startswith(METADATA_PREFIX)
+    )
+
+
+def is_unsafe(name: str) -> bool:
+    """Whether the name is not a relative path below one folder, separated by `/`."""
+    return name.startswith("/") or "\\" in name or ".." in name.split("/") or re.match(r"[A-Za-z]:", name) is not None
+
+
+def _guess(raw: bytes) -> str:
+    western = raw.decode("cp437")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        pass
+    if _WESTERN.fullmatch(western):
+        return western
+    russian = raw.decode("cp866")
+    if _is_in(_CYRILLIC, russian) and not _MIXED.search(russian):
+        return russian
+    try:
+        japanese = raw.decode("cp932")  # Microsoft's Shift-JIS
+    except UnicodeDecodeError:
+        return western
+    return japanese if _is_in(_JAPANESE, japanese) else western
+
+
+def _is_in(script: re.Pattern[str], text: str) -> bool:
+    """Whether all characters of `text` that are not ASCII belong to the script."""
+    return all(script.search(unicodedata.name(character, "")) for character in text if not character.isascii())
