@@ -14,9 +14,12 @@ SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 #: Beginning of the names of macOS' files for metadata.
 METADATA_PREFIX = "._"
 
-_CYRILLIC, _JAPANESE = re.compile(r"CYRILLIC"), re.compile(r"HIRAGANA|KATAKANA|CJK|IDEOGRAPHIC|FULLWIDTH")
-#: A letter that is not ASCII between characters that are, as in most Western names.
-_WESTERN = re.compile(r"(?:[\x00-\x7f]|(?<![^\x00-\x7f])[^\W\d_](?![^\x00-\x7f]))*")
+_LATIN, _CYRILLIC, _JAPANESE = (
+    re.compile(r"^LATIN"),
+    re.compile(r"^CYRILLIC"),
+    re.compile(r"HIRAGANA|KATAKANA|CJK|IDEOGRAPHIC|FULLWIDTH"),
+)
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 #: A Latin letter beside one that is not ASCII.
 _MIXED = re.compile(r"[A-Za-z][^\x00-\x7f]|[^\x00-\x7f][A-Za-z]")
 
@@ -52,7 +55,7 @@ def _guess(raw: bytes) -> str:
         return raw.decode()
     except UnicodeDecodeError:
         pass
-    if _WESTERN.fullmatch(western):
+    if _is_western(western):
         return western
     russian = raw.decode("cp866")
     if _is_in(_CYRILLIC, russian) and not _MIXED.search(russian):
@@ -62,6 +65,16 @@ def _guess(raw: bytes) -> str:
     except UnicodeDecodeError:
         return western
     return japanese if _is_in(_JAPANESE, japanese) else western
+
+
+def _is_western(text: str) -> bool:
+    """Whether at most two letters with accents follow each other, and they are beside a letter without one."""
+    return all(
+        len(run[0]) <= 2
+        and _is_in(_LATIN, run[0])
+        and (text[run.start() - 1 : run.start()].isalpha() or text[run.end() : run.end() + 1].isalpha())
+        for run in _NOT_ASCII.finditer(text)
+    )
 
 
 def _is_in(script: re.Pattern[str], text: str) -> bool:

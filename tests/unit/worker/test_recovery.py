@@ -9,8 +9,8 @@ import pytest
 from redis import Redis
 
 from common import problems
-from common.jobs import Job, Status
-from common.ledger import Components, Ledger
+from common.jobs import BatchStatus, Job, Status, new_id
+from common.ledger import Components, Ledger, NewBatch
 from common.problems import Problem
 from common.uploads import UploadStore, UploadsUnavailable
 from tests.support.claims import claim_job
@@ -80,6 +80,37 @@ class TestNotifications:
         failed = ledger.get(job.id)
         assert notified == []
         assert failed.error and failed.error.type == problems.WORKER_LOST.type
+
+
+class TestDeadlines:
+    def test_a_batch_is_canceled_when_its_cancel_after_has_passed(
+        self, ledger: Ledger, components: Components, create_job: Callable[..., Job], clock: Clock, recover: Recover
+    ) -> None:
+        batches = components.batches
+        batches.create(batch := new_id(), NewBatch(cancel_after=90))
+        job = create_job(batch=batch)
+        clock.advance(89)
+        recover()
+        before = ledger.get(job.id).status
+        clock.advance(1)
+        recover()
+
+        assert before is Status.QUEUED
+        canceled, error = batches.get(batch), ledger.get(job.id).error
+        assert canceled.status is BatchStatus.CANCELED
+        assert canceled.canceled_reason and "`Cancel-After`" in canceled.canceled_reason
+        assert error and error.type == problems.DEADLINE_EXCEEDED.type
+
+    def test_a_batch_that_has_ended_in_time_stays_completed(
+        self, components: Components, clock: Clock, recover: Recover
+    ) -> None:
+        batches = components.batches
+        batches.create(batch := new_id(), NewBatch(cancel_after=90))
+        batches.seal(batch)
+        clock.advance(90)
+        recover()
+
+        assert (batches.get(batch).status, batches.get(batch).canceled_reason) == (BatchStatus.COMPLETED, None)
 
 
 class TestExpiry:
