@@ -7,13 +7,15 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 
 from common import problems
 from common.images.decoding import FORMAT_NAMES
-from common.jobs import Job
+from common.jobs import BatchStatus, Job
 from common.ledger import NewBatch, NewJob
 from web.services import get_services, model_notice
 from web.submission import read_upload, submit_batch, submit_job
 
 #: Recent jobs on the start page.
 RECENT_JOBS = 12
+#: Jobs on the page of a batch.
+MAX_SHOWN_JOBS = 200
 #: Seconds after which the page of an unfinished job is reloaded.
 REFRESH_INTERVAL = 2
 
@@ -52,20 +54,22 @@ def upload() -> WerkzeugResponse:
 
 @blueprint.get("/jobs/<job_id>")
 def job(job_id: str) -> Response:
-    return _jobs_page([get_services().ledger.get(job_id)])
+    job = get_services().ledger.get(job_id)
+    return _jobs_page([job], not job.status.terminal)
 
 
 @blueprint.get("/batches/<batch_id>")
 def batch(batch_id: str) -> Response:
     services = get_services()
-    services.batches.get(batch_id)
-    return _jobs_page(list(services.batches.jobs(batch_id)))
+    batch = services.batches.get(batch_id)
+    jobs, _ = services.batches.page(batch_id, limit=MAX_SHOWN_JOBS)
+    return _jobs_page(jobs, batch.status is BatchStatus.IN_PROGRESS, batch.request_counts.total - len(jobs))
 
 
-def _jobs_page(jobs: list[Job]) -> Response:
-    """A page that lists `jobs`, and is reloaded by the browser until all are finished."""
-    waiting = any(not job.status.terminal for job in jobs)
-    response = Response(render_template("jobs.html", jobs=jobs, waiting=waiting), mimetype="text/html")
+def _jobs_page(jobs: list[Job], waiting: bool, hidden: int = 0) -> Response:
+    """A page that lists `jobs` and says that `hidden` are not shown; the browser reloads it while `waiting`."""
+    page = render_template("jobs.html", jobs=jobs, waiting=waiting, hidden=hidden)
+    response = Response(page, mimetype="text/html")
     if waiting:
         response.headers["Refresh"] = str(REFRESH_INTERVAL)
     return response

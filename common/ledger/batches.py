@@ -129,7 +129,7 @@ class Batches(Base):
         if batch.status in (BatchStatus.OPEN, BatchStatus.IN_PROGRESS):
             self._scripts.seal(args=[self._script_time(), batch_id, reason])
             error = ""
-            if reason == CANCELED_BY_DEADLINE:
+            if (batch.canceled_reason or reason) == CANCELED_BY_DEADLINE:
                 error = records.field(Failure.of(problems.DEADLINE_EXCEEDED(reason)))
             for ids in self._pages(batch_id):
                 self._scripts.cancel(args=[self._script_time(), error, *ids])

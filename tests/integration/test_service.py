@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import http.client
 import signal
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from tests.support.archives import zipped
 from tests.support.images import drawing, encoded, numbered
 from tests.support.service import Service, wait_until
 
@@ -37,6 +40,42 @@ def test_a_request_with_prefer_wait_returns_the_caption(service: Service) -> Non
     status, job = service.post_image(numbered(5)[2], Prefer="wait=30")
 
     assert (status, job["status"]) == (201, "succeeded")
+
+
+def test_the_pictures_of_an_archive_are_captioned(service: Service) -> None:
+    files = {f"summer/{number}.jpg": image for number, image in enumerate(numbered(12))}
+    request = urllib.request.Request(
+        f"{service.url}/v1/batches", data=zipped(files), headers={"Content-Type": "application/zip"}
+    )
+    status, batch = service.send(request)
+    assert status == 202
+
+    wait_until(lambda: service.get(batch["urls"]["self"])[1]["status"] == "completed", service.log)
+
+    page = service.get(batch["urls"]["jobs"])[1]
+    assert [(job["custom_id"], job["status"]) for job in page["jobs"]] == [(name, "succeeded") for name in files]
+
+
+def test_an_open_batch_is_filled_sealed_and_deleted(service: Service) -> None:
+    def send(path: str, data: bytes, media: str) -> tuple[int, dict[str, Any]]:
+        return service.send(urllib.request.Request(service.url + path, data=data, headers={"Content-Type": media}))
+
+    _, batch = send("/v1/batches", b'{"name": "Holidays"}', "application/json")
+    image = numbered(9)[4]
+    answers = [send(f"{batch['urls']['items']}?custom_id=a/b.jpg", image, "image/jpeg") for _ in range(3)]
+    _, sealed = send(batch["urls"]["seal"], b"", "application/json")
+    service.settled(answers[0][1]["id"])
+    completed = service.get(batch["urls"]["self"])[1]
+    with urllib.request.urlopen(
+        urllib.request.Request(service.url + batch["urls"]["self"], method="DELETE")
+    ) as response:
+        deleted = response.status
+
+    assert [status for status, _ in answers] == [202, 200, 200]
+    assert len({job["id"] for _, job in answers}) == 1
+    assert (batch["status"], sealed["request_counts"]["total"]) == ("open", 1)
+    assert (completed["status"], deleted) == ("completed", 204)
+    assert service.get(batch["urls"]["self"])[0] == service.get(answers[0][1]["urls"]["self"])[0] == 410
 
 
 def test_idle_connections_do_not_block_new_clients(service: Service) -> None:

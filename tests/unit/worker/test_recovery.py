@@ -101,6 +101,18 @@ class TestDeadlines:
         assert canceled.canceled_reason and "`Cancel-After`" in canceled.canceled_reason
         assert error and error.type == problems.DEADLINE_EXCEEDED.type
 
+    def test_a_cancellation_that_was_interrupted_is_completed(
+        self, components: Components, ledger: Ledger, create_job: Callable[..., Job], recover: Recover
+    ) -> None:
+        batches = components.batches
+        batches.create(batch := new_id())
+        job = create_job(batch=batch)
+        batches._scripts.seal(args=[batches._script_time(), batch, "A client wanted it."])  # and then it was killed
+        recover()
+
+        assert (batches.get(batch).status, batches.get(batch).canceled_reason) == ("canceled", "A client wanted it.")
+        assert (ledger.get(job.id).status, ledger.get(job.id).error) == (Status.CANCELED, None)
+
     def test_a_batch_that_has_ended_in_time_stays_completed(
         self, components: Components, clock: Clock, recover: Recover
     ) -> None:

@@ -48,7 +48,7 @@ def jobs_of(batches: Batches, batch_id: str) -> list[Job]:
 
 
 def error_of(batch: Batch) -> str | None:
-    return batch.archive and batch.archive.error and batch.archive.error.type
+    return batch.archive.error.type if batch.archive and batch.archive.error else None
 
 
 def test_each_file_gets_a_job_and_the_archive_is_deleted(
@@ -148,7 +148,7 @@ def test_two_workers_with_one_archive_create_each_job_once(
 ) -> None:
     """The first worker is paused beyond its lease, and continues when the second one has begun."""
     batch_id = send_archive()
-    read, nested = ArchiveReader.read, []
+    read, nested = ArchiveReader.read, list[bool]()
 
     def read_after_the_second_worker(reader: ArchiveReader, entry: object) -> bytes:
         data = read(reader, entry)  # type: ignore[arg-type]
