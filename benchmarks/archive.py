@@ -21,8 +21,8 @@ from benchmarks.contenders import Contender, captiond
 from benchmarks.http_client import HttpClient
 from benchmarks.load import MEMORY_INTERVAL, different_images, processes_of
 
-#: Pictures of the archive.
-IMAGES, IMAGES_QUICK = 10_000, 500
+#: Pictures of the archive, and their size in pixels: about 20 kB each.
+IMAGES, IMAGES_QUICK, SIZE = 10_000, 500, (320, 240)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -44,10 +44,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def archive_of(count: int) -> bytes:
-    """An archive of `count` different JPEGs of 640 x 480 pixels in folders of 100."""
+    """An archive of `count` different JPEGs in folders of 100."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for number, image in enumerate(islice(different_images(), count)):
+        for number, image in enumerate(islice(different_images(SIZE), count)):
             archive.writestr(f"{number // 100:03}/{number:05}.jpg", image)
     return buffer.getvalue()
 

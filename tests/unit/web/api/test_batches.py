@@ -15,7 +15,8 @@ from flask import Flask
 from kombu.connection import Connection
 from redis import Redis
 
-from common.ledger import Ledger
+from common.ledger import Components, Ledger
+from common.settings import Settings
 from tests.support.images import encoded, numbered
 from tests.unit.web.client import Client
 
@@ -111,6 +112,17 @@ class TestReadAndCancel:
         batch = send(client, numbered(2)).json
 
         assert [line["custom_id"] for line in results(client, batch)] == ["0.jpg", "1.jpg"]
+
+    def test_the_folders_of_file_names_are_kept(self, client: Client) -> None:
+        files = [(io.BytesIO(data), name) for data, name in zip(numbered(2), ("a/b.jpg", "../c/d.jpg"), strict=True)]
+
+        batch = client.post("/v1/batches", data={"images": files}).json
+
+        jobs = client.get(batch["urls"]["jobs"]).json["jobs"]
+        assert [(job["custom_id"], job["input"]["filename"]) for job in jobs] == [
+            ("a/b.jpg", "b.jpg"),
+            ("c/d.jpg", "d.jpg"),
+        ]
 
     def test_cancel_keeps_finished_jobs(self, client: Client, caption: Callable[[str, str], None]) -> None:
         batch = send(client, numbered(3)).json
@@ -332,6 +344,17 @@ class TestRetryAndDelete:
 
 
 class TestCancelAfter:
+    def test_a_job_is_canceled_after_the_time_and_says_why(
+        self, client: Client, redis: Redis, settings: Settings
+    ) -> None:
+        headers = {"Cancel-After": "90", "Content-Type": "image/jpeg"}
+        job = client.post("/v1/jobs", data=encoded(), headers=headers).json
+        later = redis.time()[0] + 91
+        Components(redis, settings, lambda: later).ledger.recover()
+
+        canceled = client.get(job["urls"]["self"]).json
+        assert (canceled["status"], canceled["error"]["type"]) == ("canceled", "/problems/deadline-exceeded")
+
     def test_the_batch_has_the_time_of_its_cancellation(self, client: Client) -> None:
         answer = client.post("/v1/batches", json={}, headers={"Cancel-After": "90"})
 
