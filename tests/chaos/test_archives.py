@@ -13,7 +13,7 @@ from tests.support.processes import ServiceProcesses, kill
 from tests.support.service import wait_until
 
 #: Pictures of the archive, and number of kills while it is unpacked.
-PICTURES, KILLS = 1000, 5
+PICTURES, KILLS = 500, 5
 
 
 def test_an_archive_survives_workers_killed_while_they_unpack(
