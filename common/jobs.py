@@ -106,7 +106,7 @@ class Output(_Record):
 
 
 class Failure(_Record):
-    """Why a job failed: type, title and detail of a problem."""
+    """Why a job failed or was canceled, or an archive failed: type, title and detail of a problem."""
 
     type: str
     title: str

@@ -29,12 +29,13 @@ def recover_once(ledger: Ledger, batches: Batches, uploads: UploadStore, notify:
             ledger.postpone_expiry(job_id, DELETE_RETRY_DELAY)
         else:
             ledger.delete(job_id)
-    for batch_id in recovered.expired_batches:
-        uploads.delete(batch_id)  # its archive, if it was not unpacked
-        batches.remove(batch_id)
     for batch_id in recovered.overdue_batches:
         with suppress(Problem):  # another request deleted it
             batches.cancel(batch_id, CANCELED_BY_DEADLINE)
+    for batch_id in recovered.expired_batches:
+        with suppress(UploadsUnavailable):  # it stays due
+            uploads.delete(batch_id)  # its archive, if it was not unpacked
+            batches.remove(batch_id)
 
 
 def delete_unreferenced_once(unreferenced: UnreferencedUploads, uploads: UploadStore) -> None:

@@ -11,7 +11,7 @@ from redis import Redis
 
 from common import problems
 from common.jobs import Batch, BatchStatus, Job, Status, new_id
-from common.ledger import Batches, Components, Ledger, NewBatch
+from common.ledger import Batches, Components, Ledger, NewBatch, Principal
 from common.settings import Settings
 from common.uploads import UploadStore, UploadsUnavailable
 from tests.support.archives import zipped
@@ -68,6 +68,18 @@ def test_each_file_gets_a_job_and_the_archive_is_deleted(
     assert {path.name for path in (settings.data / "uploads").rglob("*") if path.is_file()} == {
         job.id for job in jobs[:3]
     }
+
+
+def test_the_jobs_of_an_archive_belong_to_the_owner_of_the_batch(
+    runtime: WorkerRuntime, batches: Batches, uploads: UploadStore, ledger: Ledger
+) -> None:
+    alice, data = Principal("alice", sees_all=False), zipped(FILES)
+    uploads.save(batch_id := new_id(), data)
+    batches.for_principal(alice).create(batch_id, NewBatch(archive="a.zip", archive_bytes=len(data)))
+    runtime.unpack()
+
+    assert len(ledger.for_principal(alice).recent()[0]) == len(FILES)
+    assert ledger.for_principal(Principal("bob", sees_all=False)).recent()[0] == []
 
 
 def test_the_images_of_an_archive_are_captioned(
