@@ -6,8 +6,6 @@ import re
 import unicodedata
 import zipfile
 
-#: Bit of an entry's flags: its name is UTF-8. Without it, a name is in the code page of the computer that wrote it.
-UTF_8_FLAG = 0x800
 #: Folders and files that operating systems add to archives.
 SYSTEM_FOLDERS = frozenset({"__MACOSX"})
 SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
@@ -27,9 +25,13 @@ _MIXED = re.compile(r"[A-Za-z][^\x00-\x7f]|[^\x00-\x7f][A-Za-z]")
 def decode_name(info: zipfile.ZipInfo) -> str:
     """The entry's name with printable characters only, in the most likely encoding.
 
-    Without the UTF-8 flag, `zipfile` decodes names as cp437. Other programs write UTF-8, cp866 (Russian) or Shift-JIS.
+    `zipfile` must have decoded it as cp437, as it does without the UTF-8 flag. Programs also write UTF-8, with or
+    without that flag, cp866 (Russian) and Shift-JIS.
     """
-    name = info.filename if info.flag_bits & UTF_8_FLAG else _guess(info.filename.encode("cp437"))
+    try:
+        name = _guess(info.filename.encode("cp437"))
+    except UnicodeEncodeError:  # Python 3.12 reads the name from an extra field, where it is UTF-8
+        name = info.filename
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
 
 

@@ -27,7 +27,11 @@ MAX_TOTAL_RATIO, MAX_RATIO, ALWAYS_ALLOWED_BYTES = 4, 200, 2**20
 CHUNK_BYTES = 256 * 1024
 #: bzip2 and LZMA are left out, because `zipfile` does not limit what it decompresses from one read.
 METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
-ENCRYPTED_FLAG = 0x1
+#: Bits of an entry's flags.
+ENCRYPTED_FLAG, UTF_8_FLAG = 0x1, 0x800
+#: Beginning and length of a file's header, and of an entry of the directory, without its name and what follows.
+HEADER_MAGIC, HEADER_BYTES = b"PK\x03\x04", 30
+DIRECTORY_MAGIC, DIRECTORY_ENTRY_BYTES = b"PK\x01\x02", 46
 #: First bytes of ZIP, RAR, 7-Zip, gzip, bzip2 and xz files.
 ARCHIVE_MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"Rar!", b"7z\xbc\xaf\x27\x1c", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00")
 #: Exceptions of `zipfile` for damaged or unusual archives.
@@ -57,16 +61,13 @@ class ArchiveReader:
         self._max_bytes = settings.max_upload_bytes
         self._max_total = MAX_TOTAL_RATIO * settings.max_batch_bytes
         self._total = 0
-        limited = _LimitedFile(file, max(CHUNK_BYTES, DIRECTORY_BYTES_PER_ITEM * settings.max_batch_items))
+        self._file = _LimitedFile(file, max(CHUNK_BYTES, DIRECTORY_BYTES_PER_ITEM * settings.max_batch_items))
         try:
-            self._zip = zipfile.ZipFile(cast("IO[bytes]", limited))
+            self._zip = zipfile.ZipFile(cast("IO[bytes]", self._file))
+            self._file.directory_read = True
             self.entries = list(self._read_entries())
         except _ReadTooLarge as error:
             raise _too_many(settings) from error
-        except UnicodeDecodeError as error:
-            raise problems.BAD_ARCHIVE(
-                "A file name in the archive claims to be UTF-8 and is not. Make the archive with another program."
-            ) from error
         except ERRORS as error:
             raise problems.BAD_ARCHIVE(
                 "The file is not a ZIP archive, or its end is missing. Make the archive again and send it."
@@ -140,6 +141,22 @@ def _too_many(settings: Settings) -> Problem:
     )
 
 
+def _without_utf8_flags(data: bytes) -> bytes:
+    """A header of a file, or the archive's directory, without the flags for UTF-8 names; other data unchanged."""
+    cleared, position = bytearray(data), 0
+    if len(data) == HEADER_BYTES and data.startswith(HEADER_MAGIC):
+        _clear_utf8_flag(cleared, 6)
+    while cleared.startswith(DIRECTORY_MAGIC, position) and position + DIRECTORY_ENTRY_BYTES <= len(cleared):
+        _clear_utf8_flag(cleared, position + 8)
+        position += DIRECTORY_ENTRY_BYTES + sum(struct.unpack_from("<3H", cleared, position + 28))
+    return bytes(cleared)
+
+
+def _clear_utf8_flag(data: bytearray, offset: int) -> None:
+    (flags,) = struct.unpack_from("<H", data, offset)
+    struct.pack_into("<H", data, offset, flags & ~UTF_8_FLAG)
+
+
 class _ReadTooLarge(Exception):
     pass
 
@@ -147,13 +164,16 @@ class _ReadTooLarge(Exception):
 class _LimitedFile:
     """A file for `zipfile` that refuses large reads, so that a large directory does not fill the memory.
 
-    Raises `OSError` for a position before the beginning, which a damaged archive can name.
+    It also clears the flags for UTF-8 names, because `zipfile` refuses an archive with such a name that is not UTF-8:
+    those of the directory until `directory_read` is set, and those of the files' headers. Raises `OSError` for a
+    position before the beginning, which a damaged archive can name.
     """
 
     def __init__(self, file: StoredFile, max_read: int) -> None:
         self._file = file
         self._max_read = max_read
         self._size = file.size()
+        self.directory_read = False
         self.tell = file.tell
 
     def read(self, size: int = -1) -> bytes:
@@ -161,7 +181,8 @@ class _LimitedFile:
             size = max(0, self._size - self._file.tell())
         if size > self._max_read:
             raise _ReadTooLarge
-        return self._file.read(size)
+        data = self._file.read(size)
+        return _without_utf8_flags(data) if size == HEADER_BYTES or not self.directory_read else data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._file.tell(), os.SEEK_END: self._size}[whence]

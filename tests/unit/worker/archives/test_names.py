@@ -6,14 +6,12 @@ import zipfile
 
 import pytest
 
-from worker.archives.names import UTF_8_FLAG, decode_name, is_skipped, is_unsafe
+from worker.archives.names import decode_name, is_skipped, is_unsafe
 
 
-def entry(raw: bytes, flags: int = 0) -> zipfile.ZipInfo:
+def entry(raw: bytes) -> zipfile.ZipInfo:
     """An entry as `zipfile` reads it."""
-    info = zipfile.ZipInfo(raw.decode("utf-8" if flags & UTF_8_FLAG else "cp437"))
-    info.flag_bits = flags
-    return info
+    return zipfile.ZipInfo(raw.decode("cp437"))
 
 
 @pytest.mark.parametrize(
@@ -29,12 +27,12 @@ def entry(raw: bytes, flags: int = 0) -> zipfile.ZipInfo:
         ("カメラ.jpg", "shift-jis"),
     ],
 )
-def test_a_name_without_the_utf_8_flag_is_decoded(name: str, encoding: str) -> None:
+def test_a_name_is_decoded(name: str, encoding: str) -> None:
     assert decode_name(entry(name.encode(encoding))) == name
 
 
-def test_a_name_with_the_utf_8_flag_is_kept() -> None:
-    assert decode_name(entry("Отпуск.jpg".encode(), UTF_8_FLAG)) == "Отпуск.jpg"
+def test_a_name_that_is_no_cp437_is_kept() -> None:
+    assert decode_name(zipfile.ZipInfo("Отпуск.jpg")) == "Отпуск.jpg"
 
 
 @pytest.mark.parametrize("raw", [bytes(range(1, 256)), b"\x01\x1b[31m.jpg", b"\xff\xfe\x00", bytes(range(0x80, 0xFF))])

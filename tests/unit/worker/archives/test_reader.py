@@ -133,6 +133,15 @@ def test_a_file_with_an_unsafe_or_long_name_is_refused(read: Read, name: str) ->
     assert files["good.jpg"] == b"picture"
 
 
+def test_a_name_with_the_utf_8_flag_is_read_whether_it_is_utf_8_or_not(read: Read) -> None:
+    data = zipped({"Отпуск/a.jpg": b"first", "ä.jpg": b"second"})
+
+    files = read(data.replace("ä.jpg".encode(), b"\xff\x84.jpg"))
+
+    assert files["Отпуск/a.jpg"] == b"first"
+    assert list(files.values()) == [b"first", b"second"]
+
+
 def test_a_link_is_refused(read: Read) -> None:
     link = zipfile.ZipInfo("a.jpg")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
