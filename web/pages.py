@@ -63,7 +63,8 @@ def batch(batch_id: str) -> Response:
     services = get_services()
     batch = services.batches.get(batch_id)
     jobs, _ = services.batches.page(batch_id, limit=MAX_SHOWN_JOBS)
-    return _jobs_page(jobs, batch.status is BatchStatus.IN_PROGRESS, batch.request_counts.total - len(jobs))
+    waiting = batch.status in (BatchStatus.OPEN, BatchStatus.IN_PROGRESS)
+    return _jobs_page(jobs, waiting, batch.request_counts.total - len(jobs))
 
 
 def _jobs_page(jobs: list[Job], waiting: bool, hidden: int = 0) -> Response:

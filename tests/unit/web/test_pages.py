@@ -75,6 +75,18 @@ class TestForm:
         assert page.text.count('class="card"') == 3
         assert "Not a picture that can be read" in page.text
 
+    def test_the_page_of_a_large_batch_says_how_many_are_not_shown(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("web.pages.MAX_SHOWN_JOBS", 2)
+        sent = client.post("/", data=form(*numbered(3)))
+
+        page = client.get(sent.location)
+
+        assert page.text.count('class="card"') == 2
+        assert "1 further photographs" in page.text
+        assert page.headers["Refresh"] == "2"
+
     @pytest.mark.parametrize(("images", "words"), [((), "No picture was chosen"), ((b"text",), "Not a picture")])
     def test_an_invalid_form_gets_an_html_error(self, client: Client, images: tuple[bytes, ...], words: str) -> None:
         answer = client.post("/", data=form(*images), headers=HTML)
