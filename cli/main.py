@@ -61,6 +61,10 @@ def _main(arguments: list[str] | None) -> int:
         const=".xmp",
         help="XMP beside each image, as photo.jpg.xmp: a description and alternative text",
     )
+    batch.add_argument("--embed", action="store_true", help="the same in the image files, through exiftool")
+    batch.add_argument(
+        "--alt-text", action="store_true", help="write captions as alternative text: sentences of 125 characters"
+    )
     batch.add_argument(
         "--existing",
         choices=("skip", "overwrite", "append", "prepend"),
@@ -122,7 +126,8 @@ def _run(chosen: dict[str, Any], settings: Settings) -> int:
 
             return caption(settings, chosen["files"], as_json=chosen["json"], count=chosen["n"])
         case "batch":
-            from cli.batch.run import Options, batch
+            from cli.batch.options import Options
+            from cli.batch.run import batch
 
             options = {field.name: chosen[field.name] for field in dataclasses.fields(Options)}
             options["key"] = options["key"] or os.environ.get("CAPTIOND_KEY")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import logging.handlers
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from cli.children import DIE_WITH_PARENT
 
 #: Seconds before a process that died is restarted; the delay doubles up to the maximum while it keeps dying.
 MIN_RESTART_DELAY, MAX_RESTART_DELAY = 0.5, 30.0
@@ -22,8 +22,6 @@ HEALTHY_UPTIME = 60.0
 POLL_INTERVAL = 0.2
 #: Size at which a log file is rotated, in bytes; one old file is kept.
 MAX_LOG_BYTES = 10 * 2**20
-#: Linux' prctl option by which a child gets a signal when its parent dies.
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -145,7 +143,7 @@ class Supervisor:
             pass_fds=self._inherited,
             # In its own session it does not get the terminal's Ctrl-C: only the supervisor does, which stops in order.
             start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=DIE_WITH_PARENT,
         )
         managed.started_at = time.monotonic()
         threading.Thread(target=self._copy_output, args=(managed, managed.process), daemon=True).start()
@@ -168,8 +166,3 @@ class Supervisor:
 
 def _describe_exit(code: int) -> str:
     return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
-
-
-def _die_with_parent() -> None:
-    """In the child, before exec: request SIGTERM for the moment the supervisor dies, by SIGKILL too."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

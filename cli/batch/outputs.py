@@ -1,20 +1,15 @@
-"""Where captions are written: one file for all (JSON lines, CSV or JSON), or a file beside each image.
-
-Each output knows which images have a caption. Writing the same caption again has no effect.
-"""
+"""What all outputs have in common, and the output that is one file for all images: JSON lines, CSV or JSON."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
-from cli.batch import BatchError, xmp
+from cli.batch import BatchError
 from cli.batch.journal import Caption
 from cli.batch.sources import Source
 from common import strict_json
@@ -24,14 +19,14 @@ from common.problems import Problem
 #: How existing captions are treated.
 Existing = Literal["skip", "overwrite", "append", "prepend"]
 
-#: The suffix of XMP sidecars, behind the whole name of the image.
-XMP = ".xmp"
-
 FIELDS = ("image", "caption", "score")
 
 
 class Output(Protocol):
-    """Receives the captions of a run."""
+    """Receives the captions of a run. Writing the same caption again has no effect."""
+
+    def check(self, source: Source) -> None:
+        """Raise `BatchError` for an image whose caption has no place of its own."""
 
     def has(self, source: Source) -> bool:
         """Whether the image has a caption."""
@@ -39,11 +34,14 @@ class Output(Protocol):
     def plan(self, source: Source, caption: Caption) -> Caption:
         """The caption with the data that `write` needs, for the journal."""
 
-    def write(self, captions: Sequence[Caption]) -> None:
-        """Write captions, except those already written."""
+    def write(self, captions: Sequence[Caption]) -> dict[str, Problem]:
+        """Write captions, except those already written. Return the problems, by image, of those that could not be."""
+
+    def flush(self) -> None:
+        """Write what is not yet in the file."""
 
     def close(self) -> None:
-        """Write what is not yet in the file."""
+        """Flush, and free what the output holds."""
 
 
 class TableFile:
@@ -72,31 +70,39 @@ class TableFile:
         self._changed = False
         path.parent.mkdir(parents=True, exist_ok=True)
 
+    def check(self, source: Source) -> None:
+        pass
+
     def has(self, source: Source) -> bool:
         return source.location in self._rows
 
     def plan(self, source: Source, caption: Caption) -> Caption:
         return caption
 
-    def write(self, captions: Sequence[Caption]) -> None:
+    def write(self, captions: Sequence[Caption]) -> dict[str, Problem]:
         new = [caption for caption in captions if caption.image not in self._rows]
         self._rows |= {each.image: {name: getattr(each, name) for name in FIELDS} for each in new}
         if not new:
-            return
+            return {}
         self._changed = True
         if self._format == ".json":
-            return
+            return {}
         if self._replace:
             self._path.unlink(missing_ok=True)
             self._replace = False
         header = not self._path.exists() or not self._path.stat().st_size
         text = self._text([self._rows[each.image] for each in new], header=header)
         append(self._path, text.encode("utf-8", "surrogateescape"))
+        return {}
 
-    def close(self) -> None:
+    def flush(self) -> None:
         if self._format == ".json" and self._changed:
+            self._changed = False
             with atomic_write(self._path) as file:
                 file.write(strict_json.dumps(list(self._rows.values()), indent=1).encode() + b"\n")
+
+    def close(self) -> None:
+        self.flush()
 
     def _text(self, rows: Sequence[dict[str, object]], *, header: bool) -> str:
         if self._format == ".jsonl":
@@ -119,77 +125,3 @@ class TableFile:
         else:
             rows = list(csv.DictReader(io.StringIO(text, newline="")))
         self._rows = {row["image"]: {name: row[name] for name in FIELDS} for row in rows}
-
-
-class Sidecars:
-    """A file beside each image with its caption: text in `photo.txt` for `photo.jpg`, or XMP in `photo.jpg.xmp`."""
-
-    def __init__(self, suffix: str, existing: Existing) -> None:
-        self._suffix = suffix
-        self._existing = existing
-
-    def check(self, sources: Sequence[Source]) -> None:
-        """Raise `BatchError` for an image that can have no sidecar, and for two that would share one."""
-        owners: dict[Path, Source] = {}
-        for source in sources:
-            other = owners.setdefault(self.path(source.location), source)
-            if other is not source:
-                raise BatchError(
-                    f"{other.location} and {source.location} would share the sidecar {self.path(source.location)}. "
-                    "Caption them in two runs, or use --out or --xmp."
-                )
-
-    def path(self, image: str) -> Path:
-        """The sidecar of an image; `--sidecars .xmp` has the names that digiKam, Immich and darktable look for."""
-        if "://" in image:
-            raise BatchError(f"There can be no sidecar beside {image}: use --out with URLs.")
-        path = Path(image)
-        return path.with_name(path.name + XMP) if self._suffix == XMP else path.with_suffix(self._suffix)
-
-    def has(self, source: Source) -> bool:
-        before = _read(self.path(source.location))
-        if before is None or self._suffix != XMP:
-            return before is not None
-        try:
-            return xmp.description(before) is not None
-        except Problem:  # `plan` raises it again, where it is listed as the problem of its image
-            return False
-
-    def plan(self, source: Source, caption: Caption) -> Caption:
-        """Raises the problem `damaged-image` when the sidecar is to be XMP and is not."""
-        before = _read(self.path(source.location))
-
-        def change(present: str | None) -> str:
-            return self._joined((present or "").strip(), caption.caption)
-
-        content = xmp.with_caption(before, change) if self._suffix == XMP else change(before) + "\n"
-        return replace(caption, content=content, before=_digest(before))
-
-    def write(self, captions: Sequence[Caption]) -> None:
-        """A sidecar that somebody changed since its caption was planned is left as it is."""
-        for caption in captions:
-            path = self.path(caption.image)
-            if caption.content is not None and caption.before == _digest(_read(path)):
-                with atomic_write(path) as file:
-                    file.write(caption.content.encode("utf-8", "surrogateescape"))
-
-    def close(self) -> None:
-        pass
-
-    def _joined(self, present: str, caption: str) -> str:
-        """The new caption, joined with the present one as `--existing` says."""
-        if present and self._existing == "append":
-            return f"{present}, {caption}"
-        if present and self._existing == "prepend":
-            return f"{caption}, {present}"
-        return caption
-
-
-def _read(path: Path) -> str | None:
-    """The content of a sidecar; None if there is none."""
-    return path.read_bytes().decode("utf-8", "surrogateescape") if path.exists() else None
-
-
-def _digest(text: str | None) -> str | None:
-    """The digest of a sidecar's content; None for none."""
-    return None if text is None else hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

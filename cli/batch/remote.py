@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 from typing import Any
 
 import requests
@@ -27,20 +26,38 @@ OUTAGE_TIMEOUT, RETRY_INTERVAL = 600.0, 2.0
 RETRIED = frozenset({429, 502, 503, 504})
 
 
-@dataclass(frozen=True)
-class _Sent:
-    """A submitted batch, and the images of its chunk that could not be read."""
+@dataclass
+class _Chunk:
+    """Images of one request, as pairs of an image and its bytes or the problem of reading it."""
 
-    batch: str | None
-    sources: list[Source]
-    refused: dict[int, Problem]
+    files: list[tuple[Source, bytes | Problem]] = field(default_factory=list)
+    size: int = 0
+    batch: str | None = None
+
+    def has_room(self, data: bytes | Problem) -> bool:
+        return not self.files or (len(self.files) < MAX_IMAGES and self.size + _size(data) <= MAX_BYTES)
+
+    def add(self, source: Source, data: bytes | Problem) -> None:
+        self.files.append((source, data))
+        self.size += _size(data)
 
 
 class RemoteCaptioner:
-    """Captions images by the service at `url`, with an API key where it needs one. Raises `BatchError`."""
+    """Captions images by the service at `url`, with an API key where it needs one. Raises `BatchError`.
 
-    def __init__(self, url: str, key: str | None, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    `patience` is the number of seconds of an outage after which the run ends.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        *,
+        patience: float = OUTAGE_TIMEOUT,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._url = url.rstrip("/")
+        self._patience = patience
         self._sleep = sleep
         self._session = requests.Session()
         if key:
@@ -48,60 +65,43 @@ class RemoteCaptioner:
 
     def captions(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Output | Problem]]:
         """Each image with its caption, or with its problem, in order."""
-        remaining = iter(sources)
-        before: _Sent | None = None
-        while chunk := list(islice(remaining, MAX_IMAGES)):
-            for sent in self._send_all(chunk):
-                if before:
-                    yield from self._results(before)
-                before = sent
+        before: _Chunk | None = None
+        for chunk in _chunks(sources):
+            self._send(chunk)
+            if before:
+                yield from self._results(before)
+            before = chunk
         if before:
             yield from self._results(before)
 
-    def _send_all(self, chunk: list[Source]) -> Iterator[_Sent]:
-        """Send a chunk in as many requests as its bytes need."""
-        sources: list[Source] = []
-        files: list[tuple[int, bytes]] = []
-        refused: dict[int, Problem] = {}
-        for source in chunk:
-            try:
-                data = source.read()
-            except Problem as problem:
-                refused[len(sources)] = problem
-                sources.append(source)
-                continue
-            if files and sum(len(each) for _, each in files) + len(data) > MAX_BYTES:
-                yield self._send(sources, files, refused)
-                sources, files, refused = [], [], {}
-            files.append((len(sources), data))
-            sources.append(source)
-        yield self._send(sources, files, refused)
-
-    def _send(self, sources: list[Source], files: list[tuple[int, bytes]], refused: dict[int, Problem]) -> _Sent:
+    def _send(self, chunk: _Chunk) -> None:
+        files = [(index, source, data) for index, (source, data) in enumerate(chunk.files) if isinstance(data, bytes)]
         if not files:
-            return _Sent(None, sources, refused)
+            return
         batch = self._request(
             "POST",
             "/v1/batches",
-            files=[("images", (sources[index].location, data)) for index, data in files],
-            data=[("custom_id", str(index)) for index, _ in files],
+            files=[("images", (source.location, data)) for _, source, data in files],
+            data=[("custom_id", str(index)) for index, _, _ in files],
         ).json()
-        return _Sent(batch["id"], sources, refused)
+        chunk.batch = batch["id"]
+        # The next chunk is read while this one is captioned, and only its images need their bytes.
+        chunk.files = [(source, b"" if isinstance(data, bytes) else data) for source, data in chunk.files]
 
-    def _results(self, sent: _Sent) -> Iterator[tuple[Source, Output | Problem]]:
-        results: dict[int, Output | Problem] = dict(sent.refused)
-        if sent.batch is not None:
-            path = f"/v1/batches/{sent.batch}"
+    def _results(self, chunk: _Chunk) -> Iterator[tuple[Source, Output | Problem]]:
+        results: dict[int, Output | Problem] = {}
+        if chunk.batch is not None:
+            path = f"/v1/batches/{chunk.batch}"
             while self._request("GET", path).json()["status"] == "in_progress":
                 self._sleep(POLL_INTERVAL)
             lines = self._request("GET", f"{path}/results").iter_lines()
-            results |= {int(result["custom_id"]): _result(result) for result in map(json.loads, lines)}
-        for index, source in enumerate(sent.sources):
-            yield source, results[index]
+            results = {int(result["custom_id"]): _result(result) for result in map(json.loads, lines)}
+        for index, (source, data) in enumerate(chunk.files):
+            yield source, data if isinstance(data, Problem) else results[index]
 
     def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
         """Send a request, and repeat it while the service is unreachable, full or overloaded."""
-        deadline = time.monotonic() + OUTAGE_TIMEOUT
+        deadline = time.monotonic() + self._patience
         while True:
             pause = RETRY_INTERVAL
             try:
@@ -121,6 +121,27 @@ class RemoteCaptioner:
             if time.monotonic() + pause > deadline:
                 raise BatchError(f"{reason} Nothing that was captioned is lost: run the same command again.")
             self._sleep(pause)
+
+
+def _chunks(sources: Iterable[Source]) -> Iterator[_Chunk]:
+    """Read images, in chunks that one request takes."""
+    chunk = _Chunk()
+    for source in sources:
+        data: bytes | Problem
+        try:
+            data = source.read()
+        except Problem as problem:
+            data = problem
+        if not chunk.has_room(data):
+            yield chunk
+            chunk = _Chunk()
+        chunk.add(source, data)
+    if chunk.files:
+        yield chunk
+
+
+def _size(data: bytes | Problem) -> int:
+    return 0 if isinstance(data, Problem) else len(data)
 
 
 def _result(result: dict[str, Any]) -> Output | Problem:

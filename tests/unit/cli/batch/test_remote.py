@@ -104,10 +104,24 @@ def test_a_refusal_ends_the_run_with_the_service_s_reason(sources: list[Source])
         list(captioner.captions(sources))
 
 
-def test_a_service_that_stays_away_is_given_up(sources: list[Source], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.batch.remote.OUTAGE_TIMEOUT", 0.0)
+@pytest.mark.parametrize("limit", ["MAX_IMAGES", "MAX_BYTES"])
+def test_a_request_has_at_most_so_many_images_and_bytes(
+    limit: str, sources: list[Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"cli.batch.remote.{limit}", 1)
+    done = (DONE, results("a cat"))
+    # Each batch is sent before the results of the one before are read.
+    answers = (ACCEPTED, ACCEPTED, *done, ACCEPTED, *done, *done)
+    with service(*answers) as (captioner, receiver):
+        assert len(list(captioner.captions(sources))) == 3
+
+    posts = [request for request in receiver.requests if request.method == "POST"]
+    assert [source.read() in post.body for source, post in zip(sources, posts, strict=True)] == [True] * 3
+
+
+def test_a_service_that_stays_away_is_given_up(sources: list[Source]) -> None:
     with Receiver() as receiver:
         url = receiver.url()
 
     with pytest.raises(BatchError, match="No service answers"):
-        list(RemoteCaptioner(url, None).captions(sources))
+        list(RemoteCaptioner(url, None, patience=0.0).captions(sources))
