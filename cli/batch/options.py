@@ -31,6 +31,7 @@ class Options:
     alt_text: bool = False
     limit: int | None = None
     dry_run: bool = False
+    poll: float | None = None
     url: str | None = None
     key: str | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ REQUEST_TIMEOUT, POLL_INTERVAL = 120.0, 0.5
 OUTAGE_TIMEOUT, RETRY_INTERVAL = 600.0, 2.0
 #: Response statuses after which the request is repeated.
 RETRIED = frozenset({429, 502, 503, 504})
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -101,7 +105,7 @@ class RemoteCaptioner:
 
     def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
         """Send a request, and repeat it while the service is unreachable, full or overloaded."""
-        deadline = time.monotonic() + self._patience
+        deadline, said = time.monotonic() + self._patience, ""
         while True:
             pause = RETRY_INTERVAL
             try:
@@ -120,6 +124,9 @@ class RemoteCaptioner:
                 pause = max(pause, float(asked)) if asked.isdigit() else pause
             if time.monotonic() + pause > deadline:
                 raise BatchError(f"{reason} Nothing that was captioned is lost: run the same command again.")
+            if reason != said:
+                log.warning("%s Trying again.", reason)
+                said = reason
             self._sleep(pause)
 
 

@@ -61,7 +61,7 @@ class Run:
     """Captions images and writes them to an output, for `captiond batch` and `captiond watch`."""
 
     def __init__(self, options: Options, output: Output, journal: Journal, captioner: Callable[[], Captioner]) -> None:
-        """`captioner` loads the model, when images are there to caption. Raises `BatchError`."""
+        """`captioner` loads the model. It may raise `BatchError`, and is called when images are there to caption."""
         self.output = output
         self.resumed = {caption.image for caption in journal.captions}
         self._options = options
@@ -71,6 +71,10 @@ class Run:
     def resume(self) -> dict[str, Problem]:
         """Write the captions that a stopped run left in the journal. Returns problems as `Output.write` does."""
         return self.output.write(self._journal.captions)
+
+    def load(self) -> None:
+        """Load the model, which `caption` else does when there is the first image. Raises `BatchError`."""
+        self._captioner()
 
     def caption(self, sources: Sequence[Source]) -> Iterator[tuple[str, Caption | Problem]]:
         """Each image with its caption, once that is written, or with its problem. To be read to the end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,11 +54,21 @@ class Source:
             raise problems.NOT_FOUND(f"The file cannot be read: {getattr(error, 'strerror', '') or error}.") from error
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden, as temporary files of many programs are, and files of systems and shares."""
+    return name.startswith(".")
+
+
+def is_image(name: str) -> bool:
+    """Whether a file in a folder counts as an image: its suffix is that of an accepted format, and it is not hidden."""
+    return Path(name).suffix.lower() in SUFFIXES and not is_hidden(name)
+
+
 def find(arguments: Iterable[str], *, recursive: bool) -> list[Source]:
     """The images that the arguments name, each once: arguments in order, the contents of a folder sorted by path.
 
-    A folder gives the files whose suffix is that of an accepted format, with those of its subfolders if `recursive`; a
-    file that is named itself is taken whatever its suffix. Raises `BatchError`.
+    A folder gives its images, with those of its subfolders if `recursive`; a file that is named itself is always taken.
+    Raises `BatchError`.
     """
     found: dict[str, Source] = {}
     for argument in arguments:
@@ -70,9 +81,7 @@ def find(arguments: Iterable[str], *, recursive: bool) -> list[Source]:
 def _on_disk(argument: str, recursive: bool) -> Iterator[Source]:
     path = Path(argument)
     if path.is_dir():
-        for file in sorted(path.rglob("*") if recursive else path.iterdir()):
-            if file.suffix.lower() in SUFFIXES and file.is_file():
-                yield Source(str(file))
+        yield from (Source(str(file)) for file in sorted(_in_folder(path, recursive)))
     elif path.exists():
         yield Source(argument)
     elif MAGIC.intersection(argument):
@@ -82,6 +91,21 @@ def _on_disk(argument: str, recursive: bool) -> Iterator[Source]:
         yield from (Source(match) for match in matches)
     else:
         raise BatchError(f"There is no file or folder {argument}.")
+
+
+def _in_folder(folder: Path, recursive: bool) -> Iterator[Path]:
+    """The images in a folder. Subfolders that may not be read, or disappear, are left out."""
+
+    def refuse(error: OSError) -> None:
+        if error.filename == str(folder):
+            raise BatchError(f"{folder} cannot be listed: {error.strerror}.") from error
+
+    for place, subfolders, names in os.walk(folder, onerror=refuse):
+        subfolders[:] = [name for name in subfolders if recursive and not is_hidden(name)]
+        for name in names:
+            path = Path(place, name)
+            if is_image(name) and path.is_file():
+                yield path
 
 
 def _at_url(argument: str, recursive: bool) -> Iterator[Source]:

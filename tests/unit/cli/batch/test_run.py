@@ -219,6 +219,7 @@ class TestStoppedRuns:
     @pytest.fixture(autouse=True)
     def small_groups(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("cli.batch.run.WRITE_SIZE", 2)
+        monkeypatch.setattr("cli.batch.run.WRITE_INTERVAL", 3600.0)  # however slow the machine is
 
     def stop(
         self,
