@@ -95,7 +95,11 @@ METHODS = {"GET", "POST", "DELETE"}
 
 
 @pytest.mark.parametrize(
-    "command", ["serve", "caption", "batch", "doctor", "webhook-secret", "keys add", "keys revoke", "keys list"]
+    "command",
+    [
+        *("serve", "caption", "batch", "watch", "doctor", "webhook-secret", "completion"),
+        *("keys add", "keys revoke", "keys list"),
+    ],
 )
 def test_every_command_and_its_flags_are_in_the_guides(command: str) -> None:
     help_text = subprocess.run(

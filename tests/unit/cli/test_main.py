@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.batch.options import Options
 from common.settings import Settings
 from tests.unit.cli.commands import run
 
@@ -116,6 +117,21 @@ def test_an_unusable_data_folder_is_reported_without_a_traceback(
     assert process.returncode == 1
     assert f"The data folder {tmp_path / 'file'} cannot be used: " in process.stderr.splitlines()[-1]
     assert "Traceback" not in process.stderr
+
+
+def test_flags_and_the_key_of_the_environment_reach_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Options] = []
+
+    def watch(settings: Settings, options: Options) -> int:
+        calls.append(options)
+        return 0
+
+    monkeypatch.setattr("cli.batch.watch.watch", watch)
+    monkeypatch.setenv("CAPTIOND_KEY", "captiond_x")
+
+    assert run("watch", "inbox", "--xmp", "--alt-text", "--poll", "2") == 0
+
+    assert calls == [Options(["inbox"], sidecars=".xmp", alt_text=True, poll=2.0, key="captiond_x")]
 
 
 @pytest.mark.parametrize("module", ["cli.main", "cli.doctor", "cli.serve", "web", "web.__main__", "worker.celery"])
