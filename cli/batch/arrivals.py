@@ -46,8 +46,8 @@ class Arrivals:
         for folder in folders:
             if not os.path.isdir(folder):
                 raise BatchError(f"There is no folder {folder} on this machine.")
-        #: Folders as they were named, by their absolute paths, which file system events have.
-        self._folders = {os.path.abspath(folder): Path(folder) for folder in folders}
+        #: Folders as they were named, by the paths to watch, which file system events have.
+        self.folders = {os.path.realpath(folder): Path(folder) for folder in folders}
         self._recursive = recursive
         self._clock = clock
         self._pending: dict[str, _Pending] = {}
@@ -58,7 +58,7 @@ class Arrivals:
     def scan(self) -> list[str]:
         """Look at all folders. Returns a sentence for each that cannot be listed."""
         errors = []
-        for folder in self._folders.values():
+        for folder in self.folders.values():
             try:
                 self._look_into(folder)
             except BatchError as error:
@@ -66,11 +66,11 @@ class Arrivals:
         return errors
 
     def look_at(self, path: str) -> None:
-        """Look at a file or folder, by the absolute path that a file system event gives."""
-        for absolute, folder in self._folders.items():
-            if not path.startswith(os.path.join(absolute, "")):
+        """Look at a file or folder, by the path that a file system event gives."""
+        for watched, folder in self.folders.items():
+            if not path.startswith(os.path.join(watched, "")):
                 continue
-            relative = Path(path).relative_to(absolute)
+            relative = Path(path).relative_to(watched)
             if len(relative.parts) > 1 and not self._recursive:
                 continue
             if any(is_hidden(part) for part in relative.parts):

@@ -122,6 +122,9 @@ class ExifTool:
         said = os.pread(self._errors.fileno(), size - self._errors_size, self._errors_size).decode(errors="replace")
         self._errors_size = size
         *sentences, status = said.splitlines()
-        failure = next((line for line in sentences if line.startswith("Error")), "it gives no reason")
-        failure = failure.removeprefix("Error: ").removesuffix(f" - {LINK}")
-        return bytes(output[: -len(end)]), None if status == "0" else failure
+        # An exiftool that is too old for a tag warns, and leaves it out.
+        failures = [line for line in sentences if line.startswith("Error") or " is not defined" in line]
+        if status != "0" and not failures:
+            failures = ["it gives no reason"]
+        failure = failures[0].split(": ", 1)[-1].removesuffix(f" - {LINK}") if failures else None
+        return bytes(output[: -len(end)]), failure

@@ -87,7 +87,7 @@ class Watcher:
             self._fail(image, problem.detail)
         self._run.load()
         scanned: float | None = None
-        for paths in _events(self._options):
+        for paths in _events(self._options, self._arrivals.folders):
             for path in paths:
                 self._arrivals.look_at(path)
             if scanned is None:  # only now, because the events of the file system have begun
@@ -139,13 +139,13 @@ class Watcher:
         print(f"{image}: {reason}", file=sys.stderr)
 
 
-def _events(options: Options) -> Iterator[Iterable[str]]:
+def _events(options: Options, folders: Iterable[str]) -> Iterator[Iterable[str]]:
     """The paths that changed, every `INTERVAL` seconds; none where the file system reports no changes."""
     if options.poll is None:
         try:
             milliseconds = round(INTERVAL * 1000)
             for changes in watchfiles.watch(
-                *options.paths,
+                *folders,
                 watch_filter=None,
                 debounce=milliseconds,
                 rust_timeout=milliseconds,

@@ -56,6 +56,17 @@ def test_an_event_finds_a_file_or_a_whole_folder(arrivals: Arrivals, inbox: Path
     assert whole(arrivals, clock) == ["inbox/new/deep/a.jpg", "inbox/b.jpg"]
 
 
+def test_events_of_a_linked_folder_have_its_real_path(inbox: Path, clock: Clock) -> None:
+    (inbox.parent / "link").symlink_to(inbox)
+    arrivals = Arrivals(["link"], recursive=False, clock=clock)
+    (inbox / "a.jpg").touch()
+
+    assert list(arrivals.folders) == [str(inbox)]
+    arrivals.look_at(str(inbox / "a.jpg"))
+
+    assert whole(arrivals, clock) == ["link/a.jpg"]
+
+
 def test_subfolders_are_left_out_unless_asked_for(inbox: Path, clock: Clock) -> None:
     arrivals = Arrivals(["inbox"], recursive=False, clock=clock)
     (inbox / "deep").mkdir()

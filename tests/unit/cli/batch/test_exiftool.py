@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from cli.batch import BatchError
-from cli.batch.exiftool import LINK, ExifTool
+from cli.batch.exiftool import LINK, TAGS, ExifTool
 from cli.batch.xmp import ALT_TEXT, CAPTION, DESCRIPTION
 from common.problems import Problem
 from common.settings import PROJECT_ROOT
@@ -166,6 +166,18 @@ def test_a_file_that_is_changed_meanwhile_is_kept(
         exiftool.write(photo, CAPTION, "a dog")
 
     assert photo.read_bytes() == b"another image"
+
+
+def test_an_exiftool_that_lacks_a_tag_changes_nothing(
+    exiftool: ExifTool, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = photo.read_bytes()
+    monkeypatch.setitem(TAGS, ALT_TEXT, "XMP-iptcCore:NoSuchTag")
+
+    with pytest.raises(Problem, match=r"NoSuchTag.* is not defined"):
+        exiftool.write(photo, CAPTION, "a dog")
+
+    assert photo.read_bytes() == before
 
 
 def test_the_user_s_configuration_is_not_read(photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,12 +90,13 @@ def test_images_that_fail_here_or_there_have_their_problem(sources: list[Source]
     assert captioned == Output(caption="a cat", score=-1.0)
 
 
-def test_a_full_service_is_asked_again(sources: list[Source]) -> None:
+def test_a_full_service_is_asked_again(sources: list[Source], caplog: pytest.LogCaptureFixture) -> None:
     full = answer({"detail": "The queue is full."}, 503, Retry_After="7")
     with service(full, full, ACCEPTED, DONE, results("one", "two", "three")) as (captioner, receiver):
         assert len(list(captioner.captions(sources))) == 3
 
     assert [each.method for each in receiver.requests[:3]] == ["POST"] * 3
+    assert caplog.messages == ["The queue is full. Trying again."]
 
 
 def test_a_refusal_ends_the_run_with_the_service_s_reason(sources: list[Source]) -> None:

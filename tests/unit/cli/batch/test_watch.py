@@ -55,7 +55,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     monkeypatch.setattr("cli.batch.watch.SCAN_INTERVAL", 0.0)
 
     def do(*functions: Callable[[], object]) -> None:
-        def events(options: Options) -> Iterator[tuple[str, ...]]:
+        def events(*_: object) -> Iterator[tuple[str, ...]]:
             yield ()
             yield ()
             for function in functions:
