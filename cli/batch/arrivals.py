@@ -144,6 +144,8 @@ def _is_being_written(path: str) -> bool:
         return False
     try:
         with open(path, "rb") as file:
+            if os.major(os.fstat(file.fileno()).st_dev) == 0:
+                return False  # file systems without a device, such as network shares, refuse leases for other reasons
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:  # another number: not readable, another user's, or a file system without leases

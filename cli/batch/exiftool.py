@@ -40,24 +40,18 @@ class ExifTool:
                 "--embed needs the program exiftool, which is not installed (Debian: apt install "
                 "libimage-exiftool-perl; macOS: brew install exiftool). --xmp writes the same beside the images."
             )
+        self._program = program
         self._folder = tempfile.TemporaryDirectory(prefix="captiond-")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         self._errors_size = 0
         self._commands = 0
-        self._process = subprocess.Popen(
-            # -config with an empty name: the user's configuration could change what the tags mean.
-            [program, "-config", "", "-stay_open", "True", "-@", "-"],
-            cwd=self._folder.name,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            # Ctrl-C reaches the whole process group. `close` ends this process.
-            start_new_session=True,
-            preexec_fn=DIE_WITH_PARENT,
-        )
+        self._process = self._start()
 
     def read(self, path: Path, prop: Property) -> str | None:
-        """The property's text in the language `x-default`; None for none, or for a file without metadata."""
+        """The property's text in the language `x-default`; None for none, or for a file without metadata.
+
+        Raises the problem `damaged-image` if the process ends while it reads the file.
+        """
         text, _ = self._run(path, "-b", f"-{TAGS[prop]}")
         return text.decode("utf-8", "replace") or None
 
@@ -89,17 +83,38 @@ class ExifTool:
 
     def close(self) -> None:
         """End the process."""
-        assert self._process.stdin and self._process.stdout
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(b"-stay_open\nFalse\n")
-            self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait()
+        self._stop()
         self._errors.close()
         self._folder.cleanup()
 
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            # -config with an empty name: the user's configuration could change what the tags mean.
+            [self._program, "-config", "", "-stay_open", "True", "-@", "-"],
+            cwd=self._folder.name,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            # Ctrl-C reaches the whole process group. `close` ends this process.
+            start_new_session=True,
+            preexec_fn=DIE_WITH_PARENT,
+        )
+
+    def _stop(self) -> None:
+        assert self._process.stdin and self._process.stdout
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(b"-stay_open\nFalse\n")
+            self._process.stdin.flush()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
     def _run(self, path: Path, *arguments: str) -> tuple[bytes, str | None]:
-        """Run a command on a file. Returns its output, and what went wrong: after that, the output is not complete."""
+        """Run a command on a file. Returns its output, and what went wrong: after that, the output is not complete.
+
+        Raises the problem `damaged-image` if the process ends, and starts another.
+        """
         link = Path(self._folder.name) / LINK
         link.unlink(missing_ok=True)
         link.symlink_to(path.absolute())
@@ -117,7 +132,9 @@ class ExifTool:
                     raise BrokenPipeError
                 output += data
         except BrokenPipeError as error:
-            raise BatchError(f"exiftool ended while it had {path}. Run the same command again to continue.") from error
+            self._stop()
+            self._process = self._start()
+            raise problems.DAMAGED_IMAGE("exiftool ended while it had this file.") from error
         size = os.fstat(self._errors.fileno()).st_size
         said = os.pread(self._errors.fileno(), size - self._errors_size, self._errors_size).decode(errors="replace")
         self._errors_size = size

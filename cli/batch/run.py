@@ -44,6 +44,8 @@ def batch(settings: Settings, options: Options) -> int:
     except BatchError as error:
         print(error, file=sys.stderr)
         return 1
+    except BrokenPipeError:  # of standard output
+        raise
     except OSError as error:
         print(cannot_write(error), file=sys.stderr)
         return 1

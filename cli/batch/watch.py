@@ -52,6 +52,8 @@ def watch(settings: Settings, options: Options) -> int:
             return 0
     except BatchError as error:
         print(error, file=sys.stderr)
+    except BrokenPipeError:  # of standard output
+        raise
     except OSError as error:
         print(cannot_write(error), file=sys.stderr)
     return 1

@@ -113,6 +113,8 @@ def test_a_file_that_grows_is_taken_when_it_has_been_quiet(arrivals: Arrivals, i
 def test_a_copy_that_pauses_is_not_taken_before_its_file_is_closed(
     arrivals: Arrivals, inbox: Path, clock: Clock
 ) -> None:
+    if os.major(inbox.stat().st_dev) == 0:
+        pytest.skip("The temporary folder is on a file system without a device.")
     with (inbox / "a.jpg").open("wb") as file:
         file.write(b"half")
         file.flush()

@@ -196,13 +196,14 @@ def test_without_exiftool_the_option_says_what_to_install(monkeypatch: pytest.Mo
         ExifTool()
 
 
-def test_exiftool_that_ended_is_an_error_of_the_run(photo: Path) -> None:
-    tool = ExifTool()
-    tool._process.kill()
+def test_exiftool_that_ends_is_a_problem_of_its_file_and_started_again(exiftool: ExifTool, photo: Path) -> None:
+    exiftool._process.kill()
 
-    with pytest.raises(BatchError, match="exiftool ended"):
-        tool.read(photo, DESCRIPTION)
-    tool.close()
+    with pytest.raises(Problem, match="exiftool ended"):
+        exiftool.read(photo, DESCRIPTION)
+
+    exiftool.write(photo, CAPTION, "a dog")
+    assert exiftool.read(photo, DESCRIPTION) == "a dog"
 
 
 KILLED = """
