@@ -248,6 +248,11 @@ class Watching:
     def captioned(self) -> int:
         return len(names(self.out)) if self.out.exists() else 0
 
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        self._process.kill()
+        self._process.communicate()
+
     def stop(self, number: signal.Signals) -> tuple[int, str]:
         """Exit code and standard error after a signal."""
         self._process.send_signal(number)
@@ -255,14 +260,28 @@ class Watching:
         return self._process.returncode, said
 
 
+@pytest.fixture
+def start(settings: Settings, inbox: Path) -> Iterator[Callable[..., Watching]]:
+    """Starts `captiond watch` with further arguments. It is ended after the test."""
+    started: list[Watching] = []
+
+    def start(*arguments: str) -> Watching:
+        started.append(Watching(settings, inbox, *arguments))
+        return started[-1]
+
+    yield start
+    for watching in started:
+        watching.kill()
+
+
 @pytest.mark.parametrize(
     ("number", "arguments"), [(signal.SIGTERM, ()), (signal.SIGINT, ("--poll", "0.5"))], ids=["events", "polling"]
 )
 def test_arriving_images_are_captioned_until_a_signal(
-    number: signal.Signals, arguments: tuple[str, ...], settings: Settings, inbox: Path
+    number: signal.Signals, arguments: tuple[str, ...], start: Callable[..., Watching], inbox: Path
 ) -> None:
     add(inbox, "a.jpg")
-    watching = Watching(settings, inbox, "--recursive", *arguments)
+    watching = start("--recursive", *arguments)
     wait_until(lambda: watching.captioned() == 1, timeout=120)
     (inbox / "deep/deeper").mkdir(parents=True)
     add(inbox / "deep/deeper", "b.jpg")
@@ -272,8 +291,10 @@ def test_arriving_images_are_captioned_until_a_signal(
 
 
 @pytest.mark.slow
-def test_200_images_are_captioned_once_each_though_the_command_is_killed(settings: Settings, inbox: Path) -> None:
-    watching = Watching(settings, inbox)
+def test_200_images_are_captioned_once_each_though_the_command_is_killed(
+    start: Callable[..., Watching], inbox: Path
+) -> None:
+    watching = start()
     out, images = watching.out, numbered(200)
     for number, data in enumerate(images):
         with (inbox / f"{number}.jpg").open("wb") as file:  # in two halves, as a slow copy
@@ -284,7 +305,7 @@ def test_200_images_are_captioned_once_each_though_the_command_is_killed(setting
         if number == 120:
             wait_until(lambda: out.exists() and len(names(out)) > 10, timeout=120)
             watching.stop(signal.SIGKILL)
-            watching = Watching(settings, inbox)
+            watching = start()
     wait_until(lambda: len(names(out)) >= len(images), timeout=300)
 
     code, said = watching.stop(signal.SIGTERM)
