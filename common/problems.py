@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from common.translation import SOURCE, Message
+
 #: Prefix of every problem's `type`. A relative reference (RFC 9457 §3.1.1), so that it holds on any host.
 TYPE_PREFIX = "/problems/"
 CONTENT_TYPE = "application/problem+json"
@@ -26,31 +28,44 @@ class Kind:
     def type(self) -> str:
         return TYPE_PREFIX + self.slug
 
-    def __call__(self, detail: str, **extensions: Any) -> Problem:
-        """Create an occurrence. `detail` is a complete sentence; `extensions` are further JSON members."""
-        return Problem(self, detail, extensions)
+    def __call__(self, detail: str | Message, *, extensions: dict[str, Any] | None = None, **values: Any) -> Problem:
+        """Create an occurrence.
+
+        `detail` is a complete sentence whose placeholders are `values`; it is translated where it is shown.
+        `extensions` are further JSON members.
+        """
+        return Problem(self, detail if isinstance(detail, Message) else Message(detail, None, values), extensions)
 
 
 class Problem(Exception):
     """An occurrence of a kind of problem, with a sentence for the user."""
 
-    def __init__(self, kind: Kind, detail: str, extensions: dict[str, Any] | None = None) -> None:
-        super().__init__(detail)
+    def __init__(self, kind: Kind, message: Message, extensions: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
         self.kind = kind
-        self.detail = detail
+        self.message = message
         self.extensions = extensions or {}
 
     @property
     def status(self) -> int:
         return self.kind.status
 
-    def body(self) -> dict[str, Any]:
-        """Return the RFC 9457 object."""
+    @property
+    def title(self) -> Message:
+        return Message(self.kind.title)
+
+    @property
+    def detail(self) -> str:
+        """The sentence in English."""
+        return str(self.message)
+
+    def body(self, language: str = SOURCE) -> dict[str, Any]:
+        """Return the RFC 9457 object, with title and detail in `language`."""
         return {
             "type": self.kind.type,
-            "title": self.kind.title,
+            "title": self.title.translated(language),
             "status": self.kind.status,
-            "detail": self.detail,
+            "detail": self.message.translated(language),
             **self.extensions,
         }
 

@@ -15,6 +15,7 @@ import fsspec
 from common import problems
 from common.files import DISK_FULL_ERRNOS, PRIVATE_MODE, TEMPORARY_SUFFIX, atomic_write, write_problem
 from common.problems import Problem
+from common.translation import _
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ class UploadsUnavailable(Problem):
     def __init__(self) -> None:
         super().__init__(
             problems.UPLOADS_UNAVAILABLE,
-            "The store of uploaded pictures does not answer at the moment. Send the request again later.",
+            _("The store of uploaded pictures does not answer at the moment. Send the request again later."),
         )
 
 

@@ -15,6 +15,7 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from common import problems, strict_json
 from common.files import DISK_FULL_ERRNOS, write_problem
 from common.problems import CONTENT_TYPE, Kind, Problem
+from web.language import current_language
 from web.services import get_services
 
 #: Seconds of the Retry-After header for each kind of problem.
@@ -44,7 +45,7 @@ def problem_response(problem: Problem) -> Response:
         template = "sign_in.html" if problem.kind is problems.KEY_NEEDED else "error.html"
         response = Response(render_template(template, problem=problem), mimetype="text/html")
     else:
-        response = Response(strict_json.dumps(problem.body()), content_type=CONTENT_TYPE)
+        response = Response(strict_json.dumps(problem.body(current_language())), content_type=CONTENT_TYPE)
     response.status_code = problem.status
     retry_after = problem.extensions.get("retry_after", RETRY_AFTER.get(problem.kind))
     if retry_after is not None:

@@ -23,6 +23,7 @@ REQUIRED_SCOPES: Mapping[str, Scope | None] = {
     "docs.page": None,
     "session.sign_in": None,
     "session.sign_out": None,
+    "language.choose": None,
     "pages.index": Scope.READ,
     "pages.upload": Scope.SUBMIT,
     "pages.job": Scope.READ,

@@ -1,11 +1,12 @@
 // Problems (RFC 9457), reduced to what the page shows: a title and a sentence.
+import { t } from "./translate.js";
 
 /** @typedef {{title: string, detail: string}} Problem */
 
 /** @type {Problem} */
 export const UNREACHABLE = {
-  title: "The service cannot be reached",
-  detail: "Check the connection, then try again. Pictures that were accepted are safe.",
+  title: t("The service cannot be reached"),
+  detail: t("Check the connection, then try again. Pictures that were accepted are safe."),
 };
 
 /**
@@ -20,5 +21,8 @@ export function asProblem(text, status) {
   } catch {
     // Not JSON: an error page of a proxy.
   }
-  return { title: "The request failed", detail: `The server answered with status ${status}. Try again in a moment.` };
+  return {
+    title: t("The request failed"),
+    detail: t("The server answered with status {status}. Try again in a moment.", { status }),
+  };
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.translation import LANGUAGES
 from web.api.openapi import components
 from web.api.openapi.components import BATCH_ID, IMAGE_FILE, JOB_ID, header, multipart_form, operation, response
 from web.api.openapi.schemas import STRING
@@ -31,6 +32,15 @@ SIGN_IN_FORM = {
     "properties": {"key": {**STRING, "description": "The API key."}},
     "required": ["key"],
 }
+LANGUAGE_FORM = {
+    "type": "object",
+    "description": "The chosen language.",
+    "properties": {
+        "language": {**STRING, "enum": list(LANGUAGES), "description": "The language."},
+        "page": {**STRING, "description": "The path of the page to return to; the start page if there is none."},
+    },
+    "required": ["language"],
+}
 
 PATHS = {
     "/sign-in": {
@@ -45,6 +55,16 @@ PATHS = {
     },
     "/sign-out": {
         "post": operation("signOut", "Delete the cookie.", REDIRECT_TO_START, *components.WRITE_PROBLEMS, page=True)
+    },
+    "/language": {
+        "post": operation(
+            "chooseLanguage",
+            "Store the language of the pages and of problems in a cookie.",
+            {303: response("Redirect to the page.", STRING, media="text/html", headers=components.LOCATION)},
+            *components.WRITE_PROBLEMS,
+            body={"required": True, "content": {"application/x-www-form-urlencoded": {"schema": LANGUAGE_FORM}}},
+            page=True,
+        )
     },
     "/": {
         "get": operation("showStart", "The start page.", {200: PAGE}, *components.COMMON_PROBLEMS, page=True),
