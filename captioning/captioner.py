@@ -22,6 +22,7 @@ from common.images.sandbox import sandbox
 from common.jobs import Alternative, ModelInfo, Output
 from common.problems import Problem
 from common.settings import Settings
+from common.translation import _
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +72,12 @@ class StudentCaptioner:
         prompt_tokens = 1 + len(student.tokenizer.encode(settings.prompt, add_special_tokens=False))
         if prompt_tokens >= settings.max_length:
             raise StudentError(
-                f"CAPTIOND_PROMPT and the start token are {prompt_tokens} tokens, and CAPTIOND_MAX_LENGTH is "
-                f"{settings.max_length}, so no token is left for a caption. Shorten the prompt or raise the length."
+                _(
+                    "CAPTIOND_PROMPT and the start token are {tokens} tokens, and CAPTIOND_MAX_LENGTH is {limit}, so "
+                    "no token is left for a caption. Shorten the prompt or raise the length.",
+                    tokens=prompt_tokens,
+                    limit=settings.max_length,
+                )
             )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = student.model.to(device)
@@ -133,7 +138,7 @@ def _select_precision(model: BlipForConditionalGeneration, settings: Settings) -
     try:
         warning = check_precision(model, settings.precision)
     except PrecisionError as error:
-        raise StudentError(str(error)) from error
+        raise StudentError(error.args[0]) from error
     if warning is not None:
         log.warning("%s.", warning)
     return settings.precision, "set by CAPTIOND_PRECISION"

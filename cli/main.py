@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cli.output import output
+from cli.output import local, output, warn
 from common import folders
 from common.folders import FolderError
 from common.keyring import Scope
@@ -100,7 +100,7 @@ def _main(arguments: list[str] | None) -> int:
         settings = Settings(**given)
     except SettingsError as error:
         names = {name: f"--{name}" if name in given else variable(name) for name in error.wrong}
-        parser.exit(2, "".join(f"{names[name]}: {sentence}\n" for name, sentence in error.wrong.items()))
+        parser.exit(2, "".join(f"{names[name]}: {local(reason)}\n" for name, reason in error.wrong.items()))
     return _run(chosen, settings)
 
 
@@ -109,7 +109,7 @@ def _run(chosen: dict[str, Any], settings: Settings) -> int:
         try:
             folders.check_temporary_folder()
         except FolderError as error:
-            print(error, file=sys.stderr)
+            warn(error)
             return 1
     # Each command imports its own module, so that `captiond doctor` does not import torch.
     match chosen["command"]:

@@ -14,6 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cli.output import local
+from common.translation import Message, _
+
 #: Seconds before a process that died is restarted; the delay doubles up to the maximum while it keeps dying.
 MIN_RESTART_DELAY, MAX_RESTART_DELAY = 0.5, 30.0
 #: Seconds of uptime after which a process counts as healthy: its next restart delay is the minimum again.
@@ -36,7 +39,7 @@ class ManagedProcess:
 
     name: str
     command: list[str]
-    ready: Callable[[int], str | None]
+    ready: Callable[[int], Message | str | None]
     stop_timeout: float
     show: Callable[[str], bool] = lambda line: False
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
@@ -108,11 +111,11 @@ class Supervisor:
             while process.poll() is None and time.monotonic() < deadline and self._signals < 2:
                 time.sleep(0.05)
             if process.poll() is None:
-                self._emit(f"{managed.name:<7} does not stop; killing it")
+                self._emit_for(managed, _("does not stop; killing it"))
                 process.kill()
                 process.wait()
             else:
-                self._emit(f"{managed.name:<7} stopped")
+                self._emit_for(managed, _("stopped"))
 
     def _check_processes(self) -> None:
         now = time.monotonic()
@@ -124,16 +127,24 @@ class Supervisor:
             elif process.poll() is not None:
                 if now - managed.started_at > HEALTHY_UPTIME:
                     managed.restart_delay = MIN_RESTART_DELAY
-                self._emit(
-                    f"{managed.name:<7} ended ({_describe_exit(process.returncode)}); restarting it in "
-                    f"{managed.restart_delay:g} s. Its log: {self._logs / managed.name}.log"
+                self._emit_for(
+                    managed,
+                    _(
+                        "ended ({reason}); restarting it in {seconds} s. Its log: {log}",
+                        reason=_describe_exit(process.returncode),
+                        seconds=managed.restart_delay,
+                        log=self._logs / (managed.name + ".log"),
+                    ),
                 )
                 managed.process, managed.is_ready = None, False
                 managed.restart_at = now + managed.restart_delay
                 managed.restart_delay = min(2 * managed.restart_delay, MAX_RESTART_DELAY)
             elif not managed.is_ready and (message := managed.ready(process.pid)):
                 managed.is_ready = True
-                self._emit(f"{managed.name:<7} ready: {message}")
+                self._emit_for(managed, _("ready: {message}", message=message))
+
+    def _emit_for(self, managed: ManagedProcess, line: Message | str) -> None:
+        self._emit(f"{managed.name:<7} {local(line)}")
 
     def _launch(self, managed: ManagedProcess) -> None:
         managed.process = subprocess.Popen(
@@ -162,12 +173,14 @@ class Supervisor:
                 line = raw.decode(errors="replace").rstrip()
                 log.emit(logging.makeLogRecord({"msg": line}))
                 if managed.show(line):
-                    self._emit(f"{managed.name:<7} {line}")
+                    self._emit_for(managed, line)
         log.close()
 
 
-def _describe_exit(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+def _describe_exit(code: int) -> Message:
+    if code >= 0:
+        return _("exit code {code}", code=code)
+    return _("killed by {signal}", signal=signal.Signals(-code).name)
 
 
 def _die_with_parent() -> None:

@@ -9,8 +9,10 @@ from uuid import UUID
 
 import uuid_utils
 from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
 from common.problems import Problem
+from common.translation import SOURCE, Message
 
 
 def rfc3339(moment: datetime) -> str:
@@ -106,15 +108,28 @@ class Output(_Record):
 
 
 class Failure(_Record):
-    """Why a job failed: type, title and detail of a problem."""
+    """Why a job failed: type, title and detail of a problem, in English.
+
+    `message` is the detail with its values apart, for its translation; records of earlier versions have none.
+    """
 
     type: str
     title: str
     detail: str
+    message: SkipJsonSchema[Message | None] = None
 
     @classmethod
     def of(cls, problem: Problem) -> Failure:
-        return cls(type=problem.kind.type, title=problem.kind.title, detail=problem.detail)
+        return cls(type=problem.kind.type, title=problem.kind.title, detail=problem.detail, message=problem.message)
+
+    def translated(self, language: str) -> Failure:
+        """Return the failure with title and detail in `language`, without `message`."""
+        detail = self.message.translated(language) if self.message else self.detail
+        return Failure(type=self.type, title=Message(self.title).translated(language), detail=detail)
+
+    def body(self, language: str = SOURCE) -> dict[str, str]:
+        """Return the API's JSON, with title and detail in `language`."""
+        return self.translated(language).model_dump(mode="json", exclude={"message"})
 
 
 class Progress(_Record):
@@ -152,11 +167,15 @@ class Job(_Record):
     expires_at: Moment
     timings: Timings | None = None
 
-    def body(self, prefix: str = "") -> dict[str, Any]:
-        """Return the API's JSON. `urls` are paths below `prefix`, the path of the service at its proxy."""
+    def body(self, prefix: str = "", language: str = SOURCE) -> dict[str, Any]:
+        """Return the API's JSON, with the error in `language`.
+
+        `urls` are paths below `prefix`, the path of the service at its proxy.
+        """
         path = f"{prefix}/v1/jobs/{self.id}"
         urls = {"self": path, "cancel": f"{path}/cancel", "image": f"{path}/image" if self.input else None}
-        return {**self.model_dump(mode="json"), "urls": urls}
+        error = self.error.body(language) if self.error else None
+        return {**self.model_dump(mode="json"), "error": error, "urls": urls}
 
 
 class RequestCounts(_Record):

@@ -31,7 +31,8 @@ _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
 class Message(BaseModel):
     """A sentence with `{name}` placeholders, and the values that replace them.
 
-    With `plural`, `template` is its form for one, and `values["count"]` decides. A value may be a message, too.
+    With `plural`, `template` is its form for one, and `values["count"]` decides. A value may be a message, too; what is
+    neither text, a number nor a message becomes text.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,7 +42,9 @@ class Message(BaseModel):
     values: dict[str, str | int | float | Message] = {}
 
     def __init__(self, template: str, plural: str | None = None, values: Mapping[str, Any] | None = None) -> None:
-        super().__init__(template=template, plural=plural, values=dict(values or {}))
+        kept = (str, int, float, dict, Message)  # a dictionary is a message that is read from a record
+        plain = {name: value if isinstance(value, kept) else str(value) for name, value in (values or {}).items()}
+        super().__init__(template=template, plural=plural, values=plain)
 
     def __str__(self) -> str:
         return self.translated(SOURCE)
@@ -52,7 +55,7 @@ class Message(BaseModel):
             text = _gettext(language, self.template)
         else:
             text = _ngettext(language, self.template, self.plural, int(str(self.values["count"])))
-        return fill(text, {name: _shown(value, language) for name, value in self.values.items()})
+        return fill(text, {name: show(value, language) for name, value in self.values.items()})
 
 
 def _(template: str, **values: Any) -> Message:
@@ -70,6 +73,17 @@ def translated(value: object, language: str) -> str:
     if isinstance(value, BaseException) and len(value.args) == 1:
         value = value.args[0]
     return value.translated(language) if isinstance(value, Message) else str(value)
+
+
+def show(value: object, language: str) -> str:
+    """Return a value as `language` writes it: a float with its decimal separator, a message translated."""
+    if not isinstance(value, float):
+        return translated(value, language)
+    if language == SOURCE:
+        return f"{value:g}"
+    from babel.numbers import format_decimal
+
+    return format_decimal(value, locale=language, group_separator=False)
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
@@ -124,12 +138,3 @@ def _gettext(language: str, text: str) -> str:
 
 def _ngettext(language: str, singular: str, plural: str, count: int) -> str:
     return _translations(language).ngettext(singular, plural, count)
-
-
-def _shown(value: object, language: str) -> str:
-    """A value as the language writes it: a float with its decimal separator, a message translated."""
-    if isinstance(value, float) and language != SOURCE:
-        from babel.numbers import format_decimal
-
-        return format_decimal(value, locale=language, group_separator=False)
-    return translated(value, language)

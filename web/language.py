@@ -14,7 +14,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from common import problems
-from common.translation import LANGUAGES, SOURCE, Message, fill, script_sentences, translated
+from common.jobs import Failure
+from common.translation import LANGUAGES, SOURCE, Message, fill, script_sentences, show
 
 COOKIE = "language"
 #: Seconds after which a browser deletes the cookie.
@@ -66,19 +67,19 @@ def _existing_page(path: str) -> str:
 @blueprint.app_template_global("_")
 def template_gettext(template: str, **values: Any) -> Markup:
     """A sentence of a template in the language of the response. Text and values are escaped, except `Markup` values."""
-    return _safe(Message(template).translated(current_language()), values)
+    return _safe(Message(template), values)
 
 
 @blueprint.app_template_global("ngettext")
 def template_ngettext(singular: str, plural: str, count: int, **values: Any) -> Markup:
     """A sentence of a template whose form depends on `count`, which is also the value of `{count}`."""
-    return _safe(Message(singular, plural, {"count": count}).translated(current_language()), values)
+    return _safe(Message(singular, plural, {"count": count}), values)
 
 
 @blueprint.app_template_filter("translated")
-def template_translated(value: object) -> str:
-    """A message or an error in the language of the response."""
-    return translated(value, current_language())
+def template_translated(value: Message | Failure) -> str | Failure:
+    """A message or a failure in the language of the response."""
+    return value.translated(current_language())
 
 
 @blueprint.app_context_processor
@@ -102,5 +103,9 @@ def add_headers(response: Response) -> Response:
     return response
 
 
-def _safe(text: str, values: dict[str, Any]) -> Markup:
-    return Markup(fill(str(escape(text)), {name: str(escape(value)) for name, value in values.items()}))
+def _safe(message: Message, values: dict[str, Any]) -> Markup:
+    """The translated message with its values, all of it escaped, except values that are `Markup`."""
+    language = current_language()
+    text = str(escape(message.translated(language)))
+    shown = {name: value if isinstance(value, Markup) else show(value, language) for name, value in values.items()}
+    return Markup(fill(text, {name: str(escape(value)) for name, value in shown.items()}))

@@ -9,6 +9,7 @@ from common import problems
 from common.images.decoding import FORMAT_NAMES
 from common.jobs import Job
 from common.ledger import NewJob
+from web.language import current_language
 from web.services import get_services, model_notice
 from web.submission import read_upload, submit_batch, submit_job
 
@@ -25,11 +26,12 @@ def index() -> str:
     services = get_services()
     jobs, _ = services.ledger.recent(limit=RECENT_JOBS)
     model = services.current_model()
+    notice = model_notice(model)
     return render_template(
         "index.html",
         jobs=jobs,
         model=model,
-        notice=model_notice(model),
+        notice=notice.translated(current_language()) if notice else None,
         settings=services.settings,
         formats=FORMAT_NAMES,
     )

@@ -23,6 +23,7 @@ from common import listening, problems, strict_json
 from common.files import write_problem
 from common.problems import CONTENT_TYPE, Kind, Problem
 from common.settings import Settings
+from common.translation import _
 from web.body_limits import BATCH_OVERHEAD, max_body_bytes
 from web.services import THREADS
 
@@ -149,7 +150,7 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
             code, reason = self.error.code, self.error.reason
             kind = problems.UPLOAD_TOO_LARGE if code == 413 else Kind(problems.BAD_REQUEST.slug, code, reason)
             self.error = _ProblemError(
-                kind("The request is too large, or it is not valid HTTP. Check how the client builds it.")
+                kind(_("The request is too large, or it is not valid HTTP. Check how the client builds it."))
             )
         return consumed
 

@@ -37,13 +37,18 @@ def uploaded_image() -> FileStorage:
         return files[0]
     if len(files) > 1:
         raise problems.BAD_REQUEST(
-            f"This request takes one picture. Send several to {request.script_root}/v1/batches, each as the form "
-            "field `images`."
+            "This request takes one picture. Send several to {path}, each as the form field `images`.",
+            path=request.script_root + "/v1/batches",
         )
     others = ", ".join(shown_name(name) for name in islice(chain(request.files, request.form), MAX_SHOWN_FIELDS))
-    hint = f" The form has {others}, but no `image`." if others else ""
+    if others:
+        raise problems.MISSING_IMAGE(
+            "Send the picture as the multipart form field `image`, for example: curl -F image=@photo.jpg URL. The form "
+            "has {others}, but no `image`.",
+            others=others,
+        )
     raise problems.MISSING_IMAGE(
-        f"Send the picture as the multipart form field `image`, for example: curl -F image=@photo.jpg URL.{hint}"
+        "Send the picture as the multipart form field `image`, for example: curl -F image=@photo.jpg URL."
     )
 
 
@@ -58,8 +63,9 @@ def read_upload(file: FileStorage, limit: int) -> bytes:
 def upload_too_large(limit: int) -> Problem:
     """The problem of a file of more than `limit` bytes."""
     return problems.UPLOAD_TOO_LARGE(
-        f"The file is larger than the limit of {limit / 2**20:.0f} MB. Make the picture smaller, for example by saving "
-        "it as JPEG, and send it again."
+        "The file is larger than the limit of {limit} MB. Make the picture smaller, for example by saving it as JPEG, "
+        "and send it again.",
+        limit=round(limit / 2**20),
     )
 
 
@@ -87,12 +93,15 @@ def submit_batch(
         raise problems.MISSING_IMAGE("Send each picture as the multipart form field `images`.")
     if len(files) > max_items:
         raise problems.TOO_MANY_IMAGES(
-            f"The batch has {len(files)} pictures; the maximum is {max_items}. Send several batches."
+            "The batch has {pictures} pictures; the maximum is {limit}. Send several batches.",
+            pictures=len(files),
+            limit=max_items,
         )
     if custom_ids and len(custom_ids) != len(files):
         raise problems.BAD_REQUEST(
-            f"The form has {len(files)} `images`, but {len(custom_ids)} `custom_id`. Send one `custom_id` for each "
-            "picture, or none."
+            "The form has {images} `images`, but {ids} `custom_id`. Send one `custom_id` for each picture, or none.",
+            images=len(files),
+            ids=len(custom_ids),
         )
     services.ledger.admit(len(files))
     batch_id = new_id()

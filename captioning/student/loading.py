@@ -15,6 +15,7 @@ from captioning.student.errors import StudentError
 from captioning.student.folder import load_folder
 from captioning.student.processor import load_tokenizer
 from common.settings import PROJECT_ROOT
+from common.translation import _
 
 #: The bundled student, in Hugging Face format.
 DEMO = PROJECT_ROOT / "models" / "demo"
@@ -53,8 +54,13 @@ def load_student(source: str | Path, *, processor: str | Path, text_heads: int =
     vocab_size = model.config.text_config.vocab_size
     if len(tokenizer) > vocab_size:
         raise StudentError(
-            f"{source} has {vocab_size} tokens, but its tokenizer has {len(tokenizer)}. They do not belong together. "
-            "Set CAPTIOND_PROCESSOR to the tokenizer it was trained with."
+            _(
+                "{source} has {model} tokens, but its tokenizer has {tokenizer}. They do not belong together. Set "
+                "CAPTIOND_PROCESSOR to the tokenizer it was trained with.",
+                source=source,
+                model=vocab_size,
+                tokenizer=len(tokenizer),
+            )
         )
     return Student(
         model=model,

@@ -20,6 +20,7 @@ from cli.batch.sources import Source
 from common import strict_json
 from common.files import append, atomic_write, complete_lines
 from common.problems import Problem
+from common.translation import _
 
 #: How existing captions are treated.
 Existing = Literal["skip", "overwrite", "append", "prepend"]
@@ -57,15 +58,19 @@ class TableFile:
         self._path = path
         self._format = path.suffix.lower()
         if self._format not in (".jsonl", ".csv", ".json"):
-            raise BatchError(f"--out {path} must end in .jsonl, .csv or .json.")
+            raise BatchError(_("--out {path} must end in .jsonl, .csv or .json.", path=str(path)))
         self._rows: dict[str, dict[str, object]] = {}
         if path.exists() and not overwrite:
             try:
                 self._read()
             except (ValueError, KeyError, TypeError, csv.Error) as error:
                 raise BatchError(
-                    f"{path} is not a file of captions that this command wrote ({error}). Name another, or give "
-                    "--existing overwrite."
+                    _(
+                        "{path} is not a file of captions that this command wrote ({reason}). Name another, or give "
+                        "--existing overwrite.",
+                        path=str(path),
+                        reason=str(error),
+                    )
                 ) from error
         #: The earlier file is replaced by the first captions, so that a run that fails before them loses nothing.
         self._replace = overwrite
@@ -135,14 +140,19 @@ class Sidecars:
             other = owners.setdefault(self.path(source.location), source)
             if other is not source:
                 raise BatchError(
-                    f"{other.location} and {source.location} would share the sidecar {self.path(source.location)}. "
-                    "Caption them in two runs, or use --out or --xmp."
+                    _(
+                        "{one} and {other} would share the sidecar {sidecar}. Caption them in two runs, or use --out "
+                        "or --xmp.",
+                        one=other.location,
+                        other=source.location,
+                        sidecar=str(self.path(source.location)),
+                    )
                 )
 
     def path(self, image: str) -> Path:
         """The sidecar of an image; `--sidecars .xmp` has the names that digiKam, Immich and darktable look for."""
         if "://" in image:
-            raise BatchError(f"There can be no sidecar beside {image}: use --out with URLs.")
+            raise BatchError(_("There can be no sidecar beside {image}: use --out with URLs.", image=image))
         path = Path(image)
         return path.with_name(path.name + XMP) if self._suffix == XMP else path.with_suffix(self._suffix)
 

@@ -16,6 +16,8 @@ from cli.batch.sources import Source
 from common import problems
 from common.jobs import Output
 from common.problems import Kind, Problem
+from common.settings import terminal_language
+from common.translation import Message, _
 
 #: Images and bytes of one request.
 MAX_IMAGES, MAX_BYTES = 64, 64 * 2**20
@@ -23,6 +25,8 @@ MAX_IMAGES, MAX_BYTES = 64, 64 * 2**20
 REQUEST_TIMEOUT, POLL_INTERVAL = 120.0, 0.5
 #: Seconds of an outage after which the run ends, and between two attempts.
 OUTAGE_TIMEOUT, RETRY_INTERVAL = 600.0, 2.0
+#: The problem of an image whose job was canceled.
+CANCELED = Kind("canceled", 500, "Canceled")
 #: Response statuses after which the request is repeated.
 RETRIED = frozenset({429, 502, 503, 504})
 
@@ -43,6 +47,7 @@ class RemoteCaptioner:
         self._url = url.rstrip("/")
         self._sleep = sleep
         self._session = requests.Session()
+        self._session.headers["Accept-Language"] = terminal_language()
         if key:
             self._session.headers["Authorization"] = f"Bearer {key}"
 
@@ -107,33 +112,46 @@ class RemoteCaptioner:
             try:
                 response = self._session.request(method, self._url + path, timeout=REQUEST_TIMEOUT, **arguments)
             except requests.ConnectionError as error:
-                reason = f"No service answers at {self._url} ({type(error).__name__})."
+                reason: Message | str = _(
+                    "No service answers at {url} ({reason}).", url=self._url, reason=type(error).__name__
+                )
             except requests.RequestException as error:
-                raise BatchError(f"{self._url} cannot be used: {error}") from error
+                raise BatchError(_("{url} cannot be used: {reason}", url=self._url, reason=str(error))) from error
             else:
                 if response.ok:
                     return response
                 reason = _detail(response)
                 if response.status_code not in RETRIED:
-                    raise BatchError(f"{self._url} answered {response.status_code}: {reason}")
+                    raise BatchError(
+                        _(
+                            "{url} answered {status}: {reason}",
+                            url=self._url,
+                            status=response.status_code,
+                            reason=reason,
+                        )
+                    )
                 asked = response.headers.get("Retry-After", "")
                 pause = max(pause, float(asked)) if asked.isdigit() else pause
             if time.monotonic() + pause > deadline:
-                raise BatchError(f"{reason} Nothing that was captioned is lost: run the same command again.")
+                raise BatchError(
+                    _("{reason} Nothing that was captioned is lost: run the same command again.", reason=reason)
+                )
             self._sleep(pause)
 
 
 def _result(result: dict[str, Any]) -> Output | Problem:
     if result["status"] == "succeeded":
         return Output(caption=result["caption"], score=result["score"])
-    error = result["error"] or {"type": "canceled", "title": "Canceled", "detail": "The job was canceled."}
-    kind = problems.KINDS.get(error["type"].rsplit("/", 1)[-1], Kind(error["type"], 500, error["title"]))
+    error = result["error"]
+    if error is None:
+        return CANCELED(_("The job was canceled."))
+    kind = problems.KINDS.get(error["type"].rsplit("/", 1)[-1]) or Kind(error["type"], 500, error["title"])
     return kind(error["detail"])
 
 
-def _detail(response: requests.Response) -> str:
+def _detail(response: requests.Response) -> Message | str:
     """The `detail` of a problem response."""
     try:
         return str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):
-        return response.reason or "no reason given"
+        return response.reason or _("no reason given")

@@ -17,9 +17,11 @@ from cli.batch.journal import Caption, Journal
 from cli.batch.outputs import Existing, Output, Sidecars, TableFile
 from cli.batch.remote import RemoteCaptioner
 from cli.batch.sources import Source, find
+from cli.output import local, warn
 from common import jobs, strict_json
 from common.problems import Problem
 from common.settings import Settings
+from common.translation import Message, _, ngettext
 
 #: Captions that are written and synced to the disk together, and the seconds after which fewer are.
 WRITE_SIZE, WRITE_INTERVAL = 32, 2.0
@@ -52,7 +54,7 @@ def batch(settings: Settings, options: Options) -> int:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     wrong = _wrong(options)
     if wrong:
-        print(wrong, file=sys.stderr)
+        warn(wrong)
         return 2
     try:
         sources = find(options.paths, recursive=options.recursive)
@@ -60,28 +62,33 @@ def batch(settings: Settings, options: Options) -> int:
             return _dry_run(options, sources)
         return _run(settings, options, sources)
     except BatchError as error:
-        print(error, file=sys.stderr)
+        warn(error)
         return 1
     except OSError as error:  # of an output or the journal: no permission, no such folder, the disk is full
-        print(f"{error.filename or 'The captions'} cannot be written: {error.strerror}.", file=sys.stderr)
+        name = error.filename or _("The captions")
+        warn(_("{name} cannot be written: {reason}.", name=name, reason=error.strerror))
         return 1
     except KeyboardInterrupt:
-        print("Stopped. Run the same command again to continue.", file=sys.stderr)
+        warn(_("Stopped. Run the same command again to continue."))
         return 130
 
 
-def _wrong(options: Options) -> str | None:
+def _wrong(options: Options) -> Message | None:
     """An error message for invalid options, else None."""
     if (options.out is None) == (options.sidecars is None):
-        return "Give one of --out FILE, --sidecars SUFFIX and --xmp, for where the captions go."
+        return _("Give one of --out FILE, --sidecars SUFFIX and --xmp, for where the captions go.")
     if options.out and options.existing in ("append", "prepend"):
-        return f"--existing {options.existing} is for --sidecars; a row of --out is skipped or overwritten."
+        return _(
+            "--existing {mode} is for --sidecars; a row of --out is skipped or overwritten.", mode=options.existing
+        )
     if options.sidecars and not (options.sidecars.startswith(".") and len(options.sidecars) > 1):
-        return f"--sidecars takes a suffix such as .txt, and not {options.sidecars}."
+        return _("--sidecars takes a suffix such as .txt, and not {suffix}.", suffix=options.sidecars)
     if options.template.count(PLACEHOLDER) != 1:
-        return f"--template must have {PLACEHOLDER} once, such as 'a photo of {PLACEHOLDER}'."
+        return _(
+            "--template must have {placeholder} once, such as 'a photo of {placeholder}'.", placeholder=PLACEHOLDER
+        )
     if options.limit is not None and options.limit < 1:
-        return "--limit must be 1 or more."
+        return _("--limit must be 1 or more.")
     return None
 
 
@@ -106,7 +113,14 @@ def _dry_run(options: Options, sources: list[Source]) -> int:
     missing = _missing(options, sources, output, set())
     for source in missing:
         print(source.location)
-    print(f"{len(missing)} of {len(sources)} images would be captioned.", file=sys.stderr)
+    warn(
+        ngettext(
+            "{missing} of {count} image would be captioned.",
+            "{missing} of {count} images would be captioned.",
+            len(sources),
+            missing=len(missing),
+        )
+    )
     return 0
 
 
@@ -119,7 +133,13 @@ def _run(settings: Settings, options: Options, sources: list[Source]) -> int:
         missing = _missing(options, sources, output, {caption.image for caption in journal.captions})
         skipped = len(sources) - len(missing)
         if journal.captions:
-            print(f"Continuing a stopped run, with {len(journal.captions)} captions.", file=sys.stderr)
+            warn(
+                ngettext(
+                    "Continuing a stopped run, with {count} caption.",
+                    "Continuing a stopped run, with {count} captions.",
+                    len(journal.captions),
+                )
+            )
         progress = Progress(len(missing))
         failed: list[tuple[Source, Problem]] = []
         captions = _captions(_results(settings, options, missing), options, output, failed, progress)
@@ -131,10 +151,14 @@ def _run(settings: Settings, options: Options, sources: list[Source]) -> int:
         output.close()
     journal.delete()
     for source, problem in failed:
-        print(f"{source.location}: {problem.detail}", file=sys.stderr)
-    print(
-        f"{len(missing) - len(failed)} captioned, {len(failed)} failed, {skipped} there already or left out.",
-        file=sys.stderr,
+        warn(f"{source.location}: {local(problem)}")
+    warn(
+        _(
+            "{captioned} captioned, {failed} failed, {skipped} there already or left out.",
+            captioned=len(missing) - len(failed),
+            failed=len(failed),
+            skipped=skipped,
+        )
     )
     return int(bool(failed))
 
@@ -159,7 +183,7 @@ def _results(settings: Settings, options: Options, sources: list[Source]) -> Res
     try:
         captioner = load_captioner(settings)
     except StudentError as error:
-        raise BatchError(str(error)) from error
+        raise BatchError(error.args[0]) from error
     return caption_stream(captioner, sources, Source.read, settings.max_batch)
 
 
@@ -199,7 +223,7 @@ class Progress:
         self._total = total
         self._count = 0
         self._started = self._shown = time.monotonic()
-        self._bar = tqdm(total=total, unit="image", file=sys.stderr, disable=not sys.stderr.isatty())
+        self._bar = tqdm(total=total, unit=local(_("image")), file=sys.stderr, disable=not sys.stderr.isatty())
 
     def add(self) -> None:
         """Count an image."""
@@ -210,7 +234,16 @@ class Progress:
             self._shown = now
             rate = self._count / (now - self._started)
             left = (self._total - self._count) / rate
-            print(f"{self._count} of {self._total} images, {rate:.1f} a second, {left:.0f} s left", file=sys.stderr)
+            warn(
+                ngettext(
+                    "{done} of {count} image, {rate} a second, {seconds} s left",
+                    "{done} of {count} images, {rate} a second, {seconds} s left",
+                    self._total,
+                    done=self._count,
+                    rate=round(rate, 1),
+                    seconds=round(left),
+                )
+            )
 
     def close(self) -> None:
         self._bar.close()

@@ -15,6 +15,7 @@ from PIL import Image
 from cli.batch import BatchError
 from common import problems
 from common.images.decoding import FORMATS
+from common.translation import _
 
 #: Suffixes of the accepted formats.
 SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
@@ -50,7 +51,8 @@ class Source:
                 data: bytes = file.read()
                 return data
         except (OSError, ImportError, ValueError) as error:  # ImportError: a file system whose package is missing
-            raise problems.NOT_FOUND(f"The file cannot be read: {getattr(error, 'strerror', '') or error}.") from error
+            reason = getattr(error, "strerror", "") or str(error)
+            raise problems.NOT_FOUND("The file cannot be read: {reason}.", reason=reason) from error
 
 
 def find(arguments: Iterable[str], *, recursive: bool) -> list[Source]:
@@ -78,10 +80,10 @@ def _on_disk(argument: str, recursive: bool) -> Iterator[Source]:
     elif MAGIC.intersection(argument):
         matches = [match for match in sorted(glob.glob(argument, recursive=True)) if Path(match).is_file()]
         if not matches:
-            raise BatchError(f"No file matches {argument}.")
+            raise BatchError(_("No file matches {pattern}.", pattern=argument))
         yield from (Source(match) for match in matches)
     else:
-        raise BatchError(f"There is no file or folder {argument}.")
+        raise BatchError(_("There is no file or folder {name}.", name=argument))
 
 
 def _at_url(argument: str, recursive: bool) -> Iterator[Source]:
@@ -98,8 +100,8 @@ def _at_url(argument: str, recursive: bool) -> Iterator[Source]:
         else:
             matches = [path]
     except (ImportError, ValueError, OSError) as error:
-        raise BatchError(f"{argument} cannot be listed: {error}") from error
+        raise BatchError(_("{url} cannot be listed: {reason}", url=argument, reason=str(error))) from error
     if not matches:
-        raise BatchError(f"No image is at {argument}.")
+        raise BatchError(_("No image is at {url}.", url=argument))
     for match in sorted(matches):
         yield Source(system.unstrip_protocol(match))

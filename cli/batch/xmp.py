@@ -90,7 +90,9 @@ def _set(data: bytes, namespace: str, prefix: str, name: str, value: str) -> byt
     escaped = escape(value)
     nodes = _descriptions(data)
     if any(f"{namespace} {name}" in node.attributes for node in nodes):
-        raise problems.DAMAGED_IMAGE(f"The sidecar has {prefix}:{name} as an attribute, which XMP does not allow.")
+        raise problems.DAMAGED_IMAGE(
+            "The sidecar has {name} as an attribute, which XMP does not allow.", name=prefix + ":" + name
+        )
     item = f'<rdf:li xmlns:rdf="{RDF}" xml:lang="x-default">{escaped}</rdf:li>'
     for node in nodes:
         element = node.find(f"{namespace} {name}")
@@ -170,5 +172,5 @@ def _parse(data: bytes) -> _Element:
     try:
         parser.Parse(data, True)
     except expat.ExpatError as error:
-        raise problems.DAMAGED_IMAGE(f"The sidecar is not XML: {error}.") from error
+        raise problems.DAMAGED_IMAGE("The sidecar is not XML: {reason}.", reason=str(error)) from error
     return stack[0].children[0]

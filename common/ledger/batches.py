@@ -44,7 +44,11 @@ class Batches(Base):
         """The batch with its job counts. Raises `batch-not-found` or `batch-gone`."""
         fields = cast("dict[str, str]", self._redis.hgetall(keys.batch(batch_id)))
         if not fields or not self._principal.may_see(fields["owner"] or None):
-            raise self._missing_problem(batch_id, problems.BATCH_NOT_FOUND, problems.BATCH_GONE, "batch")
+            raise self._missing_problem(
+                batch_id,
+                problems.BATCH_NOT_FOUND("No batch has this id. Check the address, or send the pictures again."),
+                problems.BATCH_GONE("This batch was deleted, by request or because its retention time ended."),
+            )
         counts = {status.value: count for status, count in self._queries().counts(keys.scope(batch=batch_id)).items()}
         return Batch(
             id=batch_id,

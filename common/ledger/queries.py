@@ -20,7 +20,11 @@ class Queries(Base):
         fields = cast("dict[str, str]", self._redis.hgetall(keys.job(job_id)))
         job = records.from_fields(fields) if self._principal.may_see(fields.get("_owner")) else None
         if job is None:
-            raise self._missing_problem(job_id, problems.JOB_NOT_FOUND, problems.JOB_GONE, "job")
+            raise self._missing_problem(
+                job_id,
+                problems.JOB_NOT_FOUND("No job has this id. Check the address, or send the picture again."),
+                problems.JOB_GONE("This job was deleted, by request or because its retention time ended."),
+            )
         return job.model_copy(update={"progress": self._progress(job, fields.get("_owner", ""))})
 
     def prefix(self, job_id: str) -> str:

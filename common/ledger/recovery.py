@@ -12,6 +12,7 @@ from common.jobs import Failure
 from common.ledger import keys, records
 from common.ledger.leases import MAX_RETRY_DELAY
 from common.ledger.schema import Schema
+from common.translation import ngettext
 
 #: A lease that ends more than this many lease lengths ahead was granted before the clock of Redis was set back.
 MAX_LEASES_AHEAD = 2
@@ -45,8 +46,13 @@ class Recovery(Schema):
         self.migrate()  # a web server with schema 1 may still be running
         settings = self._settings
         lost = problems.WORKER_LOST(
-            f"Workers stopped responding {settings.max_attempts} times while captioning this picture. "
-            "Try another copy of the picture, for example saved again as JPEG."
+            ngettext(
+                "A worker stopped responding while captioning this picture. Try another copy of the picture, for "
+                "example saved again as JPEG.",
+                "Workers stopped responding {count} times while captioning this picture. Try another copy of the "
+                "picture, for example saved again as JPEG.",
+                settings.max_attempts,
+            )
         )
         error = records.field(Failure.of(lost))
         waiting = self._scripts.recover(

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, jsonify, request, url_for
 from common import strict_json
 from common.jobs import Job
 from web.api.webhook import requested_webhook
+from web.language import current_language
 from web.services import get_services
 from web.submission import submit_batch
 
@@ -39,7 +40,7 @@ def results(batch_id: str) -> Response:
     """One JSON line for each job, finished or not, in the order of submission."""
     services = get_services()
     services.batches.get(batch_id)
-    return Response(_json_lines(services.batches.jobs(batch_id)), mimetype="application/jsonl")
+    return Response(_json_lines(services.batches.jobs(batch_id), current_language()), mimetype="application/jsonl")
 
 
 @blueprint.post("/<batch_id>/cancel")
@@ -47,7 +48,7 @@ def cancel(batch_id: str) -> Response:
     return jsonify(get_services().batches.cancel(batch_id).body(request.script_root))
 
 
-def _json_lines(jobs: Iterable[Job]) -> Iterator[str]:
+def _json_lines(jobs: Iterable[Job], language: str) -> Iterator[str]:
     for job in jobs:
         result = {
             "custom_id": job.custom_id,
@@ -55,6 +56,6 @@ def _json_lines(jobs: Iterable[Job]) -> Iterator[str]:
             "status": job.status.value,
             "caption": job.output.caption if job.output else None,
             "score": job.output.score if job.output else None,
-            "error": job.error.model_dump() if job.error else None,
+            "error": job.error.body(language) if job.error else None,
         }
         yield strict_json.dumps(result) + "\n"

@@ -57,7 +57,7 @@ def _fetch(services: Services, url: str) -> bytes:
             "GET", url, timeout=FETCH_TIMEOUT, max_bytes=limit, max_redirects=MAX_REDIRECTS
         )
     except UrlNotAllowed as error:
-        raise problems.URL_NOT_ALLOWED(str(error)) from error
+        raise problems.URL_NOT_ALLOWED(error.args[0]) from error
     except ResponseTooLarge as error:
         raise upload_too_large(limit) from error
     except Unreachable as error:
@@ -69,7 +69,8 @@ def _fetch(services: Services, url: str) -> bytes:
         ) from error
     if response.status != 200:
         raise problems.FETCH_FAILED(
-            f"The server at this URL answered with status {response.status} and no picture. Check the URL, or send "
-            "the picture itself."
+            "The server at this URL answered with status {status} and no picture. Check the URL, or send the picture "
+            "itself.",
+            status=response.status,
         )
     return response.body

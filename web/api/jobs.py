@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Blueprint, Response, jsonify, request, url_for
 
 from common import problems
@@ -11,6 +13,7 @@ from common.ledger import NewJob
 from web.api.fetching import fetched_image
 from web.api.preferences import add_preference_applied, preferred_wait, wait_until_done
 from web.api.webhook import requested_webhook
+from web.language import current_language
 from web.services import get_services
 from web.submission import read_upload, submit_job, uploaded_image
 
@@ -30,7 +33,7 @@ def create() -> Response:
     services = get_services()
     key = request.headers.get("Idempotency-Key")
     if key is not None and not 0 < len(key) <= MAX_IDEMPOTENCY_KEY_LENGTH:
-        raise problems.BAD_REQUEST(f"An Idempotency-Key has 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} characters.")
+        raise problems.BAD_REQUEST("An Idempotency-Key has 1 to {limit} characters.", limit=MAX_IDEMPOTENCY_KEY_LENGTH)
     webhook = requested_webhook(services)
     services.ledger.admit()
     file = fetched_image(services) if request.is_json else uploaded_image()
@@ -38,7 +41,7 @@ def create() -> Response:
     job = submit_job(services, file.filename, data, NewJob(idempotency_key=key, webhook=webhook))
     wait = preferred_wait(request.headers.get("Prefer"))
     job = services.ledger.get(wait_until_done(services, job, wait).id)
-    response = jsonify(job.body(request.script_root))
+    response = jsonify(job_body(job))
     response.status_code = 201 if job.status.terminal else 202
     response.headers["Location"] = url_for("jobs.show", job_id=job.id)
     if not job.status.terminal:
@@ -52,7 +55,9 @@ def index() -> Response:
     """One page of jobs, newest first."""
     status = request.args.get("status")
     if status is not None and status not in set(Status):
-        raise problems.BAD_REQUEST(f"There is no status {status!r}. Use one of {', '.join(Status)}.")
+        raise problems.BAD_REQUEST(
+            "There is no status {status}. Use one of {known}.", status=repr(status), known=", ".join(Status)
+        )
     limit = query_int("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
     cursor = request.args.get("cursor")
     if cursor is not None and not is_id(cursor):
@@ -61,7 +66,7 @@ def index() -> Response:
         )
     status_filter = Status(status) if status else None
     jobs, next_cursor = get_services().ledger.recent(status=status_filter, limit=limit, cursor=cursor)
-    return jsonify({"jobs": [job.body(request.script_root) for job in jobs], "next": next_cursor})
+    return jsonify({"jobs": [job_body(job) for job in jobs], "next": next_cursor})
 
 
 @blueprint.get("/<job_id>")
@@ -75,7 +80,7 @@ def show(job_id: str) -> Response:
 @blueprint.post("/<job_id>/cancel")
 def cancel(job_id: str) -> Response:
     """Cancel the job; a finished job is returned unchanged."""
-    return jsonify(get_services().ledger.cancel(job_id).body(request.script_root))
+    return jsonify(job_body(get_services().ledger.cancel(job_id)))
 
 
 @blueprint.delete("/<job_id>")
@@ -105,9 +110,14 @@ def image(job_id: str) -> Response:
     return response
 
 
+def job_body(job: Job) -> dict[str, Any]:
+    """The JSON of a job for this request: with its path prefix and in its language."""
+    return job.body(request.script_root, current_language())
+
+
 def job_response(job: Job, wait: int) -> Response:
     """A job as JSON with its ETag; `wait` is the applied `Prefer: wait` in seconds."""
-    response = jsonify(job.body(request.script_root))
+    response = jsonify(job_body(job))
     response.add_etag(weak=True)
     response.headers["Cache-Control"] = "no-cache"
     add_preference_applied(response, wait)
@@ -119,5 +129,5 @@ def query_int(name: str, default: int, maximum: int) -> int:
     """An integer query parameter from 1 to `maximum`; raises `bad-request`."""
     text = request.args.get(name, str(default))
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= maximum):
-        raise problems.BAD_REQUEST(f"`{name}` must be a whole number from 1 to {maximum}.")
+        raise problems.BAD_REQUEST("`{name}` must be a whole number from 1 to {maximum}.", name=name, maximum=maximum)
     return int(text)

@@ -6,6 +6,7 @@ from collections import Counter
 
 from flask import Blueprint, Response, jsonify
 
+from web.language import current_language
 from web.services import get_services, model_notice
 
 blueprint = Blueprint("models", __name__)
@@ -21,6 +22,6 @@ def index() -> Response:
         {
             "models": [{**model.model_dump(), "workers": count} for model, count in counts.items()],
             "captioning": captioning.model_dump() if captioning else None,
-            "notice": model_notice(captioning),
+            "notice": notice.translated(current_language()) if (notice := model_notice(captioning)) else None,
         }
     )

@@ -63,8 +63,10 @@ def require_keys(app: Flask, keyring: Keyring) -> None:
             raise _key_needed()
         if not g.key.may(scope):
             raise problems.KEY_REFUSED(
-                f"This request requires the scope `{scope}`, which the key {g.key.name} does not have. Use another "
-                f"key, or create one: captiond keys add NAME --scope {scope}"
+                "This request requires the scope `{scope}`, which the key {name} does not have. Use another key, or "
+                "create one: captiond keys add NAME --scope {scope}",
+                scope=str(scope),
+                name=g.key.name,
             )
 
 

@@ -43,7 +43,7 @@ def redis(monkeypatch: pytest.MonkeyPatch) -> Iterator[Redis]:
 def findings(settings: Settings) -> dict[str, tuple[bool, str]]:
     """Each finding's `ok` and message, by subject."""
     return {
-        finding.subject: (finding.ok, finding.message)
+        finding.subject: (finding.ok, str(finding.message))
         for finding in [*doctor.check_machine(settings), *doctor.check_redis(settings)]
     }
 

@@ -19,7 +19,7 @@ def test_a_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_invalid_value_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAPTIOND_BEAMS", "many")
 
-    with pytest.raises(SettingsError, match="CAPTIOND_BEAMS: It must be a valid integer"):
+    with pytest.raises(SettingsError, match="CAPTIOND_BEAMS: It must be a whole number"):
         Settings()
 
 
