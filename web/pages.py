@@ -11,6 +11,7 @@ from common.jobs import Job
 from common.ledger import NewJob
 from web.language import current_language
 from web.services import get_services, model_notice
+from web.status import status_message
 from web.submission import read_upload, submit_batch, submit_job
 
 #: Recent jobs on the start page.
@@ -19,6 +20,7 @@ RECENT_JOBS = 12
 REFRESH_INTERVAL = 2
 
 blueprint = Blueprint("pages", __name__)
+blueprint.add_app_template_filter(status_message)
 
 
 @blueprint.get("/")

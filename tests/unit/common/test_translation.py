@@ -35,11 +35,11 @@ def sentences() -> Catalog:
 
 def texts(message: Entry) -> tuple[str, ...]:
     """The sentence, or its singular and plural."""
-    return tuple(message.id) if isinstance(message.id, list | tuple) else (message.id,)
+    return tuple(message.id) if isinstance(message.id, list | tuple) else (str(message.id),)
 
 
 def translations_of(message: Entry) -> tuple[str, ...]:
-    return tuple(message.string) if isinstance(message.string, list | tuple) else (message.string,)
+    return tuple(message.string) if isinstance(message.string, list | tuple) else (message.string or "",)
 
 
 class TestCatalogues:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+from typing import Any
 
+from redis import Redis
+
+from common import strict_json
+from common.jobs import Job, ModelInfo, Progress, Status, new_id
+from common.ledger import Ledger, NewJob, keys
+from common.translation import read_catalogue
+from tests.support.images import encoded
 from tests.unit.web.client import Client
+from web.status import status_message
+from web.submission import upload_too_large
 
 RUSSIAN = {"Accept-Language": "ru-RU,ru;q=0.9,en;q=0.8"}
 
@@ -73,3 +84,99 @@ def test_the_page_contains_the_sentences_of_its_scripts_as_data(client: Client) 
     assert json.loads(data[1])["The service cannot be reached"] == ["Сервис недоступен"]
     assert "Skip to content" not in data[1]
     assert "translations" not in client.get("/").text
+
+
+def failed_job(ledger: Ledger) -> Job:
+    return ledger.create(
+        new_id(),
+        NewJob(error=upload_too_large(20 * 2**20)),
+    )
+
+
+class TestFailedJobs:
+    def test_a_stored_error_is_shown_in_the_language_of_each_reader(self, client: Client, ledger: Ledger) -> None:
+        job = failed_job(ledger)
+
+        english = client.get(f"/v1/jobs/{job.id}").json["error"]
+        russian = client.get(f"/v1/jobs/{job.id}", headers=RUSSIAN)
+
+        assert english["detail"].startswith("The file is larger than the limit of 20 MB.")
+        assert russian.json["error"] == {
+            "type": "/problems/upload-too-large",
+            "title": "Файл слишком большой",
+            "detail": "Файл больше допустимых 20 МБ. Уменьшите изображение, например сохраните его в JPEG, и отправьте "
+            "снова.",
+        }
+        assert russian.headers["Content-Language"] == "ru"
+        assert "Файл больше допустимых 20 МБ." in client.get(f"/jobs/{job.id}", headers=RUSSIAN).text
+
+    def test_the_etag_of_a_failed_job_differs_by_language(self, client: Client, ledger: Ledger) -> None:
+        path = f"/v1/jobs/{failed_job(ledger).id}"
+        english = client.get(path).headers["ETag"]
+
+        assert client.get(path, headers={"If-None-Match": english}).status_code == 304
+        assert client.get(path, headers={"If-None-Match": english, **RUSSIAN}).status_code == 200
+
+    def test_the_error_of_an_earlier_version_is_shown_as_it_was_stored(
+        self, client: Client, ledger: Ledger, redis: Redis
+    ) -> None:
+        job = failed_job(ledger)
+        stored = {"type": "/problems/empty-upload", "title": "The file is empty", "detail": "It has {no} content."}
+        redis.hset(keys.job(job.id), "error", strict_json.dumps(stored))
+
+        error = client.get(f"/v1/jobs/{job.id}", headers=RUSSIAN).json["error"]
+
+        assert (error["title"], error["detail"]) == ("Файл пуст", "It has {no} content.")
+
+    def test_the_results_of_a_batch_are_in_the_language_of_the_request(self, client: Client) -> None:
+        form = {"images": [(io.BytesIO(b""), "a.jpg"), (io.BytesIO(encoded()), "b.jpg")]}
+        batch = client.post("/v1/batches", data=form).json
+
+        results = client.get(batch["urls"]["results"], headers=RUSSIAN)
+
+        assert json.loads(results.text.splitlines()[0])["error"]["title"] == "Файл пуст"
+        assert results.headers["Content-Language"] == "ru"
+
+
+class TestStatus:
+    def job(self, **members: object) -> Job:
+        now = "2026-05-01T09:30:00Z"
+        return Job.model_validate({"id": new_id(), "status": "queued", "created_at": now, "expires_at": now, **members})
+
+    def test_the_place_in_the_queue_has_the_plural_of_the_language(self) -> None:
+        message = status_message(self.job(progress=Progress(position=3, eta_seconds=40)))
+
+        assert str(message) == "3 pictures before yours, about 40 s …"
+        assert message.translated("ru") == "Перед вашим ещё 3 изображения, около 40 с…"
+
+    def test_each_state_has_its_sentence(self) -> None:
+        assert str(status_message(self.job())) == "Next in line …"
+        assert str(status_message(self.job(progress=Progress(position=1)))) == "1 picture before yours …"
+        assert str(status_message(self.job(progress=Progress(position=9, eta_seconds=200)))).endswith("about 3 min …")
+        assert str(status_message(self.job(status=Status.PROCESSING))) == "Captioning …"
+        assert str(status_message(self.job(status=Status.CANCELED))) == "Canceled."
+
+    def test_the_script_of_the_page_has_the_same_sentences(self) -> None:
+        found: dict[str, set[object]] = {"web/status.py": set(), "web/static/status.js": set()}
+        for message in read_catalogue("ru"):
+            for path, _line in message.locations:
+                if path in found:
+                    found[path].add(message.id)
+
+        assert found["web/status.py"] == found["web/static/status.js"] != set()
+
+
+def test_the_frame_of_the_docs_page_is_translated_and_its_reference_is_marked_as_english(client: Client) -> None:
+    page = client.get("/docs", headers=RUSSIAN).text
+
+    assert "<h3>Запрос</h3>" in page and "(в пути)" in page
+    assert "Описания — на английском языке." in page
+    assert '<span lang="en">' in page
+
+
+def test_a_notice_about_the_model_is_in_the_language_of_the_request(client: Client, announce: Any) -> None:
+    announce(ModelInfo(name="demo", version="sha256:2", demo=True))
+
+    assert client.get("/v1/models").json["notice"].startswith("The bundled demo model")
+    assert client.get("/v1/models", headers=RUSSIAN).json["notice"].startswith("Подписи составляет")
+    assert "Подписи составляет" in client.get("/", headers=RUSSIAN).text
