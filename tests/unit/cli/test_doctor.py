@@ -276,3 +276,15 @@ def test_an_unreachable_upload_store_fails_the_check(
     ok, message = findings(settings)["pictures"]
     assert not ok
     assert message.startswith("The upload store does not answer: [Errno 13] Permission denied")
+
+
+def test_the_findings_are_in_the_language_of_the_terminal(
+    settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CAPTIOND_LANGUAGE", "ru")
+
+    doctor.doctor(settings)
+
+    printed = capsys.readouterr().out
+    assert "ok    waiting   очередь пуста." in printed
+    assert "appendfsync everysec: при отключении питания может пропасть последняя секунда." in printed

@@ -70,6 +70,19 @@ def test_a_wrong_environment_variable_is_named(
     assert capsys.readouterr().err == "CAPTIOND_BEAMS: It must be greater than 0.\n"
 
 
+def test_the_commands_speak_the_language_of_their_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CAPTIOND_LANGUAGE", "ru")
+    monkeypatch.setenv("CAPTIOND_BEAMS", "0")
+    assert run("doctor") == 2
+    assert capsys.readouterr().err == "CAPTIOND_BEAMS: Значение должно быть больше 0.\n"
+
+    monkeypatch.delenv("CAPTIOND_BEAMS")
+    assert run("keys", "revoke", "alice", "--data", str(tmp_path)) == 1
+    assert capsys.readouterr().err == "Ключа с именем alice в файле нет. Список ключей: `captiond keys list`.\n"
+
+
 @pytest.mark.parametrize(
     "command",
     [

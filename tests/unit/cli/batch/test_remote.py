@@ -111,3 +111,13 @@ def test_a_service_that_stays_away_is_given_up(sources: list[Source], monkeypatc
 
     with pytest.raises(BatchError, match="No service answers"):
         list(RemoteCaptioner(url, None).captions(sources))
+
+
+def test_the_service_is_asked_for_problems_in_the_language_of_the_terminal(
+    sources: list[Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAPTIOND_LANGUAGE", "ru")
+    with service(ACCEPTED, DONE, results("one", "two", "three")) as (captioner, receiver):
+        list(captioner.captions(sources))
+
+    assert {request.headers["Accept-Language"] for request in receiver.requests} == {"ru"}
