@@ -20,7 +20,7 @@ from training.config import Config
 from web import create_app
 
 DOCS = [
-    *(PROJECT_ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md")),
+    *(PROJECT_ROOT / name for name in ("README.md", "README.ru.md", "CHANGELOG.md", "SECURITY.md")),
     *sorted((PROJECT_ROOT / "docs").glob("*.md")),
 ]
 
