@@ -12,7 +12,7 @@ from common.translation import LANGUAGES, ngettext, script_sentences
 from tests.support.browser import launch
 from tests.support.service import Service
 
-STATUS = ("{count} picture before yours …", "{count} pictures before yours …")
+STATUS = ("{count} picture before this one", "{count} pictures before this one")
 
 
 @pytest.fixture

@@ -144,15 +144,14 @@ class TestStatus:
         return Job.model_validate({"id": new_id(), "status": "queued", "created_at": now, "expires_at": now, **members})
 
     def test_the_place_in_the_queue_has_the_plural_of_the_language(self) -> None:
-        message = status_message(self.job(progress=Progress(position=3, eta_seconds=40)))
+        message = status_message(self.job(progress=Progress(position=3)))
 
-        assert str(message) == "3 pictures before yours, about 40 s …"
-        assert message.translated("ru") == "Перед вашим ещё 3 изображения, около 40 с…"
+        assert str(message) == "3 pictures before this one"
+        assert message.translated("ru") == "Перед этим ещё 3 изображения"
 
     def test_each_state_has_its_sentence(self) -> None:
-        assert str(status_message(self.job())) == "Next in line …"
-        assert str(status_message(self.job(progress=Progress(position=1)))) == "1 picture before yours …"
-        assert str(status_message(self.job(progress=Progress(position=9, eta_seconds=200)))).endswith("about 3 min …")
+        assert str(status_message(self.job())) == "Next in line"
+        assert str(status_message(self.job(progress=Progress(position=1)))) == "1 picture before this one"
         assert str(status_message(self.job(status=Status.PROCESSING))) == "Captioning …"
         assert str(status_message(self.job(status=Status.CANCELED))) == "Canceled."
 
