@@ -106,10 +106,16 @@ class StudentCaptioner:
         return [_output(ranked) for ranked in results]
 
 
-def load_captioner(settings: Settings) -> StudentCaptioner:
-    """The captioner of the student that the settings name; raises `StudentError`."""
+def load_captioner(settings: Settings) -> Captioner:
+    """The captioner of the student and the translation model that the settings name; raises `StudentError`."""
     limit_threads()
-    return StudentCaptioner(weights.load(settings), settings)
+    captioner = StudentCaptioner(weights.load(settings), settings)
+    if not settings.translate:
+        return captioner
+    from captioning.translator import TranslatingCaptioner, Translator
+
+    language, _colon, model = settings.translate.partition(":")
+    return TranslatingCaptioner(captioner, language, Translator(model))
 
 
 def _output(ranked: Sequence[Caption]) -> Output | Problem:

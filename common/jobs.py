@@ -99,12 +99,23 @@ class Alternative(_Record):
     score: float | None = None
 
 
+class Translation(_Record):
+    """A caption in another language, by its code (`ru`)."""
+
+    language: str
+    caption: str
+
+
 class Output(_Record):
-    """The best caption, and alternatives in order of their scores."""
+    """The best caption, and alternatives in order of their scores.
+
+    `translated` is the best caption in the language of `CAPTIOND_TRANSLATE`, or null.
+    """
 
     caption: str
     score: float | None = None
     alternatives: tuple[Alternative, ...] = ()
+    translated: Translation | None = None
 
 
 class Failure(_Record):

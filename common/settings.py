@@ -143,6 +143,11 @@ class Settings(BaseSettings):
     beams: PositiveInt = Field(5, description="Beams of the beam search.")
     max_length: int = Field(32, ge=2, description="Maximum caption length in tokens, with start and end token.")
     min_length: int = Field(0, ge=0, description="Minimum caption length in tokens, with start and end token.")
+    translate: str | None = Field(
+        None,
+        description="Also translate captions: a language and a Marian model, a hub id or a folder, such as "
+        "`ru:Helsinki-NLP/opus-mt-en-ru`.",
+    )
     length_penalty: float = Field(
         1.0,
         ge=0,
@@ -220,6 +225,13 @@ class Settings(BaseSettings):
             URL_CHECKS[str(field.field_name)](url)
         return url
 
+    @field_validator("translate")
+    @classmethod
+    def _names_language_and_model(cls, value: str | None) -> str | None:
+        if value and not re.fullmatch(r"[a-z]{2,3}:.+", value):
+            raise ValueError(_("It must be a language and a model, such as ru:Helsinki-NLP/opus-mt-en-ru."))
+        return value
+
     @field_validator("webhook_secret")
     @classmethod
     def _can_sign(cls, secrets: str | None) -> str | None:
@@ -259,7 +271,8 @@ class Settings(BaseSettings):
     def caption_key(self) -> str:
         """Part of the caption cache's key: the generation settings that affect a caption."""
         lengths = f"length{self.min_length}-{self.max_length}-{self.length_penalty:g}"
-        return f"{self.precision}-beams{self.beams}-{lengths}-{self.prompt}"
+        key = f"{self.precision}-beams{self.beams}-{lengths}-{self.prompt}"
+        return f"{key}-{self.translate}" if self.translate else key
 
     def secrets(self) -> set[str]:
         """Return the secrets that must not be logged: passwords, webhook secrets, and the query of `model_url`."""

@@ -10,7 +10,9 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, g, redirect, request, url_for
 from markupsafe import Markup, escape
+from werkzeug.datastructures import LanguageAccept
 from werkzeug.exceptions import HTTPException
+from werkzeug.http import parse_accept_header, parse_cookie
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from common import problems
@@ -24,11 +26,18 @@ COOKIE_MAX_AGE = 365 * 86400
 blueprint = Blueprint("language", __name__)
 
 
+def preferred_language(cookie: str | None, accept_language: str | None) -> str:
+    """The language for a request with these headers."""
+    chosen = parse_cookie(cookie).get(COOKIE, "")
+    if chosen in LANGUAGES:
+        return chosen
+    return parse_accept_header(accept_language, LanguageAccept).best_match(LANGUAGES, SOURCE)
+
+
 def current_language() -> str:
     """The language of the response to this request."""
     if "language" not in g:
-        chosen = request.cookies.get(COOKIE, "")
-        g.language = chosen if chosen in LANGUAGES else request.accept_languages.best_match(LANGUAGES, SOURCE)
+        g.language = preferred_language(request.headers.get("Cookie"), request.headers.get("Accept-Language"))
     language: str = g.language
     return language
 
