@@ -40,6 +40,7 @@ def test_a_finished_job_gives_the_documented_json() -> None:
             "caption": "a dog runs",
             "score": -0.5,
             "alternatives": [{"caption": "a dog", "score": -0.9}],
+            "translated": None,
         },
         "error": None,
         "progress": None,
