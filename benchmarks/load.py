@@ -80,11 +80,11 @@ def main(arguments: list[str] | None = None) -> None:
     report.plot(options.plot, f"Latency of a status request at {OVERLOAD} x capacity, ms", bars)
 
 
-def different_images() -> Iterator[bytes]:
-    """A photograph-sized JPEG with a different comment each time: a new image to the service, and cheap to make."""
+def different_images(size: tuple[int, int] = (640, 480)) -> Iterator[bytes]:
+    """A JPEG of `size` pixels with a different comment each time: a new image to the service, and cheap to make."""
     levels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     buffer = io.BytesIO()
-    Image.fromarray(levels).resize((640, 480), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=85)
+    Image.fromarray(levels).resize(size, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=85)
     marker, rest = buffer.getvalue()[:2], buffer.getvalue()[2:]
     for number in itertools.count():
         comment = f"{number:012d}".encode()

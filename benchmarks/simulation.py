@@ -17,6 +17,7 @@ from benchmarks.clients import Load
 from captioning.captioner import Pixels
 from common.jobs import InputInfo, ModelInfo, Output, Status, new_id
 from common.ledger import Components, NewJob, Principal, connect
+from common.options import SearchOptions
 from common.queue import CLAIM_SIZE, QUEUE, make_celery, notify
 from common.settings import Settings
 from common.uploads import UploadStore
@@ -43,7 +44,7 @@ class SimulatedCaptioner:
     def prepare(self, data: bytes) -> Pixels:
         return _PIXELS
 
-    def caption(self, pictures: Sequence[Pixels]) -> list[Output]:
+    def caption(self, pictures: Sequence[Pixels], search: SearchOptions | None = None) -> list[Output]:
         time.sleep(CALL_SECONDS + IMAGE_SECONDS * len(pictures))
         return [Output(caption="a dog")] * len(pictures)
 

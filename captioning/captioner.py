@@ -16,17 +16,17 @@ from transformers import BlipForConditionalGeneration
 from captioning import weights
 from captioning.engine import Caption, Engine, Precision, PrecisionError, Search, check_precision, choose_precision
 from captioning.student import Student
+from captioning.student.calibration import Calibration
 from captioning.student.errors import StudentError
 from common import problems
 from common.images.sandbox import sandbox
 from common.jobs import Alternative, ModelInfo, Output
+from common.options import SearchOptions
 from common.problems import Problem
 from common.settings import Settings
+from common.translation import _
 
 log = logging.getLogger(__name__)
-
-#: Captions that a job gets beside the best one. With few beams there are fewer.
-ALTERNATIVES = 2
 
 Pixels = NDArray[np.float32]
 
@@ -53,8 +53,8 @@ class Captioner(Protocol):
         Called in the task threads, in parallel with the model. Raises a `Problem` as `Sandbox.preprocess` does.
         """
 
-    def caption(self, images: Sequence[Pixels]) -> Sequence[Output | Problem]:
-        """Caption prepared images in one model call. Called in the model thread only.
+    def caption(self, images: Sequence[Pixels], search: SearchOptions | None = None) -> Sequence[Output | Problem]:
+        """Caption prepared images in one model call, by default as the settings say. Called in the model thread only.
 
         An image for which the model gives no usable caption gets a `Problem`.
         """
@@ -68,11 +68,15 @@ class StudentCaptioner:
     """
 
     def __init__(self, student: Student, settings: Settings) -> None:
-        prompt_tokens = 1 + len(student.tokenizer.encode(settings.prompt, add_special_tokens=False))
-        if prompt_tokens >= settings.max_length:
+        self._prompt_tokens = 1 + len(student.tokenizer.encode(settings.prompt, add_special_tokens=False))
+        if self._prompt_tokens >= settings.max_length:
             raise StudentError(
-                f"CAPTIOND_PROMPT and the start token are {prompt_tokens} tokens, and CAPTIOND_MAX_LENGTH is "
-                f"{settings.max_length}, so no token is left for a caption. Shorten the prompt or raise the length."
+                _(
+                    "CAPTIOND_PROMPT and the start token are {tokens} tokens, and CAPTIOND_MAX_LENGTH is {limit}, so "
+                    "no token is left for a caption. Shorten the prompt or raise the length.",
+                    tokens=self._prompt_tokens,
+                    limit=settings.max_length,
+                )
             )
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = student.model.to(device)
@@ -81,13 +85,11 @@ class StudentCaptioner:
         self._engine = Engine(model, student.tokenizer, precision)
         self._preprocessing = student.preprocessing
         self._max_pixels = settings.max_pixels
-        self._search = Search(
-            beams=settings.beams,
-            max_length=settings.max_length,
-            min_length=settings.min_length,
-            length_penalty=settings.length_penalty,
-        )
+        self._search = SearchOptions.of(settings)
+        self._length_penalty = settings.length_penalty
         self._prompt = settings.prompt
+        self._calibration = _calibration(student, settings)
+        self._unsure_below = settings.unsure_below
         self.model = ModelInfo(name=student.name, version=student.version, demo=student.demo)
 
     def prepare(self, data: bytes) -> Pixels:
@@ -95,35 +97,72 @@ class StudentCaptioner:
         image = sandbox().preprocess(data, self._max_pixels, self._preprocessing.size)
         return self._preprocessing.pixels(image)
 
-    def caption(self, images: Sequence[Pixels]) -> list[Output | Problem]:
-        pixels = torch.from_numpy(np.stack(images))
-        results = self._engine.caption(pixels, self._search, captions=1 + ALTERNATIVES, prompt=self._prompt)
-        return [_output(ranked) for ranked in results]
-
-
-def load_captioner(settings: Settings) -> StudentCaptioner:
-    """The captioner of the student that the settings name; raises `StudentError`."""
-    limit_threads()
-    return StudentCaptioner(weights.load(settings), settings)
-
-
-def _output(ranked: Sequence[Caption]) -> Output | Problem:
-    """Convert an image's captions, best first. Returns a `Problem` if the best score is not finite."""
-    best, *others = ranked
-    if not math.isfinite(best.score):
-        return problems.CAPTION_FAILED(
-            "The model's score for this picture is not a finite number, so its caption would be meaningless. If this "
-            "happens with other pictures, too, the model is damaged, or CAPTIOND_PRECISION does not suit it."
+    def caption(self, images: Sequence[Pixels], search: SearchOptions | None = None) -> list[Output | Problem]:
+        options = search or self._search
+        if self._prompt_tokens >= options.max_length:
+            problem = problems.BAD_REQUEST(
+                "`options.max_length` is {limit}, but the prompt of this service has {tokens} tokens, so no token is "
+                "left for a caption. Send a higher `max_length`.",
+                limit=options.max_length,
+                tokens=self._prompt_tokens,
+            )
+            return [problem] * len(images)
+        parameters = Search(
+            beams=options.beams,
+            max_length=options.max_length,
+            min_length=options.min_length,
+            length_penalty=self._length_penalty,
         )
-    return Output(
-        caption=best.text,
-        score=round(best.score, 4),
-        alternatives=tuple(
-            Alternative(caption=other.text, score=round(other.score, 4))
-            for other in others
-            if math.isfinite(other.score)
-        ),
-    )
+        pixels = torch.from_numpy(np.stack(images))
+        results = self._engine.caption(pixels, parameters, captions=options.captions, prompt=self._prompt)
+        return [self._output(ranked) for ranked in results]
+
+    def _output(self, ranked: Sequence[Caption]) -> Output | Problem:
+        """Convert an image's captions, best first. Returns a `Problem` if the best score is not finite."""
+        best, *others = ranked
+        if not math.isfinite(best.score):
+            return problems.CAPTION_FAILED(
+                "The model's score for this picture is not a finite number, so its caption would be meaningless. If "
+                "this happens with other pictures, too, the model is damaged, or CAPTIOND_PRECISION does not suit it."
+            )
+        confidence = self._calibration.confidence(best.score) if self._calibration else None
+        output = Output(
+            caption=best.text,
+            score=round(best.score, 4),
+            alternatives=tuple(
+                Alternative(caption=other.text, score=round(other.score, 4))
+                for other in others
+                if math.isfinite(other.score)
+            ),
+            confidence=None if confidence is None else round(confidence, 3),
+        )
+        return output.judged(self._unsure_below)
+
+
+def load_captioner(settings: Settings) -> Captioner:
+    """The captioner of the student and the translation model that the settings name; raises `StudentError`."""
+    limit_threads()
+    captioner = StudentCaptioner(weights.load(settings), settings)
+    if not settings.translate:
+        return captioner
+    from captioning.translator import TranslatingCaptioner, Translator
+
+    language, _colon, model = settings.translate.partition(":")
+    return TranslatingCaptioner(captioner, language, Translator(model))
+
+
+def _calibration(student: Student, settings: Settings) -> Calibration | None:
+    """The student's calibration, if the settings give scores that can be compared with those it was fitted to."""
+    calibration = student.calibration
+    if calibration and (settings.prompt or settings.length_penalty != calibration.length_penalty):
+        log.info(
+            "Captions have no confidence: that of %s is for captions without CAPTIOND_PROMPT and with "
+            "CAPTIOND_LENGTH_PENALTY=%g.",
+            student.name,
+            calibration.length_penalty,
+        )
+        return None
+    return calibration
 
 
 def _select_precision(model: BlipForConditionalGeneration, settings: Settings) -> tuple[Precision, str]:
@@ -133,7 +172,7 @@ def _select_precision(model: BlipForConditionalGeneration, settings: Settings) -
     try:
         warning = check_precision(model, settings.precision)
     except PrecisionError as error:
-        raise StudentError(str(error)) from error
+        raise StudentError(error.args[0]) from error
     if warning is not None:
         log.warning("%s.", warning)
     return settings.precision, "set by CAPTIOND_PRECISION"

@@ -59,6 +59,11 @@ def _load(source: str | Path, settings: Settings) -> Student:
         vision_heads=settings.vision_heads,
     )
     if student.demo:
-        log.warning("Using the bundled demo model. It is small and often wrong about less common scenes.")
+        log.warning(
+            "Using the bundled demo model. It is small and often wrong about less common scenes. Place %s in %s, or "
+            "name another model with CAPTIOND_MODEL, and start the service again.",
+            DEPLOYED,
+            PROJECT_ROOT,
+        )
     log.info("Captioning with %s (%s).", student.name, student.version[:19])
     return student

@@ -9,6 +9,7 @@ from captioning.captioner import load_captioner
 from captioning.stream import caption_stream
 from captioning.student.errors import StudentError
 from cli.batch.sources import Source
+from cli.output import local, warn
 from common import strict_json
 from common.problems import Problem
 from common.settings import Settings
@@ -23,13 +24,13 @@ def caption(settings: Settings, files: list[str], *, as_json: bool, count: int =
     try:
         captioner = load_captioner(settings)
     except StudentError as error:
-        print(error, file=sys.stderr)
+        warn(error)
         return 1
     failed = False
     for file, result in caption_stream(captioner, files, _read, settings.max_batch):
         if isinstance(result, Problem):
             failed = True
-            print(f"{file}: {result.detail}", file=sys.stderr)
+            warn(f"{file}: {local(result)}")
         elif as_json:
             print(strict_json.dumps({"file": file, **result.model_dump(mode="json")}), flush=True)
         else:

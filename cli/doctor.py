@@ -12,12 +12,14 @@ from redis import RedisError
 
 from cli.durability import check_durability
 from cli.findings import Finding
+from cli.output import local
 from cli.redis_server import running_url
 from common import exposure, folders
 from common.jobs import Status
 from common.keyring import Keyring
 from common.ledger import Components, UnreferencedUploads, connect
 from common.settings import PROJECT_ROOT, Settings
+from common.translation import Message, _
 from common.uploads import FOLDERS, UploadStore, UploadsUnavailable
 
 #: Free disk space below which the disk check fails, in bytes.
@@ -33,36 +35,53 @@ def doctor(settings: Settings) -> int:
     """Run all checks and print their findings. Return 1 when one failed, else 0."""
     findings = [*check_machine(settings), *check_redis(settings)]
     for finding in findings:
-        print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.subject:<9} {finding.message}")
+        print(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.subject:<9} {local(finding.message)}")
     return int(not all(finding.ok for finding in findings))
 
 
 def check_machine(settings: Settings) -> Iterator[Finding]:
     """Check this machine: versions, data folder, disk, access and model files."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
-    yield Finding("versions", True, f"Python {platform.python_version()}, {versions}")
+    yield Finding("versions", True, Message(f"Python {platform.python_version()}, {versions}"))
     obstacle = folders.write_obstacle(settings.data)
-    message = (
-        str(folders.data_folder_error(settings, obstacle))
-        if obstacle
-        else f"{settings.data.absolute()} can be written."
-    )
-    yield Finding("data", obstacle is None, message)
+    if obstacle:
+        yield Finding("data", False, folders.data_folder_error(settings, obstacle).args[0])
+    else:
+        yield Finding("data", True, _("{folder} can be written.", folder=settings.data.absolute()))
     folder = next(
         path for path in (settings.data.absolute(), *settings.data.absolute().parents) if os.path.exists(path)
     )
     free = shutil.disk_usage(folder).free
-    advice = "" if free > MIN_FREE_DISK else " Free some space, or uploads will be refused with 507."
-    yield Finding("disk", free > MIN_FREE_DISK, f"{free / 1e9:.1f} GB free in {folder}.{advice}")
+    gigabytes = round(free / 1e9, 1)
+    if free > MIN_FREE_DISK:
+        yield Finding("disk", True, _("{gigabytes} GB free in {folder}.", gigabytes=gigabytes, folder=folder))
+    else:
+        yield Finding(
+            "disk",
+            False,
+            _(
+                "{gigabytes} GB free in {folder}. Free some space, or uploads will be refused with 507.",
+                gigabytes=gigabytes,
+                folder=folder,
+            ),
+        )
     yield check_access(settings)
     if settings.model != "auto":
-        yield Finding("model", True, f"CAPTIOND_MODEL names {settings.model}.")
+        yield Finding("model", True, _("CAPTIOND_MODEL names {model}.", model=settings.model))
     elif (PROJECT_ROOT / "student_epoch6.pt").exists():
-        yield Finding("model", True, "student_epoch6.pt is in the project's root.")
+        yield Finding("model", True, _("student_epoch6.pt is in the project's root."))
+    elif (settings.data / "models" / "student_epoch6.pt").exists():
+        yield Finding("model", True, _("student_epoch6.pt was downloaded."))
     else:
-        downloaded = (settings.data / "models" / "student_epoch6.pt").exists()
-        state = "was downloaded." if downloaded else "is missing; without it, the service uses the small demo model."
-        yield Finding("model", True, f"student_epoch6.pt {state}")
+        yield Finding(
+            "model",
+            True,
+            _(
+                "student_epoch6.pt is missing, so the small demo model is used. Place the file in {folder}, or set "
+                "CAPTIOND_MODEL.",
+                folder=PROJECT_ROOT,
+            ),
+        )
 
 
 def check_access(settings: Settings) -> Finding:
@@ -70,11 +89,16 @@ def check_access(settings: Settings) -> Finding:
     if (refusal := exposure.refusal(settings)) is not None:
         return Finding("access", False, refusal)
     if Keyring(settings).needed:
-        return Finding("access", True, "only with an API key; captiond keys list shows the keys.")
+        return Finding("access", True, _("only with an API key; captiond keys list shows the keys."))
     if exposure.is_loopback(settings.host):
-        return Finding("access", True, "this machine only, without keys.")
+        return Finding("access", True, _("this machine only, without keys."))
     return Finding(
-        "access", True, f"anyone who can reach {settings.host}, because of --insecure; add API keys to restrict it."
+        "access",
+        True,
+        _(
+            "anyone who can reach {host}, because of --insecure; add API keys to restrict it.",
+            host=settings.host or _("every address"),
+        ),
     )
 
 
@@ -84,7 +108,10 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
     try:
         redis.ping()
     except RedisError as error:
-        message = f"does not answer ({error}). Start the service with captiond serve, or set CAPTIOND_REDIS_URL."
+        message = _(
+            "does not answer ({reason}). Start the service with captiond serve, or set CAPTIOND_REDIS_URL.",
+            reason=error,
+        )
         yield Finding("redis", False, message)
         return
     yield from check_durability(redis)
@@ -97,25 +124,54 @@ def _queue(components: Components, settings: Settings) -> Iterator[Finding]:
     ledger = components.ledger
     now = ledger.now()
     workers = components.workers.alive()
-    names = ", ".join(f"{worker.name} with {worker.model.name}" for worker in workers)
-    message = names or "none is running. Start one with captiond serve or celery -A worker worker."
-    yield Finding("workers", bool(workers), message)
+    if workers:
+        names = ", ".join(f"{worker.name} ({worker.model.name})" for worker in workers)
+        yield Finding("workers", True, Message(names))
+    else:
+        message = _("none is running. Start one with captiond serve or celery -A worker worker.")
+        yield Finding("workers", False, message)
     counts = ledger.counts()
-    yield Finding("jobs", True, ", ".join(f"{count} {status.value}" for status, count in counts.items()))
+    yield Finding("jobs", True, Message(", ".join(f"{count} {status.value}" for status, count in counts.items())))
     oldest = ledger.oldest(Status.QUEUED)
     waited = now - oldest.created_at.timestamp() if oldest else 0.0
     stuck = waited > MAX_WAIT
-    message = f"the oldest job, {oldest.id}, has waited for {waited:.0f} s." if oldest else "no job waits."
-    advice = " Start more workers, or read the worker's log." if stuck else ""
-    yield Finding("waiting", not stuck, message + advice)
+    if oldest is None:
+        yield Finding("waiting", True, _("no job waits."))
+    elif not stuck:
+        message = _("the oldest job, {job}, has waited for {seconds} s.", job=oldest.id, seconds=round(waited))
+        yield Finding("waiting", True, message)
+    else:
+        message = _(
+            "the oldest job, {job}, has waited for {seconds} s. Start more workers, or read the worker's log.",
+            job=oldest.id,
+            seconds=round(waited),
+        )
+        yield Finding("waiting", False, message)
     held, overdue = counts[Status.PROCESSING], ledger.overdue(settings.lease_seconds)
-    message = f"{held} jobs are held by workers, {len(overdue)} of them longer than their lease"
     if overdue:
-        message += f" (the oldest is {overdue[0]}). A running worker requeues them within a second: read its log."
-    yield Finding("leases", not overdue, message.rstrip(".") + ".")
+        message = _(
+            "{held} jobs are held by workers, {overdue} of them longer than their lease (the oldest is {oldest}). A "
+            "running worker requeues them within a second: read its log.",
+            held=held,
+            overdue=len(overdue),
+            oldest=overdue[0],
+        )
+    else:
+        message = _("{held} jobs are held by workers, 0 of them longer than their lease.", held=held)
+    yield Finding("leases", not overdue, message)
     webhooks = components.outbox.status()
-    last = f"; the last to {webhooks.last}" if webhooks.last else ""
-    yield Finding("webhooks", True, f"{webhooks.waiting} to be delivered, {webhooks.given_up} given up{last}.")
+    if webhooks.last:
+        message = _(
+            "{waiting} to be delivered, {given_up} given up; the last to {host}.",
+            waiting=webhooks.waiting,
+            given_up=webhooks.given_up,
+            host=webhooks.last,
+        )
+    else:
+        message = _(
+            "{waiting} to be delivered, {given_up} given up.", waiting=webhooks.waiting, given_up=webhooks.given_up
+        )
+    yield Finding("webhooks", True, message)
 
 
 def _unreferenced(unreferenced: UnreferencedUploads, settings: Settings) -> Finding:
@@ -125,17 +181,23 @@ def _unreferenced(unreferenced: UnreferencedUploads, settings: Settings) -> Find
         try:
             files = uploads.list_files(folder)
         except UploadsUnavailable as error:
-            return Finding("pictures", False, f"The upload store does not answer: {error.__cause__}.")
+            return Finding("pictures", False, _("The upload store does not answer: {reason}.", reason=error.__cause__))
         stored += len(files)
-        orphaned += len(unreferenced.select({job_id for job_id, _ in files}, UPLOAD_GRACE_PERIOD))
+        orphaned += len(unreferenced.select({job_id for job_id, _path in files}, UPLOAD_GRACE_PERIOD))
     if not orphaned:
-        return Finding("pictures", True, f"{stored} are stored, each with its job record.")
+        return Finding("pictures", True, _("{stored} are stored, each with its job record.", stored=stored))
     # A killed web server leaves a few. When most have no record, the settings probably name the wrong Redis.
     ok = 2 * orphaned < stored
-    advice = "The recovery deletes them after CAPTIOND_RETENTION."
+    advice = _("The recovery deletes them after CAPTIOND_RETENTION.")
     if not ok:
-        advice = (
-            "Does CAPTIOND_REDIS_URL name the Redis that has their records? If so, its data was lost: restore a backup"
-            " before CAPTIOND_RETENTION is over."
+        advice = _(
+            "Does CAPTIOND_REDIS_URL name the Redis that has their records? If so, its data was lost: restore a backup "
+            "before CAPTIOND_RETENTION is over."
         )
-    return Finding("pictures", ok, f"{stored} are stored, {orphaned} of them without a job record. {advice}")
+    message = _(
+        "{stored} are stored, {orphaned} of them without a job record. {advice}",
+        stored=stored,
+        orphaned=orphaned,
+        advice=advice,
+    )
+    return Finding("pictures", ok, message)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.translation import Message
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -11,4 +13,4 @@ class Finding:
 
     subject: str
     ok: bool
-    message: str
+    message: Message

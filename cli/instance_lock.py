@@ -11,6 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from cli.output import local
+from common.translation import _
+
 #: Seconds to wait for the children of a killed supervisor: the worker first finishes its jobs.
 LOCK_TIMEOUT = 60.0
 #: Seconds between two attempts to take the lock.
@@ -34,6 +37,6 @@ def acquire(path: Path, emit: Callable[[str], None], timeout: float = LOCK_TIMEO
                 os.close(descriptor)
                 return None
         if not emitted:
-            emit("waiting until the processes of an earlier captiond that was killed have stopped")
+            emit(local(_("waiting until the processes of an earlier captiond that was killed have stopped")))
             emitted = True
         time.sleep(POLL_INTERVAL)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
+from cli.output import say, warn
 from common import folders, keyring
 from common.keyring import Key, KeyringError, Scope
 from common.settings import Settings
+from common.translation import _
 
 #: Scopes of a key that is created without --scope.
 DEFAULT_SCOPES = (Scope.READ, Scope.SUBMIT)
@@ -17,7 +17,9 @@ def add(settings: Settings, name: str, scopes: list[Scope]) -> int:
 
     def insert(keys: dict[str, Key]) -> None:
         if name in keys:
-            raise KeyringError(f"There is already a key named {name}. Revoke it first, or choose another name.")
+            raise KeyringError(
+                _("There is already a key named {name}. Revoke it first, or choose another name.", name=name)
+            )
         keys[name] = key
 
     try:
@@ -28,10 +30,17 @@ def add(settings: Settings, name: str, scopes: list[Scope]) -> int:
     except OSError as error:
         return _refuse(folders.data_folder_error(settings, folders.write_obstacle(settings.data) or error.strerror))
     print(secret)
-    print(
-        f"This is the only time the key is shown. Send it as `Authorization: Bearer {keyring.PREFIX}...`.\n"
-        f"Its entry in the keys file, which CAPTIOND_API_KEYS accepts on other machines: {key.entry()}",
-        file=sys.stderr,
+    warn(
+        _(
+            "This is the only time the key is shown. Send it as `Authorization: Bearer {prefix}...`.",
+            prefix=keyring.PREFIX,
+        )
+    )
+    warn(
+        _(
+            "Its entry in the keys file, which CAPTIOND_API_KEYS accepts on other machines: {entry}",
+            entry=key.entry(),
+        )
     )
     return 0
 
@@ -41,7 +50,9 @@ def revoke(settings: Settings, name: str) -> int:
 
     def remove(keys: dict[str, Key]) -> None:
         if keys.pop(name, None) is None:
-            raise KeyringError(f"There is no key named {name} in the file. `captiond keys list` shows the keys.")
+            raise KeyringError(
+                _("There is no key named {name} in the file. `captiond keys list` shows the keys.", name=name)
+            )
 
     try:
         keyring.change(settings.keys_file, remove)
@@ -49,7 +60,7 @@ def revoke(settings: Settings, name: str) -> int:
         return _refuse(error)
     except OSError as error:
         return _refuse(folders.data_folder_error(settings, folders.write_obstacle(settings.data) or error.strerror))
-    print(f"{name} is revoked.")
+    say(_("{name} is revoked.", name=name))
     return 0
 
 
@@ -67,5 +78,5 @@ def show(settings: Settings) -> int:
 
 
 def _refuse(error: Exception) -> int:
-    print(error, file=sys.stderr)
+    warn(error)
     return 1

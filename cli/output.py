@@ -1,4 +1,7 @@
-"""Standard output and error of the commands: every file name can be printed, and a closed pipe ends the command."""
+"""Standard output and error of the commands, in the language of the terminal.
+
+Every file name can be printed, and a closed pipe ends the command.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,28 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from common.settings import terminal_language
+from common.translation import translated
+
 #: The exit code that a shell reports for a program ended by SIGPIPE.
 SIGPIPE_EXIT_CODE = 128 + signal.SIGPIPE
 #: Name under which `_encode_anyway` is registered as an error handler.
 ERROR_HANDLER = "captiond.output"
+
+
+def local(value: object) -> str:
+    """A message, or an error with one, in the language of the terminal; anything else as its `str`."""
+    return translated(value, terminal_language())
+
+
+def say(value: object) -> None:
+    """Print a message or an error to standard output, in the language of the terminal."""
+    print(local(value))
+
+
+def warn(value: object) -> None:
+    """Print a message or an error to standard error, in the language of the terminal."""
+    print(local(value), file=sys.stderr)
 
 
 @contextmanager

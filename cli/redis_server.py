@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from common.settings import Settings
+from common.translation import Message, _
 
 #: Longest path of a Unix socket that every system accepts, in bytes; Linux accepts 107.
 MAX_SOCKET_PATH = 100
@@ -22,21 +23,23 @@ class RedisServer:
 
     url: str
     command: list[str] | None
-    description: str
+    description: Message
 
 
 def choose(settings: Settings, port: int) -> RedisServer:
     """Choose the Redis to use. `port` is for the stand-in, used where no Redis server is installed or bundled."""
     if settings.redis_url:
-        return RedisServer(settings.redis_url, None, "from CAPTIOND_REDIS_URL")
+        return RedisServer(settings.redis_url, None, _("from CAPTIOND_REDIS_URL"))
     binary = find_server()
     if binary is None:
         url = f"redis://127.0.0.1:{port}/0"
         return RedisServer(
             url,
             [sys.executable, "-m", "cli.standin_redis", str(port)],
-            "NO PERSISTENCE: an in-memory stand-in, because no redis-server is installed. "
-            "Waiting jobs are lost when it stops.",
+            _(
+                "NO PERSISTENCE: an in-memory stand-in, because no redis-server is installed. Waiting jobs are lost "
+                "when it stops."
+            ),
         )
     folder = settings.data.absolute() / "redis"
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +56,7 @@ def choose(settings: Settings, port: int) -> RedisServer:
         str(folder),
     ]
     command += ["--appendonly", "yes", "--maxmemory-policy", "noeviction", "--save", ""]
-    return RedisServer(f"unix://{socket}", command, f"private, append-only, in {folder}")
+    return RedisServer(f"unix://{socket}", command, _("private, append-only, in {folder}", folder=str(folder)))
 
 
 def running_url(settings: Settings) -> str:

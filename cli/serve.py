@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
+import shutil
 import socket
 import sys
+import sysconfig
 import urllib.error
 import urllib.request
 
@@ -13,12 +16,15 @@ from filelock import FileLock, Timeout
 from redis import Redis, RedisError
 
 from cli import instance_lock, redis_server
+from cli.output import local, warn
 from cli.supervisor import ManagedProcess, Supervisor
 from common import exposure, folders, listening, urls
 from common.folders import FolderError
+from common.keyring import Keyring
 from common.ledger import Components, connect
 from common.listening import ListenError
 from common.settings import PROJECT_ROOT, Settings
+from common.translation import Message, _
 
 #: Log lines of the worker and the web server with one of these are shown on the terminal: problems, and the model.
 SHOWN_MARKS = (
@@ -44,15 +50,22 @@ def serve(settings: Settings) -> int:
         data.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        return _refuse(f"Another captiond already uses {data}. Stop it, or choose another --data.")
+        return _refuse(
+            _("Another captiond already uses {folder}. Stop it, or choose another --data.", folder=str(data))
+        )
     except FolderError as error:
-        return _refuse(str(error))
+        return _refuse(error)
     except OSError as error:
-        return _refuse(str(folders.data_folder_error(settings, error.strerror)))
+        return _refuse(folders.data_folder_error(settings, error.strerror))
     with lock:
         lock_fd = instance_lock.acquire(data / "parts.lock", _emit)
         if lock_fd is None:
-            return _refuse(f"Processes of an earlier captiond that was killed still use {data}. Stop them first.")
+            return _refuse(
+                _(
+                    "Processes of an earlier captiond that was killed still use {folder}. Stop them first.",
+                    folder=str(data),
+                )
+            )
         try:
             return _supervise(settings, lock_fd)
         finally:
@@ -63,7 +76,7 @@ def _supervise(settings: Settings, lock_fd: int) -> int:
     try:
         port = usable_port(settings)
     except ListenError as error:
-        return _refuse(str(error))
+        return _refuse(error)
     server = redis_server.choose(settings, free_port())
     settings = settings.model_copy(update={"data": settings.data.absolute(), "port": port, "redis_url": server.url})
     redis = connect(server.url)
@@ -79,11 +92,14 @@ def _supervise(settings: Settings, lock_fd: int) -> int:
                 return 0
         elif not answers(redis):
             return _refuse(
-                f"No Redis answers at {urls.without_secrets(server.url)}. Start it, or unset CAPTIOND_REDIS_URL."
+                _(
+                    "No Redis answers at {url}. Start it, or unset CAPTIOND_REDIS_URL.",
+                    url=urls.without_secrets(server.url),
+                )
             )
         supervisor.start(worker_process(redis, settings))
         supervisor.start(web_process(settings))
-        supervisor.run(lambda: _emit(f"captiond is at {page_url(settings)} (Ctrl-C stops it)"))
+        supervisor.run(lambda: _say_where(settings))
     finally:
         supervisor.stop()
     return 0
@@ -93,13 +109,13 @@ def worker_process(redis: Redis, settings: Settings) -> ManagedProcess:
     """The worker; ready when it has announced itself in Redis, which it does when its model is loaded."""
     workers = Components(redis, settings).workers
 
-    def ready(pid: int) -> str | None:
+    def ready(pid: int) -> Message | None:
         try:
             alive = {worker.name: worker for worker in workers.alive()}
         except RedisError:
             return None
         worker = alive.get(f"{socket.gethostname()}-{pid}")
-        return f"captioning with {worker.model.name}" if worker else None
+        return _("captioning with {model}", model=worker.model.name) if worker else None
 
     command = ["nice", "-n", WORKER_NICENESS, sys.executable, "-m", "celery", "--workdir", str(PROJECT_ROOT)]
     command += ["-A", "worker", "worker"]
@@ -154,11 +170,31 @@ def page_url(settings: Settings) -> str:
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
-def _emit(line: str) -> None:
+def _say_where(settings: Settings) -> None:
+    for line in ready_lines(settings):
+        _emit(line)
+
+
+def ready_lines(settings: Settings) -> list[object]:
+    """Where the service is, and what to try first: a request to the API, and a folder from the command line."""
+    url = page_url(settings)
+    installed = os.path.relpath(os.path.join(sysconfig.get_path("scripts"), "captiond"))
+    captiond = "captiond" if shutil.which("captiond") else shlex.quote(installed)
+    key = '-H "Authorization: Bearer $CAPTIOND_KEY" ' if Keyring(settings).needed else ""
+    request = f"curl {key}-H 'Prefer: wait=60' -F image=@photo.jpg {url}/v1/jobs"
+    folder = f"{captiond} batch photos --url {url} --out captions.jsonl"
+    return [
+        _("captiond is at {url} (Ctrl-C stops it)", url=url),
+        _("Try: {command}", command=request),
+        _(" or: {command}", command=folder),
+    ]
+
+
+def _emit(line: object) -> None:
     with contextlib.suppress(OSError):  # the terminal or pipe was closed; the service keeps running
-        print(line, flush=True)
+        print(local(line), flush=True)
 
 
-def _refuse(sentence: str) -> int:
-    print(sentence, file=sys.stderr)
+def _refuse(reason: object) -> int:
+    warn(reason)
     return 1

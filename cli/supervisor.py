@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import logging.handlers
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from cli.children import DIE_WITH_PARENT
+from cli.output import local
+from common.translation import Message, _
 
 #: Seconds before a process that died is restarted; the delay doubles up to the maximum while it keeps dying.
 MIN_RESTART_DELAY, MAX_RESTART_DELAY = 0.5, 30.0
@@ -22,8 +24,6 @@ HEALTHY_UPTIME = 60.0
 POLL_INTERVAL = 0.2
 #: Size at which a log file is rotated, in bytes; one old file is kept.
 MAX_LOG_BYTES = 10 * 2**20
-#: Linux' prctl option by which a child gets a signal when its parent dies.
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -36,7 +36,7 @@ class ManagedProcess:
 
     name: str
     command: list[str]
-    ready: Callable[[int], str | None]
+    ready: Callable[[int], Message | str | None]
     stop_timeout: float
     show: Callable[[str], bool] = lambda line: False
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
@@ -108,11 +108,11 @@ class Supervisor:
             while process.poll() is None and time.monotonic() < deadline and self._signals < 2:
                 time.sleep(0.05)
             if process.poll() is None:
-                self._emit(f"{managed.name:<7} does not stop; killing it")
+                self._emit_for(managed, _("does not stop; killing it"))
                 process.kill()
                 process.wait()
             else:
-                self._emit(f"{managed.name:<7} stopped")
+                self._emit_for(managed, _("stopped"))
 
     def _check_processes(self) -> None:
         now = time.monotonic()
@@ -124,16 +124,24 @@ class Supervisor:
             elif process.poll() is not None:
                 if now - managed.started_at > HEALTHY_UPTIME:
                     managed.restart_delay = MIN_RESTART_DELAY
-                self._emit(
-                    f"{managed.name:<7} ended ({_describe_exit(process.returncode)}); restarting it in "
-                    f"{managed.restart_delay:g} s. Its log: {self._logs / managed.name}.log"
+                self._emit_for(
+                    managed,
+                    _(
+                        "ended ({reason}); restarting it in {seconds} s. Its log: {log}",
+                        reason=_describe_exit(process.returncode),
+                        seconds=managed.restart_delay,
+                        log=self._logs / (managed.name + ".log"),
+                    ),
                 )
                 managed.process, managed.is_ready = None, False
                 managed.restart_at = now + managed.restart_delay
                 managed.restart_delay = min(2 * managed.restart_delay, MAX_RESTART_DELAY)
             elif not managed.is_ready and (message := managed.ready(process.pid)):
                 managed.is_ready = True
-                self._emit(f"{managed.name:<7} ready: {message}")
+                self._emit_for(managed, _("ready: {message}", message=message))
+
+    def _emit_for(self, managed: ManagedProcess, line: Message | str) -> None:
+        self._emit(f"{managed.name:<7} {local(line)}")
 
     def _launch(self, managed: ManagedProcess) -> None:
         managed.process = subprocess.Popen(
@@ -145,7 +153,7 @@ class Supervisor:
             pass_fds=self._inherited,
             # In its own session it does not get the terminal's Ctrl-C: only the supervisor does, which stops in order.
             start_new_session=True,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=DIE_WITH_PARENT,
         )
         managed.started_at = time.monotonic()
         threading.Thread(target=self._copy_output, args=(managed, managed.process), daemon=True).start()
@@ -162,14 +170,11 @@ class Supervisor:
                 line = raw.decode(errors="replace").rstrip()
                 log.emit(logging.makeLogRecord({"msg": line}))
                 if managed.show(line):
-                    self._emit(f"{managed.name:<7} {line}")
+                    self._emit_for(managed, line)
         log.close()
 
 
-def _describe_exit(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
-
-
-def _die_with_parent() -> None:
-    """In the child, before exec: request SIGTERM for the moment the supervisor dies, by SIGKILL too."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def _describe_exit(code: int) -> Message:
+    if code >= 0:
+        return _("exit code {code}", code=code)
+    return _("killed by {signal}", signal=signal.Signals(-code).name)

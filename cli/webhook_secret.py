@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 from redis import RedisError
 
+from cli.output import warn
 from cli.redis_server import running_url
 from common.ledger import Components, connect
 from common.settings import Settings
+from common.translation import _
 
 
 def webhook_secret(settings: Settings) -> int:
@@ -16,7 +16,7 @@ def webhook_secret(settings: Settings) -> int:
     try:
         secrets = Components(connect(running_url(settings)), settings).outbox.secrets()
     except RedisError as error:
-        print(f"Redis does not answer ({error}). Start the service, or set CAPTIOND_REDIS_URL.", file=sys.stderr)
+        warn(_("Redis does not answer ({reason}). Start the service, or set CAPTIOND_REDIS_URL.", reason=str(error)))
         return 1
     print("\n".join(secrets))
     return 0

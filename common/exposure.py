@@ -8,21 +8,24 @@ from common import listening
 from common.keyring import Keyring, KeyringError
 from common.listening import ListenError
 from common.settings import Settings
+from common.translation import Message, _
 
 
-def refusal(settings: Settings) -> str | None:
+def refusal(settings: Settings) -> Message | None:
     """Return why the web server must not start with these settings and what to do, or None if it may start."""
     try:
         keyring = Keyring(settings)
         listening.resolve(settings.host)
     except (KeyringError, ListenError) as error:
-        return str(error)
+        message: Message = error.args[0]
+        return message
     if settings.insecure or keyring.needed or is_loopback(settings.host):
         return None
-    return (
-        f"Other machines can reach {settings.host or 'every address'}, and there are no API keys: everybody could send "
-        "and read pictures. Create a key with `captiond keys add NAME`, or serve on 127.0.0.1. On a network where "
-        "everybody is allowed to, use --insecure (CAPTIOND_INSECURE=true)."
+    return _(
+        "Other machines can reach {host}, and there are no API keys: everybody could send and read pictures. Create a "
+        "key with `captiond keys add NAME`, or serve on 127.0.0.1. On a network where everybody is allowed to, use "
+        "--insecure (CAPTIOND_INSECURE=true).",
+        host=settings.host or _("every address"),
     )
 
 

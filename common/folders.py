@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from common.settings import Settings
+from common.translation import Message, _
 
 #: Age in seconds from which a temporary file counts as left behind by a killed process. No request takes so long.
 STALE_AGE = 86400.0
@@ -18,17 +19,17 @@ class FolderError(Exception):
     """A folder cannot be used. The message says why and what to do."""
 
 
-def write_obstacle(folder: Path) -> str | None:
+def write_obstacle(folder: Path) -> Message | None:
     """Return why `folder`, or the parent in which it would be created, is not writable; None if it is."""
     folder = folder.absolute()
     existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not existing.is_dir():
-        return f"{existing} is not a folder"
+        return _("{folder} is not a folder", folder=str(existing))
     if os.access(existing, os.W_OK | os.X_OK):
         return None
     if os.statvfs(existing).f_flag & os.ST_RDONLY:
-        return f"{existing} is on a disk that is mounted read-only"
-    return f"this user may not write into {existing}"
+        return _("{folder} is on a disk that is mounted read-only", folder=str(existing))
+    return _("this user may not write into {folder}", folder=str(existing))
 
 
 def check_data_folder(settings: Settings) -> None:
@@ -37,11 +38,14 @@ def check_data_folder(settings: Settings) -> None:
         raise data_folder_error(settings, reason)
 
 
-def data_folder_error(settings: Settings, reason: str | None) -> FolderError:
+def data_folder_error(settings: Settings, reason: Message | str | None) -> FolderError:
     """Return the error of a data folder that cannot be used."""
     return FolderError(
-        f"The data folder {settings.data.absolute()} cannot be used: {reason}. Choose another one "
-        "(--data, CAPTIOND_DATA)."
+        _(
+            "The data folder {folder} cannot be used: {reason}. Choose another one (--data, CAPTIOND_DATA).",
+            folder=str(settings.data.absolute()),
+            reason=reason or "",
+        )
     )
 
 
@@ -58,7 +62,7 @@ def prepare(settings: Settings) -> None:
     folder = configured or settings.data.absolute() / "tmp"
     if reason := write_obstacle(folder):
         if configured:
-            raise FolderError(f"TMPDIR, the folder for temporary files, cannot be used: {reason}.")
+            raise FolderError(_("TMPDIR, the folder for temporary files, cannot be used: {reason}.", reason=reason))
         check_temporary_folder()
         return
     try:
@@ -76,7 +80,7 @@ def check_temporary_folder() -> None:
         tempfile.gettempdir()
     except FileNotFoundError as error:
         raise FolderError(
-            "There is no folder for temporary files: neither /tmp nor another one is writable. Set TMPDIR."
+            _("There is no folder for temporary files: neither /tmp nor another one is writable. Set TMPDIR.")
         ) from error
 
 

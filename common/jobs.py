@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 import uuid_utils
-from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
+from common.options import CaptionOptions, fill_template
 from common.problems import Problem
+from common.translation import SOURCE, Message
 
 
 def rfc3339(moment: datetime) -> str:
@@ -97,24 +100,76 @@ class Alternative(_Record):
     score: float | None = None
 
 
+class Translation(_Record):
+    """A caption in another language, by its code (`ru`)."""
+
+    language: str
+    caption: str
+
+
 class Output(_Record):
-    """The best caption, and alternatives in order of their scores."""
+    """The best caption, and alternatives in order of their scores.
+
+    `confidence` is the chance that the caption is right, and `unsure` whether it is below `CAPTIOND_UNSURE_BELOW`;
+    both are None if the model has no calibration for these settings. `translated` is the best caption in the language
+    of `CAPTIOND_TRANSLATE`, as the model said it: without a template.
+    """
 
     caption: str
     score: float | None = None
     alternatives: tuple[Alternative, ...] = ()
+    confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+    unsure: bool | None = None
+    translated: Translation | None = None
+
+    def judged(self, unsure_below: float) -> Output:
+        """Return the output with `unsure` by this limit."""
+        unsure = None if self.confidence is None else self.confidence < unsure_below
+        return self.model_copy(update={"unsure": unsure})
+
+    def with_template(self, template: str | None) -> Self:
+        """The same captions inside `template`, if there is one. The translation stays without, as it has another
+        language.
+        """
+        if template is None:
+            return self
+        alternatives = tuple(
+            each.model_copy(update={"caption": fill_template(template, each.caption)}) for each in self.alternatives
+        )
+        update = {"caption": fill_template(template, self.caption), "alternatives": alternatives}
+        return self.model_copy(update=update)
+
+
+class Edit(_Record):
+    """The caption that a person wrote in place of the model's, and when."""
+
+    caption: str
+    at: Moment
 
 
 class Failure(_Record):
-    """Why a job failed: type, title and detail of a problem."""
+    """Why a job failed or was canceled, or an archive failed: type, title and detail of a problem, in English.
+
+    `message` is the detail with its values apart, for its translation; records of earlier versions have none.
+    """
 
     type: str
     title: str
     detail: str
+    message: SkipJsonSchema[Message | None] = None
 
     @classmethod
     def of(cls, problem: Problem) -> Failure:
-        return cls(type=problem.kind.type, title=problem.kind.title, detail=problem.detail)
+        return cls(type=problem.kind.type, title=problem.kind.title, detail=problem.detail, message=problem.message)
+
+    def translated(self, language: str) -> Failure:
+        """Return the failure with title and detail in `language`, without `message`."""
+        detail = self.message.translated(language) if self.message else self.detail
+        return Failure(type=self.type, title=Message(self.title).translated(language), detail=detail)
+
+    def body(self, language: str = SOURCE) -> dict[str, str]:
+        """Return the API's JSON, with title and detail in `language`."""
+        return self.translated(language).model_dump(mode="json", exclude={"message"})
 
 
 class Progress(_Record):
@@ -141,7 +196,9 @@ class Job(_Record):
     custom_id: str | None = None
     model: ModelInfo | None = None
     input: InputInfo | None = None
+    options: CaptionOptions | None = None
     output: Output | None = None
+    edited: Edit | None = None
     error: Failure | None = None
     progress: Progress | None = None
     cached: bool = False
@@ -152,11 +209,32 @@ class Job(_Record):
     expires_at: Moment
     timings: Timings | None = None
 
-    def body(self, prefix: str = "") -> dict[str, Any]:
-        """Return the API's JSON. `urls` are paths below `prefix`, the path of the service at its proxy."""
+    @property
+    def caption(self) -> str | None:
+        """The caption to use: the one that a person wrote, else the model's; None without either."""
+        if self.edited:
+            return self.edited.caption
+        return self.output.caption if self.output else None
+
+    def judged(self, unsure_below: float) -> Job:
+        """Return the job with its output's `unsure` by this limit."""
+        return self.model_copy(update={"output": self.output.judged(unsure_below)}) if self.output else self
+
+    @property
+    def translation(self) -> Translation | None:
+        """The translation of `caption`; None for a caption that a person wrote."""
+        return self.output.translated if self.output and not self.edited else None
+
+    def body(self, prefix: str = "", language: str = SOURCE) -> dict[str, Any]:
+        """Return the API's JSON, with the error in `language`.
+
+        `urls` are paths below `prefix`, the path of the service at its proxy.
+        """
         path = f"{prefix}/v1/jobs/{self.id}"
         urls = {"self": path, "cancel": f"{path}/cancel", "image": f"{path}/image" if self.input else None}
-        return {**self.model_dump(mode="json"), "urls": urls}
+        options = self.options.body() if self.options else None
+        error = self.error.body(language) if self.error else None
+        return {**self.model_dump(mode="json"), "options": options, "error": error, "urls": urls}
 
 
 class RequestCounts(_Record):
@@ -170,18 +248,62 @@ class RequestCounts(_Record):
     canceled: int = 0
 
 
+class BatchStatus(StrEnum):
+    """State of a batch. It is `open` while it accepts items, then `in_progress` until all its jobs are final.
+
+    `canceled` is a batch that was canceled as a whole; some of its jobs may have ended before.
+    """
+
+    OPEN = "open"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    CANCELED = "canceled"
+
+
+class ArchiveStatus(StrEnum):
+    """State of a batch's archive: `waiting -> unpacking -> done | failed`."""
+
+    WAITING = "waiting"
+    UNPACKING = "unpacking"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Archive(_Record):
+    """The ZIP archive of a batch's images. `error` says why it could not be unpacked to its end."""
+
+    filename: str
+    status: ArchiveStatus = ArchiveStatus.WAITING
+    error: Failure | None = None
+
+    def body(self, language: str = SOURCE) -> dict[str, Any]:
+        """Return the API's JSON, with the error in `language`."""
+        return {**self.model_dump(mode="json"), "error": self.error.body(language) if self.error else None}
+
+
 class Batch(_Record):
-    """Images that were sent together. The status is `in_progress` until all jobs are final."""
+    """Images that were sent together.
+
+    `options` apply to all its images. Its jobs are canceled at `cancel_after` if they have not ended by then.
+    """
 
     id: str
+    name: str | None = None
+    status: BatchStatus
+    options: CaptionOptions | None = None
+    archive: Archive | None = None
     request_counts: RequestCounts
+    canceled_reason: str | None = None
     created_at: Moment
+    cancel_after: Moment | None = None
     expires_at: Moment
 
-    def body(self, prefix: str = "") -> dict[str, Any]:
-        """Return the API's JSON. `prefix` is that of `Job.body`."""
+    def body(self, prefix: str = "", language: str = SOURCE) -> dict[str, Any]:
+        """Return the API's JSON. `prefix` and `language` are those of `Job.body`."""
         path = f"{prefix}/v1/batches/{self.id}"
-        counts = self.request_counts
-        status = "in_progress" if counts.queued or counts.processing else "completed"
-        urls = {"self": path, "results": f"{path}/results", "cancel": f"{path}/cancel"}
-        return {"id": self.id, "status": status, **self.model_dump(mode="json", exclude={"id"}), "urls": urls}
+        actions = {name: f"{path}/{name}" for name in ("items", "seal", "jobs", "results", "cancel", "retry")}
+        options = self.options.body() if self.options else None
+        archive = self.archive.body(language) if self.archive else None
+        reason = Message(self.canceled_reason).translated(language) if self.canceled_reason else None
+        translated = {"options": options, "archive": archive, "canceled_reason": reason}
+        return {**self.model_dump(mode="json"), **translated, "urls": {"self": path, **actions}}

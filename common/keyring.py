@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from common.files import PRIVATE_MODE, atomic_write
 from common.settings import Settings
+from common.translation import Message, _
 
 #: Prefix of every key, by which secret scanners recognise it.
 PREFIX = "captiond_"
@@ -65,7 +66,10 @@ def make(name: str, scopes: Iterable[Scope]) -> tuple[str, Key]:
     """Generate a key. Returns the secret and the key to store. Raises `KeyringError` for an invalid name."""
     if not _NAME.fullmatch(name):
         raise KeyringError(
-            f"{name!r} cannot be a key's name. Use up to 64 letters, digits, dots, dashes and underscores."
+            _(
+                "{name} cannot be a key's name. Use up to 64 letters, digits, dots, dashes and underscores.",
+                name=repr(name),
+            )
         )
     secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
     return secret, Key(name, frozenset(scopes), digest(secret))
@@ -79,20 +83,24 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
 
 
-def parse(text: str, source: str) -> dict[str, Key]:
+def parse(text: str, source: str | Message) -> dict[str, Key]:
     """Parse entries separated by white space or commas. Returns the keys by name.
 
     Raises `KeyringError`, whose message contains no hash.
     """
     keys: dict[str, Key] = {}
     for number, entry in enumerate(re.split(r"[\s,]+", text.strip()) if text.strip() else (), start=1):
-        name, _, rest = entry.partition(":")
-        scopes, _, sha256 = rest.partition(":")
+        name, _colon, rest = entry.partition(":")
+        scopes, _colon, sha256 = rest.partition(":")
         known = set(scopes.split("+")) <= set(Scope)
         if not (_NAME.fullmatch(name) and known and _SHA256.fullmatch(sha256)) or name in keys:
             raise KeyringError(
-                f"Entry {number} of {source} is not NAME:SCOPES:SHA256 with a name of its own. Make one with "
-                "`captiond keys add NAME`, which shows the entry; a key itself does not belong there."
+                _(
+                    "Entry {number} of {source} is not NAME:SCOPES:SHA256 with a name of its own. Make one with "
+                    "`captiond keys add NAME`, which shows the entry; a key itself does not belong there.",
+                    number=number,
+                    source=source,
+                )
             )
         keys[name] = Key(name, frozenset(map(Scope, scopes.split("+"))), sha256)
     return keys
@@ -101,11 +109,12 @@ def parse(text: str, source: str) -> dict[str, Key]:
 def read(path: Path) -> dict[str, Key]:
     """Return the file's keys by name; none if there is no file. Raises `KeyringError`."""
     try:
-        return parse(path.read_text(encoding="ascii"), "the file of keys")
+        return parse(path.read_text(encoding="ascii"), _("the file of keys"))
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeError) as error:
-        raise KeyringError(f"The file of keys cannot be read: {getattr(error, 'strerror', 'not text')}.") from error
+        reason = error.strerror if isinstance(error, OSError) else _("it is not text")
+        raise KeyringError(_("The file of keys cannot be read: {reason}.", reason=reason)) from error
 
 
 def change(path: Path, step: Callable[[dict[str, Key]], None]) -> None:

@@ -6,6 +6,8 @@ import errno
 import socket
 from typing import Any
 
+from common.translation import Message, _
+
 #: Hosts that mean every address of this machine. As in most servers, `::` includes IPv4.
 EVERY_ADDRESS = ("", "::")
 #: Error numbers of an address that this machine does not have, and of an address family that it does not support.
@@ -23,10 +25,13 @@ def resolve(host: str) -> list[tuple[int, Any]]:
         infos = socket.getaddrinfo(name, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):
         raise ListenError(
-            f"{host} is no IP address, and no name whose address can be found. Choose an address of this machine "
-            "(--host, CAPTIOND_HOST)."
+            _(
+                "{host} is no IP address, and no name whose address can be found. Choose an address of this machine "
+                "(--host, CAPTIOND_HOST).",
+                host=host,
+            )
         ) from None
-    return [(family, address) for family, _, _, _, address in infos]
+    return [(info[0], info[4]) for info in infos]
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
@@ -58,17 +63,29 @@ def close(sockets: list[socket.socket]) -> None:
         each.close()
 
 
-def _describe(host: str, port: int, error: OSError) -> str:
-    address = host or "every address"
+def _describe(host: str, port: int, error: OSError) -> Message:
+    address = host or _("every address")
     match error.errno:
         case errno.EADDRINUSE:
-            return f"Port {port} of {address} is in use. Stop what uses it, or choose another --port (CAPTIOND_PORT)."
+            return _(
+                "Port {port} of {address} is in use. Stop what uses it, or choose another --port (CAPTIOND_PORT).",
+                port=port,
+                address=address,
+            )
         case errno.EACCES:
-            return (
-                f"This user may not listen on port {port}. Choose one from 1024 on (--port, CAPTIOND_PORT), and let a "
-                "proxy take the lower one."
+            return _(
+                "This user may not listen on port {port}. Choose one from 1024 on (--port, CAPTIOND_PORT), and let a "
+                "proxy take the lower one.",
+                port=port,
             )
         case code if code in UNAVAILABLE_ERRNOS:
-            return f"{address} is not an address of this machine. Choose one that is (--host, CAPTIOND_HOST)."
-        case _:
-            return f"The web server cannot listen on port {port} of {address}: {error.strerror}."
+            return _(
+                "{address} is not an address of this machine. Choose one that is (--host, CAPTIOND_HOST).",
+                address=address,
+            )
+    return _(
+        "The web server cannot listen on port {port} of {address}: {reason}.",
+        port=port,
+        address=address,
+        reason=error.strerror,
+    )

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from common.translation import SOURCE, Message
+
 #: Prefix of every problem's `type`. A relative reference (RFC 9457 §3.1.1), so that it holds on any host.
 TYPE_PREFIX = "/problems/"
 CONTENT_TYPE = "application/problem+json"
@@ -26,31 +28,44 @@ class Kind:
     def type(self) -> str:
         return TYPE_PREFIX + self.slug
 
-    def __call__(self, detail: str, **extensions: Any) -> Problem:
-        """Create an occurrence. `detail` is a complete sentence; `extensions` are further JSON members."""
-        return Problem(self, detail, extensions)
+    def __call__(self, detail: str | Message, *, extensions: dict[str, Any] | None = None, **values: Any) -> Problem:
+        """Create an occurrence.
+
+        `detail` is a complete sentence whose placeholders are `values`; it is translated where it is shown.
+        `extensions` are further JSON members.
+        """
+        return Problem(self, detail if isinstance(detail, Message) else Message(detail, None, values), extensions)
 
 
 class Problem(Exception):
     """An occurrence of a kind of problem, with a sentence for the user."""
 
-    def __init__(self, kind: Kind, detail: str, extensions: dict[str, Any] | None = None) -> None:
-        super().__init__(detail)
+    def __init__(self, kind: Kind, message: Message, extensions: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
         self.kind = kind
-        self.detail = detail
+        self.message = message
         self.extensions = extensions or {}
 
     @property
     def status(self) -> int:
         return self.kind.status
 
-    def body(self) -> dict[str, Any]:
-        """Return the RFC 9457 object."""
+    @property
+    def title(self) -> Message:
+        return Message(self.kind.title)
+
+    @property
+    def detail(self) -> str:
+        """The sentence in English."""
+        return str(self.message)
+
+    def body(self, language: str = SOURCE) -> dict[str, Any]:
+        """Return the RFC 9457 object, with title and detail in `language`."""
         return {
             "type": self.kind.type,
-            "title": self.kind.title,
+            "title": self.title.translated(language),
             "status": self.kind.status,
-            "detail": self.detail,
+            "detail": self.message.translated(language),
             **self.extensions,
         }
 
@@ -67,7 +82,9 @@ UPLOAD_TOO_LARGE = Kind("upload-too-large", 413, "The file is too large")
 # Problems of a request.
 BAD_REQUEST = Kind("bad-request", 400, "The request cannot be understood")
 TOO_MANY_IMAGES = Kind("too-many-images", 413, "Too many pictures in one request")
-IDEMPOTENCY_CONFLICT = Kind("idempotency-conflict", 422, "The Idempotency-Key was used for another picture")
+CUSTOM_ID_CONFLICT = Kind("custom-id-conflict", 409, "The batch has another picture with this custom_id")
+BATCH_SEALED = Kind("batch-sealed", 409, "The batch takes no more pictures")
+IDEMPOTENCY_CONFLICT = Kind("idempotency-conflict", 422, "The Idempotency-Key was used for another request")
 FOREIGN_ORIGIN = Kind("foreign-origin", 403, "The request came from another site")
 URL_NOT_ALLOWED = Kind("url-not-allowed", 422, "The URL cannot be used")
 FETCHING_OFF = Kind("fetching-off", 403, "Pictures are not fetched here")
@@ -81,10 +98,16 @@ JOB_NOT_FOUND = Kind("job-not-found", 404, "No such job")
 BATCH_NOT_FOUND = Kind("batch-not-found", 404, "No such batch")
 JOB_GONE = Kind("job-gone", 410, "The job is no longer kept")
 BATCH_GONE = Kind("batch-gone", 410, "The batch is no longer kept")
+NOT_CAPTIONED = Kind("not-captioned", 409, "The picture has no caption")
 NOT_FOUND = Kind("not-found", 404, "There is nothing at this address")
 METHOD_NOT_ALLOWED = Kind("method-not-allowed", 405, "This address does not take that method")
 
+# Problems of an archive and of its entries.
+BAD_ARCHIVE = Kind("bad-archive", 422, "The archive cannot be read")
+BAD_ARCHIVE_ENTRY = Kind("bad-archive-entry", 422, "A file of the archive cannot be taken")
+
 # Problems of the service.
+DEADLINE_EXCEEDED = Kind("deadline-exceeded", 504, "There was no caption in time")
 QUEUE_FULL = Kind("queue-full", 503, "Too many pictures are waiting")
 FETCHING_BUSY = Kind("fetching-busy", 503, "Too many pictures are being fetched")
 STORE_UNAVAILABLE = Kind("store-unavailable", 503, "The job store does not answer")

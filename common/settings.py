@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,10 +20,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common import urls
 from common.signing import signing_key
+from common.translation import LANGUAGES, SOURCE, Message, _
 
 #: The checkout or installation, which contains `models/demo` and possibly a `student_epoch6.pt`.
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
@@ -38,13 +41,27 @@ URL_CHECKS = {
 }
 
 
+#: Sentences for pydantic's errors by their type. Placeholders are members of the error's context.
+REASONS = {
+    "int_parsing": _("It must be a whole number."),
+    "int_from_float": _("It must be a whole number."),
+    "float_parsing": _("It must be a number."),
+    "finite_number": _("It must be a finite number."),
+    "bool_parsing": _("It must be true or false."),
+    "literal_error": _("It must be one of {expected}."),
+    "greater_than": _("It must be greater than {gt}."),
+    "greater_than_equal": _("It must be greater than or equal to {ge}."),
+    "less_than_equal": _("It must be less than or equal to {le}."),
+}
+
+
 class SettingsError(Exception):
     """Invalid settings. The message has a line for each, with its variable and the reason.
 
     No line contains a value, because a mistyped secret is still nearly the secret. `wrong` maps fields to reasons.
     """
 
-    def __init__(self, wrong: Mapping[str, str]) -> None:
+    def __init__(self, wrong: Mapping[str, Message]) -> None:
         super().__init__("\n".join(f"{variable(name)}: {sentence}" for name, sentence in wrong.items()))
         self.wrong = wrong
 
@@ -80,6 +97,9 @@ class Settings(BaseSettings):
         ge=0,
         description="Number of proxies in front of the web server that append to `X-Forwarded-For` and set "
         "`X-Forwarded-Proto` and `X-Forwarded-Prefix`.",
+    )
+    language: Literal["en", "ru"] | None = Field(
+        None, description="Language of the commands: `en` or `ru`; if unset, that of `LC_ALL`, `LC_MESSAGES` or `LANG`."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Lowest level that is logged: DEBUG, INFO, WARNING or ERROR."
@@ -123,11 +143,22 @@ class Settings(BaseSettings):
     beams: PositiveInt = Field(5, description="Beams of the beam search.")
     max_length: int = Field(32, ge=2, description="Maximum caption length in tokens, with start and end token.")
     min_length: int = Field(0, ge=0, description="Minimum caption length in tokens, with start and end token.")
+    translate: str | None = Field(
+        None,
+        description="Also translate captions: a language and a Marian model, a hub id or a folder, such as "
+        "`ru:Helsinki-NLP/opus-mt-en-ru`.",
+    )
     length_penalty: float = Field(
         1.0,
         ge=0,
         description="Exponent of the length by which a caption's log-probability is divided; higher values favour "
         "longer captions.",
+    )
+    unsure_below: float = Field(
+        0.4,
+        ge=0,
+        le=1,
+        description="Captions with a lower confidence are marked `unsure`; 0 marks none.",
     )
     prompt: str = Field("", description="Words that start every caption, for a model trained with them.")
     max_batch: PositiveInt = Field(8, description="Maximum images per call of the model.")
@@ -140,14 +171,16 @@ class Settings(BaseSettings):
 
     max_upload_bytes: PositiveInt = Field(20 * 2**20, description="Maximum size of an image in bytes.")
     max_pixels: PositiveInt = Field(50_000_000, description="Maximum size of an image in pixels (width x height).")
-    max_batch_items: PositiveInt = Field(1000, description="Maximum images in one batch request.")
+    max_batch_items: PositiveInt = Field(
+        10_000, description="Maximum images in a batch; a form with `images` may have at most 1,000 of them."
+    )
     max_batch_bytes: PositiveInt = Field(512 * 2**20, description="Maximum size of a batch request in bytes.")
     max_open_jobs: PositiveInt = Field(
-        10_000,
+        20_000,
         description="Maximum jobs waiting or running; further ones are refused with 503.",
     )
     max_open_jobs_per_key: int = Field(
-        5_000, ge=0, description="Maximum jobs waiting or running for one API key; 0 means no limit."
+        10_000, ge=0, description="Maximum jobs waiting or running for one API key; 0 means no limit."
     )
     max_bytes_per_key_and_day: int = Field(
         0, ge=0, description="Maximum bytes of images from one API key per day (UTC); 0 means no limit."
@@ -182,7 +215,7 @@ class Settings(BaseSettings):
         try:
             return validate(given)
         except ValidationError as error:
-            wrong = {str(item["loc"][0]): _sentence(item["msg"]) for item in error.errors()}
+            wrong = {str(item["loc"][0]): _sentence(item) for item in error.errors()}
         raise SettingsError(wrong)
 
     @field_validator("*", mode="before")
@@ -190,7 +223,7 @@ class Settings(BaseSettings):
     def _is_not_quoted(cls, value: Any) -> Any:
         """Refuse quoted values, because Docker's env files and systemd keep quotes that a shell would remove."""
         if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-            raise ValueError("The quotes around the value count as part of it here; leave them out.")
+            raise ValueError(_("The quotes around the value count as part of it here; leave them out."))
         return value
 
     @field_validator(*URL_CHECKS)
@@ -199,6 +232,13 @@ class Settings(BaseSettings):
         if url:
             URL_CHECKS[str(field.field_name)](url)
         return url
+
+    @field_validator("translate")
+    @classmethod
+    def _names_language_and_model(cls, value: str | None) -> str | None:
+        if value and not re.fullmatch(r"[a-z]{2,3}:.+", value):
+            raise ValueError(_("It must be a language and a model, such as ru:Helsinki-NLP/opus-mt-en-ru."))
+        return value
 
     @field_validator("webhook_secret")
     @classmethod
@@ -235,12 +275,6 @@ class Settings(BaseSettings):
         """The file of the API keys. Requests need a key as soon as it exists."""
         return self.data / "keys"
 
-    @property
-    def caption_key(self) -> str:
-        """Part of the caption cache's key: the generation settings that affect a caption."""
-        lengths = f"length{self.min_length}-{self.max_length}-{self.length_penalty:g}"
-        return f"{self.precision}-beams{self.beams}-{lengths}-{self.prompt}"
-
     def secrets(self) -> set[str]:
         """Return the secrets that must not be logged: passwords, webhook secrets, and the query of `model_url`."""
         secrets = {urlsplit(self.model_url).query, *(self.webhook_secret or "").split(",")}
@@ -262,7 +296,27 @@ def from_environment() -> Settings:
         sys.exit(str(error))
 
 
-def _sentence(message: str) -> str:
-    """Convert a message of pydantic to a sentence."""
-    sentence = message.removeprefix("Value error, ").replace("Input should", "It must", 1)
-    return sentence.removesuffix(".") + "."
+def terminal_language() -> str:
+    """Return the language of the commands: that of `CAPTIOND_LANGUAGE`, else of the locale.
+
+    Read from the environment, because an error of the settings has a language, too.
+    """
+    names = (variable("language"), "LC_ALL", "LC_MESSAGES", "LANG")
+    locale = next((os.environ[name] for name in names if os.environ.get(name)), "")
+    language = re.split(r"[_.@]", locale)[0].lower()
+    return language if language in LANGUAGES else SOURCE
+
+
+def _sentence(error: ErrorDetails) -> Message:
+    """Convert an error of pydantic to a sentence."""
+    context = error.get("ctx", {})
+    if isinstance(cause := context.get("error"), ValueError):  # of a validator in this module
+        sentence: Message = cause.args[0]
+        return sentence
+    reason = REASONS.get(error["type"])
+    if reason is None:
+        return Message(error["msg"].removesuffix(".") + ".")
+    values = {name: value for name, value in context.items() if isinstance(value, str | int | float)}
+    if "expected" in values:
+        values["expected"] = str(values["expected"]).replace(" or ", ", ")
+    return Message(reason.template, None, values)

@@ -9,6 +9,8 @@ import hmac
 import secrets
 from collections.abc import Iterable
 
+from common.translation import _
+
 PREFIX = "whsec_"
 #: Size of a secret in bytes: the minimum, that of a generated one, and the maximum.
 MIN_BYTES, GENERATED_BYTES, MAX_BYTES = 24, 32, 64
@@ -26,7 +28,14 @@ def signing_key(secret: str) -> bytes:
     except binascii.Error:
         key = b""
     if not secret.startswith(PREFIX) or not MIN_BYTES <= len(key) <= MAX_BYTES:
-        raise ValueError(f"A webhook secret is {PREFIX} followed by {MIN_BYTES} to {MAX_BYTES} random bytes in base64.")
+        raise ValueError(
+            _(
+                "A webhook secret is {prefix} followed by {min} to {max} random bytes in base64.",
+                prefix=PREFIX,
+                min=MIN_BYTES,
+                max=MAX_BYTES,
+            )
+        )
     return key
 
 

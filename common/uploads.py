@@ -1,26 +1,32 @@
-"""Store of uploaded images: a local folder by default, or any fsspec URL (`s3://…`) for several machines."""
+"""Store of uploaded images and archives: a local folder, or any fsspec URL (`s3://…`) for several machines."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import logging
+import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 import fsspec
 
 from common import problems
 from common.files import DISK_FULL_ERRNOS, PRIVATE_MODE, TEMPORARY_SUFFIX, atomic_write, write_problem
 from common.problems import Problem
+from common.translation import _
 
 log = logging.getLogger(__name__)
 
 
 #: Number of folders that the images are distributed over. A folder's name is the last two characters of the ids.
 FOLDERS = 256
+#: Bytes of each read while a stream is copied to the store.
+CHUNK_BYTES = 2**20
 #: Matches the file name of an image or of a temporary file, and captures the job id.
 _ID_IN_NAME = re.compile(rf"([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})(?:{re.escape(TEMPORARY_SUFFIX)})?")
 
@@ -31,12 +37,12 @@ class UploadsUnavailable(Problem):
     def __init__(self) -> None:
         super().__init__(
             problems.UPLOADS_UNAVAILABLE,
-            "The store of uploaded pictures does not answer at the moment. Send the request again later.",
+            _("The store of uploaded pictures does not answer at the moment. Send the request again later."),
         )
 
 
 class UploadStore:
-    """Uploaded images by job id. Writes are atomic.
+    """Uploaded images by job id, and archives by the id of their batch. Writes are atomic.
 
     Methods raise `UploadsUnavailable`.
     """
@@ -67,6 +73,27 @@ class UploadStore:
             else:
                 self._files.pipe_file(path, data)
 
+    def save_stream(self, batch_id: str, stream: IO[bytes]) -> int:
+        """Store the rest of `stream` under `batch_id`, in pieces; return its size in bytes. Raises `storage-full`."""
+        path, size = self._path(batch_id), 0
+        with self._store_errors():
+            if self._local:
+                Path(path).parent.mkdir(exist_ok=True)
+            with atomic_write(Path(path), PRIVATE_MODE) if self._local else self._files.open(path, "wb") as file:
+                for chunk in iter(partial(stream.read, CHUNK_BYTES), b""):
+                    file.write(chunk)
+                    size += len(chunk)
+        return size
+
+    @contextmanager
+    def open(self, batch_id: str) -> Iterator[StoredFile]:
+        """Open a stored archive for reading. Raises `upload-lost` if the store answers that it does not exist."""
+        path = self._path(batch_id)
+        with self._store_errors(), self._lost_if_missing(path):
+            file = self._files.open(path, "rb")
+        with contextlib.closing(file):
+            yield StoredFile(file, self._store_errors)
+
     def load(self, job_id: str, sha256: str | None = None) -> bytes:
         """Return the image's bytes, and verify their SHA-256 if it is given.
 
@@ -74,14 +101,8 @@ class UploadStore:
         """
         path = self._path(job_id)
         with self._store_errors():
-            try:
+            with self._lost_if_missing(path):
                 data: bytes = self._files.cat_file(path)
-            except FileNotFoundError as error:
-                if not self._has_container_of(path) or self._files.exists(path):
-                    raise  # the store was unavailable; the image may exist
-                raise problems.UPLOAD_LOST(
-                    "The picture was accepted, but its file does not exist any more. Send it again."
-                ) from error
             if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
                 raise OSError(f"the {len(data)} bytes of {path} are not those that were saved")
         return data
@@ -106,6 +127,18 @@ class UploadStore:
         """Delete a file that `list_files` returned. A missing one is no error."""
         with self._store_errors(), contextlib.suppress(FileNotFoundError):
             self._files.rm_file(path)
+
+    @contextmanager
+    def _lost_if_missing(self, path: str) -> Iterator[None]:
+        """Convert `FileNotFoundError` to `upload-lost`, unless the store is unavailable and the file may exist."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            if not self._has_container_of(path) or self._files.exists(path):
+                raise
+            raise problems.UPLOAD_LOST(
+                "The file was accepted, but it does not exist any more. Send it again."
+            ) from error
 
     def _has_container_of(self, path: str) -> bool:
         """Return whether the image's folder (on a disk) or bucket (of an object store) exists.
@@ -135,3 +168,26 @@ class UploadStore:
     def _path(self, job_id: str) -> str:
         # The last characters of a UUIDv7 are random, so the folders fill evenly.
         return f"{self._root}/{job_id[-2:]}/{job_id}"
+
+
+class StoredFile:
+    """A seekable file of the store. Its methods are those of a binary file, and raise `UploadsUnavailable`."""
+
+    def __init__(self, file: IO[bytes], store_errors: Callable[[], AbstractContextManager[None]]) -> None:
+        self._file = file
+        self._store_errors = store_errors
+
+    def read(self, size: int = -1) -> bytes:
+        with self._store_errors():
+            return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        with self._store_errors():
+            return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def size(self) -> int:
+        """Size in bytes; moves to the end of the file."""
+        return self.seek(0, os.SEEK_END)

@@ -11,8 +11,10 @@ import fsspec
 from kombu.transport import TRANSPORT_ALIASES, resolve_transport
 from redis import ConnectionPool, RedisError
 
+from common.translation import _
+
 REDIS_SCHEMES = ("redis", "rediss", "unix")
-NOT_A_URL = (
+NOT_A_URL = _(
     "It cannot be read as a URL. In a user name or password, percent-encode reserved characters: "
     "`#` is %23, `/` is %2F, `?` is %3F, `@` is %40, `:` is %3A, `%` is %25."
 )
@@ -22,11 +24,11 @@ def split(url: str) -> SplitResult:
     """Split a URL. Raises `ValueError`, whose message contains no part of it."""
     try:
         parts = urlsplit(url)
-        _ = parts.port
+        _port = parts.port
     except ValueError:
         raise ValueError(NOT_A_URL) from None
     if any(character.isspace() for character in url):
-        raise ValueError("The URL contains white space.")
+        raise ValueError(_("The URL contains white space."))
     # A reserved character in a password ends the authority: `redis://:12#34@host` has an empty host and port 12.
     if ":" in parts.netloc and "@" not in parts.netloc and "@" in url:
         raise ValueError(NOT_A_URL)
@@ -37,18 +39,18 @@ def check_redis(url: str) -> None:
     """Raise `ValueError` for a URL that redis-py rejects or silently misreads."""
     parts = split(url)
     if parts.scheme not in REDIS_SCHEMES:
-        raise ValueError("It must begin with redis://, rediss:// or unix://.")
+        raise ValueError(_("It must begin with redis://, rediss:// or unix://."))
     if parts.fragment or "@" in parts.query:
         raise ValueError(NOT_A_URL)
     if parts.scheme == "unix":
         if not parts.path or parts.netloc.rpartition("@")[2]:
-            raise ValueError("The path of a Unix socket is absolute, and stands after three slashes: unix:///PATH.")
+            raise ValueError(_("The path of a Unix socket is absolute, and stands after three slashes: unix:///PATH."))
     elif parts.path.strip("/") and not parts.path.strip("/").isdecimal():
-        raise ValueError("What stands after the host is the number of a database, such as /0.")
+        raise ValueError(_("What stands after the host is the number of a database, such as /0."))
     try:
         ConnectionPool.from_url(url).make_connection()  # does not connect
     except (ValueError, TypeError, RedisError):
-        raise ValueError("Redis' client does not know an option after the `?`, or cannot use its value.") from None
+        raise ValueError(_("Redis' client does not know an option after the `?`, or cannot use its value.")) from None
 
 
 def check_broker(url: str) -> None:
@@ -60,11 +62,15 @@ def check_broker(url: str) -> None:
             continue
         transport = scheme.partition("+")[0]  # `sqla+postgresql`, `redis+socket`
         if transport not in TRANSPORT_ALIASES:
-            raise ValueError("It must begin with the name of a broker that Celery knows, such as redis:// or amqp://.")
+            raise ValueError(
+                _("It must begin with the name of a broker that Celery knows, such as redis:// or amqp://.")
+            )
         try:
             resolve_transport(transport)
         except ImportError:
-            raise ValueError(f"Celery needs a further Python package for {transport}: `kombu[{transport}]`.") from None
+            raise ValueError(
+                _("Celery needs a further Python package for {name}: `kombu[{name}]`.", name=transport)
+            ) from None
 
 
 def check_store(url: str) -> None:
@@ -75,16 +81,18 @@ def check_store(url: str) -> None:
     try:
         fsspec.get_filesystem_class(protocol)
     except ValueError:
-        raise ValueError("fsspec knows no such store. Examples are s3://BUCKET/PREFIX and file:///FOLDER.") from None
+        raise ValueError(_("fsspec knows no such store. Examples are s3://BUCKET/PREFIX and file:///FOLDER.")) from None
     except ImportError:
-        raise ValueError(f"fsspec needs a further Python package for {protocol}: `fsspec[{protocol}]`.") from None
+        raise ValueError(
+            _("fsspec needs a further Python package for {name}: `fsspec[{name}]`.", name=protocol)
+        ) from None
 
 
 def check_web(url: str) -> None:
     """Raise `ValueError` unless the URL is http or https and has a host."""
     parts = split(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("It must begin with https:// or http:// and name a host.")
+        raise ValueError(_("It must begin with https:// or http:// and name a host."))
 
 
 def without_secrets(url: str) -> str:

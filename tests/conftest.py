@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.service import Service
+
+# The tests compare English sentences, whatever the locale.
+os.environ["CAPTIOND_LANGUAGE"] = "en"
 
 
 @pytest.fixture(scope="session")

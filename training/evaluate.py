@@ -1,6 +1,8 @@
 """Evaluate models on captioned images: one table of scores with bootstrap confidence intervals.
 
 python -m training.evaluate --model models/demo --model mine.pt --data coco:captions_val.json:val --json scores.json
+
+With --calibration, also fit the confidence in captions of each model to its scores on these images.
 """
 
 from __future__ import annotations
@@ -14,13 +16,15 @@ from typing import Any, get_args
 
 import torch
 
-from captioning.engine import Precision
+from captioning.engine import Caption, Engine, Precision, Search
 from captioning.student import load_student
+from captioning.student.calibration import calibration_path
 from captioning.student.errors import StudentError
 from common import strict_json
 from common.settings import Settings, from_environment
+from training import calibration
 from training.baselines import best_constant
-from training.captioning import caption_images
+from training.captioning import best_captions
 from training.data import formats
 from training.data.images import CaptionedImage, DataError, ImageId, limited, warn_of_overlap
 from training.metrics import TOKENIZER, conditions, java, measures
@@ -34,6 +38,15 @@ NEED_JAVA = ("meteor", "spice")
 PTB = "ptb"
 #: Seed of the sample by --limit, and of the bootstrap.
 SEED = 0
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """The captions of the model at `path`, which is None for one of the hub, in the version `Student.version`."""
+
+    path: Path | None
+    version: str
+    captions: Mapping[ImageId, Caption]
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tokenizer", choices=(TOKENIZER, PTB), default=TOKENIZER, help="ptb: Java's own, extra coco")
     parser.add_argument("--resamples", type=int, default=1000, help="draws of the bootstrap")
     parser.add_argument("--json", type=Path, help="file for settings, metrics, intervals and every caption")
+    parser.add_argument(
+        "--calibration", action="store_true", help="write the calibration of each model beside its weights"
+    )
     args = parser.parse_args(arguments)
     if not args.model and not args.constant:
         parser.error("--model is needed: demo, a .pt, a folder or a hub id.")
@@ -77,12 +93,15 @@ def main(arguments: list[str] | None = None) -> None:
         if args.train_data:
             warn_of_overlap(formats.read(args.train_data), images)
         constant = best_constant(args.constant) if args.constant else ""
-        captions = {source: captions_of(source, images, settings, args) for source in args.model}
+        captioned = {source: captions_of(source, images, settings, args) for source in args.model}
     except (StudentError, DataError) as error:
         parser.exit(1, f"{error}\n")
-    scored = [image for image in images if all(image.id in texts for texts in captions.values())]
+    scored = [image for image in images if all(image.id in each.captions for each in captioned.values())]
     if not scored:
         parser.exit(1, "None of the images can be read.\n")
+    captions = {
+        source: {image.id: each.captions[image.id].text for image in scored} for source, each in captioned.items()
+    }
     if constant:
         captions[f'constant: "{constant}"'] = dict.fromkeys((image.id for image in scored), constant)
     rows = [score_model(name, texts, scored, args.tokenizer, args.resamples) for name, texts in captions.items()]
@@ -92,38 +111,52 @@ def main(arguments: list[str] | None = None) -> None:
         f"In brackets: {CONFIDENCE:.0%} bootstrap intervals, {args.resamples} resamples of the images, seed {SEED}. "
         "CIDEr keeps the document frequencies of all images."
     )
+    about = {
+        "pictures": len(scored),
+        "data": [str(source) for source in data],
+        "beams": args.beams,
+        "max_length": args.max_length,
+        "precision": args.precision,
+    }
     if args.json:
-        about = {
-            "pictures": len(scored),
-            "data": [str(source) for source in data],
-            "beams": args.beams,
-            "max_length": args.max_length,
-            "precision": args.precision,
-            "tokenizer": args.tokenizer,
-            "resamples": args.resamples,
-            "confidence": CONFIDENCE,
-        }
-        content = about | {"models": {row.name: as_json(row, rows[0]) for row in rows}}
+        statistics = {"tokenizer": args.tokenizer, "resamples": args.resamples, "confidence": CONFIDENCE}
+        content = about | statistics | {"models": {row.name: as_json(row, rows[0]) for row in rows}}
         args.json.write_text(strict_json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    if args.calibration:
+        try:
+            for source, each in captioned.items():
+                print("\n" + calibrate(source, each, scored, about))
+        except DataError as error:
+            parser.exit(1, f"{error}\n")
 
 
 def captions_of(
     source: str, images: Sequence[CaptionedImage], settings: Settings, args: argparse.Namespace
-) -> dict[ImageId, str]:
-    """One model's captions by image id. Raises `StudentError`."""
+) -> Captioned:
+    """One model's captions. Raises `StudentError`."""
     student = load_student(
         source, processor=settings.processor, text_heads=settings.text_heads, vision_heads=settings.vision_heads
     )
-    student.model.to("cuda" if torch.cuda.is_available() else "cpu")
-    return caption_images(
-        student.model,
-        student.tokenizer,
-        images,
-        beams=args.beams,
-        max_length=args.max_length,
-        batch_size=args.batch_size,
-        precision=args.precision,
+    if args.calibration and student.path is None:
+        raise StudentError(
+            f"{source} is neither a .pt nor a local folder with safetensors, so a calibration cannot be kept with it. "
+            "Download a model of the hub to a folder first."
+        )
+    model = student.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    engine, search = Engine(model, student.tokenizer, args.precision), Search(args.beams, args.max_length)
+    captions = best_captions(
+        lambda pixels: engine.caption(pixels, search), images, student.preprocessing, args.batch_size
     )
+    return Captioned(student.path, student.version, {image.id: caption for image, caption in captions})
+
+
+def calibrate(source: str, captioned: Captioned, images: Sequence[CaptionedImage], conditions: dict[str, Any]) -> str:
+    """Write a model's calibration and return a report of it. Raises `DataError`."""
+    assert captioned.path is not None
+    path = calibration_path(captioned.path)
+    fitted = calibration.fit([captioned.captions[image.id] for image in images], images)
+    calibration.write(path, fitted, captioned.version, Search.length_penalty, conditions)
+    return f"Confidence of {source}, written to {path}: {calibration.report(fitted)}"
 
 
 def score_model(

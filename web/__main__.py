@@ -20,7 +20,7 @@ if __name__ == "__main__":
     except FolderError as error:
         sys.exit(str(error))
     if (reason := exposure.refusal(settings)) is not None:
-        sys.exit(reason)
+        sys.exit(str(reason))
     logs.configure(settings)
     app = create_app(settings)
     services = app.extensions["captiond"]

@@ -13,8 +13,8 @@ from common import strict_json
 from common.ledger import connect
 from common.queue import make_celery
 from common.settings import Settings
-from web import body_limits, docs, errors, forms, pages, proxies
-from web.api import batches, health, jobs, models
+from web import body_limits, docs, errors, forms, language, pages, proxies
+from web.api import batches, edits, health, jobs, models, results
 from web.auth import access, rates, security, session
 from web.services import Services
 
@@ -37,6 +37,8 @@ def create_app(settings: Settings | None = None, *, redis: Redis | None = None, 
     app = Flask(__name__)
     app.json = StrictJSONProvider(app)
     app.request_class = forms.FormRequest
+    # Fewer blank lines in the pages.
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     services = Services(settings, redis or connect(settings.redis_location), celery or make_celery(settings))
     app.extensions["captiond"] = services
     body_limits.set_limits(app, settings)
@@ -44,7 +46,7 @@ def create_app(settings: Settings | None = None, *, redis: Redis | None = None, 
     access.require_keys(app, services.keyring)
     rates.limit_rates(app, rates.RateLimiter(services.redis, settings))
     errors.register_handlers(app)
-    for module in (pages, session, jobs, batches, models, health, docs):
+    for module in (pages, session, language, jobs, edits, batches, results, models, health, docs):
         app.register_blueprint(module.blueprint)
     if settings.trusted_proxies:
         proxies.trust(app, settings.trusted_proxies)

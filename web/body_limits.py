@@ -15,6 +15,8 @@ from web.auth.access import secret_of
 FORM_OVERHEAD = 64 * 1024
 #: Bytes of a batch in addition to its images.
 BATCH_OVERHEAD = 2**20
+#: Images of one form, because each is a temporary file while the request is handled. An archive may have more.
+MAX_FORM_IMAGES = 1000
 #: Endpoints that accept as many images as a batch, and their paths.
 BATCH_ENDPOINTS = frozenset({"batches.create", "pages.upload"})
 BATCH_PATHS = frozenset({"/v1/batches", "/"})
@@ -28,8 +30,14 @@ def set_limits(app: Flask, settings: Settings) -> None:
     def allow_batches() -> None:
         if request.endpoint in BATCH_ENDPOINTS:
             request.max_content_length = settings.max_batch_bytes
-            # An image and a `custom_id` for each job, and one part more so that one image too many is reported.
-            request.max_form_parts = 2 * settings.max_batch_items + 1
+            # An image and a `custom_id` for each job, the `options`, and one part more so that one image too many is
+            # reported.
+            request.max_form_parts = 2 * max_form_images(settings) + 2
+
+
+def max_form_images(settings: Settings) -> int:
+    """Maximum number of images in one form."""
+    return min(settings.max_batch_items, MAX_FORM_IMAGES)
 
 
 def max_body_bytes(settings: Settings, keyring: Keyring, path: str, headers: dict[str, str]) -> int:

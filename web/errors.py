@@ -15,6 +15,8 @@ from werkzeug.wrappers import Response as WerkzeugResponse
 from common import problems, strict_json
 from common.files import DISK_FULL_ERRNOS, write_problem
 from common.problems import CONTENT_TYPE, Kind, Problem
+from common.translation import _
+from web.language import current_language
 from web.services import get_services
 
 #: Seconds of the Retry-After header for each kind of problem.
@@ -44,7 +46,7 @@ def problem_response(problem: Problem) -> Response:
         template = "sign_in.html" if problem.kind is problems.KEY_NEEDED else "error.html"
         response = Response(render_template(template, problem=problem), mimetype="text/html")
     else:
-        response = Response(strict_json.dumps(problem.body()), content_type=CONTENT_TYPE)
+        response = Response(strict_json.dumps(problem.body(current_language())), content_type=CONTENT_TYPE)
     response.status_code = problem.status
     retry_after = problem.extensions.get("retry_after", RETRY_AFTER.get(problem.kind))
     if retry_after is not None:
@@ -64,11 +66,17 @@ def wants_html() -> bool:
 def _http_error(error: HTTPException) -> WerkzeugResponse:
     if isinstance(error, NotFound):
         root = request.script_root
-        return problem_response(problems.NOT_FOUND(f"Check the URL. The page is at {root}/, the API below {root}/v1/."))
+        return problem_response(
+            problems.NOT_FOUND("Check the URL. The page is at {root}/, the API below {root}/v1/.", root=root)
+        )
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
         response = problem_response(
-            problems.METHOD_NOT_ALLOWED(f"The method {request.method} is not allowed here. Allowed are: {allowed}.")
+            problems.METHOD_NOT_ALLOWED(
+                "The method {method} is not allowed here. Allowed are: {allowed}.",
+                method=request.method,
+                allowed=allowed,
+            )
         )
         response.headers["Allow"] = allowed
         return response
@@ -76,15 +84,16 @@ def _http_error(error: HTTPException) -> WerkzeugResponse:
         settings = get_services().settings
         return problem_response(
             problems.UPLOAD_TOO_LARGE(
-                f"The request is too large. The limits are {settings.max_upload_bytes / 2**20:.0f} MB for a picture "
-                f"and {settings.max_batch_bytes / 2**20:.0f} MB for a batch. Make the picture smaller, for example by "
-                "saving it as JPEG, or send fewer pictures at once."
+                "The request is too large. The limits are {picture} MB for a picture and {batch} MB for a batch. Make "
+                "the picture smaller, for example by saving it as JPEG, or send fewer pictures at once.",
+                picture=round(settings.max_upload_bytes / 2**20),
+                batch=round(settings.max_batch_bytes / 2**20),
             )
         )
     if error.code is not None and 300 <= error.code < 400:
         return error.get_response()
     kind = Kind(problems.BAD_REQUEST.slug, error.code or 400, error.name)
-    return problem_response(kind("The request is malformed. Check how the client builds it."))
+    return problem_response(kind(_("The request is malformed. Check how the client builds it.")))
 
 
 def _redis_error(error: RedisError) -> Response:

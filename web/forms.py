@@ -22,8 +22,8 @@ from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, Multip
 
 from common import problems
 
-#: Names of the fields that contain images.
-IMAGE_FIELDS = frozenset({"image", "images"})
+#: Names of the fields that contain images or an archive of images.
+IMAGE_FIELDS = frozenset({"image", "images", "archive"})
 #: Bytes of each read from the request.
 CHUNK_SIZE = 64 * 1024
 #: Characters of a field's name in an error message.
@@ -84,17 +84,19 @@ class FormParser(FormDataParser):
                 part, size, count = event, 0, count + 1
                 if self.max_form_parts is not None and count > self.max_form_parts:
                     raise problems.TOO_MANY_IMAGES(
-                        f"The form has more than {self.max_form_parts} parts, the maximum for one request. Send the "
-                        "pictures in several requests."
+                        "The form has more than {limit} parts, the maximum for one request. Send the pictures in "
+                        "several requests.",
+                        limit=self.max_form_parts,
                     )
                 content = stack.enter_context(self._open_content(part, content_length))
             elif isinstance(event, Data) and part is not None:
                 size += len(event.data)
                 if self.max_form_memory_size is not None and size > self.max_form_memory_size and not _is_file(part):
                     raise problems.UPLOAD_TOO_LARGE(
-                        f"The text of the form field {shown_name(part.name)} is longer than "
-                        f"{self.max_form_memory_size // 1000} kB. Send a picture in the field `image`, or the pictures "
-                        "of a batch in `images`."
+                        "The text of the form field {field} is longer than {limit} kB. Send a picture in the field "
+                        "`image`, or the pictures of a batch in `images`.",
+                        field=shown_name(part.name),
+                        limit=self.max_form_memory_size // 1000,
                     )
                 content.write(event.data)
                 if not event.more_data:

@@ -1,38 +1,55 @@
-"""HTML pages: the start page, and the pages of a job and of a batch, which work without JavaScript."""
+"""HTML pages: the start page, and the pages of a batch and of a job. Scripts improve them; all work without."""
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, redirect, render_template, request, url_for
+import re
+from itertools import islice
+from typing import Any
+
+from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from common import problems
 from common.images.decoding import FORMAT_NAMES
-from common.jobs import Job
-from common.ledger import NewJob
+from common.jobs import BatchStatus, Job
+from common.ledger import NewBatch, NewJob
+from common.translation import _
+from web.api.paging import query_cursor
 from web.services import get_services, model_notice
 from web.submission import read_upload, submit_batch, submit_job
 
-#: Recent jobs on the start page.
-RECENT_JOBS = 12
-#: Seconds after which the page of an unfinished job is reloaded.
-REFRESH_INTERVAL = 2
+#: Batches on the start page, and pictures that it shows of each.
+BATCHES, PREVIEWS = 12, 4
+#: Jobs without a batch on the start page, and jobs among which it looks for them.
+SINGLE_JOBS, RECENT_JOBS = 6, 60
+#: Jobs on the page of a batch, before scripts load the others.
+PAGE_SIZE = 48
+#: Formats of results, as the download menu names them.
+DOWNLOADS = {
+    "csv": _("Table (CSV)"),
+    "txt.zip": _("Text files (ZIP)"),
+    "xmp.zip": _("XMP sidecars for photo managers (ZIP)"),
+    "jsonl": _("JSON lines"),
+    "coco": _("COCO annotations"),
+    "hf": _("Hugging Face data set"),
+    "labelstudio": _("Label Studio tasks"),
+}
 
 blueprint = Blueprint("pages", __name__)
 
 
 @blueprint.get("/")
 def index() -> str:
+    """The form, and the history: batches, newest first, and the latest jobs without a batch."""
     services = get_services()
-    jobs, _ = services.ledger.recent(limit=RECENT_JOBS)
-    model = services.current_model()
-    return render_template(
-        "index.html",
-        jobs=jobs,
-        model=model,
-        notice=model_notice(model),
-        settings=services.settings,
-        formats=FORMAT_NAMES,
-    )
+    cursor = query_cursor()
+    batches, next_cursor = services.batches.recent(limit=BATCHES, cursor=cursor)
+    jobs: list[Job] = []
+    if cursor is None:
+        recent, _next = services.ledger.recent(limit=RECENT_JOBS)
+        jobs = list(islice((job for job in recent if job.batch is None), SINGLE_JOBS))
+    previews = [(batch, services.batches.page(batch.id, limit=PREVIEWS)[0]) for batch in batches]
+    return _render("index.html", batches=previews, jobs=jobs, next=next_cursor)
 
 
 @blueprint.post("/")
@@ -43,29 +60,71 @@ def upload() -> WerkzeugResponse:
     if not files:
         raise problems.MISSING_IMAGE("No picture was chosen. Go back, choose at least one, and send the form again.")
     if len(files) > 1:
-        return redirect(url_for("pages.batch", batch_id=submit_batch(services, files, [])), 303)
+        return redirect(url_for("pages.batch", batch_id=submit_batch(services, files, [], NewBatch())), 303)
     services.ledger.admit()
     data = read_upload(files[0], services.settings.max_upload_bytes)
     job = submit_job(services, files[0].filename, data, NewJob())
     return redirect(url_for("pages.job", job_id=job.id), 303)
 
 
-@blueprint.get("/jobs/<job_id>")
-def job(job_id: str) -> Response:
-    return _jobs_page([get_services().ledger.get(job_id)])
-
-
 @blueprint.get("/batches/<batch_id>")
-def batch(batch_id: str) -> Response:
+def batch(batch_id: str) -> str:
+    """The batch with a page of its jobs. Without scripts, browsers reload it until all have ended."""
     services = get_services()
-    services.batches.get(batch_id)
-    return _jobs_page(list(services.batches.jobs(batch_id)))
+    batch = services.batches.get(batch_id)
+    jobs, next_cursor = services.batches.page(batch_id, limit=PAGE_SIZE, cursor=query_cursor())
+    jobs.sort(key=_natural_order)
+    waiting = batch.status in (BatchStatus.OPEN, BatchStatus.IN_PROGRESS)
+    return _render("batch.html", batch=batch, jobs=jobs, next=next_cursor, waiting=waiting)
 
 
-def _jobs_page(jobs: list[Job]) -> Response:
-    """A page that lists `jobs`, and is reloaded by the browser until all are finished."""
-    waiting = any(not job.status.terminal for job in jobs)
-    response = Response(render_template("jobs.html", jobs=jobs, waiting=waiting), mimetype="text/html")
-    if waiting:
-        response.headers["Refresh"] = str(REFRESH_INTERVAL)
-    return response
+@blueprint.get("/jobs/<job_id>")
+def job(job_id: str) -> str:
+    """The job with its picture, captions and measurements."""
+    job = get_services().ledger.get(job_id)
+    return _render("job.html", job=job, facts=list(_facts(job)))
+
+
+def _render(template: str, **context: Any) -> str:
+    """Render a page, with what all of them show: the model, its notice, and what the form accepts."""
+    services = get_services()
+    model = services.current_model()
+    return render_template(
+        template,
+        model=model,
+        notice=model_notice(model),
+        settings=services.settings,
+        formats=FORMAT_NAMES,
+        accepted="image/*,.heic,.heif,.zip",
+        downloads=DOWNLOADS,
+        **context,
+    )
+
+
+def _natural_order(job: Job) -> list[str | int]:
+    """Sort key by which `2.jpg` comes before `10.jpg`, as in scripts. Uploads do not end in the order they began."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", (job.custom_id or "").lower())]
+
+
+def _facts(job: Job) -> Any:
+    """Names and values of what is known about the job."""
+    if job.output and job.output.confidence is not None:
+        yield _("Confidence"), _("{percent} %", percent=round(100 * job.output.confidence))
+    if job.model:
+        yield _("Model"), job.model.name
+    if job.input:
+        yield (
+            _("Picture"),
+            _(
+                "{width} x {height} pixels, {format}, {size} kB",
+                width=job.input.width,
+                height=job.input.height,
+                format=job.input.format,
+                size=-(-job.input.bytes // 1000),
+            ),
+        )
+    if job.cached:
+        yield _("Captioned"), _("before: the same picture was known")
+    elif job.timings:
+        yield _("Waited"), _("{seconds} s", seconds=round(job.timings.queue_seconds, 2))
+        yield _("Captioned in"), _("{seconds} s", seconds=round(job.timings.model_seconds, 2))

@@ -23,7 +23,9 @@ from common import listening, problems, strict_json
 from common.files import write_problem
 from common.problems import CONTENT_TYPE, Kind, Problem
 from common.settings import Settings
+from common.translation import _
 from web.body_limits import BATCH_OVERHEAD, max_body_bytes
+from web.language import preferred_language
 from web.services import THREADS
 
 #: Bytes of a request line and its headers.
@@ -144,14 +146,18 @@ class _Request(HTTPRequestParser):  # type: ignore[misc]
     def received(self, data: bytes) -> int:
         consumed: int = super().received(data)
         if self.completed and self.body is not None and self.body.problem:
-            self.error = _ProblemError(self.body.problem)
+            self.error = _ProblemError(self.body.problem, self._language())
         elif self.error is not None and not isinstance(self.error, _ProblemError):
             code, reason = self.error.code, self.error.reason
             kind = problems.UPLOAD_TOO_LARGE if code == 413 else Kind(problems.BAD_REQUEST.slug, code, reason)
             self.error = _ProblemError(
-                kind("The request is too large, or it is not valid HTTP. Check how the client builds it.")
+                kind(_("The request is too large, or it is not valid HTTP. Check how the client builds it.")),
+                self._language(),
             )
         return consumed
+
+    def _language(self) -> str:
+        return preferred_language(self.headers.get("COOKIE"), self.headers.get("ACCEPT_LANGUAGE"))
 
     @property
     def timed_out(self) -> bool:
@@ -180,13 +186,15 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
 class _ProblemError(Error):  # type: ignore[misc]
     """A problem as an error of waitress."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, language: str) -> None:
         super().__init__(problem.detail)
         self.code, self.reason = problem.status, problem.kind.title
-        self._body = problem.body()
+        self._language = language
+        self._body = problem.body(language)
 
     def to_response(self, ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:
-        return f"{self.code} {self.reason}", [("Content-Type", CONTENT_TYPE)], strict_json.dumps(self._body).encode()
+        headers = [("Content-Type", CONTENT_TYPE), ("Content-Language", self._language)]
+        return f"{self.code} {self.reason}", headers, strict_json.dumps(self._body).encode()
 
 
 def _has_capacity(listeners: list[Any], capacity: int) -> bool:

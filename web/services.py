@@ -14,6 +14,7 @@ from common.keyring import Keyring
 from common.ledger import Batches, Components, Ledger
 from common.outbound import Outbound
 from common.settings import Settings
+from common.translation import Message, _
 from common.uploads import UploadStore
 
 #: Concurrent requests that may wait for a job (`Prefer: wait`); further ones are answered at once. A waiting request
@@ -25,10 +26,9 @@ THREADS = MAX_WAITING_REQUESTS + 16
 MAX_CONCURRENT_FETCHES = 4
 
 #: The notice about the demo model; the start page shows it, too.
-DEMO_NOTICE = (
-    "The bundled demo model is captioning. It is small: it names common scenes of people, dogs, sport and streets, "
-    "and is often wrong about rarer things, colours and counts. To use the real model, place student_epoch6.pt in the "
-    "project's root and start the service again."
+DEMO_NOTICE = _(
+    "A small demo model writes these captions. It knows common scenes of people, animals, sport and streets, and is "
+    "often wrong about rarer things, colours and numbers: read before you use them."
 )
 
 
@@ -70,6 +70,6 @@ def get_services() -> Services:
     return cast(Services, current_app.extensions["captiond"])
 
 
-def model_notice(model: ModelInfo | None) -> str | None:
+def model_notice(model: ModelInfo | None) -> Message | None:
     """The notice for users about `model`; None if there is none."""
     return DEMO_NOTICE if model and model.demo else None

@@ -1,50 +1,84 @@
-"""Validate, store and record uploaded images. The API, batches and the page's form all use this module."""
+"""Submit the images of a request. The API and the page's form use this module; `common.ingest` creates the jobs."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 from dataclasses import replace
 from itertools import chain, islice
+from typing import IO, Any
 
 from flask import request
 from redis.exceptions import ConnectionError, TimeoutError
 from werkzeug.datastructures import FileStorage
 
-from common import problems
-from common.images.sandbox import sandbox
-from common.jobs import InputInfo, Job, ModelInfo, Status, new_id
-from common.ledger import NewJob
+from common import ingest, problems
+from common.ingest import check_image, clean_filename, clean_path
+from common.jobs import Job, ModelInfo, Status, new_id
+from common.ledger import NewBatch, NewJob
+from common.options import CaptionOptions, parse_options
 from common.problems import Problem
 from common.queue import CLAIM_SIZE, notify
+from web.body_limits import max_form_images
 from web.forms import decode_text, shown_name
-from web.services import Services
+from web.services import Services, get_services
 
 #: Other form fields that the error for a missing image lists.
 MAX_SHOWN_FIELDS = 5
-#: Characters of a file name; its beginning is cut off.
-MAX_NAME_LENGTH = 200
 
 
 def uploaded_image() -> FileStorage:
     """The image of a request: the form field `image`, or the body itself. Raises `missing-image` or `bad-request`."""
     if request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
-        # WSGI decodes all headers as Latin-1 (PEP 3333).
-        filename = decode_text(request.headers.get("X-Filename", "").encode("latin-1", "replace"))
-        return FileStorage(io.BytesIO(request.get_data(cache=False)), filename=filename)
+        return FileStorage(io.BytesIO(request.get_data(cache=False)), filename=requested_filename())
     files = request.files.getlist("image")
     if len(files) == 1:
         return files[0]
     if len(files) > 1:
         raise problems.BAD_REQUEST(
-            f"This request takes one picture. Send several to {request.script_root}/v1/batches, each as the form "
-            "field `images`."
+            "This request takes one picture. Send several to {path}, each as the form field `images`.",
+            path=request.script_root + "/v1/batches",
         )
     others = ", ".join(shown_name(name) for name in islice(chain(request.files, request.form), MAX_SHOWN_FIELDS))
-    hint = f" The form has {others}, but no `image`." if others else ""
+    if others:
+        raise problems.MISSING_IMAGE(
+            "Send the picture as the multipart form field `image`, for example: curl -F image=@photo.jpg URL. The form "
+            "has {others}, but no `image`.",
+            others=others,
+        )
     raise problems.MISSING_IMAGE(
-        f"Send the picture as the multipart form field `image`, for example: curl -F image=@photo.jpg URL.{hint}"
+        "Send the picture as the multipart form field `image`, for example: curl -F image=@photo.jpg URL."
     )
+
+
+def requested_options() -> CaptionOptions | None:
+    """The caption options of a request; None without any. Raises `bad-request`.
+
+    They are a JSON object: the form field or the query parameter `options`, or the member `options` of a JSON body.
+    """
+    if "options" in request.files:
+        raise problems.BAD_REQUEST("Send `options` as a text field of the form, without a file name.")
+    given = [_parse(text) for text in (*request.form.getlist("options"), *request.args.getlist("options"))]
+    if isinstance(body := json_body(), dict) and "options" in body:
+        given.append(body["options"])
+    if len(given) > 1:
+        raise problems.BAD_REQUEST("The request has several `options`. Send one JSON object.")
+    return parse_options(given[0], get_services().settings) if given and given[0] is not None else None
+
+
+def json_body() -> Any:
+    """The request's JSON; None if its body is something else or invalid."""
+    try:
+        return request.get_json(silent=True)
+    except RecursionError:  # for deeply nested arrays
+        return None
+
+
+def requested_filename() -> str:
+    """The file name in the header `X-Filename`, for a body that is the file itself."""
+    # WSGI decodes all headers as Latin-1 (PEP 3333).
+    return decode_text(request.headers.get("X-Filename", "").encode("latin-1", "replace"))
 
 
 def read_upload(file: FileStorage, limit: int) -> bytes:
@@ -58,8 +92,9 @@ def read_upload(file: FileStorage, limit: int) -> bytes:
 def upload_too_large(limit: int) -> Problem:
     """The problem of a file of more than `limit` bytes."""
     return problems.UPLOAD_TOO_LARGE(
-        f"The file is larger than the limit of {limit / 2**20:.0f} MB. Make the picture smaller, for example by saving "
-        "it as JPEG, and send it again."
+        "The file is larger than the limit of {limit} MB. Make the picture smaller, for example by saving it as JPEG, "
+        "and send it again.",
+        limit=round(limit / 2**20),
     )
 
 
@@ -68,42 +103,75 @@ def submit_job(services: Services, filename: str | None, data: bytes, new_job: N
 
     A failed notification is no error, because the recovery notifies again.
     """
-    job = create_job(services, filename, data, services.current_model(), new_job)
+    key = new_job.idempotency_key
+    sha256 = hashlib.sha256(data).hexdigest()
+    if key and (earlier := services.ledger.find_idempotent(key, sha256, options=new_job.options)):
+        return earlier
+    job, _ = create_job(services, filename, data, services.current_model(), new_job)
     if job.status is Status.QUEUED:
         notify(services.celery, 1)
     return job
 
 
-def submit_batch(
-    services: Services, files: list[FileStorage], custom_ids: list[str], webhook: str | None = None
-) -> str:
+def submit_item(
+    services: Services, batch_id: str, shared: NewBatch, closed: Problem | None, file: FileStorage, custom_id: str
+) -> tuple[Job, bool]:
+    """Create a job for one image of an open batch; returns it, and whether it is new.
+
+    `shared` and `closed` are the result of `Batches.for_item`. The job that the batch already has for `custom_id` and
+    these bytes is returned even if the batch is sealed. Raises `upload-too-large`, `closed`, and as `create_job` does.
+    """
+    data = read_upload(file, services.settings.max_upload_bytes)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if earlier := services.ledger.find_idempotent(custom_id, sha256, batch_id, shared.options):
+        return earlier, False
+    if closed:
+        raise closed
+    services.ledger.admit()
+    new_job = NewJob(
+        batch=batch_id, custom_id=custom_id, idempotency_key=custom_id, webhook=shared.webhook, options=shared.options
+    )
+    job, is_new = create_job(services, file.filename, data, services.current_model(), new_job)
+    if job.status is Status.QUEUED:
+        notify(services.celery, 1)
+    return job, is_new
+
+
+def submit_batch(services: Services, files: list[FileStorage], custom_ids: list[str], new_batch: NewBatch) -> str:
     """Create a batch with a job for each of `files`; returns its id.
 
-    An invalid file creates a failed job. `webhook` receives an event when the batch is finished. Raises
-    `missing-image`, `too-many-images` or `bad-request` for the batch as a whole.
+    An invalid file creates a failed job. Raises `missing-image`, `too-many-images` or `bad-request` for the batch as a
+    whole.
     """
-    max_items = services.settings.max_batch_items
+    max_items = max_form_images(services.settings)
     if not files:
-        raise problems.MISSING_IMAGE("Send each picture as the multipart form field `images`.")
+        raise problems.MISSING_IMAGE(
+            "Send each picture as the multipart form field `images`, or a ZIP file with pictures as `archive`."
+        )
     if len(files) > max_items:
         raise problems.TOO_MANY_IMAGES(
-            f"The batch has {len(files)} pictures; the maximum is {max_items}. Send several batches."
+            "The form has {pictures} pictures; the maximum is {limit}. Send a ZIP file, or several batches.",
+            pictures=len(files),
+            limit=max_items,
         )
     if custom_ids and len(custom_ids) != len(files):
         raise problems.BAD_REQUEST(
-            f"The form has {len(files)} `images`, but {len(custom_ids)} `custom_id`. Send one `custom_id` for each "
-            "picture, or none."
+            "The form has {images} `images`, but {ids} `custom_id`. Send one `custom_id` for each picture, or none.",
+            images=len(files),
+            ids=len(custom_ids),
         )
     services.ledger.admit(len(files))
     batch_id = new_id()
-    services.batches.create(batch_id, webhook, request.script_root)
+    services.batches.create(batch_id, new_batch)
     model, queued = services.current_model(), 0  # one query of the workers for the whole batch
-    for file, custom_id in zip(files, custom_ids or [clean_filename(file.filename) for file in files], strict=True):
-        new_job = NewJob(batch=batch_id, custom_id=custom_id, webhook=webhook)
+    for file, custom_id in zip(files, custom_ids or [clean_path(file.filename) for file in files], strict=True):
+        new_job = NewJob(batch=batch_id, custom_id=custom_id, webhook=new_batch.webhook, options=new_batch.options)
         try:
             data = read_upload(file, services.settings.max_upload_bytes)
-            job = create_job(services, file.filename, data, model, new_job)
+            job, _ = create_job(services, file.filename, data, model, new_job)
         except Problem as problem:
+            if problem.kind in (problems.BATCH_SEALED, problems.BATCH_GONE):
+                break  # another request canceled or deleted it
             services.ledger.create(new_id(), replace(new_job, error=problem))
             continue
         queued += job.status is Status.QUEUED
@@ -111,48 +179,48 @@ def submit_batch(
             notify(services.celery, queued)
             queued = 0
     notify(services.celery, queued)
-    if webhook:
-        services.batches.seal(batch_id)
+    services.batches.seal(batch_id)
     return batch_id
 
 
-def create_job(services: Services, filename: str | None, data: bytes, model: ModelInfo | None, new_job: NewJob) -> Job:
-    """Validate and store one image, and record its job. A cached caption of `model` finishes the job at once.
+def submit_archive(services: Services, filename: str | None, stream: IO[bytes], new_batch: NewBatch) -> str:
+    """Store a ZIP archive and create a batch, whose images the workers unpack; returns its id.
 
-    Raises the problem of an invalid image, `idempotency-conflict`, `quota-used-up`, `storage-full`, or
-    `redis.RedisError`. The image is then deleted, unless the job may have been recorded.
+    Raises `empty-upload`, and as `create_job` does.
     """
-    header = sandbox().check(data, services.settings.max_pixels)
-    image = InputInfo(
-        filename=clean_filename(filename),
-        sha256=hashlib.sha256(data).hexdigest(),
-        bytes=len(data),
-        format=header.format,
-        width=header.width,
-        height=header.height,
-    )
-    if new_job.idempotency_key and (earlier := services.ledger.find_idempotent(new_job.idempotency_key, image)):
-        return earlier
-    services.ledger.charge(len(data))
-    output = services.ledger.cached_caption(image.sha256, model.version) if model else None
-    cached = (model, output) if model and output else None
-    job_id = new_id()
-    services.uploads.save(job_id, data)
+    services.ledger.admit()
+    batch_id = new_id()
+    size = services.uploads.save_stream(batch_id, stream)
     try:
-        job = services.ledger.create(job_id, replace(new_job, input=image, cached=cached, prefix=request.script_root))
+        if not size:
+            raise problems.EMPTY_UPLOAD("The archive has no bytes. Send a ZIP file with pictures.")
+        services.ledger.charge(size)
+        archive = clean_filename(filename or "archive.zip")
+        services.batches.create(batch_id, replace(new_batch, archive=archive, archive_bytes=size))
     except (ConnectionError, TimeoutError):
-        # Redis may have recorded the job before its reply was lost. The recovery deletes unreferenced uploads.
-        raise
+        raise  # Redis may have recorded the batch before its reply was lost
     except BaseException:
-        services.uploads.delete(job_id)
+        services.uploads.delete(batch_id)
         raise
-    if job.id != job_id:  # a concurrent request with the same Idempotency-Key created its job first
-        services.uploads.delete(job_id)
-    return job
+    return batch_id
 
 
-def clean_filename(filename: str | None) -> str:
-    """Base name without control characters, at most `MAX_NAME_LENGTH` characters; `picture` if nothing is left."""
-    base_name = (filename or "").replace("\\", "/").rsplit("/", 1)[-1]
-    printable = "".join(character for character in base_name if character.isprintable()).strip()
-    return printable[-MAX_NAME_LENGTH:] or "picture"
+def create_job(
+    services: Services, filename: str | None, data: bytes, model: ModelInfo | None, new_job: NewJob
+) -> tuple[Job, bool]:
+    """Check and store one image, and record its job, as `ingest.create_job` does.
+
+    Raises the problem of an invalid image, and `quota-used-up`.
+    """
+    image = check_image(filename, data, services.settings.max_pixels)
+    services.ledger.charge(len(data))
+    new_job = replace(new_job, prefix=request.script_root)
+    return ingest.create_job(services.ledger, services.uploads, image, data, model, new_job)
+
+
+def _parse(text: str) -> Any:
+    """The value of `options` in a form or query; raises `bad-request` unless it is JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise problems.BAD_REQUEST('`options` must be a JSON object, such as {"beams": 8}.') from error

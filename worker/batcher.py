@@ -3,6 +3,9 @@
 Each task waits on a future. One model thread takes up to `max_batch` queued images as soon as it is idle, so no image
 waits for a batch to fill up; the queue fills while the model is busy. Interactive images go first, in a call without
 bulk images; if bulk images wait, the next call is shared by both.
+
+All images of a call have the same key. It is the key of the image that has waited longest in the queue whose turn it
+is, so that images with a rare key are not left behind.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -38,8 +41,13 @@ class ItemResult(Generic[Result]):
     batch_size: int
 
 
-#: A queued item and its future.
-QueueEntry = tuple[Item, Future[ItemResult[Result]]]
+@dataclass(frozen=True, eq=False)
+class QueueEntry(Generic[Item, Result]):
+    """A queued item with its key and its future."""
+
+    item: Item
+    key: Hashable
+    future: Future[ItemResult[Result]]
 
 
 class Closed(Exception):
@@ -49,13 +57,16 @@ class Closed(Exception):
 class Batcher(Generic[Item, Result]):
     """Runs `model` on queued items in one thread.
 
-    `model` maps a list of items to a list of results of the same length and order. When a call raises, the batch is
-    split in halves and retried, so that only the failing item gets the error. After an out-of-memory error, half the
-    batch size becomes the new limit.
+    `model` maps a list of items to a list of results of the same length and order; `key` returns an item's key, which
+    all items of a call share. When a call raises, the batch is split in halves and retried, so that only the failing
+    item gets the error. After an out-of-memory error, half the batch size becomes the new limit.
     """
 
-    def __init__(self, model: Callable[[Sequence[Item]], Sequence[Result]], max_batch: int) -> None:
+    def __init__(
+        self, model: Callable[[Sequence[Item]], Sequence[Result]], key: Callable[[Item], Hashable], max_batch: int
+    ) -> None:
         self._model = model
+        self._key = key
         self._limit = max_batch
         self._capacity = QUEUED_BATCHES * max_batch
         self._interactive: deque[QueueEntry[Item, Result]] = deque()
@@ -79,15 +90,15 @@ class Batcher(Generic[Item, Result]):
         Canceling the future removes the item from the queue.
         """
         queue = self._interactive if interactive else self._bulk
-        entry: QueueEntry[Item, Result] = (item, Future())
+        entry: QueueEntry[Item, Result] = QueueEntry(item, self._key(item), Future())
         with self._changed:
             self._changed.wait_for(lambda: len(queue) < self._capacity or not self._open)
             if not self._open:
                 raise Closed
             queue.append(entry)
             self._changed.notify_all()
-        entry[1].add_done_callback(lambda future: self._remove(queue, future) if future.cancelled() else None)
-        return entry[1]
+        entry.future.add_done_callback(lambda future: self._remove(queue, future) if future.cancelled() else None)
+        return entry.future
 
     def close(self) -> None:
         """Refuse new items, finish the queued ones and stop the model thread."""
@@ -105,7 +116,7 @@ class Batcher(Generic[Item, Result]):
                 batch = self._next_batch()
                 self._changed.notify_all()
             # Skip futures that were canceled meanwhile; they cannot be resolved.
-            pending = [(item, future) for item, future in batch if future.set_running_or_notify_cancel()]
+            pending = [entry for entry in batch if entry.future.set_running_or_notify_cancel()]
             if pending:
                 self._run_model(pending)
 
@@ -114,17 +125,17 @@ class Batcher(Generic[Item, Result]):
         interactive = len(self._interactive)
         shared = self._bulk and (self._bulk_skipped or not interactive)
         self._bulk_skipped = bool(self._bulk) and not shared
-        bulk = 0
-        if shared:
-            reserved = max(1, int(BULK_FRACTION * self._limit))
-            bulk = min(len(self._bulk), max(reserved, self._limit - interactive))
-        batch = [self._interactive.popleft() for _ in range(min(interactive, self._limit - bulk))]
-        return batch + [self._bulk.popleft() for _ in range(bulk)]
+        if not shared:
+            return _take(self._interactive, self._interactive[0].key, self._limit)
+        reserved = max(1, int(BULK_FRACTION * self._limit))
+        key = self._bulk[0].key
+        bulk = _take(self._bulk, key, max(reserved, self._limit - interactive))
+        return _take(self._interactive, key, self._limit - len(bulk)) + bulk
 
     def _remove(self, queue: deque[QueueEntry[Item, Result]], future: Future[ItemResult[Result]]) -> None:
         with self._changed:
-            for index, (_, queued) in enumerate(queue):
-                if queued is future:
+            for index, entry in enumerate(queue):
+                if entry.future is future:
                     del queue[index]
                     self._changed.notify_all()
                     break
@@ -135,12 +146,12 @@ class Batcher(Generic[Item, Result]):
     def _run_model(self, batch: list[QueueEntry[Item, Result]]) -> None:
         started = time.monotonic()
         try:
-            results = self._model([item for item, _ in batch])
+            results = self._model([entry.item for entry in batch])
             if len(results) != len(batch):
                 raise RuntimeError(f"The model returned {len(results)} results for {len(batch)} items.")
         except Exception as error:
             if len(batch) == 1:
-                batch[0][1].set_exception(error)
+                batch[0].future.set_exception(error)
                 return
             half = len(batch) // 2
             if _out_of_memory(error):
@@ -151,12 +162,23 @@ class Batcher(Generic[Item, Result]):
             return
         seconds = time.monotonic() - started
         self._update_speed(len(batch) / max(seconds, 1e-6))
-        for (_, future), result in zip(batch, results, strict=True):
-            future.set_result(ItemResult(result, seconds, len(batch)))
+        for entry, result in zip(batch, results, strict=True):
+            entry.future.set_result(ItemResult(result, seconds, len(batch)))
 
     def _update_speed(self, speed: float) -> None:
         average = self._items_per_second
         self._items_per_second = speed if average is None else average + SPEED_WEIGHT * (speed - average)
+
+
+def _take(queue: deque[QueueEntry[Item, Result]], key: Hashable, count: int) -> list[QueueEntry[Item, Result]]:
+    """Remove the first `count` entries with this key; the others keep their order."""
+    taken: list[QueueEntry[Item, Result]] = []
+    others: list[QueueEntry[Item, Result]] = []
+    while queue and len(taken) < count:
+        entry = queue.popleft()
+        (taken if entry.key == key else others).append(entry)
+    queue.extendleft(reversed(others))
+    return taken
 
 
 def _out_of_memory(error: Exception) -> bool:

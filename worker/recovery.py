@@ -1,11 +1,13 @@
-"""Periodic recovery: notifications for waiting jobs, and deletion of expired jobs and unreferenced uploads."""
+"""Periodic recovery: notifications, cancellations that are due, and deletion of expired and unreferenced data."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
-from common.ledger import Ledger, UnreferencedUploads
+from common.ledger import CANCELED_BY_DEADLINE, Batches, Ledger, UnreferencedUploads
+from common.problems import Problem
 from common.uploads import FOLDERS, UploadStore, UploadsUnavailable
 
 #: Seconds before the deletion of an image is retried after a failure.
@@ -14,8 +16,8 @@ DELETE_RETRY_DELAY = 3600.0
 log = logging.getLogger(__name__)
 
 
-def recover_once(ledger: Ledger, uploads: UploadStore, notify: Callable[[int], None]) -> None:
-    """Run one recovery: notify the workers of waiting jobs and delete expired records and images."""
+def recover_once(ledger: Ledger, batches: Batches, uploads: UploadStore, notify: Callable[[int], None]) -> None:
+    """Run one recovery: notify the workers of waiting jobs, cancel overdue batches, delete what has expired."""
     recovered = ledger.recover()
     if recovered.waiting:
         notify(recovered.waiting)
@@ -27,6 +29,13 @@ def recover_once(ledger: Ledger, uploads: UploadStore, notify: Callable[[int], N
             ledger.postpone_expiry(job_id, DELETE_RETRY_DELAY)
         else:
             ledger.delete(job_id)
+    for batch_id in recovered.overdue_batches:
+        with suppress(Problem):  # another request deleted it
+            batches.cancel(batch_id, CANCELED_BY_DEADLINE)
+    for batch_id in recovered.expired_batches:
+        with suppress(UploadsUnavailable):  # it stays due
+            uploads.delete(batch_id)  # its archive, if it was not unpacked
+            batches.remove(batch_id)
 
 
 def delete_unreferenced_once(unreferenced: UnreferencedUploads, uploads: UploadStore) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from celery import Celery
 from redis import RedisError
@@ -18,11 +19,13 @@ from captioning.captioner import Captioner, Pixels
 from common.jobs import Output, Status
 from common.ledger import Claim, ClaimResult, Components, Worker
 from common.ledger.submission import SCHEMA_VERSION
+from common.options import SearchOptions
 from common.outbound import Outbound
 from common.problems import Problem
 from common.queue import CLAIM_SIZE, THREADS_PER_PICTURE, is_broker_reachable, notify, pending_notifications
 from common.settings import Settings
 from common.uploads import UploadStore, UploadsUnavailable
+from worker.archives.unpacker import Unpacker
 from worker.batcher import QUEUED_BATCHES, Batcher, ItemResult
 from worker.lock import SharedExclusiveLock
 from worker.recovery import delete_unreferenced_once, recover_once
@@ -45,6 +48,14 @@ BROKER_RETRY_DELAY = 5.0
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class PreparedImage:
+    """A model input, and what the model is asked for."""
+
+    pixels: Pixels
+    search: SearchOptions
+
+
 class WorkerRuntime:
     """State and background threads of one worker process."""
 
@@ -60,12 +71,15 @@ class WorkerRuntime:
         self.settings = settings
         self.captioner = captioner
         self.celery = celery
-        self.ledger = components.ledger
+        self.ledger, self._batches = components.ledger, components.batches
         self.uploads = UploadStore(settings.uploads_location)
-        self.batcher: Batcher[Pixels, Output | Problem] = Batcher(captioner.caption, settings.max_batch)
+        self.batcher: Batcher[PreparedImage, Output | Problem] = Batcher(
+            self._caption, lambda image: image.search, settings.max_batch
+        )
         self.lock = SharedExclusiveLock()
         outbound = Outbound(settings.allow_local_urls)
         self.webhook_sender = WebhookSender(components.outbox, components.ledger, components.batches, outbound)
+        self.unpacker = Unpacker(settings, components, self.uploads, celery, captioner.model)
         self.stopping = threading.Event()
         self._workers = components.workers
         self._unreferenced = components.unreferenced
@@ -88,6 +102,7 @@ class WorkerRuntime:
             self._periodic_thread("heartbeat", HEARTBEAT_INTERVAL, self.heartbeat),
             self._periodic_thread("leases", extend_interval, self.extend),
             self._periodic_thread("recovery", HEARTBEAT_INTERVAL, self.recover),
+            self._periodic_thread("archives", HEARTBEAT_INTERVAL, self.unpack),
             *(
                 self._periodic_thread(f"webhooks-{number}", HEARTBEAT_INTERVAL, self.deliver)
                 for number in range(SENDER_THREADS)
@@ -95,7 +110,7 @@ class WorkerRuntime:
         ]
 
     def start(self) -> None:
-        """Start the threads for heartbeat, lease extension, recovery and webhooks."""
+        """Start the threads for heartbeat, lease extension, recovery, archives and webhooks."""
         for thread in self._threads:
             thread.start()
 
@@ -186,7 +201,8 @@ class WorkerRuntime:
             self._exit_process(1)
 
     def extend(self) -> None:
-        """Extend the leases of the claims in progress, and cancel the futures of lost claims."""
+        """Extend the leases of the claims in progress, and stop the work on lost claims."""
+        self.unpacker.extend()
         for claim in self.ledger.extend(self.held()):
             with self._lock:
                 future = self._held.pop(claim, None)
@@ -194,9 +210,13 @@ class WorkerRuntime:
                 future.cancel()
 
     def recover(self) -> None:
-        """Requeue jobs of lost workers, notify of waiting jobs, delete expired jobs and unreferenced uploads."""
-        recover_once(self.ledger, self.uploads, self._notify)
+        """Requeue jobs of lost workers, notify of waiting jobs, cancel what is overdue, delete what has expired."""
+        recover_once(self.ledger, self._batches, self.uploads, self._notify)
         delete_unreferenced_once(self._unreferenced, self.uploads)
+
+    def unpack(self) -> None:
+        """Unpack the archives that wait."""
+        self.unpacker.run(self.stopping)
 
     def deliver(self) -> None:
         """Deliver the webhooks that are due."""
@@ -205,6 +225,7 @@ class WorkerRuntime:
     def close(self) -> None:
         """Finish the batcher's queue, release the remaining claims and remove this worker from the registry."""
         self.stopping.set()
+        self.unpacker.wait_until_stopped()
         self.batcher.close()
         self._closed.set()
         try:
@@ -212,6 +233,10 @@ class WorkerRuntime:
             self._workers.leave(self._name)
         except RedisError as error:
             log.warning("Redis does not answer (%s); the leases of this worker expire by themselves.", error)
+
+    def _caption(self, images: Sequence[PreparedImage]) -> Sequence[Output | Problem]:
+        """Caption images with the same search options in one model call."""
+        return self.captioner.caption([image.pixels for image in images], images[0].search)
 
     def _add(self, claims: Iterable[Claim]) -> None:
         with self._lock:

@@ -12,11 +12,12 @@ from redis import RedisError
 from common import problems
 from common.jobs import Output, Timings
 from common.ledger import Claim, Result
+from common.options import SearchOptions
 from common.problems import Problem
 from common.queue import notify
 from common.uploads import UploadsUnavailable
 from worker.batcher import Closed, ItemResult
-from worker.runtime import WorkerRuntime
+from worker.runtime import PreparedImage, WorkerRuntime
 
 #: Seconds between attempts to write results while Redis is unavailable.
 WRITE_RETRY_DELAY = 0.5
@@ -56,7 +57,8 @@ def _caption(runtime: WorkerRuntime, claims: Sequence[Claim]) -> None:
         try:
             pixels = runtime.captioner.prepare(_load(runtime, claim))
             if runtime.holds(claim):  # false if the job was canceled while its image was loaded
-                future = runtime.batcher.submit(pixels, interactive=claim.job.batch is None)
+                image = PreparedImage(pixels, SearchOptions.of(runtime.settings, claim.job.options))
+                future = runtime.batcher.submit(image, interactive=claim.job.batch is None)
                 futures[future] = claim
                 runtime.attach_future(claim, future)
         except Closed:

@@ -16,6 +16,7 @@ from captioning.engine.attention import reduced_precision_attention, sdpa
 from captioning.engine.int8 import int8_available, int8_linear
 from captioning.engine.vision import Block, chunk_size
 from captioning.engine.weights import float_linear
+from common.translation import _
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
@@ -75,8 +76,10 @@ def check_precision(model: BlipForConditionalGeneration, precision: Precision) -
     on_cpu = model.device.type == "cpu"
     if precision == "int8" and not (on_cpu and int8_available()):
         raise PrecisionError(
-            "CAPTIOND_PRECISION=int8 is for CPUs that multiply 8-bit integers correctly, and this device does not. "
-            "Set CAPTIOND_PRECISION=auto."
+            _(
+                "CAPTIOND_PRECISION=int8 is for CPUs that multiply 8-bit integers correctly, and this device does not. "
+                "Set CAPTIOND_PRECISION=auto."
+            )
         )
     if not on_cpu or precision not in ("bf16", "int8"):
         return None
@@ -111,7 +114,7 @@ def measure(model: BlipVisionModel, precisions: Sequence[Precision] = ("bf16", "
     results = {precision: run().float() - states for precision, run in runs.items()}
     # Interleave the precisions and take the minimum of each, because other processes can only make a run slower.
     seconds = dict.fromkeys(runs, float("inf"))
-    for _ in range(REPEATS):
+    for _repeat in range(REPEATS):
         for precision, run in runs.items():
             started = time.perf_counter()
             run()

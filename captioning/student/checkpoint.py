@@ -15,6 +15,7 @@ from captioning.student.config import HEAD, WORD_EMBEDDINGS, build, infer_config
 from captioning.student.errors import StudentError
 from captioning.student.finite import check_finite
 from captioning.student.tokens import to_transformers
+from common.translation import _
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def load_checkpoint(
     """
     content = _read(path)
     if content.get("steps") == 0:
-        raise StudentError(f"{path} was saved before the first step of its training, so it is untrained.")
+        raise StudentError(_("{path} was saved before the first step of its training, so it is untrained.", path=path))
     state = clean_state(content)
     tokenizer = content.get("tokenizer")
     try:
@@ -57,11 +58,17 @@ def load_checkpoint(
         model = build(config)
         embedded_tokenizer = to_transformers(Tokenizer.from_str(tokenizer)) if isinstance(tokenizer, str) else None
     except KeyError as error:
-        raise StudentError(f"{path} is not a BLIP captioner: it has no tensor {error}.") from error
+        raise StudentError(
+            _("{path} is not a BLIP captioner: it has no tensor {name}.", path=path, name=error)
+        ) from error
     except Exception as error:  # head counts that do not divide the width, or an invalid configuration
         raise StudentError(
-            f"{path} is not a valid BLIP captioner: {' '.join(str(error).split())}. For a file that does not record "
-            "its numbers of attention heads, set CAPTIOND_TEXT_HEADS and CAPTIOND_VISION_HEADS."
+            _(
+                "{path} is not a valid BLIP captioner: {reason}. For a file that does not record its numbers of "
+                "attention heads, set CAPTIOND_TEXT_HEADS and CAPTIOND_VISION_HEADS.",
+                path=path,
+                reason=" ".join(str(error).split()),
+            )
         ) from error
     load_exactly(model, state, str(path))
     check_finite(model.state_dict(), str(path))
@@ -104,7 +111,13 @@ def load_exactly(model: BlipForConditionalGeneration, state: Mapping[str, torch.
     if differing:
         shown = "; ".join(sorted(differing)[:MAX_LISTED])
         more = f"; and {len(differing) - MAX_LISTED} more" if len(differing) > MAX_LISTED else ""
-        raise StudentError(f"{source} does not fit a BLIP captioner, so it was not loaded. {shown}{more}.")
+        raise StudentError(
+            _(
+                "{source} does not fit a BLIP captioner, so it was not loaded. {differences}.",
+                source=source,
+                differences=shown + more,
+            )
+        )
     model.load_state_dict(dict(state), strict=True)
 
 
@@ -112,12 +125,18 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise StudentError(f"The file {path} does not exist.") from error
+        raise StudentError(_("The file {path} does not exist.", path=path)) from error
     except Exception as error:  # damaged files raise anything from EOFError to UnpicklingError
         raise StudentError(
-            f"{path} cannot be read as PyTorch weights ({type(error).__name__}). Download it again. A file with "
-            "more than tensors and numbers is refused, because loading it could run its code."
+            _(
+                "{path} cannot be read as PyTorch weights ({reason}). Download it again. A file with more than tensors "
+                "and numbers is refused, because loading it could run its code.",
+                path=path,
+                reason=type(error).__name__,
+            )
         ) from error
     if not isinstance(content, Mapping):
-        raise StudentError(f"{path} holds a {type(content).__name__}, not a dictionary of weights.")
+        raise StudentError(
+            _("{path} holds a {type}, not a dictionary of weights.", path=path, type=type(content).__name__)
+        )
     return content

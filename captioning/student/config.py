@@ -16,6 +16,7 @@ from captioning.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing
 from captioning.student import stem as stems
 from captioning.student.errors import StudentError
 from captioning.student.stem import STEMS, HybridPatches
+from common.translation import _
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -128,7 +129,9 @@ def build(config: BlipConfig) -> BlipForConditionalGeneration:
     stem = getattr(config.vision_config, "stem", None)
     if stem is not None:
         if stem not in STEMS:
-            raise StudentError(f"The model's stem {stem} is unknown. Known stems: {', '.join(STEMS)}.")
+            raise StudentError(
+                _("The model's stem {stem} is unknown. Known stems: {known}.", stem=stem, known=", ".join(STEMS))
+            )
         model.vision_model.embeddings.patch_embedding = HybridPatches(stem, config.vision_config.hidden_size)
     return model
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from captioning.student.errors import StudentError
+from common.translation import _
 
 #: Largest number of tensors that an error message names.
 MAX_NAMED = 3
@@ -21,8 +22,12 @@ def check_finite(tensors: Mapping[str, torch.Tensor], source: str) -> None:
     """Raise `StudentError` if tensors of `source` are not finite. The message names the first few."""
     names = not_finite(tensors)
     if names:
-        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        more = f" (+{len(names) - MAX_NAMED})" if len(names) > MAX_NAMED else ""
         raise StudentError(
-            f"{source} holds weights that are not finite numbers (NaN or infinite): it was damaged, or its training "
-            f"failed: {', '.join(names[:MAX_NAMED])}{more}. Use an earlier checkpoint, or train it again."
+            _(
+                "{source} holds weights that are not finite numbers (NaN or infinite): it was damaged, or its training "
+                "failed: {names}. Use an earlier checkpoint, or train it again.",
+                source=source,
+                names=", ".join(names[:MAX_NAMED]) + more,
+            )
         )

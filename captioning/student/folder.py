@@ -22,6 +22,7 @@ from captioning.student.errors import StudentError
 from captioning.student.finite import check_finite
 from captioning.student.processor import load_tokenizer
 from common import strict_json
+from common.translation import _
 
 #: Entries of a hybrid's config.json.
 HYBRID_CONFIG = {
@@ -46,7 +47,9 @@ def load_folder(source: str | Path) -> tuple[BlipForConditionalGeneration, PreTr
     except StudentError:
         raise
     except Exception as error:  # OSError for a missing file, ValueError or RuntimeError for one that does not fit
-        raise StudentError(f"{source} cannot be loaded as a BLIP captioner: {error}") from error
+        raise StudentError(
+            _("{source} cannot be loaded as a BLIP captioner: {reason}", source=source, reason=error)
+        ) from error
     check_finite(model.state_dict(), str(source))
     return model.eval(), load_tokenizer(source, model.config)
 
@@ -89,7 +92,13 @@ def _load_plain(source: str | Path) -> BlipForConditionalGeneration:
     differing = sorted([*report["missing_keys"], *report["unexpected_keys"], *map(str, report["mismatched_keys"])])
     differing = [key for key in differing if not key.endswith("position_ids")]
     if differing:
-        raise StudentError(f"{source} does not fit its config.json. These weights differ: {', '.join(differing)}.")
+        raise StudentError(
+            _(
+                "{source} does not fit its config.json. These weights differ: {names}.",
+                source=source,
+                names=", ".join(differing),
+            )
+        )
     loaded: BlipForConditionalGeneration = model
     return loaded
 
@@ -120,7 +129,13 @@ def _read_preprocessing(model: BlipForConditionalGeneration, source: str | Path)
     side = size.get("height") if isinstance(size, dict) else size
     if side is not None and side != vision.image_size:
         raise StudentError(
-            f"{source} takes images with a side of {vision.image_size} pixels, but its {PREPROCESSOR} says {side}."
+            _(
+                "{source} takes images with a side of {expected} pixels, but its {file} says {side}.",
+                source=source,
+                expected=vision.image_size,
+                file=PREPROCESSOR,
+                side=side,
+            )
         )
     for name in ("image_mean", "image_std"):
         value = preprocessor.get(name)

@@ -9,12 +9,14 @@ from pathlib import Path
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
 from captioning.preprocessing import Preprocessing
+from captioning.student.calibration import Calibration, load_calibration
 from captioning.student.checkpoint import load_checkpoint
 from captioning.student.config import preprocessing_of
 from captioning.student.errors import StudentError
 from captioning.student.folder import load_folder
 from captioning.student.processor import load_tokenizer
 from common.settings import PROJECT_ROOT
+from common.translation import _
 
 #: The bundled student, in Hugging Face format.
 DEMO = PROJECT_ROOT / "models" / "demo"
@@ -22,13 +24,19 @@ DEMO = PROJECT_ROOT / "models" / "demo"
 
 @dataclass(frozen=True)
 class Student:
-    """A loaded captioning model: float32, eval mode, with its tokenizer. `version` identifies its exact weights."""
+    """A loaded captioning model: float32, eval mode, with its tokenizer. `version` identifies its exact weights.
+
+    `path` is its folder or `.pt` file, and None for a model of the hub or without safetensors, which
+    has no calibration.
+    """
 
     model: BlipForConditionalGeneration
     tokenizer: PreTrainedTokenizerFast
     name: str
     version: str
     demo: bool
+    path: Path | None = None
+    calibration: Calibration | None = None
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -53,15 +61,23 @@ def load_student(source: str | Path, *, processor: str | Path, text_heads: int =
     vocab_size = model.config.text_config.vocab_size
     if len(tokenizer) > vocab_size:
         raise StudentError(
-            f"{source} has {vocab_size} tokens, but its tokenizer has {len(tokenizer)}. They do not belong together. "
-            "Set CAPTIOND_PROCESSOR to the tokenizer it was trained with."
+            _(
+                "{source} has {model} tokens, but its tokenizer has {tokenizer}. They do not belong together. Set "
+                "CAPTIOND_PROCESSOR to the tokenizer it was trained with.",
+                source=source,
+                model=vocab_size,
+                tokenizer=len(tokenizer),
+            )
         )
+    version = f"sha256:{_sha256(weights)}" if weights else f"hub:{getattr(model.config, '_commit_hash', None)}"
     return Student(
         model=model,
         tokenizer=tokenizer,
         name=path.stem if path.exists() else str(source),
-        version=f"sha256:{_sha256(weights)}" if weights else f"hub:{getattr(model.config, '_commit_hash', None)}",
+        version=version,
         demo=path.resolve() == DEMO.resolve(),
+        path=path if weights else None,
+        calibration=load_calibration(path, version) if weights else None,
     )
 
 

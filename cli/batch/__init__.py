@@ -2,4 +2,4 @@
 
 
 class BatchError(Exception):
-    """The run cannot begin or go on; the message says why and what to do."""
+    """The run cannot begin or go on; its only argument is a `Message` that says why and what to do."""

@@ -20,13 +20,17 @@ from common.files import append, complete_lines
 class Caption:
     """An image's caption, as it is written: with the template filled in.
 
-    For a sidecar, `content` is what its file is to contain, and `before` the digest of what it contained, None for no
-    file.
+    `confidence` and `unsure` are those of `common.jobs.Output`, and `translated` is the text of its translation, which
+    has no template. For a sidecar, `content` is what its file is to
+    contain, and `before` the digest of what it contained, None for no file.
     """
 
     image: str
     caption: str
     score: float | None
+    confidence: float | None = None
+    unsure: bool | None = None
+    translated: str | None = None
     content: str | None = None
     before: str | None = None
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 from typing import Any
 
 import requests
 
 from cli.batch import BatchError
 from cli.batch.sources import Source
+from cli.output import warn
 from common import problems
 from common.jobs import Output
 from common.problems import Kind, Problem
+from common.settings import terminal_language
+from common.translation import Message, _
 
 #: Images and bytes of one request.
 MAX_IMAGES, MAX_BYTES = 64, 64 * 2**20
@@ -23,117 +25,158 @@ MAX_IMAGES, MAX_BYTES = 64, 64 * 2**20
 REQUEST_TIMEOUT, POLL_INTERVAL = 120.0, 0.5
 #: Seconds of an outage after which the run ends, and between two attempts.
 OUTAGE_TIMEOUT, RETRY_INTERVAL = 600.0, 2.0
+#: The problem of an image whose job was canceled.
+CANCELED = Kind("canceled", 500, "Canceled")
 #: Response statuses after which the request is repeated.
 RETRIED = frozenset({429, 502, 503, 504})
 
 
-@dataclass(frozen=True)
-class _Sent:
-    """A submitted batch, and the images of its chunk that could not be read."""
+@dataclass
+class _Chunk:
+    """Images of one request, as pairs of an image and its bytes or the problem of reading it."""
 
-    batch: str | None
-    sources: list[Source]
-    refused: dict[int, Problem]
+    files: list[tuple[Source, bytes | Problem]] = field(default_factory=list)
+    size: int = 0
+    batch: str | None = None
+
+    def has_room(self, data: bytes | Problem) -> bool:
+        return not self.files or (len(self.files) < MAX_IMAGES and self.size + _size(data) <= MAX_BYTES)
+
+    def add(self, source: Source, data: bytes | Problem) -> None:
+        self.files.append((source, data))
+        self.size += _size(data)
 
 
 class RemoteCaptioner:
-    """Captions images by the service at `url`, with an API key where it needs one. Raises `BatchError`."""
+    """Captions images by the service at `url`, with an API key where it needs one. Raises `BatchError`.
 
-    def __init__(self, url: str, key: str | None, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    `patience` is the number of seconds of an outage after which the run ends.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        *,
+        patience: float = OUTAGE_TIMEOUT,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._url = url.rstrip("/")
+        self._patience = patience
         self._sleep = sleep
         self._session = requests.Session()
+        self._session.headers["Accept-Language"] = terminal_language()
         if key:
             self._session.headers["Authorization"] = f"Bearer {key}"
 
     def captions(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Output | Problem]]:
         """Each image with its caption, or with its problem, in order."""
-        remaining = iter(sources)
-        before: _Sent | None = None
-        while chunk := list(islice(remaining, MAX_IMAGES)):
-            for sent in self._send_all(chunk):
-                if before:
-                    yield from self._results(before)
-                before = sent
+        before: _Chunk | None = None
+        for chunk in _chunks(sources):
+            self._send(chunk)
+            if before:
+                yield from self._results(before)
+            before = chunk
         if before:
             yield from self._results(before)
 
-    def _send_all(self, chunk: list[Source]) -> Iterator[_Sent]:
-        """Send a chunk in as many requests as its bytes need."""
-        sources: list[Source] = []
-        files: list[tuple[int, bytes]] = []
-        refused: dict[int, Problem] = {}
-        for source in chunk:
-            try:
-                data = source.read()
-            except Problem as problem:
-                refused[len(sources)] = problem
-                sources.append(source)
-                continue
-            if files and sum(len(each) for _, each in files) + len(data) > MAX_BYTES:
-                yield self._send(sources, files, refused)
-                sources, files, refused = [], [], {}
-            files.append((len(sources), data))
-            sources.append(source)
-        yield self._send(sources, files, refused)
-
-    def _send(self, sources: list[Source], files: list[tuple[int, bytes]], refused: dict[int, Problem]) -> _Sent:
+    def _send(self, chunk: _Chunk) -> None:
+        files = [(index, source, data) for index, (source, data) in enumerate(chunk.files) if isinstance(data, bytes)]
         if not files:
-            return _Sent(None, sources, refused)
+            return
         batch = self._request(
             "POST",
             "/v1/batches",
-            files=[("images", (sources[index].location, data)) for index, data in files],
-            data=[("custom_id", str(index)) for index, _ in files],
+            files=[("images", (source.location, data)) for _, source, data in files],
+            data=[("custom_id", str(index)) for index, _, _ in files],
         ).json()
-        return _Sent(batch["id"], sources, refused)
+        chunk.batch = batch["id"]
+        # The next chunk is read while this one is captioned, and only its images need their bytes.
+        chunk.files = [(source, b"" if isinstance(data, bytes) else data) for source, data in chunk.files]
 
-    def _results(self, sent: _Sent) -> Iterator[tuple[Source, Output | Problem]]:
-        results: dict[int, Output | Problem] = dict(sent.refused)
-        if sent.batch is not None:
-            path = f"/v1/batches/{sent.batch}"
+    def _results(self, chunk: _Chunk) -> Iterator[tuple[Source, Output | Problem]]:
+        results: dict[int, Output | Problem] = {}
+        if chunk.batch is not None:
+            path = f"/v1/batches/{chunk.batch}"
             while self._request("GET", path).json()["status"] == "in_progress":
                 self._sleep(POLL_INTERVAL)
             lines = self._request("GET", f"{path}/results").iter_lines()
-            results |= {int(result["custom_id"]): _result(result) for result in map(json.loads, lines)}
-        for index, source in enumerate(sent.sources):
-            yield source, results[index]
+            results = {int(result["custom_id"]): _result(result) for result in map(json.loads, lines)}
+        for index, (source, data) in enumerate(chunk.files):
+            yield source, data if isinstance(data, Problem) else results[index]
 
     def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
         """Send a request, and repeat it while the service is unreachable, full or overloaded."""
-        deadline = time.monotonic() + OUTAGE_TIMEOUT
+        deadline = time.monotonic() + self._patience
+        said: Message | str | None = None
         while True:
             pause = RETRY_INTERVAL
             try:
                 response = self._session.request(method, self._url + path, timeout=REQUEST_TIMEOUT, **arguments)
             except requests.ConnectionError as error:
-                reason = f"No service answers at {self._url} ({type(error).__name__})."
+                reason: Message | str = _(
+                    "No service answers at {url} ({reason}).", url=self._url, reason=type(error).__name__
+                )
             except requests.RequestException as error:
-                raise BatchError(f"{self._url} cannot be used: {error}") from error
+                raise BatchError(_("{url} cannot be used: {reason}", url=self._url, reason=str(error))) from error
             else:
                 if response.ok:
                     return response
                 reason = _detail(response)
                 if response.status_code not in RETRIED:
-                    raise BatchError(f"{self._url} answered {response.status_code}: {reason}")
+                    raise BatchError(
+                        _(
+                            "{url} answered {status}: {reason}",
+                            url=self._url,
+                            status=response.status_code,
+                            reason=reason,
+                        )
+                    )
                 asked = response.headers.get("Retry-After", "")
                 pause = max(pause, float(asked)) if asked.isdigit() else pause
             if time.monotonic() + pause > deadline:
-                raise BatchError(f"{reason} Nothing that was captioned is lost: run the same command again.")
+                raise BatchError(
+                    _("{reason} Nothing that was captioned is lost: run the same command again.", reason=reason)
+                )
+            if reason != said:
+                warn(_("{reason} Trying again.", reason=reason))
+                said = reason
             self._sleep(pause)
+
+
+def _chunks(sources: Iterable[Source]) -> Iterator[_Chunk]:
+    """Read images, in chunks that one request takes."""
+    chunk = _Chunk()
+    for source in sources:
+        data: bytes | Problem
+        try:
+            data = source.read()
+        except Problem as problem:
+            data = problem
+        if not chunk.has_room(data):
+            yield chunk
+            chunk = _Chunk()
+        chunk.add(source, data)
+    if chunk.files:
+        yield chunk
+
+
+def _size(data: bytes | Problem) -> int:
+    return 0 if isinstance(data, Problem) else len(data)
 
 
 def _result(result: dict[str, Any]) -> Output | Problem:
     if result["status"] == "succeeded":
-        return Output(caption=result["caption"], score=result["score"])
+        names = ("caption", "score", "confidence", "unsure", "translated")  # earlier versions send the first two
+        return Output(**{name: result.get(name) for name in names})
     error = result["error"] or {"type": "canceled", "title": "Canceled", "detail": "The job was canceled."}
     kind = problems.KINDS.get(error["type"].rsplit("/", 1)[-1], Kind(error["type"], 500, error["title"]))
     return kind(error["detail"])
 
 
-def _detail(response: requests.Response) -> str:
+def _detail(response: requests.Response) -> Message | str:
     """The `detail` of a problem response."""
     try:
         return str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):
-        return response.reason or "no reason given"
+        return response.reason or _("no reason given")

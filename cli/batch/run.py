@@ -6,151 +6,147 @@ import hashlib
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import cache, partial
 from pathlib import Path
 
-from tqdm import tqdm
+from filelock import FileLock, Timeout
 
 from cli.batch import BatchError
 from cli.batch.journal import Caption, Journal
-from cli.batch.outputs import Existing, Output, Sidecars, TableFile
-from cli.batch.remote import RemoteCaptioner
+from cli.batch.options import Options
+from cli.batch.outputs import Output
+from cli.batch.progress import Progress
+from cli.batch.remote import OUTAGE_TIMEOUT, RemoteCaptioner
 from cli.batch.sources import Source, find
+from cli.output import local, warn
 from common import jobs, strict_json
 from common.problems import Problem
 from common.settings import Settings
+from common.translation import Message, _, ngettext
 
 #: Captions that are written and synced to the disk together, and the seconds after which fewer are.
 WRITE_SIZE, WRITE_INTERVAL = 32, 2.0
-#: Seconds between two lines of progress where there is no terminal.
-LINE_INTERVAL = 10.0
-#: The part of a template that the caption replaces.
-PLACEHOLDER = "{caption}"
 
-Results = Iterator[tuple[Source, jobs.Output | Problem]]
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the command line asks for; either `out` or `sidecars` is set, and `url` for a running service."""
-
-    paths: list[str]
-    recursive: bool = False
-    out: Path | None = None
-    sidecars: str | None = None
-    existing: Existing = "skip"
-    template: str = PLACEHOLDER
-    limit: int | None = None
-    dry_run: bool = False
-    url: str | None = None
-    key: str | None = None
+Captioner = Callable[[Iterable[Source]], Iterator[tuple[Source, jobs.Output | Problem]]]
 
 
 def batch(settings: Settings, options: Options) -> int:
     """Caption the named images. Return 0 for success, 1 for a failure, 2 for invalid options, 130 for Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
-    wrong = _wrong(options)
-    if wrong:
-        print(wrong, file=sys.stderr)
+    if wrong := options.wrong():
+        warn(wrong)
         return 2
     try:
         sources = find(options.paths, recursive=options.recursive)
         if options.dry_run:
             return _dry_run(options, sources)
-        return _run(settings, options, sources)
+        return _batch(settings, options, sources)
     except BatchError as error:
-        print(error, file=sys.stderr)
+        warn(error)
         return 1
-    except OSError as error:  # of an output or the journal: no permission, no such folder, the disk is full
-        print(f"{error.filename or 'The captions'} cannot be written: {error.strerror}.", file=sys.stderr)
+    except BrokenPipeError:  # of standard output
+        raise
+    except OSError as error:
+        warn(cannot_write(error))
         return 1
     except KeyboardInterrupt:
-        print("Stopped. Run the same command again to continue.", file=sys.stderr)
+        warn(_("Stopped. Run the same command again to continue."))
         return 130
 
 
-def _wrong(options: Options) -> str | None:
-    """An error message for invalid options, else None."""
-    if (options.out is None) == (options.sidecars is None):
-        return "Give one of --out FILE, --sidecars SUFFIX and --xmp, for where the captions go."
-    if options.out and options.existing in ("append", "prepend"):
-        return f"--existing {options.existing} is for --sidecars; a row of --out is skipped or overwritten."
-    if options.sidecars and not (options.sidecars.startswith(".") and len(options.sidecars) > 1):
-        return f"--sidecars takes a suffix such as .txt, and not {options.sidecars}."
-    if options.template.count(PLACEHOLDER) != 1:
-        return f"--template must have {PLACEHOLDER} once, such as 'a photo of {PLACEHOLDER}'."
-    if options.limit is not None and options.limit < 1:
-        return "--limit must be 1 or more."
-    return None
+def cannot_write(error: OSError) -> Message:
+    """The message of an error of an output or the journal: no permission, no such folder, the disk is full."""
+    name = error.filename or _("The captions")
+    return _("{name} cannot be written: {reason}.", name=name, reason=error.strerror)
 
 
-def _output(options: Options, sources: list[Source]) -> Output:
-    if options.out is not None:
-        return TableFile(options.out, overwrite=options.existing == "overwrite")
-    assert options.sidecars is not None
-    sidecars = Sidecars(options.sidecars, options.existing)
-    sidecars.check(sources)
-    return sidecars
+class Run:
+    """Captions images and writes them to an output, for `captiond batch` and `captiond watch`."""
+
+    def __init__(self, options: Options, output: Output, journal: Journal, captioner: Callable[[], Captioner]) -> None:
+        """`captioner` loads the model. It may raise `BatchError`, and is called when images are there to caption."""
+        self.output = output
+        self.resumed = {caption.image for caption in journal.captions}
+        self._options = options
+        self._journal = journal
+        self._captioner = captioner
+
+    def resume(self) -> dict[str, Problem]:
+        """Write the captions that a stopped run left in the journal. Returns problems as `Output.write` does."""
+        return self.output.write(self._journal.captions)
+
+    def load(self) -> None:
+        """Load the model, which `caption` else does when there is the first image. Raises `BatchError`."""
+        self._captioner()
+
+    def caption(self, sources: Sequence[Source]) -> Iterator[tuple[str, Caption | Problem]]:
+        """Each image with its caption, once that is written, or with its problem. To be read to the end."""
+        results = self._captioner()(sources) if sources else iter(())
+        group: list[Caption] = []
+        started = time.monotonic()
+        for source, result in results:
+            planned = self._plan(source, result)
+            if isinstance(planned, Problem):
+                yield source.location, planned
+                continue
+            group.append(planned)
+            if len(group) >= WRITE_SIZE or time.monotonic() - started > WRITE_INTERVAL:
+                yield from self._write(group)
+                group, started = [], time.monotonic()
+        yield from self._write(group)
+        self.output.flush()
+        self._journal.delete()
+
+    def _plan(self, source: Source, result: jobs.Output | Problem) -> Caption | Problem:
+        if isinstance(result, Problem):
+            return result
+        try:
+            text = self._options.text(result.caption)
+            translated = result.translated.caption if result.translated else None
+            caption = Caption(source.location, text, result.score, result.confidence, result.unsure, translated)
+            return self.output.plan(source, caption)
+        except Problem as problem:  # of the sidecar that is there
+            return problem
+
+    def _write(self, group: Sequence[Caption]) -> Iterator[tuple[str, Caption | Problem]]:
+        if not group:
+            return
+        self._journal.add(group)
+        refused = self.output.write(group)
+        for caption in group:
+            yield caption.image, refused.get(caption.image, caption)
 
 
-def _missing(options: Options, sources: list[Source], output: Output, done: set[str]) -> list[Source]:
-    """The images to caption."""
-    skips = options.existing == "skip"
-    missing = [each for each in sources if each.location not in done and not (skips and output.has(each))]
-    return missing[: options.limit]
+@contextmanager
+def running(settings: Settings, options: Options, *, patience: float = OUTAGE_TIMEOUT) -> Iterator[Run]:
+    """A run, whose output is closed at the end. `patience` is that of `RemoteCaptioner`.
 
-
-def _dry_run(options: Options, sources: list[Source]) -> int:
-    output = _output(options, sources)
-    missing = _missing(options, sources, output, set())
-    for source in missing:
-        print(source.location)
-    print(f"{len(missing)} of {len(sources)} images would be captioned.", file=sys.stderr)
-    return 0
-
-
-def _run(settings: Settings, options: Options, sources: list[Source]) -> int:
-    path = _journal_path(settings, options)
-    output = _output(options, sources)
-    journal = Journal(path)
+    Raises `BatchError`, also while another run writes to the same output.
+    """
+    if options.out:
+        target = str(options.out.absolute())
+    else:
+        target = f"{Path.cwd()} {options.paths} {options.sidecars or 'embed'}"
+    folder = settings.data.absolute() / "batches"
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        output.write(journal.captions)
-        missing = _missing(options, sources, output, {caption.image for caption in journal.captions})
-        skipped = len(sources) - len(missing)
-        if journal.captions:
-            print(f"Continuing a stopped run, with {len(journal.captions)} captions.", file=sys.stderr)
-        progress = Progress(len(missing))
-        failed: list[tuple[Source, Problem]] = []
-        captions = _captions(_results(settings, options, missing), options, output, failed, progress)
-        for group in _groups(captions):
-            journal.add(group)
-            output.write(group)
-        progress.close()
-    finally:
-        output.close()
-    journal.delete()
-    for source, problem in failed:
-        print(f"{source.location}: {problem.detail}", file=sys.stderr)
-    print(
-        f"{len(missing) - len(failed)} captioned, {len(failed)} failed, {skipped} there already or left out.",
-        file=sys.stderr,
-    )
-    return int(bool(failed))
+        held = FileLock(folder / f"{_digest(target)}.lock", timeout=0).acquire()
+    except Timeout as error:
+        raise BatchError(_("Another captiond batch or watch writes these captions now.")) from error
+    with held, closing(options.output()) as output:
+        journal = Journal(folder / f"{_digest(target, options.existing, options.template, options.alt_text)}.jsonl")
+        yield Run(options, output, journal, cache(partial(_load, settings, options, patience)))
 
 
-def _journal_path(settings: Settings, options: Options) -> Path:
-    """The journal of this run: that of the same paths and the same output, from whatever folder."""
-    target = str(options.out.absolute()) if options.out else f"{Path.cwd()} {options.paths} {options.sidecars}"
-    key = strict_json.dumps([target, options.existing, options.template])
-    return settings.data.absolute() / "batches" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.jsonl"
+def _digest(*values: object) -> str:
+    return hashlib.sha256(strict_json.dumps(values).encode()).hexdigest()[:16]
 
 
-def _results(settings: Settings, options: Options, sources: list[Source]) -> Results:
-    if not sources:
-        return iter(())
+def _load(settings: Settings, options: Options, patience: float) -> Captioner:
     if options.url:
-        return RemoteCaptioner(options.url, options.key).captions(sources)
+        return RemoteCaptioner(options.url, options.key, patience=patience).captions
     # torch takes seconds to import, and only this needs it.
     from captioning.captioner import load_captioner
     from captioning.stream import caption_stream
@@ -159,58 +155,65 @@ def _results(settings: Settings, options: Options, sources: list[Source]) -> Res
     try:
         captioner = load_captioner(settings)
     except StudentError as error:
-        raise BatchError(str(error)) from error
-    return caption_stream(captioner, sources, Source.read, settings.max_batch)
+        raise BatchError(error.args[0]) from error
+    return lambda sources: caption_stream(captioner, sources, Source.read, settings.max_batch)
 
 
-def _captions(
-    results: Results, options: Options, output: Output, failed: list[tuple[Source, Problem]], progress: Progress
-) -> Iterator[Caption]:
-    """The captions to write. `failed` collects the images without one."""
-    for source, result in results:
-        progress.add()
-        if isinstance(result, Problem):
-            failed.append((source, result))
-            continue
-        text = options.template.replace(PLACEHOLDER, result.caption)
-        try:
-            yield output.plan(source, Caption(source.location, text, result.score))
-        except Problem as problem:  # of the sidecar that is there
-            failed.append((source, problem))
+def _missing(options: Options, sources: list[Source], output: Output, done: set[str]) -> list[Source]:
+    """The images to caption."""
+    for source in sources:
+        output.check(source)
+    skips = options.existing == "skip"
+    missing = [each for each in sources if each.location not in done and not (skips and output.has(each))]
+    return missing[: options.limit]
 
 
-def _groups(captions: Iterable[Caption]) -> Iterator[list[Caption]]:
-    """Group captions: `WRITE_SIZE` of them, or those of `WRITE_INTERVAL` seconds."""
-    group: list[Caption] = []
-    started = time.monotonic()
-    for caption in captions:
-        group.append(caption)
-        if len(group) >= WRITE_SIZE or time.monotonic() - started > WRITE_INTERVAL:
-            yield group
-            group, started = [], time.monotonic()
-    if group:
-        yield group
+def _dry_run(options: Options, sources: list[Source]) -> int:
+    with closing(options.output()) as output:
+        missing = _missing(options, sources, output, set())
+    for source in missing:
+        print(source.location)
+    warn(
+        ngettext(
+            "{missing} of {count} image would be captioned.",
+            "{missing} of {count} images would be captioned.",
+            len(sources),
+            missing=len(missing),
+        )
+    )
+    return 0
 
 
-class Progress:
-    """Progress on standard error: a bar on a terminal, else a line every `LINE_INTERVAL` seconds."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._count = 0
-        self._started = self._shown = time.monotonic()
-        self._bar = tqdm(total=total, unit="image", file=sys.stderr, disable=not sys.stderr.isatty())
-
-    def add(self) -> None:
-        """Count an image."""
-        self._count += 1
-        self._bar.update()
-        now = time.monotonic()
-        if self._bar.disable and now - self._shown > LINE_INTERVAL:
-            self._shown = now
-            rate = self._count / (now - self._started)
-            left = (self._total - self._count) / rate
-            print(f"{self._count} of {self._total} images, {rate:.1f} a second, {left:.0f} s left", file=sys.stderr)
-
-    def close(self) -> None:
-        self._bar.close()
+def _batch(settings: Settings, options: Options, sources: list[Source]) -> int:
+    with running(settings, options) as run:
+        failed = run.resume()
+        missing = _missing(options, sources, run.output, run.resumed)
+        if run.resumed:
+            warn(
+                ngettext(
+                    "Continuing a stopped run, with {count} caption.",
+                    "Continuing a stopped run, with {count} captions.",
+                    len(run.resumed),
+                )
+            )
+        captioned = 0
+        progress = Progress(len(missing))
+        for image, result in run.caption(missing):
+            progress.add()
+            if isinstance(result, Problem):
+                failed[image] = result
+            else:
+                captioned += 1
+        progress.close()
+    for image, problem in failed.items():
+        warn(f"{image}: {local(problem)}")
+    skipped = len(sources) - len(missing)
+    warn(
+        _(
+            "{captioned} captioned, {failed} failed, {skipped} there already or left out.",
+            captioned=captioned,
+            failed=len(failed),
+            skipped=skipped,
+        )
+    )
+    return int(bool(failed))

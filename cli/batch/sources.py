@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from cli.batch import BatchError
 from common import problems
 from common.images.decoding import FORMATS
+from common.translation import _
 
 #: Suffixes of the accepted formats.
 SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
@@ -50,14 +52,25 @@ class Source:
                 data: bytes = file.read()
                 return data
         except (OSError, ImportError, ValueError) as error:  # ImportError: a file system whose package is missing
-            raise problems.NOT_FOUND(f"The file cannot be read: {getattr(error, 'strerror', '') or error}.") from error
+            reason = getattr(error, "strerror", "") or str(error)
+            raise problems.NOT_FOUND("The file cannot be read: {reason}.", reason=reason) from error
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden, as temporary files of many programs are, and files of systems and shares."""
+    return name.startswith(".")
+
+
+def is_image(name: str) -> bool:
+    """Whether a file in a folder counts as an image: its suffix is that of an accepted format, and it is not hidden."""
+    return Path(name).suffix.lower() in SUFFIXES and not is_hidden(name)
 
 
 def find(arguments: Iterable[str], *, recursive: bool) -> list[Source]:
     """The images that the arguments name, each once: arguments in order, the contents of a folder sorted by path.
 
-    A folder gives the files whose suffix is that of an accepted format, with those of its subfolders if `recursive`; a
-    file that is named itself is taken whatever its suffix. Raises `BatchError`.
+    A folder gives its images, with those of its subfolders if `recursive`; a file that is named itself is always taken.
+    Raises `BatchError`.
     """
     found: dict[str, Source] = {}
     for argument in arguments:
@@ -70,18 +83,31 @@ def find(arguments: Iterable[str], *, recursive: bool) -> list[Source]:
 def _on_disk(argument: str, recursive: bool) -> Iterator[Source]:
     path = Path(argument)
     if path.is_dir():
-        for file in sorted(path.rglob("*") if recursive else path.iterdir()):
-            if file.suffix.lower() in SUFFIXES and file.is_file():
-                yield Source(str(file))
+        yield from (Source(str(file)) for file in sorted(_in_folder(path, recursive)))
     elif path.exists():
         yield Source(argument)
     elif MAGIC.intersection(argument):
         matches = [match for match in sorted(glob.glob(argument, recursive=True)) if Path(match).is_file()]
         if not matches:
-            raise BatchError(f"No file matches {argument}.")
+            raise BatchError(_("No file matches {pattern}.", pattern=argument))
         yield from (Source(match) for match in matches)
     else:
-        raise BatchError(f"There is no file or folder {argument}.")
+        raise BatchError(_("There is no file or folder {name}.", name=argument))
+
+
+def _in_folder(folder: Path, recursive: bool) -> Iterator[Path]:
+    """The images in a folder. Subfolders that may not be read, or disappear, are left out."""
+
+    def refuse(error: OSError) -> None:
+        if error.filename == str(folder):
+            raise BatchError(_("{folder} cannot be listed: {reason}.", folder=folder, reason=error.strerror)) from error
+
+    for place, subfolders, names in os.walk(folder, onerror=refuse):
+        subfolders[:] = [name for name in subfolders if recursive and not is_hidden(name)]
+        for name in names:
+            path = Path(place, name)
+            if is_image(name) and path.is_file():
+                yield path
 
 
 def _at_url(argument: str, recursive: bool) -> Iterator[Source]:
@@ -98,8 +124,8 @@ def _at_url(argument: str, recursive: bool) -> Iterator[Source]:
         else:
             matches = [path]
     except (ImportError, ValueError, OSError) as error:
-        raise BatchError(f"{argument} cannot be listed: {error}") from error
+        raise BatchError(_("{url} cannot be listed: {reason}", url=argument, reason=str(error))) from error
     if not matches:
-        raise BatchError(f"No image is at {argument}.")
+        raise BatchError(_("No image is at {url}.", url=argument))
     for match in sorted(matches):
         yield Source(system.unstrip_protocol(match))

@@ -2,7 +2,7 @@
 memory and processor time. See `common.images.sandbox`.
 
 A request is a line of JSON, `{"task", "arguments", "bytes"}`, followed by the file's bytes. A response is a line of
-JSON, `{"info", "bytes"}` or `{"problem", "detail", "bytes"}`, followed by the result's bytes.
+JSON, `{"info", "bytes"}` or `{"problem", "message", "bytes"}`, followed by the result's bytes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _handle(request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes
     try:
         info, result = TASKS[request["task"]](data, *request["arguments"])
     except Problem as problem:
-        return {"problem": problem.kind.slug, "detail": problem.detail}, b""
+        return {"problem": problem.kind.slug, "message": problem.message.model_dump()}, b""
     return {"info": info}, result
 
 

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pi_heif
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
@@ -21,11 +22,16 @@ from common.images import jpeg, tiff, webp
 from common.images.levels import is_deep, levels
 from common.images.strips import is_empty, to_rgb
 from common.problems import Problem
+from common.translation import Message, _
 
 #: The accepted formats, by Pillow's names. Vector formats and formats whose decoder starts another program (EPS) are
 #: excluded deliberately.
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")
-FORMAT_NAMES = "JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF"
+FORMAT_NAMES = _("JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF")
+#: Advice for an image that takes too much memory or time to decode.
+SMALLER = _("Make the picture smaller, and send it again.")
+SMALLER_OR_JPEG = _("Make the picture smaller, or save it as JPEG, and send it again.")
+SMALLER_OR_BASELINE = _("Make the picture smaller, or save it as a baseline (not progressive) JPEG, and send it again.")
 
 #: Memory limit in bytes for the pixels of one image while it is decoded.
 PIXEL_MEMORY_LIMIT = 220_000_000
@@ -134,11 +140,9 @@ def is_heif(data: bytes) -> bool:
     return data[4:8] == b"ftyp" and data[8:12] not in (b"avif", b"avis")
 
 
-def advice(data: bytes) -> str:
+def advice(data: bytes) -> Message:
     """Return advice for an image that takes too much memory or time to decode."""
-    if data.startswith(b"\xff\xd8"):
-        return "Make the picture smaller, and send it again."
-    return "Make the picture smaller, or save it as JPEG, and send it again."
+    return SMALLER if data.startswith(b"\xff\xd8") else SMALLER_OR_JPEG
 
 
 @contextmanager
@@ -146,28 +150,28 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
     if not data:
         raise problems.EMPTY_UPLOAD("The file has no content. Choose the picture again and send it once more.")
     if size := webp.size(data):
-        _refuse_too_large(*size, FORMAT_BYTES_PER_PIXEL["WEBP"], max_pixels, "save it as JPEG")
+        _refuse_too_large(*size, FORMAT_BYTES_PER_PIXEL["WEBP"], max_pixels, SMALLER_OR_JPEG)
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if isinstance(image, JpegImagePlugin.JpegImageFile):
                 one_scan = _has_one_scan(image, data)
-                alternative = None if one_scan else "save it as a baseline (not progressive) JPEG"
-                _refuse_too_large(*image.size, _jpeg_bytes_per_pixel(image, one_scan), max_pixels, alternative)
+                smaller = SMALLER if one_scan else SMALLER_OR_BASELINE
+                _refuse_too_large(*image.size, _jpeg_bytes_per_pixel(image, one_scan), max_pixels, smaller)
                 if jpeg.lacks_only_end(image, data):
                     image = Image.open(io.BytesIO(data + jpeg.END_OF_IMAGE), formats=FORMATS)
             else:
-                _refuse_too_large(*image.size, _bytes_per_pixel(image), max_pixels, "save it as JPEG")
+                _refuse_too_large(*image.size, _bytes_per_pixel(image), max_pixels, SMALLER_OR_JPEG)
             yield image
     except Problem:
         raise
     except UnidentifiedImageError:
         raise problems.UNSUPPORTED_IMAGE(
-            f"The file is not a picture in a supported format. Send a {FORMAT_NAMES} file."
+            "The file is not a picture in a supported format. Send a {formats} file.", formats=FORMAT_NAMES
         ) from None
     except Exception as error:  # Pillow's decoders raise many types of exceptions
         if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY_MESSAGES):
             raise problems.IMAGE_TOO_COSTLY(
-                f"Decoding the picture takes more memory than is allowed. {advice(data)}"
+                "Decoding the picture takes more memory than is allowed. {advice}", advice=advice(data)
             ) from None
         raise problems.DAMAGED_IMAGE(
             "The picture cannot be read to its end: the file is truncated or damaged. Send an intact copy."
@@ -187,27 +191,36 @@ def _load(image: ImageFile.ImageFile, max_pixels: int) -> bool:
             break
         try:
             image.seek(number)
-            _refuse_too_large(*image.size, _bytes_per_pixel(image), max_pixels, "save it as JPEG")
+            _refuse_too_large(*image.size, _bytes_per_pixel(image), max_pixels, SMALLER_OR_JPEG)
             image.load()
         except EOFError:
             break
     return image.mode in ("RGB", "RGBA") and ";16" in raw_mode
 
 
-def _refuse_too_large(width: int, height: int, bytes_per_pixel: float, max_pixels: int, advice: str | None) -> None:
+def _refuse_too_large(width: int, height: int, bytes_per_pixel: float, max_pixels: int, advice: Message) -> None:
     """Raise `image-too-large` for more than `max_pixels`, or for more than fit into `PIXEL_MEMORY_LIMIT`.
 
-    In the latter case the sentence also suggests `advice`.
+    In the latter case the sentence ends with `advice`.
     """
     pixels, pixels_in_memory = width * height, int(PIXEL_MEMORY_LIMIT / bytes_per_pixel)
     limit = min(max_pixels, pixels_in_memory)
     if pixels <= limit:
         return
-    format_note = " for this kind of file" if pixels_in_memory < max_pixels else ""
-    suggestion = f", or {advice}" if advice and pixels <= max_pixels else ""
+    values: dict[str, Any] = {
+        "width": width,
+        "height": height,
+        "limit": float(f"{limit / 1e6:.3g}"),
+        "advice": advice if pixels <= max_pixels else SMALLER,
+    }
+    if pixels_in_memory < max_pixels:
+        raise problems.IMAGE_TOO_LARGE(
+            "{width} x {height} pixels are more than the {limit} megapixels that are accepted for this kind of file. "
+            "{advice}",
+            **values,
+        )
     raise problems.IMAGE_TOO_LARGE(
-        f"{width} x {height} pixels are more than the {limit / 1e6:.3g} megapixels that are accepted{format_note}. "
-        f"Make the picture smaller{suggestion}, and send it again."
+        "{width} x {height} pixels are more than the {limit} megapixels that are accepted. {advice}", **values
     )
 
 

@@ -24,6 +24,7 @@ from PIL import Image
 from common import problems, strict_json
 from common.images.decoding import ImageInfo, advice
 from common.settings import PROJECT_ROOT
+from common.translation import Message
 
 #: Limits of the number of decoder processes, which is otherwise the number of processors.
 MIN_PROCESSES, MAX_PROCESSES = 2, 8
@@ -87,7 +88,7 @@ class Sandbox:
         finally:
             self._idle.put(process)
         if "problem" in response:
-            raise problems.KINDS[response["problem"]](response["detail"])
+            raise problems.KINDS[response["problem"]](Message.model_validate(response["message"]))
         return response["info"], result
 
 
@@ -137,6 +138,6 @@ def _exchange(process: subprocess.Popen[bytes], request: dict[str, Any], data: b
         timer.cancel()
     exit_code = process.wait()
     if exit_code == -signal.SIGPROF:
-        raise problems.IMAGE_TOO_COSTLY(f"The picture takes too long to decode. {advice(data)}")
+        raise problems.IMAGE_TOO_COSTLY("The picture takes too long to decode. {advice}", advice=advice(data))
     log.error("A decoder process ended with exit code %d on an image of %d bytes.", exit_code, len(data))
     raise problems.DAMAGED_IMAGE("The picture cannot be decoded: the decoder crashed. Save the picture again.")

@@ -26,14 +26,31 @@ queue:suspects        zset   ids of waiting jobs that a lost worker had held, sc
 queue:delayed         zset   id of a postponed job -> time at which it returns to its lane
 leases                zset   job id -> time at which its lease ends
 expiring              zset   job id -> time at which its record and image are deleted
-batch:{id}            hash   created_at, expires_at, owner (empty without keys); with a webhook also
-                             webhook, webhook_host, prefix, as for a job, and
-                             sealed once all its jobs are recorded                              has a TTL
+deadlines             zset   id of a job with Cancel-After -> time at which it is canceled unless it has ended
+batch:{id}            hash   created_at, expires_at, owner (empty without keys)
+                             sealed            0 while it takes jobs, then 1
+                             version           number of changes of its ended jobs
+                             name, options     as in `jobs.Batch`, the latter as JSON
+                             cancel_after      time at which it is canceled, as in `deadlines:batches`
+                             canceled_reason   why it was canceled
+                             webhook, webhook_host, prefix, as for a job
+                             archive_filename, archive_status, archive_error (JSON), as in `jobs.Archive`
+                             archive_bytes     size of the archive
+                             archive_token     fencing token of the claim
+                             archive_attempts  claims since the last one that recorded a job
+batchesSCOPE          zset   batch ids of everybody or of an owner, all with score 0
+expiring:batches      zset   batch id -> time at which its record and archive are deleted
+deadlines:batches     zset   batch id -> time at which it is canceled
+archives              zset   id of a batch whose archive is not unpacked -> time from which it may be claimed, such as
+                             the end of the current worker's lease
 known:{id}            string owner (empty without keys) of a batch or of a deleted job, so that the API
                              answers 410 instead of 404 to those who could see it               has a TTL
 idempotency:{hash}    string `{"id", "sha256"}` of the job created with that Idempotency-Key     has a TTL
-caption:{...}         string cached caption for an image, a model and settings                  has a TTL
-                             (both end with `@{owner}` if there is an owner)
+                             (ends with `@{owner}` if there is an owner), or of the item of a batch with
+                             that custom_id (ends with `#{id}`)
+caption:{...}         string cached caption for an image, a model, settings and options,
+                             without the options' template                                      has a TTL
+                             (ends with `@{owner}` if there is an owner)
 uploaded:{day}@{owner} string bytes that an owner uploaded on that day                          has a TTL
 rate:*                       requests in this minute and the last, by key or address, written by the package
                              `limits` for `web.auth.rates`                                      has a TTL
@@ -57,7 +74,8 @@ jobs:ended            (a channel) the id of each job that reaches a terminal sta
 ```
 """
 
-from common.ledger.batches import Batches
+from common.ledger.archives import ArchiveClaim, Archives
+from common.ledger.batches import CANCELED_BY_DEADLINE, Batches, NewBatch
 from common.ledger.completions import Completions
 from common.ledger.components import Components
 from common.ledger.connection import connect
@@ -73,7 +91,10 @@ from common.ledger.workers import Worker, Workers
 
 __all__ = [
     "ANONYMOUS",
+    "CANCELED_BY_DEADLINE",
     "UNRESTRICTED",
+    "ArchiveClaim",
+    "Archives",
     "Batches",
     "Claim",
     "ClaimResult",
@@ -81,6 +102,7 @@ __all__ = [
     "Components",
     "Delivery",
     "Ledger",
+    "NewBatch",
     "NewJob",
     "Outbox",
     "Principal",

@@ -8,11 +8,12 @@ from typing import Self, cast
 
 from redis import Redis
 
+from common import problems
 from common.ledger import keys
 from common.ledger.principal import UNRESTRICTED, Principal
 from common.ledger.scripts import Scripts
 from common.ledger.workers import Workers
-from common.problems import Kind, Problem
+from common.problems import Problem
 from common.settings import Settings
 
 
@@ -47,9 +48,16 @@ class Base:
         """The time argument of a script; '' lets the script ask Redis, which saves a round trip."""
         return str(self._dependencies.test_clock()) if self._dependencies.test_clock else ""
 
-    def _missing_problem(self, any_id: str, not_found: Kind, gone: Kind, noun: str) -> Problem:
+    def _missing_batch(self, batch_id: str) -> Problem:
+        return self._missing_problem(
+            batch_id,
+            problems.BATCH_NOT_FOUND("No batch has this id. Check the address, or send the pictures again."),
+            problems.BATCH_GONE("This batch was deleted, by request or because its retention time ended."),
+        )
+
+    def _missing_problem(self, any_id: str, not_found: Problem, gone: Problem) -> Problem:
         """The problem of an id without a record: `gone` if the principal could see the record, else `not_found`."""
         owner = cast("str | None", self._redis.get(keys.known(any_id)))
         if owner is not None and self._principal.may_see(owner or None):
-            return gone(f"This {noun} was deleted, by request or because its retention time ended.")
-        return not_found(f"No {noun} has this id. Check the address, or send the picture again.")
+            return gone
+        return not_found

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from redis import Redis
 
+from common.ledger.archives import Archives
 from common.ledger.base import Dependencies
 from common.ledger.batches import Batches
 from common.ledger.clock import redis_clock
@@ -33,3 +34,4 @@ class Components:
         dependencies = Dependencies(redis, settings, now, clock, Scripts(redis), self.workers)
         self.ledger = Ledger(dependencies)
         self.batches = Batches(dependencies)
+        self.archives = Archives(dependencies)

@@ -8,6 +8,10 @@ from common.jobs import Status
 
 LEASES = "leases"
 EXPIRING = "expiring"
+EXPIRING_BATCHES = "expiring:batches"
+DEADLINES = "deadlines"
+BATCH_DEADLINES = "deadlines:batches"
+ARCHIVES = "archives"
 WORKERS = "workers"
 RECOVERING = "recovering"
 TIDYING = "tidying"
@@ -47,6 +51,10 @@ def batch(batch_id: str) -> str:
     return f"batch:{batch_id}"
 
 
+def batches(scope: str = "") -> str:
+    return f"batches{scope}"
+
+
 def webhook(subject_id: str) -> str:
     return f"webhook:{subject_id}"
 
@@ -59,9 +67,12 @@ def known(any_id: str) -> str:
     return f"known:{any_id}"
 
 
-def idempotency(key: str, owner: str | None = None) -> str:
-    """Contains a hash of the client's key, which may be long or private."""
-    return f"idempotency:{hashlib.sha256(key.encode()).hexdigest()}{scope(owner)}"
+def idempotency(key: str, owner: str | None = None, batch: str | None = None) -> str:
+    """The entry of an Idempotency-Key of an owner, or of an item of a batch.
+
+    Contains a hash of the client's key, which may be long or private.
+    """
+    return f"idempotency:{hashlib.sha256(key.encode()).hexdigest()}{scope(owner, batch)}"
 
 
 def caption(image_sha256: str, model_version: str, settings: str, owner: str | None = None) -> str:

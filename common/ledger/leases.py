@@ -11,6 +11,7 @@ from common.jobs import Failure, Job, ModelInfo, Output, Status, Timings
 from common.ledger import keys, records
 from common.ledger.base import Base
 from common.ledger.scripts import record_of
+from common.options import cache_key
 from common.problems import Problem
 
 #: While both lanes have jobs, one claim in `BULK_SHARE` is from the bulk lane.
@@ -44,7 +45,10 @@ class ClaimResult:
 
 @dataclass(frozen=True)
 class Result:
-    """Result of a claimed job: output, model and timings, or the problem."""
+    """Result of a claimed job: output, model and timings, or the problem.
+
+    `output` is what the model said. It is cached as it is, and recorded inside the template of the job's options.
+    """
 
     claim: Claim
     output: Output | None = None
@@ -128,7 +132,7 @@ class Leases(Base):
         image = result.claim.job.input
         if not (image and result.model and result.output):
             return ""
-        settings_key = self._settings.caption_key
+        settings_key = cache_key(self._settings, result.claim.job.options)
         return keys.caption(image.sha256, result.model.version, settings_key, result.claim.owner)
 
 
@@ -143,6 +147,8 @@ def _fields(result: Result) -> dict[str, str]:
     """The record's fields to write; the scripts expect the status first."""
     if result.problem is not None:
         return {"status": records.field(Status.FAILED), "error": records.field(Failure.of(result.problem))}
-    members = {"output": result.output, "model": result.model, "timings": result.timings}
+    options = result.claim.job.options
+    output = result.output.with_template(options.template) if result.output and options else result.output
+    members = {"output": output, "model": result.model, "timings": result.timings}
     members_json = {name: records.field(value) for name, value in members.items() if value is not None}
     return {"status": records.field(Status.SUCCEEDED), **members_json}

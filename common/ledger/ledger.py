@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from common.ledger.edits import Edits
 from common.ledger.leases import Leases
 from common.ledger.recovery import Recovery
 from common.ledger.submission import Submission
 
 
-class Ledger(Submission, Leases, Recovery):
+class Ledger(Submission, Edits, Leases, Recovery):
     """Job records in Redis; the package docstring documents the keys and the guarantees."""

@@ -10,6 +10,7 @@ from common.jobs import Job, Progress, Status
 from common.ledger import keys, records
 from common.ledger.base import Base
 from common.ledger.leases import BULK_SHARE
+from common.problems import Problem
 
 
 class Queries(Base):
@@ -18,9 +19,9 @@ class Queries(Base):
     def get(self, job_id: str) -> Job:
         """The job with its progress. Raises `job-not-found` or `job-gone`."""
         fields = cast("dict[str, str]", self._redis.hgetall(keys.job(job_id)))
-        job = records.from_fields(fields) if self._principal.may_see(fields.get("_owner")) else None
+        job = self._job(fields) if self._principal.may_see(fields.get("_owner")) else None
         if job is None:
-            raise self._missing_problem(job_id, problems.JOB_NOT_FOUND, problems.JOB_GONE, "job")
+            raise self._missing_job(job_id)
         return job.model_copy(update={"progress": self._progress(job, fields.get("_owner", ""))})
 
     def prefix(self, job_id: str) -> str:
@@ -57,7 +58,7 @@ class Queries(Base):
         for job_id in job_ids:
             pipe.hgetall(keys.job(job_id))
         visible = (fields for fields in pipe.execute() if self._principal.may_see(fields.get("_owner")))
-        jobs = (records.from_fields(fields) for fields in visible)
+        jobs = (self._job(fields) for fields in visible)
         return [job for job in jobs if job is not None]
 
     def counts(self, scope: str = "") -> dict[Status, int]:
@@ -66,6 +67,18 @@ class Queries(Base):
         for status in Status:
             pipe.zcard(keys.in_status(status, scope))
         return dict(zip(Status, pipe.execute(), strict=True))
+
+    def _missing_job(self, job_id: str) -> Problem:
+        return self._missing_problem(
+            job_id,
+            problems.JOB_NOT_FOUND("No job has this id. Check the address, or send the picture again."),
+            problems.JOB_GONE("This job was deleted, by request or because its retention time ended."),
+        )
+
+    def _job(self, fields: dict[str, str]) -> Job | None:
+        """The job of a hash. `unsure` is by the present setting, also for captions from before it was changed."""
+        job = records.from_fields(fields)
+        return job.judged(self._settings.unsure_below) if job else None
 
     def _progress(self, job: Job, owner: str) -> Progress:
         if job.status.terminal:

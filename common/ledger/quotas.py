@@ -13,6 +13,7 @@ from common import problems
 from common.jobs import OPEN, moment
 from common.ledger import keys
 from common.settings import Settings
+from common.translation import ngettext
 
 #: Retry-After in seconds for an owner with too many open jobs; some are captioned by then.
 RETRY_AFTER = 30
@@ -30,13 +31,19 @@ def admit(redis: Redis, settings: Settings, owner: str | None, images: int) -> N
     waiting, own = sum(counts[: len(OPEN)]), sum(counts[len(OPEN) :])
     if waiting + images > settings.max_open_jobs:
         raise problems.QUEUE_FULL(
-            f"{waiting} pictures are already waiting. Nothing was stored; send this request again in a minute."
+            ngettext(
+                "{count} picture is already waiting. Nothing was stored; send this request again in a minute.",
+                "{count} pictures are already waiting. Nothing was stored; send this request again in a minute.",
+                waiting,
+            )
         )
     if owner and max_own and own + images > max_own:
         raise problems.QUOTA_USED_UP(
-            f"{own} of your pictures are already waiting, and a key may have {max_own}. Nothing was stored; send this "
-            "request again when some are done.",
-            retry_after=RETRY_AFTER,
+            "Your key has {waiting} pictures waiting, and may have {limit}. Nothing was stored; send this request "
+            "again when some are done.",
+            waiting=own,
+            limit=max_own,
+            extensions={"retry_after": RETRY_AFTER},
         )
 
 
@@ -54,7 +61,7 @@ def charge(redis: Redis, settings: Settings, owner: str | None, uploaded: int, c
     if total > max_bytes:
         redis.decrby(key, uploaded)
         raise problems.QUOTA_USED_UP(
-            f"A key may send {max_bytes / 2**20:.1f} MB a day, and this picture exceeds the rest. Send it again after "
-            "midnight (UTC).",
-            retry_after=DAY_SECONDS - int(now) % DAY_SECONDS,
+            "A key may send {limit} MB a day, and this picture exceeds the rest. Send it again after midnight (UTC).",
+            limit=round(max_bytes / 2**20, 1),
+            extensions={"retry_after": DAY_SECONDS - int(now) % DAY_SECONDS},
         )

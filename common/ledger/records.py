@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from common import strict_json
 from common.jobs import Job
+from common.options import CaptionOptions
 
 #: Type of a hash mapping in redis-py.
 Fields = dict[bytes | bytearray | memoryview | str | int | float, bytes | bytearray | memoryview | str | int | float]
@@ -34,3 +35,8 @@ def from_fields(fields: Mapping[str, str]) -> Job | None:
     """The job of a hash, or None when the hash is empty."""
     members: dict[str, Any] = {name: strict_json.loads(value) for name, value in fields.items() if name[0] != "_"}
     return Job.model_validate(members) if members else None
+
+
+def options_of(fields: Mapping[str, str]) -> CaptionOptions | None:
+    """The caption options in the hash of a batch, or None."""
+    return CaptionOptions.model_validate_json(fields["options"]) if "options" in fields else None

@@ -12,6 +12,7 @@ from common.jobs import Failure
 from common.ledger import keys, records
 from common.ledger.leases import MAX_RETRY_DELAY
 from common.ledger.schema import Schema
+from common.translation import ngettext
 
 #: A lease that ends more than this many lease lengths ahead was granted before the clock of Redis was set back.
 MAX_LEASES_AHEAD = 2
@@ -23,17 +24,21 @@ RECOVERY_LOCK_MS = 900
 
 @dataclass(frozen=True)
 class RecoveryResult:
-    """Number of jobs that can be claimed now, and the ids of expired jobs."""
+    """Number of jobs that can be claimed now, the ids of expired jobs and batches, and of batches to cancel."""
 
     waiting: int = 0
     expired: list[str] = field(default_factory=list)
+    expired_batches: list[str] = field(default_factory=list)
+    overdue_batches: list[str] = field(default_factory=list)
 
 
 class Recovery(Schema):
     """Periodic recovery, run by the workers."""
 
     def recover(self) -> RecoveryResult:
-        """Requeue the jobs of lost workers; return the number of waiting jobs and the expired jobs to delete.
+        """Requeue the jobs of lost workers and cancel those whose Cancel-After has passed.
+
+        Returns the number of waiting jobs, and the expired records and overdue batches that the caller handles.
 
         Every worker calls this about once a second. One of them recovers at a time, the others get an empty result.
         """
@@ -41,12 +46,17 @@ class Recovery(Schema):
             if not self._redis.set(keys.RECOVERING, 1, nx=True, px=RECOVERY_LOCK_MS):
                 return RecoveryResult()
         except OutOfMemoryError:  # only deletions free memory
-            return RecoveryResult(expired=self._expired())
+            return RecoveryResult(expired=self._due(keys.EXPIRING), expired_batches=self._due(keys.EXPIRING_BATCHES))
         self.migrate()  # a web server with schema 1 may still be running
         settings = self._settings
         lost = problems.WORKER_LOST(
-            f"Workers stopped responding {settings.max_attempts} times while captioning this picture. "
-            "Try another copy of the picture, for example saved again as JPEG."
+            ngettext(
+                "A worker stopped responding while captioning this picture. Try another copy of the picture, for "
+                "example saved again as JPEG.",
+                "Workers stopped responding {count} times while captioning this picture. Try another copy of the "
+                "picture, for example saved again as JPEG.",
+                settings.max_attempts,
+            )
         )
         error = records.field(Failure.of(lost))
         waiting = self._scripts.recover(
@@ -60,12 +70,27 @@ class Recovery(Schema):
                 MAX_LEASES_AHEAD,
             ]
         )
-        return RecoveryResult(cast("int", waiting), self._expired())
+        self._cancel_overdue()
+        return RecoveryResult(
+            cast("int", waiting),
+            self._due(keys.EXPIRING),
+            self._due(keys.EXPIRING_BATCHES),
+            self._due(keys.BATCH_DEADLINES),
+        )
 
     def postpone_expiry(self, job_id: str, seconds: float) -> None:
         """Report an expired job again only after `seconds`."""
         self._redis.zadd(keys.EXPIRING, {job_id: self._clock() + seconds}, xx=True)
 
-    def _expired(self) -> list[str]:
-        now = self._clock()
-        return cast("list[str]", self._redis.zrangebyscore(keys.EXPIRING, 0, now, start=0, num=RECOVERY_LIMIT))
+    def _cancel_overdue(self) -> None:
+        """Cancel the jobs whose deadline has passed; those that have ended do not change."""
+        if overdue := self._due(keys.DEADLINES):
+            error = Failure.of(
+                problems.DEADLINE_EXCEEDED("Its `Cancel-After` passed before the picture had a caption.")
+            )
+            self._scripts.cancel(args=[self._script_time(), records.field(error), *overdue])
+            self._redis.zrem(keys.DEADLINES, *overdue)
+
+    def _due(self, key: str) -> list[str]:
+        """Up to `RECOVERY_LIMIT` ids of a sorted set of times that have passed, earliest first."""
+        return cast("list[str]", self._redis.zrangebyscore(key, 0, self._clock(), start=0, num=RECOVERY_LIMIT))

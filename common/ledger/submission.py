@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
@@ -11,18 +12,25 @@ from common import problems, strict_json
 from common.jobs import Failure, InputInfo, Job, ModelInfo, Output, Status, moment
 from common.ledger import keys, quotas, records
 from common.ledger.queries import Queries
+from common.options import CaptionOptions, cache_key
 from common.problems import Problem
+from common.translation import _
 
-#: Schema version of the ledger, stored as `_schema` in each job record.
-SCHEMA_VERSION = 2
+#: Schema version of the ledger, stored as `_schema` in each job record. It must be raised whenever workers of the
+#: earlier version would treat new jobs wrongly: those with schema 2 would caption without the job's options.
+SCHEMA_VERSION = 3
+#: Detail of the problem of a batch that takes no more jobs.
+SEALED_DETAIL = _("This batch is sealed, canceled, or that of an archive. Create a new batch for further pictures.")
 
 
 @dataclass(frozen=True)
 class NewJob:
     """Fields of a job to record: queued, or succeeded with a `cached` caption, or failed with an `error`.
 
-    `webhook` is the URL notified when the job, or its whole `batch`, has ended; `prefix` is the path prefix of the
-    `urls` in the webhook.
+    `idempotency_key` is unique for the owner, or in the `batch` if there is one. `cancel_after` is the number of
+    seconds after which the job is canceled. `webhook` is the URL notified when the job, or its whole `batch`, has
+    ended; `prefix` is the path prefix of the `urls` in the webhook.
+    The cached caption is what the model said, without the template of `options`.
     """
 
     input: InputInfo | None = None
@@ -31,8 +39,10 @@ class NewJob:
     batch: str | None = None
     custom_id: str | None = None
     idempotency_key: str | None = None
+    cancel_after: int | None = None
     webhook: str | None = None
     prefix: str = ""
+    options: CaptionOptions | None = None
 
 
 class Submission(Queries):
@@ -49,8 +59,10 @@ class Submission(Queries):
     def create(self, job_id: str, new: NewJob) -> Job:
         """Record a job atomically.
 
-        If a job with `new.idempotency_key` exists for the same image, returns that job and records nothing; raises
-        `idempotency-conflict` if it exists for another image.
+        If a job with `new.idempotency_key` exists for the same image and options, returns that job and records
+        nothing; raises `idempotency-conflict`, or in a batch `custom-id-conflict`, if it exists for another image, and
+        `idempotency-conflict` if it exists for other options. Raises `batch-sealed` or `batch-gone` if the batch takes
+        no more jobs.
         """
         owner, retention = self._principal.owner, self._settings.retention
         placeholder = moment(0)
@@ -60,19 +72,22 @@ class Submission(Queries):
             input=new.input,
             batch=new.batch,
             custom_id=new.custom_id,
+            options=new.options,
             created_at=placeholder,
             expires_at=placeholder,
         )
         if new.cached is not None:
             model, output = new.cached
+            output = output.with_template(new.options.template) if new.options else output
             update = {"status": Status.SUCCEEDED, "model": model, "output": output, "cached": True}
             job = job.model_copy(update=update)
         elif new.error is not None:
             job = job.model_copy(update={"status": Status.FAILED, "error": Failure.of(new.error)})
         idempotency = entry = ""
-        if new.idempotency_key and new.input:
-            idempotency = keys.idempotency(new.idempotency_key, owner)
-            entry = strict_json.dumps({"id": job_id, "sha256": new.input.sha256})
+        sha256 = new.input.sha256 if new.input else ""
+        if new.idempotency_key:
+            idempotency = keys.idempotency(new.idempotency_key, owner, new.batch)
+            entry = strict_json.dumps({"id": job_id, "sha256": sha256})
         private = {
             "_schema": str(SCHEMA_VERSION),
             "_owner": owner,
@@ -84,10 +99,15 @@ class Submission(Queries):
         fields = {**records.to_fields(job), **{name: value for name, value in private.items() if value}}
         flat = [part for field in fields.items() for part in field]
         job_arguments = [job_id, str(retention), owner or "", new.batch or "", job.status.value]
-        response = self._scripts.create(args=[self._script_time(), *job_arguments, idempotency, entry, *flat])
+        cancel_after = "" if new.cancel_after is None else str(new.cancel_after)
+        response = self._scripts.create(
+            args=[self._script_time(), *job_arguments, idempotency, entry, cancel_after, *flat]
+        )
         now, existing = cast("tuple[str | None, str | None]", response)
+        if now is None and existing is None:
+            raise self._closed_batch_problem(new.batch or "")
         if now is None:
-            existing_job = self._existing_job(existing, new.input)
+            existing_job = self._existing_job(existing, sha256, new.batch, new.options)
             if existing_job is None:  # deleted meanwhile
                 raise problems.IDEMPOTENCY_CONFLICT("The job of this Idempotency-Key was just deleted. Send it again.")
             return existing_job
@@ -97,21 +117,38 @@ class Submission(Queries):
             times["completed_at"] = moment(created)
         return job.model_copy(update=times)
 
-    def find_idempotent(self, idempotency_key: str, input: InputInfo) -> Job | None:
-        """The job created with `idempotency_key` for the same image, if any; raises `idempotency-conflict`."""
-        stored = cast("str | None", self._redis.get(keys.idempotency(idempotency_key, self._principal.owner)))
-        return self._existing_job(stored, input)
+    def find_idempotent(
+        self, idempotency_key: str, sha256: str, batch: str | None = None, options: CaptionOptions | None = None
+    ) -> Job | None:
+        """The job created with `idempotency_key` for the same image and options, if any; raises as `create` does."""
+        stored = cast("str | None", self._redis.get(keys.idempotency(idempotency_key, self._principal.owner, batch)))
+        return self._existing_job(stored, sha256, batch, options)
 
-    def cached_caption(self, image_sha256: str, model_version: str) -> Output | None:
-        """The owner's cached caption of the same image by this model with the current settings, if any."""
-        key = keys.caption(image_sha256, model_version, self._settings.caption_key, self._principal.owner)
+    def recorded_items(self, batch: str, idempotency_keys: Sequence[str]) -> set[str]:
+        """Those of the `idempotency_keys` for which the batch has a job."""
+        pipe = self._redis.pipeline(transaction=False)
+        for key in idempotency_keys:
+            pipe.exists(keys.idempotency(key, batch=batch))
+        return {key for key, exists in zip(idempotency_keys, pipe.execute(), strict=True) if exists}
+
+    def cached_caption(
+        self, image_sha256: str, model_version: str, options: CaptionOptions | None = None
+    ) -> Output | None:
+        """The owner's cached caption of the same image by this model with the current settings and `options`, if any.
+
+        It has no template.
+        """
+        settings_key = cache_key(self._settings, options)
+        key = keys.caption(image_sha256, model_version, settings_key, self._principal.owner)
         stored = self._redis.get(key)
-        return Output.model_validate_json(cast("str", stored)) if stored else None
+        if not stored:
+            return None
+        return Output.model_validate_json(cast("str", stored)).judged(self._settings.unsure_below)
 
     def cancel(self, job_id: str) -> Job:
         """Cancel an open job; an ended job does not change. Raises `job-not-found` or `job-gone`."""
         self.get(job_id)  # raises if the principal may not see the job
-        self._scripts.cancel(args=[self._script_time(), job_id])
+        self._scripts.cancel(args=[self._script_time(), "", job_id])
         return self.get(job_id)
 
     def delete(self, job_id: str) -> None:
@@ -123,16 +160,32 @@ class Submission(Queries):
             self.get(job_id)
         self._scripts.delete(args=[self._script_time(), job_id, self._settings.retention])
 
-    def _existing_job(self, entry: str | None, input: InputInfo | None) -> Job | None:
-        """The job named by an idempotency entry, if it still exists; raises `idempotency-conflict`."""
+    def _closed_batch_problem(self, batch: str) -> Problem:
+        if self._redis.exists(keys.batch(batch)):
+            return problems.BATCH_SEALED(SEALED_DETAIL)
+        return self._missing_batch(batch)
+
+    def _existing_job(
+        self, entry: str | None, sha256: str, batch: str | None, options: CaptionOptions | None
+    ) -> Job | None:
+        """The job named by an idempotency entry, if it still exists; raises the problem of another image or options."""
         if not entry:
             return None
         reference = json.loads(entry)
-        if input is None or reference["sha256"] != input.sha256:
+        if reference["sha256"] != sha256:
+            if batch is not None:
+                raise problems.CUSTOM_ID_CONFLICT(
+                    "The batch already has another picture with this `custom_id`. Use a new one for a new picture."
+                )
             raise problems.IDEMPOTENCY_CONFLICT(
                 "This Idempotency-Key was already used with another picture. Use a new key for a new picture."
             )
-        return next(iter(self.read([reference["id"]])), None)
+        job = next(iter(self.read([reference["id"]])), None)
+        if job is not None and job.options != options:
+            raise problems.IDEMPOTENCY_CONFLICT(
+                "This Idempotency-Key was already used with other options. Use a new key for new options."
+            )
+        return job
 
 
 def host_of(url: str) -> str:

@@ -37,5 +37,5 @@ class UnreferencedUploads:
         old = [job_id for job_id in job_ids if made_at(job_id) < created_before]
         pipe = self._redis.pipeline(transaction=False)
         for job_id in old:
-            pipe.exists(keys.job(job_id))
+            pipe.exists(keys.job(job_id), keys.batch(job_id))  # archives are stored by the batch's id
         return [job_id for job_id, exists in zip(old, pipe.execute(), strict=True) if not exists]

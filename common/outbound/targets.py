@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from common.outbound.addresses import is_public
+from common.translation import _
 
 #: Length of the longest URL in characters.
 MAX_URL_LENGTH = 2048
@@ -46,20 +47,22 @@ def parse_url(url: str, *, allow_local: bool) -> Target:
     `allow_local` also allows http, any port and addresses that are not public.
     """
     if len(url) > MAX_URL_LENGTH or not _URL.fullmatch(url):
-        raise UrlNotAllowed(f"A URL must have 1 to {MAX_URL_LENGTH} ASCII characters. Percent-encode others.")
+        raise UrlNotAllowed(
+            _("A URL must have 1 to {limit} ASCII characters. Percent-encode others.", limit=MAX_URL_LENGTH)
+        )
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
-        raise UrlNotAllowed("The URL cannot be parsed. Check its host and port.") from error
+        raise UrlNotAllowed(_("The URL cannot be parsed. Check its host and port.")) from error
     if parts.scheme not in (PORTS if allow_local else ("https",)):
-        raise UrlNotAllowed("The URL must begin with https://.")
+        raise UrlNotAllowed(_("The URL must begin with https://."))
     if "@" in parts.netloc:
-        raise UrlNotAllowed("The URL must not have a user name or password before its host.")
+        raise UrlNotAllowed(_("The URL must not have a user name or password before its host."))
     if port is None:
         port = PORTS[parts.scheme]
     elif not allow_local and port != PORTS["https"]:
-        raise UrlNotAllowed("The URL must not name another port than 443.")
+        raise UrlNotAllowed(_("The URL must not name another port than 443."))
     _check_host(host, allow_local)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(parts.scheme == "https", host, port, path)
@@ -70,7 +73,7 @@ def _check_host(host: str, allow_local: bool) -> None:
         ipaddress.ip_address(host)
     except ValueError:
         if not _NAME.fullmatch(host):
-            raise UrlNotAllowed("The URL has no valid host name. Check its spelling.") from None
+            raise UrlNotAllowed(_("The URL has no valid host name. Check its spelling.")) from None
     else:
         if "%" in host or not (allow_local or is_public(host)):
-            raise UrlNotAllowed("The URL has an address that is not public. Use a public address of the Internet.")
+            raise UrlNotAllowed(_("The URL has an address that is not public. Use a public address of the Internet."))

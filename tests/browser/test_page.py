@@ -2,69 +2,32 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, expect
 
-from tests.support.browser import launch
 from tests.support.images import encoded, numbered
+from tests.support.page import CAPTION_TIMEOUT, PICTURE, SENTENCE, caption_files, choose_files, files
 from tests.support.service import Service
 
-#: Milliseconds within which a busy machine must caption.
-CAPTION_TIMEOUT = 60_000
+#: Bytes of a page with all that it loads, uncompressed.
+MAX_SIZE = 60_000
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        if browser is None:
-            assert not os.environ.get("CI"), "CI needs a browser: script/test installs Chromium."
-            pytest.skip("no Chromium on this machine, and script/test could not install one")
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: Browser, service: Service) -> Iterator[Page]:
-    """The start page. Fails on errors in the browser's console, other than 4xx responses."""
-    context = browser.new_context()
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    page.goto(service.url)
-    yield page
-    context.close()
-    assert [error for error in errors if "status of 4" not in error] == []
-
-
-def files(images: list[bytes]) -> list[dict[str, object]]:
-    return [
-        {"name": f"picture {number}.jpg", "mimeType": "image/jpeg", "buffer": data}
-        for number, data in enumerate(images)
-    ]
-
-
-def choose_files(page: Page, chosen: list[dict[str, object]]) -> None:
-    page.set_input_files("#images", chosen)  # type: ignore[arg-type]
-
-
-def test_a_chosen_file_shows_a_spinner_and_then_its_caption(page: Page) -> None:
+def test_a_chosen_file_shows_its_progress_and_then_its_caption(page: Page) -> None:
     held: list[Route] = []
-    page.route(re.compile(r"/v1/jobs/[^/]+$"), lambda route: held.append(route))
+    page.route("**/items", lambda route: held.append(route))
     choose_files(page, files(numbered(23)[1:2]))
 
     card = page.locator("#cards .card")
-    expect(card.locator(".spinner")).to_be_visible(timeout=CAPTION_TIMEOUT)
-    page.unroute_all(behavior="ignoreErrors")
+    expect(card.get_by_text("Sending")).to_be_visible()
+    expect(page.locator("#progress-text")).to_contain_text("0 of 1 sent")
     for route in held:
         route.continue_()
-    expect(card.locator(".caption")).to_have_text(re.compile(r"\w+ \w+"), timeout=CAPTION_TIMEOUT)
-    expect(page.locator("#announcer")).to_contain_text("picture 0.jpg", timeout=CAPTION_TIMEOUT)
+    expect(card.locator(".caption")).to_have_text(SENTENCE, timeout=CAPTION_TIMEOUT)
+    expect(page).to_have_url(re.compile("/batches/"))
+    expect(page.locator("#announcer")).to_contain_text("1 of 1 done")
 
 
 def test_a_file_chosen_before_the_scripts_load_is_captioned(page: Page, service: Service) -> None:
@@ -76,90 +39,90 @@ def test_a_file_chosen_before_the_scripts_load_is_captioned(page: Page, service:
     for route in held:
         route.continue_()
 
-    expect(page.locator("#cards .caption")).to_have_text(re.compile(r"\w+ \w+"), timeout=CAPTION_TIMEOUT)
+    expect(page.locator("#cards .caption")).to_have_text(SENTENCE, timeout=CAPTION_TIMEOUT)
 
 
-def test_a_dropped_file_is_captioned(page: Page) -> None:
-    transfer = page.evaluate_handle(
+def test_a_pasted_picture_is_captioned(page: Page) -> None:
+    page.evaluate(
         """(bytes) => {
-            const transfer = new DataTransfer();
-            transfer.items.add(new File([new Uint8Array(bytes)], "dropped.jpg", {type: "image/jpeg"}));
-            return transfer;
+            const clipboardData = new DataTransfer();
+            clipboardData.items.add(new File([new Uint8Array(bytes)], "pasted.jpg", {type: "image/jpeg"}));
+            dispatchEvent(new ClipboardEvent("paste", {clipboardData}));
         }""",
         list(numbered(11)[5]),
     )
-    page.dispatch_event("body", "drop", {"dataTransfer": transfer})
 
-    card = page.locator("#cards .card", has_text="dropped.jpg")
+    card = page.locator("#cards .card", has_text="pasted.jpg")
     expect(card.locator(".caption")).to_be_visible(timeout=CAPTION_TIMEOUT)
 
 
-def test_an_invalid_file_shows_its_error_and_can_be_retried(page: Page) -> None:
-    choose_files(page, [{"name": "diary.jpg", "mimeType": "image/jpeg", "buffer": b"dear diary"}])
+def test_a_problem_with_the_batch_is_shown(page: Page) -> None:
+    problem = '{"title": "The queue is full", "detail": "Send it again in a minute."}'
+    page.route("**/v1/batches", lambda route: route.fulfill(status=503, body=problem))
 
-    card = page.locator("#cards .card")
-    expect(card.locator(".error")).to_contain_text("Not a picture", timeout=CAPTION_TIMEOUT)
-    card.get_by_role("button", name="Retry").click()
-    expect(card.locator(".error")).to_contain_text("Not a picture", timeout=CAPTION_TIMEOUT)
+    choose_files(page, files([PICTURE]))
 
-
-def test_many_files_are_captioned_and_an_invalid_file_fails(page: Page) -> None:
-    choose_files(page, [*files(numbered(12)), {"name": "empty.jpg", "mimeType": "image/jpeg", "buffer": b""}])
-
-    expect(page.locator("#summary")).to_have_text("13 done", timeout=CAPTION_TIMEOUT)
-    expect(page.locator("#cards .caption")).to_have_count(12)
-    expect(page.locator("#cards .error")).to_have_count(1)
+    expect(page.get_by_role("alert")).to_have_text("The queue is full. Send it again in a minute.")
 
 
-def test_a_caption_can_be_copied_with_the_keyboard(page: Page) -> None:
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    choose_files(page, files([encoded()]))
-    caption = page.locator("#cards .caption")
-    expect(caption).to_be_visible(timeout=CAPTION_TIMEOUT)
-
-    page.get_by_role("button", name="Copy the caption").focus()
-    page.keyboard.press("Enter")
-
-    expect(page.locator("#cards button").first).to_have_text("Copied")
-    assert page.evaluate("navigator.clipboard.readText()") == caption.text_content()
-
-
-def test_a_reload_keeps_the_cards_of_the_tab(page: Page) -> None:
-    choose_files(page, files(numbered(3)))
-    expect(page.locator("#cards .caption")).to_have_count(3, timeout=CAPTION_TIMEOUT)
+def test_a_reload_keeps_the_pictures(page: Page) -> None:
+    captions = caption_files(page, 3)
 
     page.reload()
 
-    expect(page.locator("#cards .caption")).to_have_count(3, timeout=CAPTION_TIMEOUT)
+    expect(page.locator("#cards .caption")).to_have_text(captions)
 
 
-def test_the_notice_about_the_demo_model_is_shown(page: Page) -> None:
-    expect(page.locator("#notice")).to_contain_text("student_epoch6.pt")
+def test_the_history_lists_the_batch_and_its_page_the_pictures(page: Page, service: Service) -> None:
+    choose_files(page, files(numbered(2), "in the history"))
+    expect(page.locator("#cards .caption")).to_have_count(2, timeout=CAPTION_TIMEOUT)
+
+    page.get_by_role("link", name="All batches").click()
+    page.locator(".batch", has_text="in the history 0.jpg and 1 more").first.click()
+
+    expect(page.locator("#cards .caption")).to_have_count(2)
 
 
-def test_every_control_has_an_accessible_name(page: Page) -> None:
-    choose_files(page, files([encoded()]))
-    expect(page.locator("#cards .caption")).to_be_visible(timeout=CAPTION_TIMEOUT)
+def test_a_picture_that_was_sent_alone_is_in_the_history(page: Page, service: Service) -> None:
+    service.settled(service.post_image(numbered(29)[13])[1]["id"])
 
-    for control in page.locator("button:visible, input:visible, a:visible").all():
-        name = control.get_attribute("aria-label") or control.text_content() or ""
-        labelled = control.get_attribute("id") and page.locator(f"label[for={control.get_attribute('id')}]").count()
-        assert name.strip() or labelled, control.evaluate("control => control.outerHTML")
+    page.reload()
+
+    expect(page.locator("#start .card .caption").first).to_have_text(SENTENCE)
+
+
+def test_the_notice_about_the_demo_model_speaks_to_the_visitor(page: Page) -> None:
+    expect(page.locator("#notice")).to_contain_text("demo model")
+    expect(page.locator("#notice")).not_to_contain_text(".pt")
+
+
+def test_a_click_opens_another_file_input(page: Page) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose a folder").click()
+
+    assert chooser.value.element.get_attribute("id") == "folder"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_needs_no_horizontal_scrolling(browser: Browser, service: Service, scheme: str) -> None:
-    context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme=scheme)  # type: ignore[arg-type]
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_phone_needs_no_horizontal_scrolling(browser: Browser, service: Service, scheme: str, width: int) -> None:
+    context = browser.new_context(
+        viewport={"width": width, "height": 740},
+        color_scheme=scheme,  # type: ignore[arg-type]
+        has_touch=True,
+        is_mobile=True,
+    )
     page = context.new_page()
     page.goto(service.url)
-    choose_files(page, files(numbered(2)))
-    expect(page.locator("#cards .caption")).to_have_count(2, timeout=CAPTION_TIMEOUT)
+    expect(page.get_by_role("button", name="Take a photo")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    caption_files(page, 2)
 
-    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    assert page.evaluate("document.documentElement.scrollWidth") == width
     context.close()
 
 
-def test_the_form_works_without_javascript(browser: Browser, service: Service) -> None:
+def test_the_pages_work_without_javascript(browser: Browser, service: Service) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(service.url)
@@ -167,4 +130,44 @@ def test_the_form_works_without_javascript(browser: Browser, service: Service) -
     page.get_by_role("button", name="Caption").click()
 
     expect(page.locator(".caption")).to_have_count(2, timeout=CAPTION_TIMEOUT)
+    assert not page.get_by_role("button", name="Find and replace").is_visible()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+        page.get_by_role("link", name="Table").click()
+    assert download.value.suggested_filename.endswith(".csv")
+    page.keyboard.press("Escape")
+    page.locator(".thumb").first.click()
+    expect(page.locator("h1.caption")).to_have_text(SENTENCE)
     context.close()
+
+
+def test_each_page_with_all_that_it_loads_is_small(browser: Browser, page: Page, service: Service) -> None:
+    choose_files(page, files([encoded()]))
+    expect(page.locator("#cards .caption")).to_be_visible(timeout=CAPTION_TIMEOUT)
+    batch, job = page.url, page.locator("#cards .thumb").get_attribute("href")
+    assert job
+    with page.expect_response("**/seal"):
+        page.goto(service.url)  # an open batch's page also loads what sends the rest of it
+
+    for url in (batch, job, service.url):
+        fresh = browser.new_context().new_page()  # with an empty cache
+        requests = finished_requests(fresh)
+        fresh.goto(url, wait_until="networkidle")
+        loaded = {request.url: body_size(request) for request in requests if "/v1/" not in request.url}
+        fresh.context.close()
+
+        assert any(url.endswith(".js") for url in loaded)
+        assert sum(loaded.values()) < MAX_SIZE, loaded
+
+
+def finished_requests(page: Page) -> list[Request]:
+    """A list to which the requests of `page` are added when they have finished."""
+    requests: list[Request] = []
+    page.on("requestfinished", lambda request: requests.append(request))
+    return requests
+
+
+def body_size(request: Request) -> int:
+    response = request.response()
+    assert response
+    return len(response.body())

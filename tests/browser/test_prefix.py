@@ -11,14 +11,12 @@ import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 
 from common.settings import Settings
-from tests.browser.test_page import CAPTION_TIMEOUT, browser, choose_files, files
 from tests.browser.test_sign_in import sign_in
 from tests.support.images import numbered
 from tests.support.keys import add_key
+from tests.support.page import CAPTION_TIMEOUT, choose_files, files
 from tests.support.proxy import PREFIX, proxy
 from tests.support.service import Service
-
-__all__ = ["browser"]
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +64,11 @@ def test_sign_in_upload_caption_and_sign_out_work(
     expect(captions.first).to_have_text(re.compile(r"\w+ \w+"))
     assert [cookie["path"] for cookie in page.context.cookies()] == [PREFIX]
 
-    page.goto(start_url)
     if javascript:
+        page.reload()
         expect(captions).to_have_count(2, timeout=CAPTION_TIMEOUT)
+    else:
+        page.goto(start_url)
     thumbnail = page.locator(".card img").first
     expect(thumbnail).to_have_attribute("src", re.compile(f"^{PREFIX}/v1/jobs/"))
     assert page.request.get(

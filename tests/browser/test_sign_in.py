@@ -12,12 +12,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from common.settings import Settings
-from tests.browser.test_page import CAPTION_TIMEOUT, browser, choose_files, files
 from tests.support.images import numbered
 from tests.support.keys import add_key, revoke_key
+from tests.support.page import CAPTION_TIMEOUT, choose_files, files
 from tests.support.service import Service, wait_until
-
-__all__ = ["browser"]
 
 
 @pytest.fixture(scope="module")

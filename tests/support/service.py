@@ -29,10 +29,10 @@ class Client:
         """Send a GET; return status and JSON, or status 0 when there is no response."""
         return self.send(urllib.request.Request(self.url + path, headers=headers))
 
-    def post_image(self, data: bytes, **headers: str) -> tuple[int, dict[str, Any]]:
+    def post_image(self, data: bytes, query: str = "", **headers: str) -> tuple[int, dict[str, Any]]:
         """Submit an image; return status and JSON."""
         headers["Content-Type"] = "image/jpeg"
-        return self.send(urllib.request.Request(f"{self.url}/v1/jobs", data=data, headers=headers))
+        return self.send(urllib.request.Request(f"{self.url}/v1/jobs?{query}", data=data, headers=headers))
 
     def send(self, request: urllib.request.Request) -> tuple[int, dict[str, Any]]:
         """Send a request; return status and JSON, or status 0 when there is no response."""

@@ -20,7 +20,7 @@ from training.config import Config
 from web import create_app
 
 DOCS = [
-    *(PROJECT_ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md")),
+    *(PROJECT_ROOT / name for name in ("README.md", "README.ru.md", "CHANGELOG.md", "SECURITY.md")),
     *sorted((PROJECT_ROOT / "docs").glob("*.md")),
 ]
 
@@ -81,21 +81,25 @@ def test_the_api_guide_lists_exactly_the_routes() -> None:
         if method in METHODS
     }
 
-    documented = set(re.findall(r"`((?:GET|POST|DELETE) /[^`?]*)`", text("docs/api.md")))
+    documented = set(re.findall(r"`((?:GET|POST|PATCH|DELETE) /[^`?]*)`", text("docs/api.md")))
 
     assert documented == served
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/api.md"])
 def test_the_accepted_formats_are_listed(name: str) -> None:
-    assert FORMAT_NAMES in " ".join(text(name).split())
+    assert str(FORMAT_NAMES) in " ".join(text(name).split())
 
 
-METHODS = {"GET", "POST", "DELETE"}
+METHODS = {"GET", "POST", "PATCH", "DELETE"}
 
 
 @pytest.mark.parametrize(
-    "command", ["serve", "caption", "batch", "doctor", "webhook-secret", "keys add", "keys revoke", "keys list"]
+    "command",
+    [
+        *("serve", "caption", "batch", "watch", "doctor", "webhook-secret", "completion"),
+        *("keys add", "keys revoke", "keys list"),
+    ],
 )
 def test_every_command_and_its_flags_are_in_the_guides(command: str) -> None:
     help_text = subprocess.run(

@@ -36,11 +36,11 @@ class Resampled:
     draws: dict[str, Array]
 
     def estimate(self, name: str) -> Estimate:
-        return Estimate(self.totals[name], *_interval(self.draws[name]))
+        return Estimate(self.totals[name], *interval(self.draws[name]))
 
     def minus(self, other: Resampled, name: str) -> Estimate:
         """The paired difference to `other`."""
-        return Estimate(self.totals[name] - other.totals[name], *_interval(self.draws[name] - other.draws[name]))
+        return Estimate(self.totals[name] - other.totals[name], *interval(self.draws[name] - other.draws[name]))
 
 
 def resample(measures: Sequence[Measure], resamples: int, seed: int) -> Resampled:
@@ -58,6 +58,7 @@ def resample(measures: Sequence[Measure], resamples: int, seed: int) -> Resample
     return Resampled(totals, {name: np.concatenate(parts) for name, parts in chunks.items()})
 
 
-def _interval(scores: Array) -> tuple[float, float]:
+def interval(scores: Array) -> tuple[float, float]:
+    """Limits of the confidence interval of resampled scores."""
     low, high = np.quantile(scores, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import io
 import logging
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from flask import request
 from werkzeug.datastructures import FileStorage
 
 from common import problems
 from common.outbound import ResponseTooLarge, Unreachable, UrlNotAllowed
 from web.services import Services
-from web.submission import upload_too_large
+from web.submission import json_body, upload_too_large
 
 #: Seconds for the whole download, redirects included.
 FETCH_TIMEOUT = 10.0
@@ -43,9 +41,11 @@ def fetched_image(services: Services) -> FileStorage:
 
 
 def _requested_url() -> str:
-    body: Any = request.get_json(silent=True)
-    if not isinstance(body, dict) or body.keys() != {"url"} or not isinstance(body["url"], str):
-        raise problems.BAD_REQUEST('A JSON body has one member, the picture\'s URL: {"url": "https://..."}.')
+    body = json_body()
+    if not isinstance(body, dict) or not isinstance(body.get("url"), str) or not body.keys() <= {"url", "options"}:
+        raise problems.BAD_REQUEST(
+            'A JSON body has the picture\'s URL, {"url": "https://..."}, and may have the member `options`.'
+        )
     url: str = body["url"]
     return url
 
@@ -57,7 +57,7 @@ def _fetch(services: Services, url: str) -> bytes:
             "GET", url, timeout=FETCH_TIMEOUT, max_bytes=limit, max_redirects=MAX_REDIRECTS
         )
     except UrlNotAllowed as error:
-        raise problems.URL_NOT_ALLOWED(str(error)) from error
+        raise problems.URL_NOT_ALLOWED(error.args[0]) from error
     except ResponseTooLarge as error:
         raise upload_too_large(limit) from error
     except Unreachable as error:
@@ -69,7 +69,8 @@ def _fetch(services: Services, url: str) -> bytes:
         ) from error
     if response.status != 200:
         raise problems.FETCH_FAILED(
-            f"The server at this URL answered with status {response.status} and no picture. Check the URL, or send "
-            "the picture itself."
+            "The server at this URL answered with status {status} and no picture. Check the URL, or send the picture "
+            "itself.",
+            status=response.status,
         )
     return response.body

@@ -6,13 +6,16 @@ from flask import Blueprint, Response, jsonify, request, url_for
 
 from common import problems
 from common.images.sandbox import sandbox
-from common.jobs import Job, Status, is_id
+from common.jobs import Job
 from common.ledger import NewJob
+from web.api.deadline import requested_cancel_after
 from web.api.fetching import fetched_image
+from web.api.paging import query_cursor, query_int, query_status
 from web.api.preferences import add_preference_applied, preferred_wait, wait_until_done
 from web.api.webhook import requested_webhook
+from web.bodies import job_body
 from web.services import get_services
-from web.submission import read_upload, submit_job, uploaded_image
+from web.submission import read_upload, requested_options, submit_job, uploaded_image
 
 #: Jobs on one page of the list.
 DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 50, 200
@@ -30,15 +33,17 @@ def create() -> Response:
     services = get_services()
     key = request.headers.get("Idempotency-Key")
     if key is not None and not 0 < len(key) <= MAX_IDEMPOTENCY_KEY_LENGTH:
-        raise problems.BAD_REQUEST(f"An Idempotency-Key has 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} characters.")
-    webhook = requested_webhook(services)
+        raise problems.BAD_REQUEST("An Idempotency-Key has 1 to {limit} characters.", limit=MAX_IDEMPOTENCY_KEY_LENGTH)
+    webhook, cancel_after = requested_webhook(services), requested_cancel_after(services.settings)
     services.ledger.admit()
+    options = requested_options()
     file = fetched_image(services) if request.is_json else uploaded_image()
     data = read_upload(file, services.settings.max_upload_bytes)
-    job = submit_job(services, file.filename, data, NewJob(idempotency_key=key, webhook=webhook))
+    new_job = NewJob(idempotency_key=key, webhook=webhook, cancel_after=cancel_after, options=options)
+    job = submit_job(services, file.filename, data, new_job)
     wait = preferred_wait(request.headers.get("Prefer"))
     job = services.ledger.get(wait_until_done(services, job, wait).id)
-    response = jsonify(job.body(request.script_root))
+    response = jsonify(job_body(job))
     response.status_code = 201 if job.status.terminal else 202
     response.headers["Location"] = url_for("jobs.show", job_id=job.id)
     if not job.status.terminal:
@@ -50,18 +55,9 @@ def create() -> Response:
 @blueprint.get("")
 def index() -> Response:
     """One page of jobs, newest first."""
-    status = request.args.get("status")
-    if status is not None and status not in set(Status):
-        raise problems.BAD_REQUEST(f"There is no status {status!r}. Use one of {', '.join(Status)}.")
     limit = query_int("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
-    cursor = request.args.get("cursor")
-    if cursor is not None and not is_id(cursor):
-        raise problems.BAD_REQUEST(
-            "`cursor` must be the `next` value of the previous page. Leave it out for the first page."
-        )
-    status_filter = Status(status) if status else None
-    jobs, next_cursor = get_services().ledger.recent(status=status_filter, limit=limit, cursor=cursor)
-    return jsonify({"jobs": [job.body(request.script_root) for job in jobs], "next": next_cursor})
+    jobs, next_cursor = get_services().ledger.recent(status=query_status(), limit=limit, cursor=query_cursor())
+    return jsonify({"jobs": [job_body(job) for job in jobs], "next": next_cursor})
 
 
 @blueprint.get("/<job_id>")
@@ -75,7 +71,7 @@ def show(job_id: str) -> Response:
 @blueprint.post("/<job_id>/cancel")
 def cancel(job_id: str) -> Response:
     """Cancel the job; a finished job is returned unchanged."""
-    return jsonify(get_services().ledger.cancel(job_id).body(request.script_root))
+    return jsonify(job_body(get_services().ledger.cancel(job_id)))
 
 
 @blueprint.delete("/<job_id>")
@@ -107,17 +103,9 @@ def image(job_id: str) -> Response:
 
 def job_response(job: Job, wait: int) -> Response:
     """A job as JSON with its ETag; `wait` is the applied `Prefer: wait` in seconds."""
-    response = jsonify(job.body(request.script_root))
+    response = jsonify(job_body(job))
     response.add_etag(weak=True)
     response.headers["Cache-Control"] = "no-cache"
     add_preference_applied(response, wait)
     response.make_conditional(request)
     return response
-
-
-def query_int(name: str, default: int, maximum: int) -> int:
-    """An integer query parameter from 1 to `maximum`; raises `bad-request`."""
-    text = request.args.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= maximum):
-        raise problems.BAD_REQUEST(f"`{name}` must be a whole number from 1 to {maximum}.")
-    return int(text)

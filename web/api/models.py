@@ -6,6 +6,7 @@ from collections import Counter
 
 from flask import Blueprint, Response, jsonify
 
+from web.language import current_language
 from web.services import get_services, model_notice
 
 blueprint = Blueprint("models", __name__)
@@ -17,10 +18,11 @@ def index() -> Response:
     workers = get_services().workers.alive()
     counts = Counter(worker.model for worker in workers)
     captioning = workers[0].model if workers else None
+    notice = model_notice(captioning)
     return jsonify(
         {
             "models": [{**model.model_dump(), "workers": count} for model, count in counts.items()],
             "captioning": captioning.model_dump() if captioning else None,
-            "notice": model_notice(captioning),
+            "notice": notice.translated(current_language()) if notice else None,
         }
     )

@@ -19,5 +19,5 @@ def requested_webhook(services: Services) -> str | None:
     try:
         services.outbound.parse_url(url)
     except UrlNotAllowed as error:
-        raise problems.URL_NOT_ALLOWED(f"{HEADER}: {error}") from error
+        raise problems.URL_NOT_ALLOWED("Webhook-URL: {reason}", reason=error.args[0]) from error
     return url

@@ -23,6 +23,7 @@ REQUIRED_SCOPES: Mapping[str, Scope | None] = {
     "docs.page": None,
     "session.sign_in": None,
     "session.sign_out": None,
+    "language.choose": None,
     "pages.index": Scope.READ,
     "pages.upload": Scope.SUBMIT,
     "pages.job": Scope.READ,
@@ -33,10 +34,18 @@ REQUIRED_SCOPES: Mapping[str, Scope | None] = {
     "jobs.image": Scope.READ,
     "jobs.cancel": Scope.SUBMIT,
     "jobs.delete": Scope.SUBMIT,
+    "edits.one": Scope.SUBMIT,
+    "edits.many": Scope.SUBMIT,
     "batches.create": Scope.SUBMIT,
+    "batches.index": Scope.READ,
     "batches.show": Scope.READ,
-    "batches.results": Scope.READ,
+    "batches.add_item": Scope.SUBMIT,
+    "batches.seal": Scope.SUBMIT,
+    "batches.jobs": Scope.READ,
+    "results.show": Scope.READ,
     "batches.cancel": Scope.SUBMIT,
+    "batches.retry": Scope.SUBMIT,
+    "batches.delete": Scope.SUBMIT,
     "models.index": Scope.READ,
 }
 
@@ -62,8 +71,10 @@ def require_keys(app: Flask, keyring: Keyring) -> None:
             raise _key_needed()
         if not g.key.may(scope):
             raise problems.KEY_REFUSED(
-                f"This request requires the scope `{scope}`, which the key {g.key.name} does not have. Use another "
-                f"key, or create one: captiond keys add NAME --scope {scope}"
+                "This request requires the scope `{scope}`, which the key {name} does not have. Use another key, or "
+                "create one: captiond keys add NAME --scope {scope}",
+                scope=str(scope),
+                name=g.key.name,
             )
 
 

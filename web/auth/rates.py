@@ -65,9 +65,10 @@ def limit_rates(app: Flask, limiter: RateLimiter) -> None:
         action = "read" if request.method in SAFE_METHODS else "submit"
         if retry_after := limiter.hit(client, action):
             raise problems.RATE_LIMITED(
-                f"Too many requests in a minute. Send this again in {retry_after} s, and poll less often: "
+                "Too many requests in a minute. Send this again in {retry_after} s, and poll less often: "
                 "`Prefer: wait=10` delays a response until the caption is ready.",
                 retry_after=retry_after,
+                extensions={"retry_after": retry_after},
             )
 
 

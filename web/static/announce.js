@@ -1,6 +1,6 @@
 // Announces messages to screen readers through the page's polite live region.
 
-/** Milliseconds in which messages are joined: a region that changes twice at once is often read only once. */
+/** Milliseconds in which messages are joined, because a region that changes twice at once is often read only once. */
 const DELAY = 150;
 
 const region = document.getElementById("announcer");

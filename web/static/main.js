@@ -1,168 +1,118 @@
-// The start page: turns chosen, dropped and pasted files into cards, uploads them and polls their jobs.
+// The start page and the page of a batch: opens a batch for what is chosen, dropped or pasted.
 import { announce } from "./announce.js";
-import { api } from "./api.js";
-import { Card } from "./card.js";
-import { poll } from "./poll.js";
+import { api, pageUrl, request } from "./api.js";
+import { byId, localizeTimes, showProblem } from "./dom.js";
 import { watchModel } from "./model.js";
-import { saveCaptions } from "./save.js";
-import { loadJobIds, saveJobIds } from "./memory.js";
-import { upload } from "./upload.js";
-
-/** Concurrent uploads: enough to use the bandwidth, few enough that the first captions arrive early. */
-const MAX_UPLOADS = 3;
+import { openBatches, rememberBatch } from "./open.js";
+import { t } from "./translate.js";
 
 const page = document.documentElement;
-const form = document.getElementById("drop");
-const fileInput = document.getElementById("images");
-const list = document.getElementById("cards");
-const summary = document.getElementById("summary");
-const saveButton = document.getElementById("save");
-
-/** @type {Set<Card>} */
-const cards = new Set();
-/** @type {Card[]} */
-const uploadQueue = [];
-let uploads = 0;
+const inputs = document.querySelectorAll("input[type=file]");
+/** @type {import("./workspace.js").Workspace | null} */
+let workspace = null;
 
 page.classList.add("scripted");
-fileInput.removeAttribute("required");
-
-form.addEventListener("submit", (event) => {
-  event.preventDefault();
-  addChosenFiles();
-});
-fileInput.addEventListener("change", addChosenFiles);
+byId("images").required = false;
+byId("drop")?.addEventListener("submit", (event) => event.preventDefault());
+for (const button of document.querySelectorAll("[data-opens]")) button.onclick = () => byId(button.dataset.opens).click();
+for (const input of inputs) input.onchange = addChosenFiles;
 
 let dragDepth = 0;
-addEventListener("dragenter", (event) => {
-  if (!event.dataTransfer?.types.includes("Files")) return;
-  dragDepth += 1;
-  page.classList.add("dragging");
-});
-addEventListener("dragleave", () => {
-  dragDepth = Math.max(0, dragDepth - 1);
-  if (!dragDepth) page.classList.remove("dragging");
-});
+function setDragDepth(depth) {
+  dragDepth = Math.max(0, depth);
+  page.classList.toggle("dragging", dragDepth > 0);
+}
+addEventListener("dragenter", (event) => event.dataTransfer?.types.includes("Files") && setDragDepth(dragDepth + 1));
+addEventListener("dragleave", () => setDragDepth(dragDepth - 1));
 addEventListener("dragover", (event) => event.preventDefault());
 addEventListener("drop", (event) => {
   event.preventDefault();
-  dragDepth = 0;
-  page.classList.remove("dragging");
-  addFiles(event.dataTransfer?.files ?? []);
+  setDragDepth(0);
+  // The transfer is empty after the event.
+  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
+  addFiles([...event.dataTransfer.files], entries);
 });
-addEventListener("paste", (event) => addFiles(event.clipboardData?.files ?? []));
-saveButton.addEventListener("click", () => saveCaptions([...cards].map((card) => card.job).filter(Boolean)));
+addEventListener("paste", (event) => addFiles([...event.clipboardData.files]));
+addEventListener("popstate", () => location.reload());
 
-function addChosenFiles() {
-  addFiles(fileInput.files);
-  fileInput.value = "";
-}
-
-/** @param {Iterable<File>} fileList */
-function addFiles(fileList) {
-  const files = [...fileList];
-  if (!files.length) return;
-  for (const file of files) {
-    uploadQueue.push(addCard({ file, name: file.name || "pasted picture" }));
-  }
-  announce(files.length === 1 ? `Sending ${files[0].name || "the pasted picture"}` : `Sending ${files.length} pictures`);
-  startUploads();
-}
-
-/** @param {{file?: File, name: string, job?: object}} source */
-function addCard(source) {
-  const card = new Card(source, {
-    retry: () => {
-      uploadQueue.push(card);
-      startUploads();
-    },
-    cancel: () => cancel(card),
-    remove: () => {
-      cards.delete(card);
-      updatePage();
-    },
-    changed: updatePage,
-  });
-  cards.add(card);
-  list.append(card.element);
-  updatePage();
-  return card;
-}
-
-function startUploads() {
-  while (uploads < MAX_UPLOADS && uploadQueue.length) {
-    const card = uploadQueue.shift();
-    if (!cards.has(card) || card.canceled) continue;
-    uploads += 1;
-    uploadCard(card).finally(() => {
-      uploads -= 1;
-      startUploads();
-    });
+async function addChosenFiles() {
+  for (const input of inputs) {
+    const files = [...input.files];
+    input.value = "";
+    await addFiles(files);
   }
 }
 
-/** @param {Card} card */
-async function uploadCard(card) {
-  card.showUpload(0);
+/** Adds pictures to the batch that is shown if it is open, else to a new one. A ZIP file becomes a batch of its own. */
+async function addFiles(files, entries = []) {
+  if (!files.length && !entries.length) return;
   try {
-    const onProgress = (fraction) => card.showUpload(fraction);
-    card.showJob(await upload(card.file, { onProgress, signal: card.signal() }));
-    storeJobs();
-    pollCard(card);
+    const { chooseFiles } = await import("./files.js");
+    const { name, pictures, archives } = await chooseFiles(files, entries);
+    if (pictures.length) {
+      showProblem("problem", null);
+      if (!workspace?.isOpen) {
+        const batch = await request(api("batches"), "POST", { name });
+        rememberBatch(batch.id, true);
+        await show(batch, name);
+      }
+      workspace.add(pictures);
+    }
+    for (const archive of archives) await sendArchive(archive);
   } catch (problem) {
-    if (!card.canceled) showProblem(card, problem);
+    showProblem("problem", problem);
   }
 }
 
-/** @param {Card} card */
-async function pollCard(card) {
+async function sendArchive(archive) {
+  const { name } = archive;
+  const text = t("Sending {name}", { name });
+  announce(text);
+  byId("archive-text").textContent = text;
+  byId("archive").hidden = false;
   try {
-    const job = await poll(card.job, { onChange: (updated) => card.showJob(updated), signal: card.signal() });
-    if (job.status === "succeeded") announce(`${card.name}: ${job.output.caption}`);
-    if (job.status === "failed") announce(`${card.name}: ${job.error.title}`);
-  } catch (problem) {
-    if (!card.canceled) showProblem(card, problem);
+    const form = new FormData();
+    form.append("archive", archive, name);
+    const { upload } = await import("./upload.js");
+    const batch = await upload(api("batches"), form, (fraction) => (byId("archive-bar").value = fraction));
+    await show(batch, name);
+  } finally {
+    byId("archive").hidden = true;
   }
 }
 
-function showProblem(card, problem) {
-  card.showProblem(problem);
-  announce(`${card.name}: ${problem.title}. ${problem.detail}`);
+/** Shows a batch in the place of the start page, or of the batch before. */
+async function show(batch, name) {
+  history.pushState(null, "", pageUrl(`batches/${batch.id}`));
+  byId("title").textContent = name;
+  scrollTo(0, 0);
+  await openWorkspace(batch, true);
 }
 
-/** @param {Card} card */
-async function cancel(card) {
-  card.abort();
-  if (!card.job) return;
-  const response = await fetch(card.job.urls.cancel, { method: "POST" }).catch(() => null);
-  if (response?.ok) card.showJob(await response.json());
+async function openWorkspace(batch, isNew) {
+  const { Workspace } = await import("./workspace.js");
+  byId("start").hidden = true;
+  workspace?.close();
+  workspace = new Workspace(batch);
+  await workspace.start(isNew);
 }
 
-function updatePage() {
-  document.getElementById("current").hidden = cards.size === 0;
-  const finished = [...cards].filter((card) => card.finished).length;
-  summary.textContent = finished === cards.size ? `${cards.size} done` : `${finished} of ${cards.size} done`;
-  saveButton.hidden = ![...cards].some((card) => card.job?.output);
-  storeJobs();
-}
-
-function storeJobs() {
-  saveJobIds([...cards].map((card) => card.job));
-}
-
-/** Restores the cards of this tab after a reload. */
-async function restoreCards() {
-  for (const id of loadJobIds()) {
-    const response = await fetch(api(`jobs/${encodeURIComponent(id)}`)).catch(() => null);
-    if (!response?.ok) continue;
-    const job = await response.json();
-    const card = addCard({ name: job.input?.filename ?? "picture", job });
-    document.querySelector(`#recent-cards [data-job="${CSS.escape(id)}"]`)?.remove();
-    card.showJob(job);
-    if (!card.finished) pollCard(card);
+async function start() {
+  localizeTimes();
+  watchModel();
+  const { batch } = byId("workspace").dataset;
+  if (batch) {
+    try {
+      await openWorkspace(await request(api(`batches/${batch}`)), false);
+    } catch (problem) {
+      showProblem("problem", problem);
+    }
   }
+  await addChosenFiles(); // files that were chosen before this script ran fire no event
+  const rest = batch ? [] : openBatches().filter((id) => id !== workspace?.batch.id);
+  if (!rest.length) return;
+  const { sendRest } = await import("./rest.js");
+  for (const id of rest) await sendRest(api(`batches/${id}`), id);
 }
 
-restoreCards();
-addChosenFiles(); // files that were chosen before this script ran fire no event
-watchModel();
+start();

@@ -1,49 +1,85 @@
-// Polls a job until it is finished, at growing intervals. Polling pauses while the page is hidden.
-import { asProblem } from "./problem.js";
+// Follows the jobs of a batch on the service.
+import { request } from "./api.js";
+import { isOpen } from "./items.js";
 
-/** Milliseconds between two polls. */
-const MIN_INTERVAL = 400;
-const MAX_INTERVAL = 5000;
-/** Factor between two successive intervals. */
-const BACKOFF = 1.5;
+/** Milliseconds between two polls: while captions arrive, and at most. */
+const MIN_INTERVAL = 700;
+const MAX_INTERVAL = 4000;
+/** Jobs of one request: of a first reading, and of a poll. */
+const PAGE_SIZE = 500;
+const POLL_SIZE = 100;
+
+/** Reads all jobs of the batch, from `cursor` on; returns whether any was new or has changed. */
+export async function loadJobs(batch, items, cursor = "") {
+  let changed = false;
+  do {
+    const page = await loadPage(batch, items, cursor, PAGE_SIZE);
+    changed ||= page.changed;
+    cursor = page.next;
+  } while (cursor);
+  return changed;
+}
+
+/** Polls until the batch is completed, and after `wake` again. Pauses while the page is hidden. `signal` ends it. */
+export class Poll {
+  #timer = 0;
+  #interval = MIN_INTERVAL;
+
+  /** @param {(batch: object) => void} onBatch gets the batch whenever it was read */
+  constructor(batch, items, onBatch, signal) {
+    Object.assign(this, { batch, items, onBatch, signal });
+    addEventListener("online", () => this.wake(), { signal });
+    document.addEventListener("visibilitychange", () => this.wake(), { signal });
+    this.wake();
+  }
+
+  wake() {
+    this.#interval = MIN_INTERVAL;
+    this.#schedule();
+  }
+
+  #schedule() {
+    clearTimeout(this.#timer);
+    if (!document.hidden && !this.signal.aborted) this.#timer = setTimeout(() => this.#poll(), this.#interval);
+  }
+
+  async #poll() {
+    try {
+      this.batch = await request(this.batch.urls.self);
+      const changed = await loadChanges(this.batch, this.items);
+      this.#interval = changed ? MIN_INTERVAL : Math.min(this.#interval * 1.5, MAX_INTERVAL);
+      this.onBatch(this.batch);
+      if (!["open", "in_progress"].includes(this.batch.status) && !this.items.list.some(isOpen)) return;
+    } catch (problem) {
+      if (problem.status === 404 || problem.status === 410) return;
+      this.#interval = MAX_INTERVAL;
+    }
+    this.#schedule();
+  }
+}
 
 /**
- * @param {object} job
- * @param {{onChange: (job: object) => void, signal: AbortSignal}} options
- * @returns {Promise<object>} the finished job; rejects with a problem if the job no longer exists
+ * Reads the jobs that may have changed; returns whether any has. Workers take jobs in the order of submission, so
+ * behind a page that ends with a waiting job all wait.
  */
-export async function poll(job, { onChange, signal }) {
-  let interval = MIN_INTERVAL;
-  let etag = "";
-  while (job.status === "queued" || job.status === "processing") {
-    await sleep(interval * (0.8 + 0.4 * Math.random()));
-    await pageVisible();
-    signal.throwIfAborted();
-    interval = Math.min(interval * BACKOFF, MAX_INTERVAL);
-    let response;
-    try {
-      response = await fetch(job.urls.self, { headers: etag ? { "If-None-Match": etag } : {}, cache: "no-store" });
-    } catch {
-      continue; // a network error does not affect the job
-    }
-    if (response.status === 304 || response.status >= 500) continue;
-    if (!response.ok) throw asProblem(await response.text(), response.status);
-    etag = response.headers.get("ETag") ?? "";
-    const updated = await response.json();
-    if (updated.progress?.position !== job.progress?.position) interval = MIN_INTERVAL * 2;
-    job = updated;
-    onChange(job);
+async function loadChanges(batch, items) {
+  const known = items.list.filter((item) => item.job).sort((a, b) => (a.job.id < b.job.id ? -1 : 1));
+  let changed = false;
+  let index = known.findIndex(isOpen);
+  while (index >= 0) {
+    const page = await loadPage(batch, items, known[index - 1]?.job.id, POLL_SIZE);
+    changed ||= page.changed;
+    const last = page.jobs.at(-1);
+    if (!last || last.status === "queued") break;
+    index = known.findIndex((item) => item.job.id > last.id && isOpen(item));
   }
-  return job;
+  // Another tab or client adds pictures, or an archive is being unpacked.
+  const isBehind = batch.request_counts.total > known.length;
+  return (isBehind && (await loadJobs(batch, items, known.at(-1)?.job.id))) || changed;
 }
 
-/** @param {number} milliseconds */
-function sleep(milliseconds) {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
-}
-
-/** Resolves when the page is visible. */
-function pageVisible() {
-  if (!document.hidden) return Promise.resolve();
-  return new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
+async function loadPage(batch, items, cursor, limit) {
+  const query = new URLSearchParams(cursor ? { limit, cursor } : { limit });
+  const { jobs, next } = await request(`${batch.urls.jobs}?${query}`);
+  return { jobs, next, changed: jobs.filter((job) => items.putJob(job)).length > 0 };
 }

@@ -1,24 +1,20 @@
-// Problems (RFC 9457), reduced to what the page shows: a title and a sentence.
+// Problems (RFC 9457), reduced to what the page needs: title, detail, and the status, which is 0 without an answer.
+import { t } from "./translate.js";
 
-/** @typedef {{title: string, detail: string}} Problem */
+export const unreachable = () => ({
+  title: t("The service cannot be reached"),
+  detail: t("Check the connection. Pictures that were accepted are safe."),
+  status: 0,
+});
 
-/** @type {Problem} */
-export const UNREACHABLE = {
-  title: "The service cannot be reached",
-  detail: "Check the connection, then try again. Pictures that were accepted are safe.",
-};
-
-/**
- * @param {string} text body of the response
- * @param {number} status
- * @returns {Problem}
- */
+/** The problem in the body of a response, or one for the status where the body is an error page of a proxy. */
 export function asProblem(text, status) {
   try {
     const { title, detail } = JSON.parse(text);
-    if (title && detail) return { title, detail };
+    if (title && detail) return { title, detail, status };
   } catch {
-    // Not JSON: an error page of a proxy.
+    // Not JSON.
   }
-  return { title: "The request failed", detail: `The server answered with status ${status}. Try again in a moment.` };
+  const detail = t("The server answered with status {status}. Try again in a moment.", { status });
+  return { title: t("The request failed"), detail, status };
 }

@@ -55,9 +55,10 @@ end
 -- Queue a job behind its owner's older jobs. A new owner in the lane starts at the lowest turn.
 local function enqueue(id, owner, batch)
   local lane = lane_of(batch)
+  local turns = 'turns:' .. lane
   redis.call('ZADD', queue_of(lane, owner), 0, id)
-  local first = redis.call('ZRANGE', 'turns:' .. lane, 0, 0, 'WITHSCORES')
-  redis.call('ZADD', 'turns:' .. lane, 'NX', first[2] or 0, owner)
+  if redis.call('ZSCORE', turns, owner) then return end
+  redis.call('ZADD', turns, redis.call('ZRANGE', turns, 0, 0, 'WITHSCORES')[2] or 0, owner)
 end
 
 -- Remove an owner without waiting jobs from the lane's turns.
@@ -102,7 +103,7 @@ end
 local function add_batch_webhook(batch, now)
   if redis.call('EXISTS', 'index:queued#' .. batch, 'index:processing#' .. batch) > 0 then return end
   local fields = redis.call('HMGET', 'batch:' .. batch, 'sealed', 'webhook', 'webhook_host')
-  if fields[1] and fields[2] then add_webhook(batch, 'batch.completed', fields[2], fields[3], now) end
+  if fields[1] == '1' and fields[2] then add_webhook(batch, 'batch.completed', fields[2], fields[3], now) end
 end
 
 -- Remove waiting jobs from the queue, the suspects and the delayed jobs.
@@ -119,9 +120,16 @@ local function dequeue(jobs)
   for _, pair in pairs(owners) do leave_turns(pair[1], pair[2]) end
 end
 
+-- Count a change of a batch's ended jobs, unless the batch's record has expired. A missing batch is ''.
+local function count_change(batch)
+  if batch ~= '' and redis.call('EXISTS', 'batch:' .. batch) == 1 then
+    redis.call('HINCRBY', 'batch:' .. batch, 'version', 1)
+  end
+end
+
 -- End jobs. `endings` are pairs of a job and a flat list of the fields to write, status first.
 local function finish(endings, now)
-  local waiting, batches = {}, {}
+  local waiting, batches, changed = {}, {}, {}
   for _, ending in ipairs(endings) do
     local job, fields = ending[1], ending[2]
     table.insert(fields, 'completed_at')
@@ -131,6 +139,7 @@ local function finish(endings, now)
     move(job.id, job.status, status, job.owner, job.batch)
     if job.status == 'queued' then table.insert(waiting, job) else remove('leases', job.id) end
     redis.call('PUBLISH', 'jobs:ended', job.id)
+    changed[job.batch] = true
     if job.webhook and job.batch == '' then
       add_webhook(job.id, 'job.' .. status, job.webhook, job.webhook_host, now)
     elseif job.webhook then
@@ -140,6 +149,7 @@ local function finish(endings, now)
   write()
   if #waiting > 0 then dequeue(waiting) end
   for batch in pairs(batches) do add_batch_webhook(batch, now) end
+  for batch in pairs(changed) do count_change(batch) end
 end
 
 -- Claim one job; returns its record as a flat list, or false if it is no longer queued. Call `write` after the last.

@@ -1,32 +1,46 @@
--- Record a job unless a job with its Idempotency-Key exists.
--- ARGV: now, id, retention, owner, batch, status, Redis key of the idempotency entry or '', entry, then the fields.
--- Returns {creation time, false}, or {false, entry of the existing job}.
+-- Record a job, unless a job with its idempotency entry exists or its batch takes no more jobs.
+-- ARGV: now, id, retention, owner, batch, status, Redis key of the idempotency entry or '', entry, seconds after which
+-- the job is canceled or '', then the fields.
+-- Returns {creation time, false}; {false, entry of the existing job}; or {false, false} if the batch is sealed or gone.
 local now, id, retention, owner, batch, status = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
 local key, idempotency = 'job:' .. id, ARGV[7]
-if idempotency ~= '' then
+if idempotency ~= '' and not redis.call('SET', idempotency, ARGV[8], 'NX', 'EX', math.floor(retention) + 1) then
   local existing = redis.call('GET', idempotency)
-  if existing and redis.call('EXISTS', 'job:' .. cjson.decode(existing).id) == 1 then return {false, existing} end
-  redis.call('SET', idempotency, ARGV[8], 'EX', math.floor(retention) + 1)
+  local existing_id = cjson.decode(existing).id
+  if existing_id ~= id then -- else redis-py repeats the script after a timeout
+    if redis.call('EXISTS', 'job:' .. existing_id) == 1 then return {false, existing} end
+    redis.call('SET', idempotency, ARGV[8], 'EX', math.floor(retention) + 1)
+  end
 end
--- redis-py repeats the script after a timeout, and a worker may have claimed the job meanwhile.
-local created = redis.call('HGET', key, 'created_at')
-if created then return {created, false} end
+if batch ~= '' and redis.call('HGET', 'batch:' .. batch, 'sealed') ~= '0' then
+  local created = redis.call('HGET', key, 'created_at') -- the script is repeated, and the batch was sealed meanwhile
+  if created then return {created, false} end
+  if idempotency ~= '' then redis.call('DEL', idempotency) end
+  return {false, false}
+end
+-- If the script is repeated, a worker may have claimed the job meanwhile.
+if redis.call('ZADD', 'expiring', 'NX', number(now + retention), id) == 0 then
+  return {redis.call('HGET', key, 'created_at'), false}
+end
 local fields = {'created_at', number(now), 'expires_at', number(now + retention)}
 if status ~= 'queued' then
   table.insert(fields, 'completed_at')
   table.insert(fields, number(now))
+elseif ARGV[9] ~= '' then
+  redis.call('ZADD', 'deadlines', number(now + tonumber(ARGV[9])), id)
 end
-for i = 9, #ARGV do table.insert(fields, ARGV[i]) end
+for i = 10, #ARGV do table.insert(fields, ARGV[i]) end
 redis.call('HSET', key, unpack(fields))
 for _, scope in ipairs(scopes_of(owner, batch)) do
   redis.call('ZADD', 'index:' .. status .. scope, 0, id)
   redis.call('ZADD', 'index:all' .. scope, 0, id)
 end
-redis.call('ZADD', 'expiring', number(now + retention), id)
 if status == 'queued' then
   enqueue(id, owner, batch)
 elseif batch == '' then
   local job = read(id)
   if job.webhook then add_webhook(id, 'job.' .. status, job.webhook, job.webhook_host, now) end
+else
+  count_change(batch)
 end
 return {number(now), false}

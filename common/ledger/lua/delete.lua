@@ -18,6 +18,7 @@ end
 remove('leases', id)
 write()
 if job.status == 'queued' then dequeue({job}) end
+count_change(job.batch)
 if job.webhook then
   redis.call('DEL', 'webhook:' .. id)
   redis.call('ZREM', 'webhooks:to:' .. job.webhook_host, id)

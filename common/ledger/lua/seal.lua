@@ -1,3 +1,14 @@
--- Mark that all jobs of a batch are recorded. ARGV: now, batch id.
--- HSETNX, as redis-py repeats the script after a timeout.
-if redis.call('HSETNX', 'batch:' .. ARGV[2], 'sealed', 1) == 1 then add_batch_webhook(ARGV[2], clock(ARGV[1])) end
+-- Seal a batch: it takes no more jobs. ARGV: now, batch id, why the whole batch is canceled or ''.
+local now, id, reason = clock(ARGV[1]), ARGV[2], ARGV[3]
+local key = 'batch:' .. id
+local sealed = redis.call('HGET', key, 'sealed')
+if not sealed then return end
+if reason ~= '' then
+  redis.call('HSETNX', key, 'canceled_reason', reason)
+  redis.call('ZADD', 'deadlines:batches', number(now), id) -- the recovery cancels the jobs if the caller is killed
+end
+-- Only the first time, as redis-py repeats the script after a timeout.
+if sealed == '0' then
+  redis.call('HSET', key, 'sealed', '1')
+  add_batch_webhook(id, now)
+end

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from captioning.captioner import Pixels, StudentCaptioner
 from common.jobs import Output
+from common.options import SearchOptions
 from common.problems import Problem
 from worker.celery import app as app
 
@@ -28,9 +29,11 @@ def _prepare(self: StudentCaptioner, data: bytes) -> Pixels:
     return pixels
 
 
-def _caption(self: StudentCaptioner, images: Sequence[Pixels]) -> list[Output | Problem]:
+def _caption(
+    self: StudentCaptioner, images: Sequence[Pixels], search: SearchOptions | None = None
+) -> list[Output | Problem]:
     _crash_on_black_image("caption", images)
-    return caption(self, images)
+    return caption(self, images, search)
 
 
 StudentCaptioner.prepare = _prepare  # type: ignore[method-assign]

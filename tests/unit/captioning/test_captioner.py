@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +14,11 @@ import torch
 from benchmarks.reference import generate
 from captioning.captioner import Pixels, StudentCaptioner, limit_threads
 from captioning.student import Student
+from captioning.student.calibration import Calibration
 from captioning.student.errors import StudentError
 from common import problems
 from common.jobs import ModelInfo, Output
+from common.options import SearchOptions
 from common.problems import Problem
 from common.settings import Settings
 from tests.support.images import drawing, encoded
@@ -22,6 +27,7 @@ from tests.support.models import tiny_hybrid, tiny_model, tiny_tokenizer
 COLOURS = ("red", "seagreen", "gold", "navy", "white")
 #: Largest difference of scores between batch sizes, from sums in another order and rounding to four digits.
 TOLERANCE = 1e-3
+CURVE = Calibration(model="sha256:1", length_penalty=1.0, slope=1.0, intercept=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +136,33 @@ class TestCaption:
         assert len(output.alternatives) == alternatives
         assert scores(output) == sorted(scores(output), reverse=True)
 
+    @pytest.mark.parametrize(("beams", "captions_"), [(8, 8), (8, 1), (10, 10)])
+    def test_options_replace_the_settings(self, student: Student, beams: int, captions_: int) -> None:
+        captioner = make_captioner(student)
+        pixels = captioner.prepare(encoded(drawing()))
+        search = SearchOptions(beams=beams, min_length=7, max_length=12, captions=captions_)
+
+        (output,) = captioner.caption([pixels], search)
+
+        assert isinstance(output, Output)
+        tensor = torch.from_numpy(pixels)[None].to(next(student.model.parameters()).device)
+        ((*ranked,),) = generate(
+            student.model, student.tokenizer, tensor, beams=beams, max_length=12, min_length=7, captions=captions_
+        )
+        assert texts(output) == [each.text for each in ranked]
+        assert len(set(texts(output))) == captions_
+
+    def test_a_maximum_length_without_room_after_the_prompt_is_a_problem_of_each_image(self, student: Student) -> None:
+        captioner = StudentCaptioner(student, Settings(max_length=8, prompt="a a a", precision="fp32"))
+        pixels = captioner.prepare(encoded(drawing()))
+
+        outputs = captioner.caption([pixels] * 2, SearchOptions(beams=2, min_length=0, max_length=4, captions=1))
+
+        for output in outputs:
+            assert isinstance(output, Problem) and output.kind is problems.BAD_REQUEST
+            assert output.detail.startswith("`options.max_length` is 4, but the prompt of this service has 4 tokens")
+        assert len(outputs) == 2
+
     def test_a_score_that_is_not_finite_is_a_problem_of_that_image_alone(self, student: Student) -> None:
         captioner = make_captioner(student)
         good = captioner.prepare(encoded(drawing()))
@@ -139,6 +172,38 @@ class TestCaption:
         assert [first] == captions(captioner, [good])
         assert isinstance(second, Problem) and second.kind is problems.CAPTION_FAILED
         assert "not a finite number" in second.detail
+
+    def test_a_calibrated_student_gives_a_confidence_by_the_score(self, student: Student) -> None:
+        captioner = make_captioner(replace(student, calibration=CURVE))
+
+        (output,) = captions(captioner, [captioner.prepare(encoded(drawing()))])
+
+        assert output.score is not None
+        assert output.confidence == pytest.approx(CURVE.confidence(output.score), abs=1e-3)
+
+    @pytest.mark.parametrize(("unsure_below", "unsure"), [(0.0, False), (1.0, True)])
+    def test_a_confidence_below_the_setting_is_unsure(
+        self, student: Student, unsure_below: float, unsure: bool
+    ) -> None:
+        settings = Settings(max_length=8, precision="fp32", unsure_below=unsure_below)
+        captioner = StudentCaptioner(replace(student, calibration=CURVE), settings)
+
+        (output,) = captions(captioner, [captioner.prepare(encoded(drawing()))])
+
+        assert output.unsure is unsure
+
+    @pytest.mark.parametrize("setting", [{"length_penalty": 2.0}, {"prompt": "a"}])
+    def test_scores_that_cannot_be_compared_give_no_confidence(
+        self, student: Student, setting: dict[str, Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        settings = Settings(max_length=8, precision="fp32", **setting)
+
+        with caplog.at_level(logging.INFO):
+            captioner = StudentCaptioner(replace(student, calibration=CURVE), settings)
+
+        (output,) = captions(captioner, [captioner.prepare(encoded(drawing()))])
+        assert output.confidence is output.unsure is None
+        assert "Captions have no confidence" in caplog.text
 
     def test_the_captioner_names_its_model(self, student: Student) -> None:
         assert make_captioner(student).model == ModelInfo(name="tiny", version="sha256:1", demo=False)

@@ -11,6 +11,7 @@ from captioning.captioner import Pixels
 from captioning.stream import BATCHES_AHEAD, caption_stream
 from common import problems
 from common.jobs import ModelInfo, Output
+from common.options import SearchOptions
 from common.problems import Problem
 
 
@@ -27,7 +28,7 @@ class Numbers:
             raise problems.DAMAGED_IMAGE("Thirteen.")
         return np.array([int(data)], dtype=np.float32)
 
-    def caption(self, pictures: Sequence[Pixels]) -> list[Output | Problem]:
+    def caption(self, pictures: Sequence[Pixels], search: SearchOptions | None = None) -> list[Output | Problem]:
         self.batches.append(len(pictures))
         return [Output(caption=f"number {int(pixels[0])}", score=-1.0) for pixels in pictures]
 
@@ -62,7 +63,7 @@ def test_items_are_read_only_as_far_as_decoding_ahead_needs_them() -> None:
 
 def test_an_error_of_the_model_ends_the_stream() -> None:
     class Broken(Numbers):
-        def caption(self, pictures: Sequence[Pixels]) -> list[Output | Problem]:
+        def caption(self, pictures: Sequence[Pixels], search: SearchOptions | None = None) -> list[Output | Problem]:
             raise RuntimeError("no memory")
 
     with pytest.raises(RuntimeError, match="no memory"):

@@ -51,6 +51,7 @@ def test_json_output_has_caption_and_score(
     line = json.loads(capsys.readouterr().out)
     assert line["file"] == str(images[0])
     assert isinstance(line["caption"], str) and line["score"] < 0
+    assert line["confidence"] is line["unsure"] is None  # a model without a calibration
 
 
 def test_json_output_escapes_the_undecodable_bytes_of_a_file_name(

@@ -43,7 +43,7 @@ def redis(monkeypatch: pytest.MonkeyPatch) -> Iterator[Redis]:
 def findings(settings: Settings) -> dict[str, tuple[bool, str]]:
     """Each finding's `ok` and message, by subject."""
     return {
-        finding.subject: (finding.ok, finding.message)
+        finding.subject: (finding.ok, str(finding.message))
         for finding in [*doctor.check_machine(settings), *doctor.check_redis(settings)]
     }
 
@@ -276,3 +276,15 @@ def test_an_unreachable_upload_store_fails_the_check(
     ok, message = findings(settings)["pictures"]
     assert not ok
     assert message.startswith("The upload store does not answer: [Errno 13] Permission denied")
+
+
+def test_the_findings_are_in_the_language_of_the_terminal(
+    settings: Settings, redis: Redis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CAPTIOND_LANGUAGE", "ru")
+
+    doctor.doctor(settings)
+
+    printed = capsys.readouterr().out
+    assert "ok    waiting   очередь пуста." in printed
+    assert "appendfsync everysec: при отключении питания может пропасть последняя секунда." in printed

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.batch.options import Options
 from common.settings import Settings
 from tests.unit.cli.commands import run
 
@@ -70,6 +71,19 @@ def test_a_wrong_environment_variable_is_named(
     assert capsys.readouterr().err == "CAPTIOND_BEAMS: It must be greater than 0.\n"
 
 
+def test_the_commands_speak_the_language_of_their_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CAPTIOND_LANGUAGE", "ru")
+    monkeypatch.setenv("CAPTIOND_BEAMS", "0")
+    assert run("doctor") == 2
+    assert capsys.readouterr().err == "CAPTIOND_BEAMS: Значение должно быть больше 0.\n"
+
+    monkeypatch.delenv("CAPTIOND_BEAMS")
+    assert run("keys", "revoke", "alice", "--data", str(tmp_path)) == 1
+    assert capsys.readouterr().err == "Ключа с именем alice в файле нет. Список ключей: `captiond keys list`.\n"
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -116,6 +130,21 @@ def test_an_unusable_data_folder_is_reported_without_a_traceback(
     assert process.returncode == 1
     assert f"The data folder {tmp_path / 'file'} cannot be used: " in process.stderr.splitlines()[-1]
     assert "Traceback" not in process.stderr
+
+
+def test_flags_and_the_key_of_the_environment_reach_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Options] = []
+
+    def watch(settings: Settings, options: Options) -> int:
+        calls.append(options)
+        return 0
+
+    monkeypatch.setattr("cli.batch.watch.watch", watch)
+    monkeypatch.setenv("CAPTIOND_KEY", "captiond_x")
+
+    assert run("watch", "inbox", "--xmp", "--alt-text", "--poll", "2") == 0
+
+    assert calls == [Options(["inbox"], sidecars=".xmp", alt_text=True, poll=2.0, key="captiond_x")]
 
 
 @pytest.mark.parametrize("module", ["cli.main", "cli.doctor", "cli.serve", "web", "web.__main__", "worker.celery"])

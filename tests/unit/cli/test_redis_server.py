@@ -70,7 +70,7 @@ def test_without_any_server_a_stand_in_warns_that_nothing_is_persistent(
 
     server = redis_server.choose(Settings(data=tmp_path), port)
 
-    assert server.description.startswith("NO PERSISTENCE")
+    assert str(server.description).startswith("NO PERSISTENCE")
     assert server.command is not None and server.command[0] == sys.executable
     process = subprocess.Popen(server.command)
     try:

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from cli import instance_lock
+from cli import instance_lock, keys
 from cli import serve as serving
-from cli.serve import free_port, page_url, serve, should_show, usable_port, web_process
+from cli.serve import free_port, page_url, ready_lines, serve, should_show, usable_port, web_process
 from common.settings import Settings
 
 
@@ -142,6 +142,16 @@ def test_the_web_server_alone_refuses_a_public_address_without_keys(tmp_path: Pa
 )
 def test_the_page_url_works_in_a_browser(host: str, url: str) -> None:
     assert page_url(Settings(host=host, port=80)) == url
+
+
+def test_the_first_steps_name_the_url_and_the_key_where_one_is_needed(tmp_path: Path) -> None:
+    _, request, folder = map(str, ready_lines(Settings(data=tmp_path, port=81)))
+
+    assert request == "Try: curl -H 'Prefer: wait=60' -F image=@photo.jpg http://127.0.0.1:81/v1/jobs"
+    assert folder.endswith("captiond batch photos --url http://127.0.0.1:81 --out captions.jsonl")
+
+    assert keys.add(Settings(data=tmp_path), "phone", []) == 0
+    assert 'curl -H "Authorization: Bearer $CAPTIOND_KEY" ' in str(ready_lines(Settings(data=tmp_path, port=81))[1])
 
 
 def test_only_warnings_and_the_model_are_shown_on_the_terminal() -> None:

@@ -21,9 +21,8 @@ def test_a_loopback_host_needs_no_keys(tmp_path: Path, host: str) -> None:
 
 @pytest.mark.parametrize("host", NON_LOOPBACK_HOSTS)
 def test_other_hosts_are_refused_without_keys(tmp_path: Path, host: str) -> None:
-    sentence = refusal(Settings(data=tmp_path, host=host))
+    sentence = str(refusal(Settings(data=tmp_path, host=host)))
 
-    assert sentence is not None
     assert "captiond keys add" in sentence and "--insecure" in sentence and "127.0.0.1" in sentence
 
 
@@ -37,13 +36,13 @@ def test_other_hosts_are_allowed_with_a_key_or_insecure(tmp_path: Path, host: st
 
 
 def test_an_unknown_host_is_refused_even_with_insecure(tmp_path: Path) -> None:
-    sentence = refusal(Settings(data=tmp_path, host="nowhere.invalid", insecure=True))
+    sentence = str(refusal(Settings(data=tmp_path, host="nowhere.invalid", insecure=True)))
 
     assert not is_loopback("nowhere.invalid")
-    assert sentence is not None and sentence.startswith("nowhere.invalid is no IP address")
+    assert sentence.startswith("nowhere.invalid is no IP address")
 
 
 def test_invalid_keys_are_refused(tmp_path: Path) -> None:
-    sentence = refusal(Settings(data=tmp_path, api_keys="not an entry"))
+    sentence = str(refusal(Settings(data=tmp_path, api_keys="not an entry")))
 
-    assert sentence is not None and "NAME:SCOPES:SHA256" in sentence
+    assert "NAME:SCOPES:SHA256" in sentence

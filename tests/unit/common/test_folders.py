@@ -39,7 +39,7 @@ class TestWriteObstacle:
         file = tmp_path / "file"
         file.touch()
 
-        assert write_obstacle(file / below) == f"{file} is not a folder"
+        assert str(write_obstacle(file / below)) == f"{file} is not a folder"
 
     @pytest.mark.parametrize(
         ("flags", "reason"), [(os.ST_RDONLY, "mounted read-only"), (0, "this user may not write into")]
@@ -52,7 +52,7 @@ class TestWriteObstacle:
 
         obstacle = write_obstacle(tmp_path / "new")
 
-        assert obstacle and reason in obstacle and str(tmp_path) in obstacle
+        assert reason in str(obstacle) and str(tmp_path) in str(obstacle)
 
 
 class TestPrepare:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from common.jobs import Alternative, InputInfo, Job, ModelInfo, Output, Status, Timings, is_id, made_at, moment, new_id
+from common.options import CaptionOptions
 
 
 def test_a_finished_job_gives_the_documented_json() -> None:
@@ -13,6 +16,7 @@ def test_a_finished_job_gives_the_documented_json() -> None:
         status=Status.SUCCEEDED,
         model=ModelInfo(name="student_epoch6", version="sha256:1f0c"),
         input=InputInfo(filename="dog.jpg", sha256="ab", bytes=84213, format="JPEG", width=640, height=480),
+        options=CaptionOptions(beams=8, captions=2),
         output=Output(caption="a dog runs", score=-0.5, alternatives=(Alternative(caption="a dog", score=-0.9),)),
         attempts=1,
         created_at=moment(0),
@@ -36,11 +40,16 @@ def test_a_finished_job_gives_the_documented_json() -> None:
             "width": 640,
             "height": 480,
         },
+        "options": {"captions": 2, "beams": 8},
         "output": {
             "caption": "a dog runs",
             "score": -0.5,
             "alternatives": [{"caption": "a dog", "score": -0.9}],
+            "confidence": None,
+            "unsure": None,
+            "translated": None,
         },
+        "edited": None,
         "error": None,
         "progress": None,
         "cached": False,
@@ -52,6 +61,27 @@ def test_a_finished_job_gives_the_documented_json() -> None:
         "timings": {"queue_seconds": 1.5, "model_seconds": 0.4, "batch_size": 8},
         "urls": {"self": "/v1/jobs/018f", "cancel": "/v1/jobs/018f/cancel", "image": "/v1/jobs/018f/image"},
     }
+
+
+def test_a_job_without_options_has_null_for_them() -> None:
+    job = Job(id="018f", status=Status.QUEUED, created_at=moment(0), expires_at=moment(1))
+
+    assert job.body()["options"] is None
+
+
+@pytest.mark.parametrize(
+    ("confidence", "unsure"), [(0.39, True), (0.4, False), (0.9, False), (0.0, True), (None, None)]
+)
+def test_a_caption_is_unsure_below_the_limit_if_its_confidence_is_known(
+    confidence: float | None, unsure: bool | None
+) -> None:
+    output = Output(caption="a dog runs", confidence=confidence)
+
+    assert output.judged(0.4) == Output(caption="a dog runs", confidence=confidence, unsure=unsure)
+
+
+def test_a_limit_of_0_marks_no_caption() -> None:
+    assert Output(caption="a dog runs", confidence=0.0).judged(0.0).unsure is False
 
 
 def test_ids_sort_by_creation_time() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.settings import Settings, SettingsError, from_environment
+from common.settings import Settings, SettingsError, from_environment, terminal_language
 from common.uploads import UploadStore
 
 
@@ -19,7 +19,7 @@ def test_a_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_invalid_value_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAPTIOND_BEAMS", "many")
 
-    with pytest.raises(SettingsError, match="CAPTIOND_BEAMS: It must be a valid integer"):
+    with pytest.raises(SettingsError, match="CAPTIOND_BEAMS: It must be a whole number"):
         Settings()
 
 
@@ -106,3 +106,34 @@ def test_the_repr_of_the_settings_contains_no_secret() -> None:
         "token=secret4",
         "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     }
+
+
+@pytest.mark.parametrize(
+    ("variables", "language"),
+    [
+        ({}, "en"),
+        ({"LANG": "ru_RU.UTF-8"}, "ru"),
+        ({"LANG": "de_DE.UTF-8"}, "en"),
+        ({"LANG": "ru_RU.UTF-8", "LC_MESSAGES": "en_GB.UTF-8"}, "en"),
+        ({"LANG": "en_GB.UTF-8", "LC_MESSAGES": "en_GB.UTF-8", "LC_ALL": "ru_RU@x"}, "ru"),
+        ({"LANG": "en_GB.UTF-8", "LC_ALL": "", "CAPTIOND_LANGUAGE": "ru"}, "ru"),
+        ({"LC_ALL": "C"}, "en"),
+    ],
+    ids=str,
+)
+def test_the_language_of_the_commands_is_that_of_the_setting_or_the_locale(
+    variables: dict[str, str], language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CAPTIOND_LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert terminal_language() == language
+
+
+def test_an_unknown_language_is_refused_with_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPTIOND_LANGUAGE", "de")
+
+    with pytest.raises(SettingsError, match="CAPTIOND_LANGUAGE: It must be one of 'en', 'ru'"):
+        Settings()

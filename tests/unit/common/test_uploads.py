@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from common import problems
 from common.jobs import new_id
 from common.problems import Problem
-from common.uploads import FOLDERS, UploadStore, UploadsUnavailable
+from common.uploads import CHUNK_BYTES, FOLDERS, UploadStore, UploadsUnavailable
 
 
 @pytest.fixture
@@ -185,3 +186,66 @@ class TestAway:
             store.load("id-1")
 
         assert caplog.text.count("The upload store does not answer (FileNotFoundError") == 2
+
+
+class TestArchives:
+    @pytest.fixture(params=["file", "memory://archives"])
+    def either_store(self, request: pytest.FixtureRequest, store: UploadStore) -> UploadStore:
+        return store if request.param == "file" else UploadStore(request.param)
+
+    def test_a_stream_is_stored_in_pieces_and_read_at_any_position(
+        self, either_store: UploadStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("common.uploads.CHUNK_BYTES", 3)
+
+        size = either_store.save_stream(batch_id := new_id(), io.BytesIO(b"an archive"))
+
+        with either_store.open(batch_id) as file:
+            assert (size, file.size(), file.seek(3), file.read(4), file.tell()) == (10, 10, 3, b"arch", 7)
+
+    def test_a_stream_is_never_read_as_a_whole(self, store: UploadStore) -> None:
+        sizes: list[int] = []
+
+        class Source(io.BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                sizes.append(size or -1)
+                return super().read(size)
+
+        store.save_stream(new_id(), Source(bytes(3 * CHUNK_BYTES)))
+
+        assert sizes == [CHUNK_BYTES] * 4
+
+    def test_a_missing_archive_is_lost_and_one_behind_a_missing_folder_is_not(
+        self, store: UploadStore, tmp_path: Path
+    ) -> None:
+        kinds = []
+        store.save(new_id()[:-2] + "00", b"picture")
+        for archive in ("-00", "-01"):
+            with pytest.raises(Problem) as refused, store.open(archive):
+                pass
+            kinds.append(refused.value.kind)
+
+        assert kinds == [problems.UPLOAD_LOST, problems.UPLOADS_UNAVAILABLE]
+
+    def test_a_full_disk_leaves_no_part_of_an_archive(
+        self, store: UploadStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("common.files.os.fsync", full)
+        with pytest.raises(Problem) as refused:
+            store.save_stream(new_id(), io.BytesIO(b"an archive"))
+
+        assert refused.value.kind is problems.STORAGE_FULL
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+    def test_an_error_while_reading_is_an_unavailable_store(
+        self, store: UploadStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store.save(batch_id := new_id(), b"an archive")
+        with store.open(batch_id) as file:
+            monkeypatch.setattr(file, "_file", None)
+
+            with pytest.raises(UploadsUnavailable):
+                file.read(1)

@@ -77,9 +77,7 @@ class TestData:
         folder = run.go(epochs=1, val_data=f"coco:{captions}:{images}")
 
         assert "1 of the 3 validation images are also training images (000000000109.jpg)" in caplog.text
-        assert json.loads((folder / "metrics.jsonl").read_text())["measured"].startswith(
-            f"3 images of coco:{captions}"
-        )
+        assert json.loads((folder / "metrics.jsonl").read_text())["measured"].startswith(f"3 images of coco:{captions}")
 
     @pytest.mark.parametrize(
         ("fraction", "found"),

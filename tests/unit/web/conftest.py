@@ -52,7 +52,7 @@ def caption(ledger: Ledger) -> Callable[[str, str], None]:
         claim = claim_job(ledger, job_id)
         assert claim is not None
         timings = Timings(queue_seconds=0.1, model_seconds=0.2, batch_size=1)
-        assert ledger.commit(claim, Output(caption=text, score=-0.5), model=MODEL, timings=timings)
+        assert ledger.commit(claim, Output(caption=text, score=-0.5, confidence=0.3), model=MODEL, timings=timings)
 
     return finish
 

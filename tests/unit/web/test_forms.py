@@ -163,7 +163,7 @@ class TestRefusals:
         assert answer.json["detail"].endswith("The form has 'file', 'photo', but no `image`.")
 
     def test_too_many_parts_are_too_many_images(self, client: Client) -> None:
-        answer = send(client, "/v1/batches", *[part(b'name="images"', b"a")] * 10)
+        answer = send(client, "/v1/batches", *[part(b'name="images"', b"a")] * 11)
 
         assert (answer.status_code, answer.json["type"]) == (413, "/problems/too-many-images")
-        assert "more than 9 parts" in answer.json["detail"]
+        assert "more than 10 parts" in answer.json["detail"]

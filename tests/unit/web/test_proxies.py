@@ -52,7 +52,8 @@ def test_the_urls_of_a_batch_contain_the_prefix(client: Client) -> None:
 
     urls, path = answer.json["urls"], f"/captions/v1/batches/{answer.json['id']}"
     assert answer.headers["Location"] == path
-    assert urls == {"self": path, "results": f"{path}/results", "cancel": f"{path}/cancel"}
+    actions = ("items", "seal", "jobs", "results", "cancel", "retry")
+    assert urls == {"self": path, **{name: f"{path}/{name}" for name in actions}}
     assert client.get(f"/v1/batches/{answer.json['id']}", headers=PROXY_HEADERS).json["urls"] == urls
     assert client.post(f"/v1/batches/{answer.json['id']}/cancel", headers=PROXY_HEADERS).json["urls"] == urls
 

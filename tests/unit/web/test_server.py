@@ -275,6 +275,19 @@ def test_errors_of_waitress_are_problems(serve: Callable[[Settings], int], setti
         assert problem["detail"].endswith(".")
 
 
+def test_errors_of_waitress_are_in_the_language_of_the_request(
+    serve: Callable[[Settings], int], settings: Settings
+) -> None:
+    request = (
+        b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nAccept-Language: ru\r\nContent-Length: 1000000000000\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", serve(settings))) as client:
+        client.sendall(request)
+        status, problem = read_response(client)
+
+    assert (status, problem["title"]) == (413, "Файл слишком большой")
+
+
 def test_the_forwarded_address_is_used_only_behind_a_trusted_proxy(
     serve: Callable[[Settings], int], settings: Settings
 ) -> None:

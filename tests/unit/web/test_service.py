@@ -33,7 +33,7 @@ class TestModels:
     def test_the_demo_model_has_a_notice(self, client: Client, announce: Callable[..., None]) -> None:
         announce(DEMO)
 
-        assert "student_epoch6.pt" in client.get("/v1/models").json["notice"]
+        assert "small demo model" in client.get("/v1/models").json["notice"]
 
 
 class TestHealth:
@@ -70,7 +70,7 @@ class TestErrors:
         assert (answer.json["type"], answer.json["status"]) == (f"/problems/{slug}", status)
 
     def test_method_not_allowed_lists_the_allowed_methods(self, client: Client) -> None:
-        assert client.put("/v1/jobs").headers["Allow"] == "GET, HEAD, OPTIONS, POST"
+        assert client.put("/v1/jobs").headers["Allow"] == "GET, HEAD, OPTIONS, PATCH, POST"
 
     def test_an_unexpected_error_discloses_no_details(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*_: object, **__: object) -> None:

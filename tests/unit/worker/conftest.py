@@ -14,6 +14,7 @@ from redis import Redis
 
 from common.jobs import Job, new_id
 from common.ledger import Components, Ledger, NewJob, Workers
+from common.options import CaptionOptions
 from common.queue import make_celery
 from common.settings import Settings
 from common.uploads import UploadStore
@@ -99,13 +100,16 @@ def runtime(
 def create_job(ledger: Ledger, uploads: UploadStore) -> Callable[..., Job]:
     """Creates a job as the web tier does: saves the image, then the record. With None, the image is missing."""
 
-    def make(data: bytes | None = encoded(), batch: str | None = None) -> Job:
+    def make(data: bytes | None = encoded(), batch: str | None = None, options: CaptionOptions | None = None) -> Job:
         job_id = new_id()
         uploads.save(job_id, data or b"")
         if data is None:
             uploads.delete(job_id)
+        if batch:
+            ledger._redis.hsetnx(f"batch:{batch}", "sealed", "0")
         sha256 = hashlib.sha256(data or b"").hexdigest()
-        return ledger.create(job_id, NewJob(input=IMAGE.model_copy(update={"sha256": sha256}), batch=batch))
+        image = IMAGE.model_copy(update={"sha256": sha256})
+        return ledger.create(job_id, NewJob(input=image, batch=batch, options=options))
 
     return make
 

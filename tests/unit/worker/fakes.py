@@ -16,6 +16,7 @@ from kombu.connection import Connection
 from captioning.captioner import Pixels
 from common.images.decoding import decode
 from common.jobs import InputInfo, ModelInfo, Output
+from common.options import SearchOptions
 from common.problems import Problem
 
 #: Timeout in seconds for threads; reached only when a test fails.
@@ -34,6 +35,7 @@ class FakeCaptioner:
     def __init__(self) -> None:
         self.model = MODEL
         self.calls: list[int] = []
+        self.searches: list[SearchOptions | None] = []
         self.on_prepare: Callable[[], object] = lambda: None
         self.on_caption: Callable[[], object] = lambda: None
 
@@ -42,8 +44,9 @@ class FakeCaptioner:
         self.on_prepare()
         return np.full((3, 1, 1), image.width, dtype=np.float32)
 
-    def caption(self, images: Sequence[Pixels]) -> Sequence[Output | Problem]:
+    def caption(self, images: Sequence[Pixels], search: SearchOptions | None = None) -> Sequence[Output | Problem]:
         self.calls.append(len(images))
+        self.searches.append(search)
         problem = self.on_caption()
         if isinstance(problem, Problem):
             return [problem] * len(images)

@@ -49,6 +49,11 @@ class Model:
         return [item * 10 for item in items]
 
 
+def key(item: int) -> int:
+    """Items from 1000 on have another key for each thousand."""
+    return item // 1000
+
+
 @contextmanager
 def unblocking(model: Model) -> Iterator[None]:
     """Unblock the model when the context ends, so that a failing test ends."""
@@ -71,7 +76,7 @@ def model() -> Iterator[Model]:
 
 @pytest.fixture
 def batcher(model: Model) -> Iterator[Batcher[int, int]]:
-    batcher = Batcher(model, max_batch=4)
+    batcher = Batcher(model, key, max_batch=4)
     yield batcher
     model.unblocked.set()
     with_timeout(batcher.close)
@@ -181,6 +186,62 @@ class TestInteractive:
             assert not model.unblocked.is_set()
 
 
+class TestKeys:
+    """Items below 1000 have one key, those from 1000 on another, and so on."""
+
+    @pytest.mark.usefixtures("busy")
+    def test_a_call_has_items_of_one_key_only(self, model: Model, batcher: Batcher[int, int]) -> None:
+        futures = [batcher.submit(item) for item in (1, 1001, 2, 1002, 3)]
+        model.unblocked.set()
+
+        assert [result_of(future) for future in futures] == [10, 10010, 20, 10020, 30]
+        assert model.calls == [[0], [1, 2, 3], [1001, 1002]]
+
+    @pytest.mark.usefixtures("busy")
+    def test_an_item_with_a_rare_key_is_not_left_behind(self, model: Model, batcher: Batcher[int, int]) -> None:
+        """The items of the other key that arrived later fill no second call before it."""
+        futures = [batcher.submit(item) for item in (1, 1001, *range(2, 12))]
+        model.unblocked.set()
+
+        for future in futures:
+            result_of(future)
+        assert model.calls == [[0], [1, 2, 3, 4], [1001], [5, 6, 7, 8], [9, 10, 11]]
+
+    @pytest.mark.usefixtures("busy")
+    def test_only_interactive_items_of_the_same_key_share_a_call_with_bulk_items(
+        self, model: Model, batcher: Batcher[int, int]
+    ) -> None:
+        """While many interactive items wait, whatever their keys, a call has one bulk item: a fourth of four."""
+        futures = [batcher.submit(item) for item in (1, 2)]
+        futures += [batcher.submit(item, interactive=True) for item in (*range(1001, 1009), 101)]
+        model.unblocked.set()
+
+        for future in futures:
+            result_of(future)
+        assert model.calls == [[0], [1001, 1002, 1003, 1004], [101, 1], [1005, 1006, 1007, 1008], [2]]
+
+    @pytest.mark.usefixtures("busy")
+    def test_interactive_and_bulk_items_of_different_keys_take_turns(
+        self, model: Model, batcher: Batcher[int, int]
+    ) -> None:
+        bulk = [batcher.submit(item) for item in (1, 2, 3)]
+        interactive = [batcher.submit(item, interactive=True) for item in (1001, 2001)]
+        model.unblocked.set()
+
+        for future in [*interactive, *bulk]:
+            result_of(future)
+        assert model.calls == [[0], [1001], [1, 2, 3], [2001]]
+
+    @pytest.mark.usefixtures("busy")
+    def test_halves_of_a_failing_call_keep_their_key(self, model: Model, batcher: Batcher[int, int]) -> None:
+        model.errors = {1001: ValueError("item 1001")}
+        futures = [batcher.submit(item) for item in (1001, 1, 1002, 2)]
+        model.unblocked.set()
+
+        assert [result_of(future) for future in futures[1:]] == [10, 10020, 20]
+        assert model.calls == [[0], [1001, 1002], [1001], [1002], [1, 2]]
+
+
 class TestErrors:
     @pytest.mark.usefixtures("busy")
     def test_each_failing_item_gets_its_own_error_and_the_next_call_works(
@@ -206,7 +267,7 @@ class TestErrors:
         assert [result_of(future) for future in futures] == [10, 20, 40]
 
     def test_a_wrong_number_of_results_is_an_error(self) -> None:
-        batcher: Batcher[int, int] = Batcher(lambda items: [], max_batch=4)
+        batcher: Batcher[int, int] = Batcher(lambda items: [], key, max_batch=4)
 
         with pytest.raises(RuntimeError, match="0 results for 1 items"):
             result_of(batcher.submit(1))
@@ -271,7 +332,7 @@ def test_every_item_gets_its_own_result_or_error(arrivals: list[list[bool]], max
     items = [[thread * 100 + index for index in range(len(each))] for thread, each in enumerate(arrivals)]
     good = dict(zip(chain(*items), chain(*arrivals), strict=True))
     model.errors = {item: ValueError(str(item)) for item, succeeds in good.items() if not succeeds}
-    batcher = Batcher(model, max_batch)
+    batcher = Batcher(model, lambda item: item % 3, max_batch)
 
     def submit(thread_items: list[int]) -> dict[int, Future[ItemResult[int]]]:
         return {item: batcher.submit(item) for item in thread_items}
@@ -284,3 +345,4 @@ def test_every_item_gets_its_own_result_or_error(arrivals: list[list[bool]], max
     assert all(future.result().result == item * 10 for item, future in futures.items() if good[item])
     assert all(str(future.exception()) == str(item) for item, future in futures.items() if not good[item])
     assert all(1 <= len(call) <= max_batch for call in model.calls)
+    assert all(len({item % 3 for item in call}) == 1 for call in model.calls)

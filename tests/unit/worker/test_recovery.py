@@ -9,8 +9,8 @@ import pytest
 from redis import Redis
 
 from common import problems
-from common.jobs import Job, Status
-from common.ledger import Ledger
+from common.jobs import BatchStatus, Job, Status, new_id
+from common.ledger import Components, Ledger, NewBatch
 from common.problems import Problem
 from common.uploads import UploadStore, UploadsUnavailable
 from tests.support.claims import claim_job
@@ -21,13 +21,13 @@ Recover = Callable[[], list[int]]
 
 
 @pytest.fixture
-def recover(ledger: Ledger, uploads: UploadStore, redis: Redis) -> Recover:
+def recover(ledger: Ledger, components: Components, uploads: UploadStore, redis: Redis) -> Recover:
     """Runs one recovery; returns the numbers of waiting jobs passed to `notify`."""
 
     def once() -> list[int]:
         redis.delete("recovering")  # its TTL follows the real clock
         notified: list[int] = []
-        recover_once(ledger, uploads, notified.append)
+        recover_once(ledger, components.batches, uploads, notified.append)
         return notified
 
     return once
@@ -80,6 +80,49 @@ class TestNotifications:
         failed = ledger.get(job.id)
         assert notified == []
         assert failed.error and failed.error.type == problems.WORKER_LOST.type
+
+
+class TestDeadlines:
+    def test_a_batch_is_canceled_when_its_cancel_after_has_passed(
+        self, ledger: Ledger, components: Components, create_job: Callable[..., Job], clock: Clock, recover: Recover
+    ) -> None:
+        batches = components.batches
+        batches.create(batch := new_id(), NewBatch(cancel_after=90))
+        job = create_job(batch=batch)
+        clock.advance(89)
+        recover()
+        before = ledger.get(job.id).status
+        clock.advance(1)
+        recover()
+
+        assert before is Status.QUEUED
+        canceled, error = batches.get(batch), ledger.get(job.id).error
+        assert canceled.status is BatchStatus.CANCELED
+        assert canceled.canceled_reason and "`Cancel-After`" in canceled.canceled_reason
+        assert error and error.type == problems.DEADLINE_EXCEEDED.type
+
+    def test_a_cancellation_that_was_interrupted_is_completed(
+        self, components: Components, ledger: Ledger, create_job: Callable[..., Job], recover: Recover
+    ) -> None:
+        batches = components.batches
+        batches.create(batch := new_id())
+        job = create_job(batch=batch)
+        batches._scripts.seal(args=[batches._script_time(), batch, "A client wanted it."])  # and then it was killed
+        recover()
+
+        assert (batches.get(batch).status, batches.get(batch).canceled_reason) == ("canceled", "A client wanted it.")
+        assert (ledger.get(job.id).status, ledger.get(job.id).error) == (Status.CANCELED, None)
+
+    def test_a_batch_that_has_ended_in_time_stays_completed(
+        self, components: Components, clock: Clock, recover: Recover
+    ) -> None:
+        batches = components.batches
+        batches.create(batch := new_id(), NewBatch(cancel_after=90))
+        batches.seal(batch)
+        clock.advance(90)
+        recover()
+
+        assert (batches.get(batch).status, batches.get(batch).canceled_reason) == (BatchStatus.COMPLETED, None)
 
 
 class TestExpiry:

@@ -143,7 +143,7 @@ def test_recoveries_of_a_day_delete_everything_in_small_steps(
     def recover() -> int:
         redis.delete("recovering", "tidying")  # their TTL follows the real clock
         before = len(deleted)
-        recover_once(ledger, uploads, lambda waiting: None)
+        recover_once(ledger, batches, uploads, lambda waiting: None)
         delete_unreferenced_once(unreferenced, uploads)
         return len(deleted) - before
 

@@ -15,13 +15,14 @@ from redis import ConnectionError, Redis
 from common.jobs import Job, Output, Status, Timings
 from common.ledger import Claim, Ledger, Worker, Workers
 from common.ledger.submission import SCHEMA_VERSION
+from common.options import SearchOptions
 from common.queue import CLAIM_SIZE
 from tests.support.clock import Clock
 from tests.support.images import drawing, encoded
 from tests.unit.worker.fakes import MODEL, TIMEOUT, FakeCaptioner, Notifications, eventually, with_timeout
 from worker import runtime as module
 from worker.batcher import Closed
-from worker.runtime import BROKER_CHECK_DELAY, MAX_RECOVERY_NOTIFICATIONS, STALL_TIMEOUT, WorkerRuntime
+from worker.runtime import BROKER_CHECK_DELAY, MAX_RECOVERY_NOTIFICATIONS, STALL_TIMEOUT, PreparedImage, WorkerRuntime
 
 MakeJob = Callable[..., Job]
 
@@ -43,6 +44,10 @@ def holding(runtime: WorkerRuntime, claim: Claim) -> Iterator[None]:
         runtime.drop([claim])
 
 
+def prepared(runtime: WorkerRuntime, captioner: FakeCaptioner) -> PreparedImage:
+    return PreparedImage(captioner.prepare(encoded(drawing())), SearchOptions.of(runtime.settings))
+
+
 class TestHeartbeat:
     def test_the_heartbeat_announces_the_worker_with_its_model(self, runtime: WorkerRuntime, workers: Workers) -> None:
         before = workers.alive()
@@ -55,7 +60,7 @@ class TestHeartbeat:
     def test_the_heartbeat_announces_the_measured_speed(
         self, runtime: WorkerRuntime, captioner: FakeCaptioner, workers: Workers
     ) -> None:
-        runtime.batcher.submit(captioner.prepare(encoded(drawing()))).result(TIMEOUT)
+        runtime.batcher.submit(prepared(runtime, captioner)).result(TIMEOUT)
         runtime.heartbeat()
 
         (worker,) = workers.alive()
@@ -222,13 +227,13 @@ class TestClose:
     def test_closing_finishes_the_batcher_s_queue_and_rejects_new_items(
         self, runtime: WorkerRuntime, captioner: FakeCaptioner
     ) -> None:
-        pixels = captioner.prepare(encoded(drawing()))
-        future = runtime.batcher.submit(pixels)
+        image = prepared(runtime, captioner)
+        future = runtime.batcher.submit(image)
         with_timeout(runtime.close)
 
         assert future.done()
         with pytest.raises(Closed):
-            runtime.batcher.submit(pixels)
+            runtime.batcher.submit(image)
 
     def test_a_closed_worker_is_not_alive(self, runtime: WorkerRuntime, workers: Workers) -> None:
         runtime.heartbeat()

@@ -14,6 +14,7 @@ from redis import Redis
 from common import problems
 from common.jobs import Job, Status, new_id
 from common.ledger import Ledger
+from common.options import CaptionOptions, SearchOptions
 from common.queue import THREADS_PER_PICTURE
 from common.settings import Settings
 from common.uploads import UploadStore
@@ -103,6 +104,32 @@ class TestSeveralJobs:
         done = ledger.read([job.id for job in jobs])
         assert [job.output and job.output.caption for job in done] == [f"{100 + n} wide" for n in range(5)]
         assert captioner.calls == [1, 4]
+
+    def test_jobs_with_different_searches_have_model_calls_of_their_own(
+        self, ledger: Ledger, captioner: FakeCaptioner, create_job: MakeJob, run_task: RunTask, settings: Settings
+    ) -> None:
+        gate = Gate(captioner)
+        create_job()
+        busy = threading.Thread(target=run_task)
+        busy.start()
+        gate.wait_for_call()
+        wide = CaptionOptions(beams=8, captions=8)
+        template = CaptionOptions(template="sks, {caption}")
+        jobs = [create_job(options=options) for options in (None, wide, template, wide)]
+        many = threading.Thread(target=run_task)
+        many.start()
+        eventually(lambda: all(job.status is Status.PROCESSING for job in ledger.read([job.id for job in jobs])))
+        time.sleep(0.05)  # until the last job is queued in the batcher
+        gate.open()
+        many.join(TIMEOUT)
+        busy.join(TIMEOUT)
+
+        done = ledger.read([job.id for job in jobs])
+        captions = [job.output and job.output.caption for job in done]
+        assert captions == ["320 wide", "320 wide", "sks, 320 wide", "320 wide"]
+        assert captioner.calls == [1, 2, 2]
+        default = SearchOptions.of(settings)
+        assert captioner.searches == [default, default, SearchOptions.of(settings, wide)]
 
     def test_bad_images_do_not_affect_other_jobs(self, ledger: Ledger, create_job: MakeJob, run_task: RunTask) -> None:
         jobs = [create_job(), create_job(b"no picture"), create_job(None), create_job()]

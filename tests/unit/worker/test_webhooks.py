@@ -20,7 +20,7 @@ from redis import Redis
 
 from common import problems
 from common.jobs import Job, Status, new_id
-from common.ledger import Batches, Components, Ledger, NewJob, Outbox
+from common.ledger import Batches, Components, Ledger, NewBatch, NewJob, Outbox
 from common.outbound import Outbound
 from tests.support.clock import Clock
 from tests.support.contract import assert_matches_schema
@@ -97,7 +97,7 @@ class TestRequest:
     def test_a_batch_event_has_the_batch_with_its_counts(
         self, receiver: Receiver, ledger: Ledger, batches: Batches, deliver: Callable[[], None]
     ) -> None:
-        batches.create(batch := new_id(), receiver.url())
+        batches.create(batch := new_id(), NewBatch(webhook=receiver.url()))
         jobs = [ledger.create(new_id(), NewJob(input=IMAGE, batch=batch, webhook=receiver.url())) for _ in range(2)]
         batches.seal(batch)
         for job in jobs:
@@ -124,7 +124,7 @@ class TestRequest:
     def test_no_event_is_sent_for_an_expired_batch(
         self, receiver: Receiver, batches: Batches, deliver: Callable[[], None], redis: Redis, outbox: Outbox
     ) -> None:
-        batches.create(batch := new_id(), receiver.url())
+        batches.create(batch := new_id(), NewBatch(webhook=receiver.url()))
         batches.seal(batch)
         redis.delete(f"batch:{batch}")  # as its TTL does
         deliver()

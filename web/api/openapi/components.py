@@ -7,6 +7,7 @@ from typing import Any
 
 from common import problems
 from common.images.decoding import FORMAT_NAMES
+from common.jobs import Status
 from common.problems import CONTENT_TYPE, Kind
 from web.api.openapi.schemas import PATH, STRING, Schema, ref
 
@@ -41,7 +42,7 @@ ADMISSION_PROBLEMS = (
     problems.QUOTA_USED_UP,
 )
 
-#: Problems of a request with an unsafe method (POST, DELETE).
+#: Problems of a request with an unsafe method (POST, PATCH, DELETE).
 WRITE_PROBLEMS = (*COMMON_PROBLEMS, problems.BAD_REQUEST, problems.FOREIGN_ORIGIN, problems.UPLOAD_TOO_LARGE)
 #: Problems of a request that names a job, and of one that names a batch.
 JOB_PROBLEMS = (problems.JOB_NOT_FOUND, problems.JOB_GONE)
@@ -88,6 +89,23 @@ WEBHOOK_URL = parameter(
     "A public `https:` URL that receives an event when the job or batch is finished; see `webhooks`.",
     URL,
 )
+#: Caption options in a form. OpenAPI's default for an object in a multipart form is JSON.
+OPTIONS_FIELD: Schema = {**ref("CaptionOptions"), "description": "Options of the captions, as JSON."}
+OPTIONS_QUERY: Component = {
+    "name": "options",
+    "in": "query",
+    "description": "Options of the caption, as JSON, if the request body is the picture itself.",
+    "content": {"application/json": {"schema": ref("CaptionOptions")}},
+}
+CANCEL_AFTER = parameter(
+    "header",
+    "Cancel-After",
+    "Seconds after which the job, or each job of the batch, is canceled unless it is finished.",
+    {"type": "integer", "minimum": 1},
+)
+STATUS = parameter("query", "status", "Only jobs with this status.", {**STRING, "enum": [*Status]})
+CURSOR = parameter("query", "cursor", "The `next` value of the previous page.", {**STRING, "format": "uuid"})
+FILENAME = parameter("header", "X-Filename", "The file name, if the request body is the file itself.", STRING)
 JOB_ID = parameter("path", "job_id", "The id of the job.", STRING)
 BATCH_ID = parameter("path", "batch_id", "The id of the batch.", STRING)
 IF_NONE_MATCH = parameter("header", "If-None-Match", "The `ETag` of an earlier response.", STRING)
@@ -109,6 +127,11 @@ def multipart_form(description: str, fields: dict[str, Schema], required: Iterab
     """A `multipart/form-data` request body."""
     schema = {"type": "object", "description": description, "properties": fields, "required": list(required)}
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+
+def json_body(schema: Schema) -> Component:
+    """An `application/json` request body."""
+    return {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
 def operation(
@@ -150,6 +173,11 @@ def _problem_response(kinds: list[Kind], page: bool) -> Component:
     if kinds[0].status in (429, 503):
         component["headers"] = RETRY_AFTER
     return component
+
+
+def limit(noun: str, maximum: int, default: int) -> Component:
+    """The parameter `limit` of a list."""
+    return parameter("query", "limit", f"Maximum number of {noun}.", bounded_integer(maximum, default))
 
 
 def bounded_integer(maximum: int, default: int) -> Schema:

@@ -6,14 +6,14 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from web.api.openapi import batches, jobs, pages, service
+from web.api.openapi import batches, jobs, pages, results, service
 from web.api.openapi.schemas import schemas
 from web.api.openapi.webhooks import WEBHOOKS
 
 #: Tag, description and paths of each group of routes.
 GROUPS = (
     ("Jobs", "Caption one picture.", jobs.PATHS),
-    ("Batches", "Caption many pictures with one request.", batches.PATHS),
+    ("Batches", "Caption many pictures with one request.", {**batches.PATHS, **results.PATHS}),
     ("Service", "Models, health checks and this description.", service.PATHS),
     ("Pages", "HTML pages for people. API clients do not need them.", pages.PATHS),
 )

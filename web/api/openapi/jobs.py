@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common import problems
-from common.jobs import Status
+from web.api.edits import MAX_CAPTION_LENGTH, MAX_EDITS
 from web.api.jobs import (
     DEFAULT_IMAGE_SIZE,
     DEFAULT_PAGE_SIZE,
@@ -17,20 +17,42 @@ from web.api.openapi.components import (
     JOB_ID,
     URL,
     bounded_integer,
+    json_body,
     multipart_form,
     operation,
     parameter,
     response,
 )
-from web.api.openapi.schemas import STRING, object_schema, ref
+from web.api.openapi.schemas import STRING, nullable, object_schema, ref
 
 JOB = ref("Job")
 
-UPLOAD = multipart_form("The picture as a form field.", {"image": IMAGE_FILE}, ["image"])
+UPLOAD = multipart_form(
+    "The picture as a form field.", {"image": IMAGE_FILE, "options": components.OPTIONS_FIELD}, ["image"]
+)
 UPLOAD["content"]["application/json"] = {
-    "schema": object_schema("The URL of the picture, if the operator allows URLs.", url=URL)
+    "schema": {
+        **object_schema("The URL of the picture, if the operator allows URLs.", url=URL, options=ref("CaptionOptions")),
+        "required": ["url"],
+    }
 }
 UPLOAD["content"]["image/*"] = UPLOAD["content"]["application/octet-stream"] = {"schema": IMAGE_FILE}
+
+EDITED_CAPTION = nullable(
+    {
+        **STRING,
+        "minLength": 1,
+        "maxLength": MAX_CAPTION_LENGTH,
+        "description": "A person's caption on one line, or null for the model's caption again.",
+    }
+)
+EDITS = {
+    "type": "object",
+    "description": "Captions by job id.",
+    "additionalProperties": EDITED_CAPTION,
+    "minProperties": 1,
+    "maxProperties": MAX_EDITS,
+}
 
 PATHS = {
     "/v1/jobs": {
@@ -60,13 +82,15 @@ PATHS = {
             parameters=[
                 components.PREFER,
                 components.WEBHOOK_URL,
+                components.OPTIONS_QUERY,
+                components.CANCEL_AFTER,
                 parameter(
                     "header",
                     "Idempotency-Key",
                     "A repeated request with the same key returns the job of the first request.",
                     {**STRING, "minLength": 1, "maxLength": MAX_IDEMPOTENCY_KEY_LENGTH},
                 ),
-                parameter("header", "X-Filename", "The file name, if the request body is the picture itself.", STRING),
+                components.FILENAME,
             ],
             body=UPLOAD,
         ),
@@ -77,12 +101,19 @@ PATHS = {
             *components.COMMON_PROBLEMS,
             problems.BAD_REQUEST,
             parameters=[
-                parameter("query", "status", "Only jobs with this status.", {**STRING, "enum": [*Status]}),
-                parameter(
-                    "query", "limit", "Maximum number of jobs.", bounded_integer(MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE)
-                ),
-                parameter("query", "cursor", "The `next` value of the previous page.", {**STRING, "format": "uuid"}),
+                components.STATUS,
+                components.limit("jobs", MAX_PAGE_SIZE, DEFAULT_PAGE_SIZE),
+                components.CURSOR,
             ],
+        ),
+        "patch": operation(
+            "editJobs",
+            "Set or remove the captions that people wrote, of all the jobs or, if one cannot be changed, of none.",
+            {200: response("The jobs, in the order of the request.", ref("EditedJobs"))},
+            *components.WRITE_PROBLEMS,
+            *components.JOB_PROBLEMS,
+            problems.NOT_CAPTIONED,
+            body=json_body(object_schema("Captions of several jobs.", captions=EDITS)),
         ),
     },
     "/v1/jobs/{job_id}": {
@@ -105,6 +136,16 @@ PATHS = {
             *components.JOB_PROBLEMS,
             problems.UPLOADS_UNAVAILABLE,
             parameters=[JOB_ID],
+        ),
+        "patch": operation(
+            "editJob",
+            "Set the caption that a person wrote, or remove it. The model's caption stays in `output`.",
+            {200: response("The job.", JOB)},
+            *components.WRITE_PROBLEMS,
+            *components.JOB_PROBLEMS,
+            problems.NOT_CAPTIONED,
+            parameters=[JOB_ID],
+            body=json_body(object_schema("The caption.", caption=EDITED_CAPTION)),
         ),
     },
     "/v1/jobs/{job_id}/cancel": {

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
+from common import problems
+from common.translation import LANGUAGES
 from web.api.openapi import components
-from web.api.openapi.components import BATCH_ID, IMAGE_FILE, JOB_ID, header, multipart_form, operation, response
+from web.api.openapi.components import BATCH_ID, IMAGE_FILE, JOB_ID, multipart_form, operation, response
 from web.api.openapi.schemas import STRING
 
 PAGE = response("An HTML page.", STRING, media="text/html")
-REFRESHING_PAGE = {
-    200: response(
-        "An HTML page.",
-        STRING,
-        media="text/html",
-        headers={
-            "Refresh": header(
-                "Seconds until the browser reloads the page; absent once every job is finished.",
-                components.SECONDS,
-                required=False,
-            )
-        },
-    )
-}
-
 REDIRECT_TO_START = {
     303: response("Redirect to the start page.", STRING, media="text/html", headers=components.LOCATION)
 }
@@ -30,6 +17,15 @@ SIGN_IN_FORM = {
     "description": "The sign-in form.",
     "properties": {"key": {**STRING, "description": "The API key."}},
     "required": ["key"],
+}
+LANGUAGE_FORM = {
+    "type": "object",
+    "description": "The chosen language.",
+    "properties": {
+        "language": {**STRING, "enum": list(LANGUAGES), "description": "The language."},
+        "page": {**STRING, "description": "The path of the page to return to; the start page if there is none."},
+    },
+    "required": ["language"],
 }
 
 PATHS = {
@@ -46,8 +42,26 @@ PATHS = {
     "/sign-out": {
         "post": operation("signOut", "Delete the cookie.", REDIRECT_TO_START, *components.WRITE_PROBLEMS, page=True)
     },
+    "/language": {
+        "post": operation(
+            "chooseLanguage",
+            "Store the language of the pages and of problems in a cookie.",
+            {303: response("Redirect to the page.", STRING, media="text/html", headers=components.LOCATION)},
+            *components.WRITE_PROBLEMS,
+            body={"required": True, "content": {"application/x-www-form-urlencoded": {"schema": LANGUAGE_FORM}}},
+            page=True,
+        )
+    },
     "/": {
-        "get": operation("showStart", "The start page.", {200: PAGE}, *components.COMMON_PROBLEMS, page=True),
+        "get": operation(
+            "showStart",
+            "The start page, with a page of the batches.",
+            {200: PAGE},
+            *components.COMMON_PROBLEMS,
+            problems.BAD_REQUEST,
+            parameters=[components.CURSOR],
+            page=True,
+        ),
         "post": operation(
             "sendForm",
             "Submit the form of the start page. Browsers use it when JavaScript is disabled.",
@@ -72,7 +86,7 @@ PATHS = {
         "get": operation(
             "showJob",
             "The page of a job.",
-            REFRESHING_PAGE,
+            {200: PAGE},
             *components.COMMON_PROBLEMS,
             *components.JOB_PROBLEMS,
             parameters=[JOB_ID],
@@ -82,11 +96,12 @@ PATHS = {
     "/batches/{batch_id}": {
         "get": operation(
             "showBatch",
-            "The page of a batch.",
-            REFRESHING_PAGE,
+            "The page of a batch, with a page of its jobs.",
+            {200: PAGE},
             *components.COMMON_PROBLEMS,
             *components.BATCH_PROBLEMS,
-            parameters=[BATCH_ID],
+            problems.BAD_REQUEST,
+            parameters=[BATCH_ID, components.CURSOR],
             page=True,
         )
     },

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from common.exports.tables import QUALITY_FIELDS
 from common.jobs import Batch, Job, Status
 from common.problems import KINDS
 
@@ -39,11 +40,8 @@ def schemas() -> dict[str, Schema]:
     by_name: dict[str, Schema] = definitions["$defs"]
     urls = "Paths relative to the root of the host."
     _add_properties(by_name["Job"], urls=object_schema(urls, self=PATH, cancel=PATH, image=nullable(PATH)))
-    _add_properties(
-        by_name["Batch"],
-        status={"type": "string", "enum": ["in_progress", "completed"]},
-        urls=object_schema(urls, self=PATH, results=PATH, cancel=PATH),
-    )
+    actions = dict.fromkeys(("items", "seal", "jobs", "results", "cancel", "retry"), PATH)
+    _add_properties(by_name["Batch"], urls=object_schema(urls, self=PATH, **actions))
     by_name["Problem"] = object_schema(
         "An RFC 9457 problem. The meaning of a `type` never changes; `detail` tells a person what to do.",
         type={"type": "string", "format": "uri-reference", "enum": [kind.type for kind in KINDS.values()]},
@@ -52,19 +50,19 @@ def schemas() -> dict[str, Schema]:
         detail=STRING,
     )
     by_name["JobList"] = object_schema(
-        "Jobs, newest first. `next` is the cursor of the next page, or null.",
+        "Jobs. `next` is the cursor of the next page, or null.",
         jobs={"type": "array", "items": ref("Job")},
         next=nullable(STRING),
     )
-    by_name["Result"] = object_schema(
-        "The state of one picture of a batch, with its caption or its error once it is finished.",
-        custom_id=nullable(STRING),
-        id=STRING,
-        status=ref("Status"),
-        caption=nullable(STRING),
-        score=nullable({"type": "number"}),
-        error=nullable(ref("Failure")),
+    by_name["EditedJobs"] = object_schema(
+        "Jobs whose captions were edited.", jobs={"type": "array", "items": ref("Job")}
     )
+    by_name["BatchList"] = object_schema(
+        "Batches, newest first. `next` is the cursor of the next page, or null.",
+        batches={"type": "array", "items": ref("Batch")},
+        next=nullable(STRING),
+    )
+    by_name |= _exports(by_name["Output"])
     by_name["AnnouncedModel"] = object_schema(
         "A model, and the number of workers that have loaded it.",
         **by_name["ModelInfo"]["properties"],
@@ -91,6 +89,55 @@ def schemas() -> dict[str, Schema]:
         data={"anyOf": [ref("Job"), ref("Batch")]},
     )
     return dict(sorted(by_name.items()))
+
+
+def _exports(output: Schema) -> dict[str, Schema]:
+    """The schemas of the exports in JSON."""
+    integer: Schema = {"type": "integer"}
+    quality = {name: output["properties"][name] for name in QUALITY_FIELDS}
+    translated = output["properties"]["translated"]
+    result = object_schema(
+        "The state of one picture of a batch, with its caption or its error once it is finished. `caption` is the "
+        "edited caption where there is one; `score` is that of `model_caption`, and "
+        "`translated` null for an edited caption.",
+        custom_id=nullable(STRING),
+        id=STRING,
+        status=ref("Status"),
+        caption=nullable(STRING),
+        model_caption=nullable(STRING),
+        edited={"type": "boolean"},
+        **quality,
+        translated=translated,
+        width=nullable(integer),
+        height=nullable(integer),
+        error=nullable(ref("Failure")),
+    )
+    row = object_schema(
+        "A line of `metadata.jsonl`: the path of a picture, relative to that file, and its caption.",
+        file_name=STRING,
+        text=STRING,
+    )
+    coco_image = object_schema(
+        "A picture; its id is its position in the batch.", id=integer, file_name=STRING, width=integer, height=integer
+    )
+    coco_annotation = object_schema(
+        "A caption.", id=integer, image_id=integer, caption=STRING, **quality, translated=translated
+    )
+    coco = object_schema(
+        "COCO captions.",
+        info={"type": "object"},
+        licenses={"type": "array", "items": {"type": "object"}},
+        images={"type": "array", "items": coco_image},
+        annotations={"type": "array", "items": coco_annotation},
+    )
+    task = object_schema(
+        "A task of Label Studio's template for captions. `captioning` is the path of the picture below Label Studio's "
+        "local files.",
+        data=object_schema("The picture, and the id of its job.", captioning=STRING, job=STRING),
+        predictions={"type": "array", "items": {"type": "object"}},
+    )
+    task["properties"]["annotations"] = {"type": "array", "items": {"type": "object"}}
+    return {"Result": result, "ImageFolderRow": row, "CocoCaptions": coco, "LabelStudioTask": task}
 
 
 def _add_properties(schema: Schema, **properties: Schema) -> None:

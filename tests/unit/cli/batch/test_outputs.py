@@ -1,4 +1,4 @@
-"""Captions are appended to tables or written beside their images, and writing one twice changes nothing."""
+"""Captions are appended to tables, and writing one twice changes nothing."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from cli.batch import BatchError, xmp
+from cli.batch import BatchError
 from cli.batch.journal import Caption
-from cli.batch.outputs import Existing, Sidecars, TableFile
+from cli.batch.outputs import TableFile
 from cli.batch.sources import Source
 
-CAPTIONS = [Caption("a.jpg", 'a "dog", running', -0.5), Caption("b.jpg", "ein Hündchen", None)]
+CAPTIONS = [Caption("a.jpg", 'a "dog", running', -0.5, 0.3, True), Caption("b.jpg", "ein Hündchen", None)]
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -35,6 +35,31 @@ class TestTables:
 
         written = rows(tmp_path / f"new/captions.{suffix}")
         assert [(row["image"], row["caption"]) for row in written] == [(each.image, each.caption) for each in CAPTIONS]
+
+    def test_a_row_has_the_confidence(self, suffix: str, tmp_path: Path) -> None:
+        table = TableFile(tmp_path / f"captions.{suffix}", overwrite=False)
+
+        table.write(CAPTIONS)
+        table.close()
+
+        written = [(row["confidence"], row["unsure"]) for row in rows(tmp_path / f"captions.{suffix}")]
+        assert written == ([("0.3", "true"), ("", "")] if suffix == "csv" else [(0.3, True), (None, None)])
+
+    def test_a_file_of_an_earlier_version_keeps_its_columns(self, suffix: str, tmp_path: Path) -> None:
+        path = tmp_path / f"captions.{suffix}"
+        row = {"image": "old.jpg", "caption": "a cat", "score": -1.0}
+        old = {
+            "jsonl": json.dumps(row) + "\n",
+            "json": json.dumps([row]),
+            "csv": "image,caption,score\nold.jpg,a cat,-1.0\n",
+        }
+        path.write_text(old[suffix])
+
+        table = TableFile(path, overwrite=False)
+        table.write(CAPTIONS)
+        table.close()
+
+        assert [list(row) for row in rows(path)] == [["image", "caption", "score"]] * 3
 
     def test_rows_of_an_earlier_run_stay_and_are_known(self, suffix: str, tmp_path: Path) -> None:
         path = tmp_path / f"captions.{suffix}"
@@ -84,72 +109,3 @@ def test_a_row_that_was_cut_off_is_removed(suffix: str, tmp_path: Path) -> None:
 def test_other_kinds_of_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BatchError, match=r"\.jsonl, \.csv or \.json"):
         TableFile(tmp_path / "captions.xlsx", overwrite=False)
-
-
-class TestSidecars:
-    @pytest.mark.parametrize(
-        ("existing", "content"),
-        [("overwrite", "new\n"), ("append", "old, new\n"), ("prepend", "new, old\n")],
-    )
-    def test_a_caption_that_is_there_is_kept_as_asked(self, existing: Existing, content: str, tmp_path: Path) -> None:
-        (tmp_path / "a.txt").write_text("old\n")
-        sidecars = Sidecars(".txt", existing)
-        source = Source(str(tmp_path / "a.jpg"))
-
-        planned = sidecars.plan(source, Caption(source.location, "new", -1.0))
-        for _ in range(2):
-            sidecars.write([planned])
-
-        assert (tmp_path / "a.txt").read_text() == content
-
-    def test_an_image_without_a_sidecar_gets_one(self, tmp_path: Path) -> None:
-        source = Source(str(tmp_path / "a.jpg"))
-        sidecars = Sidecars(".caption", "append")
-        assert not sidecars.has(source)
-
-        sidecars.write([sidecars.plan(source, Caption(source.location, "new", -1.0))])
-
-        assert (tmp_path / "a.caption").read_text() == "new\n"
-        assert sidecars.has(source)
-
-    def test_a_sidecar_changed_since_it_was_planned_is_left_alone(self, tmp_path: Path) -> None:
-        source = Source(str(tmp_path / "a.jpg"))
-        sidecars = Sidecars(".txt", "overwrite")
-        planned = sidecars.plan(source, Caption(source.location, "new", -1.0))
-        (tmp_path / "a.txt").write_text("by hand\n")
-
-        sidecars.write([planned])
-
-        assert (tmp_path / "a.txt").read_text() == "by hand\n"
-
-    def test_two_images_with_one_sidecar_are_refused(self) -> None:
-        with pytest.raises(BatchError, match=r"a\.jpg and a\.png would share"):
-            Sidecars(".txt", "skip").check([Source("a.jpg"), Source("a.png")])
-
-    def test_urls_have_no_sidecars(self) -> None:
-        with pytest.raises(BatchError, match="--out"):
-            Sidecars(".txt", "skip").check([Source("s3://bucket/a.jpg")])
-
-
-class TestXmpSidecars:
-    def test_the_sidecar_is_named_after_the_whole_image(self, tmp_path: Path) -> None:
-        sources = [Source(str(tmp_path / name)) for name in ("a.jpg", "a.png")]
-        sidecars = Sidecars(".xmp", "skip")
-        sidecars.check(sources)
-
-        sidecars.write([sidecars.plan(source, Caption(source.location, "new", -1.0)) for source in sources])
-
-        for name in ("a.jpg.xmp", "a.png.xmp"):
-            assert xmp.description((tmp_path / name).read_text()) == "new"
-
-    def test_a_sidecar_without_a_description_counts_as_missing(self, tmp_path: Path) -> None:
-        source = Source(str(tmp_path / "a.jpg"))
-        sidecars = Sidecars(".xmp", "append")
-        (tmp_path / "a.jpg.xmp").write_text(xmp.EMPTY)
-        assert not sidecars.has(source)
-
-        for caption in ("one", "two"):
-            sidecars.write([sidecars.plan(source, Caption(source.location, caption, -1.0))])
-
-        assert sidecars.has(source)
-        assert xmp.description((tmp_path / "a.jpg.xmp").read_text()) == "one, two"

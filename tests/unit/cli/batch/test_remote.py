@@ -30,6 +30,8 @@ def results(*captions: str | None) -> Responder:
             "status": "succeeded" if caption else "failed",
             "caption": caption,
             "score": -0.5 if caption else None,
+            "confidence": 0.3 if caption else None,
+            "unsure": True if caption else None,
             "error": None if caption else {"type": "/problems/damaged-image", "title": "Damaged", "detail": "Torn."},
         }
         for index, caption in enumerate(captions)
@@ -60,7 +62,7 @@ def test_a_batch_is_sent_awaited_and_its_results_are_in_order(sources: list[Sour
         found = list(captioner.captions(sources))
 
     assert found == [
-        (source, Output(caption=word, score=-0.5))
+        (source, Output(caption=word, score=-0.5, confidence=0.3, unsure=True))
         for source, word in zip(sources, ("one", "two", "three"), strict=True)
     ]
     assert [(each.method, each.target) for each in receiver.requests] == [
@@ -90,12 +92,13 @@ def test_images_that_fail_here_or_there_have_their_problem(sources: list[Source]
     assert captioned == Output(caption="a cat", score=-1.0)
 
 
-def test_a_full_service_is_asked_again(sources: list[Source]) -> None:
+def test_a_full_service_is_asked_again(sources: list[Source], capsys: pytest.CaptureFixture[str]) -> None:
     full = answer({"detail": "The queue is full."}, 503, Retry_After="7")
     with service(full, full, ACCEPTED, DONE, results("one", "two", "three")) as (captioner, receiver):
         assert len(list(captioner.captions(sources))) == 3
 
     assert [each.method for each in receiver.requests[:3]] == ["POST"] * 3
+    assert capsys.readouterr().err == "The queue is full. Trying again.\n"
 
 
 def test_a_refusal_ends_the_run_with_the_service_s_reason(sources: list[Source]) -> None:
@@ -104,10 +107,34 @@ def test_a_refusal_ends_the_run_with_the_service_s_reason(sources: list[Source])
         list(captioner.captions(sources))
 
 
-def test_a_service_that_stays_away_is_given_up(sources: list[Source], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.batch.remote.OUTAGE_TIMEOUT", 0.0)
+@pytest.mark.parametrize("limit", ["MAX_IMAGES", "MAX_BYTES"])
+def test_a_request_has_at_most_so_many_images_and_bytes(
+    limit: str, sources: list[Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"cli.batch.remote.{limit}", 1)
+    done = (DONE, results("a cat"))
+    # Each batch is sent before the results of the one before are read.
+    answers = (ACCEPTED, ACCEPTED, *done, ACCEPTED, *done, *done)
+    with service(*answers) as (captioner, receiver):
+        assert len(list(captioner.captions(sources))) == 3
+
+    posts = [request for request in receiver.requests if request.method == "POST"]
+    assert [source.read() in post.body for source, post in zip(sources, posts, strict=True)] == [True] * 3
+
+
+def test_a_service_that_stays_away_is_given_up(sources: list[Source]) -> None:
     with Receiver() as receiver:
         url = receiver.url()
 
     with pytest.raises(BatchError, match="No service answers"):
-        list(RemoteCaptioner(url, None).captions(sources))
+        list(RemoteCaptioner(url, None, patience=0.0).captions(sources))
+
+
+def test_the_service_is_asked_for_problems_in_the_language_of_the_terminal(
+    sources: list[Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAPTIOND_LANGUAGE", "ru")
+    with service(ACCEPTED, DONE, results("one", "two", "three")) as (captioner, receiver):
+        list(captioner.captions(sources))
+
+    assert {request.headers["Accept-Language"] for request in receiver.requests} == {"ru"}

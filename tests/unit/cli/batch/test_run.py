@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -12,12 +13,14 @@ from typing import Any
 
 import pytest
 
-from cli.batch import xmp
+from cli.batch.beside import TextSidecars
 from cli.batch.journal import Caption
-from cli.batch.outputs import Existing, Sidecars, TableFile
-from cli.batch.run import Options, batch
+from cli.batch.options import Options
+from cli.batch.outputs import Existing, TableFile
+from cli.batch.run import batch, running
+from common import xmp
 from common.settings import Settings
-from tests.support.images import numbered
+from tests.support.images import encoded, numbered
 from tests.support.models import tiny_model, tiny_tokenizer
 
 
@@ -77,6 +80,40 @@ def test_the_template_surrounds_each_caption(settings: Settings, options: Option
         assert content.startswith("sks, ") and content.endswith("!\n")
 
 
+def test_alternative_text_is_a_sentence(settings: Settings, options: Options) -> None:
+    batch(settings, replace(options, alt_text=True))
+
+    assert options.out
+    for line in options.out.read_text().splitlines():
+        caption = json.loads(line)["caption"]
+        assert caption[0].isupper() and caption[-1] in ".…"
+
+
+@pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
+def test_captions_are_put_into_the_images_once(
+    settings: Settings, options: Options, capsys: pytest.CaptureFixture[str]
+) -> None:
+    embedding = replace(options, out=None, embed=True)
+    (Path(options.paths[0]) / "5.bmp").write_bytes(encoded(format="BMP"))
+
+    assert batch(settings, embedding) == 1
+
+    said = capsys.readouterr().err
+    assert "5 captioned, 1 failed" in said and "5.bmp: exiftool cannot write into this file" in said
+    assert batch(settings, embedding) == 1
+    assert "0 captioned, 1 failed, 5 there already" in capsys.readouterr().err
+
+
+def test_two_runs_with_the_same_output_are_not_allowed(
+    settings: Settings, options: Options, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(settings, options):
+        assert batch(settings, replace(options, existing="overwrite")) == 1
+
+    assert "Another captiond batch or watch writes these captions now." in capsys.readouterr().err
+    assert batch(settings, options) == 0
+
+
 @pytest.mark.parametrize("existing", ["skip", "overwrite"])
 def test_a_sidecar_that_is_no_xmp_is_listed_and_kept(
     existing: Existing, settings: Settings, options: Options, capsys: pytest.CaptureFixture[str]
@@ -133,12 +170,15 @@ def test_a_dry_run_lists_what_is_missing_and_writes_nothing(
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"out": None}, "--out FILE, --sidecars SUFFIX and --xmp"),
-        ({"sidecars": ".txt"}, "--out FILE, --sidecars SUFFIX and --xmp"),
-        ({"existing": "append"}, "--existing append is for --sidecars"),
-        ({"template": "no place"}, "--template must have {caption}"),
+        ({"out": None}, "--out FILE, --sidecars SUFFIX, --xmp and --embed"),
+        ({"sidecars": ".txt"}, "--out FILE, --sidecars SUFFIX, --xmp and --embed"),
+        ({"embed": True}, "--out FILE, --sidecars SUFFIX, --xmp and --embed"),
+        ({"existing": "append"}, "--existing append is not for --out"),
+        ({"out": None, "embed": True, "existing": "append", "alt_text": True}, "append is not for --alt-text"),
+        ({"template": "no place"}, "--template: It must have {caption} exactly once"),
         ({"limit": 0}, "--limit"),
         ({"out": None, "sidecars": "txt"}, "--sidecars takes a suffix"),
+        ({"out": None, "sidecars": ".JPG"}, "--sidecars .JPG would be named as images are"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(
@@ -179,23 +219,24 @@ class TestStoppedRuns:
     @pytest.fixture(autouse=True)
     def small_groups(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("cli.batch.run.WRITE_SIZE", 2)
+        monkeypatch.setattr("cli.batch.run.WRITE_INTERVAL", 3600.0)  # however slow the machine is
 
     def stop(
         self,
         settings: Settings,
         options: Options,
         monkeypatch: pytest.MonkeyPatch,
-        output: type[TableFile] | type[Sidecars],
+        output: type[TableFile] | type[TextSidecars],
     ) -> None:
         """Run until the second group of captions is in the journal and not yet in the output."""
         write: Any = output.write
         groups: list[list[Caption]] = []
 
-        def failing(self: object, captions: list[Caption]) -> None:
+        def failing(self: object, captions: list[Caption]) -> Any:
             groups.append(captions)
             if len([group for group in groups if group]) == 2:
                 raise KeyboardInterrupt
-            write(self, captions)
+            return write(self, captions)
 
         with monkeypatch.context() as patched:
             patched.setattr(output, "write", failing)
@@ -230,7 +271,7 @@ class TestStoppedRuns:
         sidecars = [Path(options.paths[0]) / f"{number}.txt" for number in range(5)]
         for sidecar in sidecars:
             sidecar.write_text("old\n")
-        self.stop(settings, appending, monkeypatch, Sidecars)
+        self.stop(settings, appending, monkeypatch, TextSidecars)
 
         assert batch(settings, appending) == 0
 

@@ -35,6 +35,23 @@ class TestOnDisk:
     def test_subfolders_are_included_only_when_recursive(self) -> None:
         assert names("photos", recursive=True) == ["photos/a.png", "photos/b.JPG", "photos/deep/c.webp"]
 
+    def test_hidden_files_and_folders_are_left_out_unless_they_are_named(self, folder: Path) -> None:
+        (folder / "photos/.trash").mkdir()
+        for name in ("photos/._a.jpg", "photos/.trash/b.jpg"):
+            (folder / name).touch()
+
+        assert names("photos", recursive=True) == ["photos/a.png", "photos/b.JPG", "photos/deep/c.webp"]
+        assert names("photos/._a.jpg", "photos/.trash") == ["photos/._a.jpg", "photos/.trash/b.jpg"]
+
+    def test_a_folder_that_may_not_be_read_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(path: str) -> None:
+            raise PermissionError(13, "Permission denied", path)
+
+        monkeypatch.setattr("os.scandir", refuse)
+
+        with pytest.raises(BatchError, match="photos cannot be listed: Permission denied"):
+            names("photos")
+
     def test_a_named_file_is_taken_whatever_its_suffix(self) -> None:
         assert names("alone.bin") == ["alone.bin"]
 

@@ -8,12 +8,17 @@ import pytest
 from redis import Redis
 
 from common import problems
-from common.jobs import Output, Status, new_id
+from common.jobs import Alternative, Output, Status, new_id
 from common.ledger import Components, Ledger, NewJob, Worker
+from common.options import CaptionOptions
 from common.problems import Problem
+from common.settings import Settings
 from tests.support.claims import claim_job
 from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import CAPTION, IMAGE, MODEL, TIMINGS, create_job, must_claim, recover
+
+#: What a model said.
+OUTPUT = Output(caption="a dog", score=-1.0, alternatives=(Alternative(caption="a cat", score=-1.5),))
 
 
 class TestCreate:
@@ -35,7 +40,7 @@ class TestCreate:
 
         assert second.id == first.id
         assert ledger.counts()[Status.QUEUED] == 1
-        existing = ledger.find_idempotent("k", IMAGE)
+        existing = ledger.find_idempotent("k", IMAGE.sha256)
         assert existing and existing.id == first.id
 
     def test_the_same_idempotency_key_with_another_image_is_rejected(self, ledger: Ledger) -> None:
@@ -45,9 +50,25 @@ class TestCreate:
             ledger.create(new_id(), NewJob(input=IMAGE.model_copy(update={"sha256": "e1"}), idempotency_key="k"))
         assert refused.value.kind is problems.IDEMPOTENCY_CONFLICT
 
-    def test_a_job_recorded_twice_appears_once_in_its_batch(self, ledger: Ledger, redis: Redis) -> None:
+    def test_an_idempotency_key_belongs_to_the_options_too(self, ledger: Ledger) -> None:
+        options = CaptionOptions(beams=8)
+        first = create_job(ledger, idempotency_key="k", options=options)
+
+        again = create_job(ledger, idempotency_key="k", options=CaptionOptions(beams=8, captions=None))
+        existing = ledger.find_idempotent("k", IMAGE.sha256, options=options)
+
+        assert existing and first.id == again.id == existing.id
+        for other in (None, CaptionOptions(beams=7)):
+            with pytest.raises(Problem, match="other options") as refused:
+                create_job(ledger, idempotency_key="k", options=other)
+            assert refused.value.kind is problems.IDEMPOTENCY_CONFLICT
+
+    def test_a_job_recorded_twice_appears_once_in_its_batch(
+        self, ledger: Ledger, components: Components, redis: Redis
+    ) -> None:
         """redis-py repeats the script after a timeout."""
         job_id, batch = new_id(), new_id()
+        components.batches.create(batch)
         for _ in range(2):
             ledger.create(job_id, NewJob(input=IMAGE, batch=batch))
 
@@ -163,6 +184,43 @@ class TestCommit:
         assert ledger.cached_caption("d0", "sha256:1") == CAPTION
         assert ledger.cached_caption("d0", "sha256:2") is None
 
+    def test_options_are_recorded_and_their_template_surrounds_the_captions(self, ledger: Ledger) -> None:
+        options = CaptionOptions(template="sks, {caption}", beams=4)
+        claim = must_claim(ledger, create_job(ledger, options=options))
+        ledger.commit(claim, OUTPUT, model=MODEL, timings=TIMINGS)
+
+        job = ledger.get(claim.id)
+        assert job.options == claim.job.options == options
+        assert job.output == OUTPUT.with_template("sks, {caption}") != OUTPUT
+
+    def test_the_cache_has_what_the_model_said_for_each_search(self, ledger: Ledger) -> None:
+        options = CaptionOptions(template="sks, {caption}", beams=4)
+        claim = must_claim(ledger, create_job(ledger, options=options))
+        ledger.commit(claim, OUTPUT, model=MODEL, timings=TIMINGS)
+
+        assert ledger.cached_caption("d0", "sha256:1", CaptionOptions(beams=4)) == OUTPUT
+        assert ledger.cached_caption("d0", "sha256:1") is None
+
+    def test_a_cached_caption_gets_the_job_s_template(self, ledger: Ledger) -> None:
+        options = CaptionOptions(template="a photo of {caption}")
+        job = create_job(ledger, cached=(MODEL, OUTPUT), options=options)
+
+        assert job.output == ledger.get(job.id).output == OUTPUT.with_template("a photo of {caption}") != OUTPUT
+
+    def test_a_changed_limit_of_unsure_holds_for_stored_and_cached_captions(
+        self, ledger: Ledger, redis: Redis, settings: Settings, clock: Clock
+    ) -> None:
+        claim = must_claim(ledger, create_job(ledger))
+        output = Output(caption="a dog", confidence=0.5)
+        ledger.commit(claim, output.judged(0.4), model=MODEL, timings=TIMINGS)
+
+        strict = Components(redis, settings.model_copy(update={"unsure_below": 0.6}), clock).ledger
+
+        assert ledger.get(claim.id).output == output.judged(0.4) != output.judged(0.6)
+        assert strict.get(claim.id).output == output.judged(0.6)
+        assert [job.output for job in strict.read([claim.id])] == [output.judged(0.6)]
+        assert strict.cached_caption("d0", "sha256:1") == output.judged(0.6)
+
     def test_a_failed_job_stores_its_problem(self, ledger: Ledger) -> None:
         claim = must_claim(ledger, create_job(ledger))
 
@@ -222,7 +280,7 @@ class TestDelete:
         assert create_job(ledger, idempotency_key="k").id == second.id
 
     def test_a_batch_forgets_the_job(self, ledger: Ledger, redis: Redis) -> None:
-        job = create_job(ledger, batch=new_id())
+        job = create_job(ledger, batch=new_id(), idempotency_key="a.jpg")
         ledger.delete(job.id)
 
-        assert redis.keys() == [f"known:{job.id}"]
+        assert set(redis.keys()) == {f"known:{job.id}", f"batch:{job.batch}"}

@@ -10,7 +10,7 @@ from redis import Redis
 
 from common import problems
 from common.jobs import new_id
-from common.ledger import Batches, Components, Delivery, Ledger, NewJob, Outbox
+from common.ledger import Batches, Components, Delivery, Ledger, NewBatch, NewJob, Outbox
 from common.ledger.outbox import LEASE_SECONDS
 from common.settings import Settings
 from tests.support.clock import Clock
@@ -33,7 +33,7 @@ def batches(components: Components) -> Batches:
 @pytest.fixture
 def batch(batches: Batches) -> str:
     """A batch that is not sealed yet."""
-    batches.create(batch := new_id(), URL)
+    batches.create(batch := new_id(), NewBatch(webhook=URL))
     return batch
 
 

@@ -6,11 +6,11 @@ import pytest
 from redis import Redis
 from redis.exceptions import OutOfMemoryError
 
-from common.jobs import Status
-from common.ledger import Components, Ledger, RecoveryResult
+from common.jobs import Status, new_id
+from common.ledger import Components, Ledger, NewBatch, RecoveryResult
 from common.settings import Settings
 from tests.support.clock import Clock
-from tests.unit.common.ledger.jobs import create_job, must_claim, recover
+from tests.unit.common.ledger.jobs import CAPTION, MODEL, TIMINGS, create_job, must_claim, recover
 
 EMPTY = RecoveryResult()
 
@@ -82,6 +82,48 @@ class TestRecovery:
         create_job(ledger)
 
         assert [ledger.recover().waiting, ledger.recover().waiting] == [1, 0]
+
+    def test_a_job_is_canceled_when_its_cancel_after_has_passed(
+        self, ledger: Ledger, redis: Redis, clock: Clock
+    ) -> None:
+        waiting, running, done, later = (create_job(ledger, cancel_after=seconds).id for seconds in (10, 10, 10, 60))
+        claims = {claim.id: claim for claim in ledger.claim_next(3).claims}
+        ledger.commit(claims[done], CAPTION, model=MODEL, timings=TIMINGS)
+        ledger.release([claims[waiting]])
+        clock.advance(9)
+        recover(ledger, redis)
+        before = {ledger.get(job_id).status for job_id in (waiting, running)}
+        clock.advance(1)
+        recover(ledger, redis)
+
+        assert before == {Status.QUEUED, Status.PROCESSING}
+        statuses = [ledger.get(job_id).status for job_id in (waiting, running, done, later)]
+        assert statuses == [Status.CANCELED, Status.CANCELED, Status.SUCCEEDED, Status.QUEUED]
+        error = ledger.get(waiting).error
+        assert error and error.type == "/problems/deadline-exceeded"
+        assert redis.zrange("deadlines", 0, -1) == [later]
+        assert not ledger.commit(claims[running], CAPTION, model=MODEL, timings=TIMINGS)
+
+    def test_a_batch_is_reported_when_its_cancel_after_has_passed_until_it_is_canceled(
+        self, ledger: Ledger, components: Components, redis: Redis, clock: Clock
+    ) -> None:
+        components.batches.create(batch := new_id(), NewBatch(cancel_after=10))
+        before = recover(ledger, redis).overdue_batches
+        clock.advance(10)
+
+        assert (before, recover(ledger, redis).overdue_batches) == ([], [batch])
+        components.batches.cancel(batch)
+        assert recover(ledger, redis).overdue_batches == []
+
+    def test_an_expired_batch_is_reported_until_removed(
+        self, ledger: Ledger, components: Components, redis: Redis, clock: Clock
+    ) -> None:
+        components.batches.create(batch := new_id())
+        clock.advance(1001)
+
+        assert recover(ledger, redis).expired_batches == [batch]
+        components.batches.remove(batch)
+        assert recover(ledger, redis) == EMPTY
 
     def test_an_expired_job_is_reported_until_deleted(self, ledger: Ledger, redis: Redis, clock: Clock) -> None:
         job = create_job(ledger)

@@ -118,6 +118,7 @@ class TestMigration:
     ) -> None:
         batches, outbox = components.batches, components.outbox
         batches.create(batch := new_id())
+        redis.hdel(f"batch:{batch}", "sealed")
         job_id = earlier.job(batch=batch, _webhook=HOOK)
         redis.sadd(f"batch-open:{batch}", job_id, *(["sending"] if sending else []))
         ledger.prepare()
@@ -168,6 +169,25 @@ class TestIncompatibleVersions:
         with pytest.raises(SchemaError, match=r"earlier version is running on this Redis: old-1\. Stop all"):
             ledger.prepare()
         assert redis.zrange("jobs:queued", 0, -1) == [job_id]
+
+    def test_a_running_worker_without_options_is_rejected(
+        self, ledger: Ledger, components: Components, settings: Settings
+    ) -> None:
+        """Workers with schema 2 would caption without a job's options."""
+        components.workers.announce(Worker(name="old-2", model=MODEL, ledger_schema=2))
+        ledger._settings = settings.model_copy(update={"ready_seconds": 0.01})
+
+        with pytest.raises(SchemaError, match=r"earlier version is running on this Redis: old-2\. Stop all"):
+            ledger.prepare()
+
+    def test_jobs_without_options_are_claimed_after_an_upgrade(self, ledger: Ledger, redis: Redis) -> None:
+        job = create_job(ledger)
+        redis.hset(f"job:{job.id}", "_schema", 2)
+        redis.set("schema", 2)
+        ledger.prepare()
+
+        assert [claim.id for claim in ledger.claim_next(8).claims] == [job.id]
+        assert redis.get("schema") == str(SCHEMA_VERSION)
 
     def test_a_running_worker_of_this_version_is_accepted(
         self, ledger: Ledger, components: Components, redis: Redis

@@ -247,7 +247,14 @@ class TestShow:
         job = client.get(f"/v1/jobs/{job_id}").json
 
         assert job["status"] == "succeeded"
-        assert job["output"] == {"caption": "a red ball", "score": -0.5, "alternatives": []}
+        assert job["output"] == {
+            "caption": "a red ball",
+            "score": -0.5,
+            "alternatives": [],
+            "confidence": 0.3,
+            "translated": None,
+            "unsure": True,
+        }
         assert job["model"] == {"name": "student_epoch6", "version": "sha256:1f0c", "demo": False}
         assert job["timings"] == {"queue_seconds": 0.1, "model_seconds": 0.2, "batch_size": 1}
         assert job["created_at"] < job["completed_at"] < job["expires_at"]

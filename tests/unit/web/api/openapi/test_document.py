@@ -12,6 +12,7 @@ import pytest
 from flask import Flask
 from jsonschema import Draft202012Validator, ValidationError
 
+from common.exports import FORMATS
 from common.ledger import Ledger
 from common.problems import KINDS
 from tests.support.contract import assert_valid_response
@@ -21,6 +22,13 @@ from web.api.openapi import document
 
 #: Translates Flask's path parameters (`<name>`) to OpenAPI's (`{name}`).
 BRACES = str.maketrans("<>", "{}")
+#: Requests for a batch, in an order in which each has an effect.
+BATCH_REQUESTS = [
+    *[("GET", path) for path in ("", "/results", "/jobs", "/jobs?limit=1&status=failed")],
+    *[("POST", path) for path in ("/items", "/seal", "/cancel", "/retry")],
+    ("DELETE", ""),
+    ("GET", ""),
+]
 METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 
 
@@ -66,8 +74,8 @@ def test_every_schema_is_valid_and_every_reference_resolves() -> None:
 
 def test_every_problem_of_a_request_is_described() -> None:
     described = set(re.findall(r"/problems/[a-z-]+", str(document()["paths"])))
-    # The first two are errors of jobs, not of requests; the last one answers undescribed methods.
-    excluded = {"/problems/worker-lost", "/problems/caption-failed", "/problems/method-not-allowed"}
+    of_jobs = {"worker-lost", "caption-failed", "deadline-exceeded", "bad-archive", "bad-archive-entry"}
+    excluded = {f"/problems/{slug}" for slug in (*of_jobs, "method-not-allowed")}  # that answers undescribed methods
 
     assert described == {kind.type for kind in KINDS.values()} - excluded
 
@@ -117,6 +125,9 @@ class TestResponses:
         assert unchanged.status_code == 304
         assert_valid_response(unchanged)
         assert_valid_response(client.get(f"/v1/jobs/{job}/image?size=0"))
+        for edited in ("my ball", None, ""):
+            assert_valid_response(client.patch(f"/v1/jobs/{job}", json={"caption": edited}))
+            assert_valid_response(client.patch("/v1/jobs", json={"captions": {job: edited}}))
         assert_valid_response(client.post(f"/v1/jobs/{job}/cancel"))
         assert_valid_response(client.get("/v1/jobs?limit=1&status=succeeded"))
         assert_valid_response(client.delete(f"/v1/jobs/{job}"))
@@ -124,16 +135,36 @@ class TestResponses:
     def test_responses_for_a_deleted_or_unknown_job_match(self, client: Client, ledger: Ledger, job: str) -> None:
         ledger.delete(job)
         for job_id in (job, "other"):
-            for method, path in [("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/image")]:
+            for method, path in [("GET", ""), ("DELETE", ""), ("PATCH", ""), ("POST", "/cancel"), ("GET", "/image")]:
                 assert_valid_response(client.open(f"/v1/jobs/{job_id}{path}", method=method))
             assert_valid_response(client.get(f"/jobs/{job_id}", headers={"Accept": "text/html"}))
 
     def test_batch_responses_match(self, client: Client, caption: Callable[[str, str], None], batch: str) -> None:
         caption(client.get("/v1/jobs?status=queued").json["jobs"][0]["id"], "a red ball")
+        results = [("GET", f"/results?format={format}") for format in (*FORMATS, "xls")]
+        client.post(f"/v1/batches/{batch}/cancel")
+        etag = client.get(f"/v1/batches/{batch}/results").headers["ETag"]
+        assert_valid_response(client.get(f"/v1/batches/{batch}/results", headers={"If-None-Match": etag}))
         for batch_id in (batch, "other"):
-            for method, path in [("GET", ""), ("GET", "/results"), ("POST", "/cancel")]:
+            for method, path in [*results, *BATCH_REQUESTS]:
                 assert_valid_response(client.open(f"/v1/batches/{batch_id}{path}", method=method))
             assert_valid_response(client.get(f"/batches/{batch_id}"))
+
+    def test_open_batch_responses_match(self, client: Client) -> None:
+        opened = client.post("/v1/batches", json={"name": "Holidays", "options": {"beams": 2}})
+        assert_valid_response(opened)
+        path = opened.json["urls"]["items"]
+        for data in (*numbered(2), numbered(2)[1], b"text"):
+            form = {"image": (io.BytesIO(data), "a.jpg"), "custom_id": "summer/a.jpg"}
+            assert_valid_response(client.post(path, data=form))
+        assert_valid_response(client.get("/v1/batches?limit=1"))
+        assert_valid_response(client.post("/v1/batches", json={"name": ""}))
+
+    @pytest.mark.parametrize("data", [b"", b"PK"])
+    def test_archive_responses_match(self, client: Client, data: bytes) -> None:
+        answer = client.post("/v1/batches", data=data, content_type="application/zip")
+
+        assert_valid_response(answer)
 
     @pytest.mark.parametrize("data", [b"", b"text", encoded()[:2000], bytes(200_000)])
     def test_responses_for_an_invalid_image_match(self, client: Client, data: bytes) -> None:

@@ -31,6 +31,12 @@ CHECKS = [
 IMAGES = [encoded(), encoded(format="PNG"), encoded(format="GIF"), encoded()[:2000]]
 schemathesis.openapi.format("binary", strategies.sampled_from(IMAGES) | strategies.binary(max_size=200))
 
+
+@schemathesis.serializer("application/zip", "application/x-zip-compressed")
+def archive_bytes(context: object, value: bytes) -> bytes:
+    return value
+
+
 schema = schemathesis.openapi.from_dict(document())
 
 

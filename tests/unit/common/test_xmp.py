@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.batch import xmp
+from common import xmp
 from common.problems import Problem
 
 needs_exiftool = pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")

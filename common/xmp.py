@@ -8,7 +8,7 @@ only: properties, namespaces and white space of other programs stay byte for byt
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from xml.parsers import expat
 from xml.sax.saxutils import escape, unescape
@@ -20,9 +20,12 @@ XML = "http://www.w3.org/XML/1998/namespace"
 DC = "http://purl.org/dc/elements/1.1/"
 IPTC = "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/"
 
-#: The properties that hold the caption: namespace, usual prefix, name.
-DESCRIPTION = (DC, "dc", "description")
-ALT_TEXT = (IPTC, "Iptc4xmpCore", "AltTextAccessibility")
+#: A property: namespace, usual prefix, name.
+Property = tuple[str, str, str]
+DESCRIPTION: Property = (DC, "dc", "description")
+ALT_TEXT: Property = (IPTC, "Iptc4xmpCore", "AltTextAccessibility")
+#: The properties that hold a caption. The first is the one that is read.
+CAPTION = (DESCRIPTION, ALT_TEXT)
 
 EMPTY = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -55,24 +58,25 @@ class _Element:
         return next((child for child in self.children if child.name == name), None)
 
 
-def description(xmp: str) -> str | None:
-    """The caption that a sidecar has, None for none; raises the problem `damaged-image` for a file that is no XMP."""
+def description(xmp: str, prop: Property = DESCRIPTION) -> str | None:
+    """The text of a property; None for none. Raises the problem `damaged-image` for a file that is no XMP."""
     data = _encode(xmp)
+    namespace, _, name = prop
     for node in _descriptions(data):
-        item = _default_item(node.find(f"{DC} description"))
+        item = _default_item(node.find(f"{namespace} {name}"))
         if item is not None:
             return unescape(data[item.content : item.end_content].decode(), {"&quot;": '"', "&apos;": "'"}).strip()
     return None
 
 
-def with_caption(xmp: str | None, change: Callable[[str | None], str]) -> str:
-    """A sidecar with a caption; `change` makes it from the description that is there.
+def with_caption(xmp: str | None, change: Callable[[str | None], str], properties: Sequence[Property] = CAPTION) -> str:
+    """A sidecar with a caption in all `properties`; `change` makes it from the text of the first that is there.
 
     Raises the problem `damaged-image` for a file that is no XMP.
     """
     text = EMPTY if xmp is None else xmp
-    caption = change(description(text))
-    for namespace, prefix, name in (DESCRIPTION, ALT_TEXT):
+    caption = change(description(text, properties[0]))
+    for namespace, prefix, name in properties:
         text = _set(_encode(text), namespace, prefix, name, caption).decode()
     return text
 
@@ -90,7 +94,9 @@ def _set(data: bytes, namespace: str, prefix: str, name: str, value: str) -> byt
     escaped = escape(value)
     nodes = _descriptions(data)
     if any(f"{namespace} {name}" in node.attributes for node in nodes):
-        raise problems.DAMAGED_IMAGE(f"The sidecar has {prefix}:{name} as an attribute, which XMP does not allow.")
+        raise problems.DAMAGED_IMAGE(
+            "The sidecar has {name} as an attribute, which XMP does not allow.", name=prefix + ":" + name
+        )
     item = f'<rdf:li xmlns:rdf="{RDF}" xml:lang="x-default">{escaped}</rdf:li>'
     for node in nodes:
         element = node.find(f"{namespace} {name}")
@@ -170,5 +176,5 @@ def _parse(data: bytes) -> _Element:
     try:
         parser.Parse(data, True)
     except expat.ExpatError as error:
-        raise problems.DAMAGED_IMAGE(f"The sidecar is not XML: {error}.") from error
+        raise problems.DAMAGED_IMAGE("The sidecar is not XML: {reason}.", reason=str(error)) from error
     return stack[0].children[0]
