@@ -16,17 +16,22 @@ from common.uploads import UploadStore
 MAX_NAME_LENGTH, MAX_CUSTOM_ID_LENGTH = 200, 1000
 
 
-def check_image(filename: str | None, data: bytes, max_pixels: int) -> InputInfo:
-    """Decode an image to check it; raises the problem of an invalid one."""
+def check_image(filename: str | None, data: bytes, sha256: str, max_pixels: int) -> InputInfo:
+    """Decode an image to check it; raises the problem of an invalid one. `sha256` is the digest of `data`."""
     header = sandbox().check(data, max_pixels)
     return InputInfo(
         filename=clean_filename(filename),
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=sha256,
         bytes=len(data),
         format=header.format,
         width=header.width,
         height=header.height,
     )
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def create_job(

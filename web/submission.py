@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from dataclasses import replace
@@ -14,7 +13,7 @@ from redis.exceptions import ConnectionError, TimeoutError
 from werkzeug.datastructures import FileStorage
 
 from common import ingest, problems
-from common.ingest import check_image, clean_filename, clean_path
+from common.ingest import check_image, clean_filename, clean_path, digest
 from common.jobs import Job, ModelInfo, Status, new_id
 from common.ledger import NewBatch, NewJob
 from common.options import CaptionOptions, parse_options
@@ -103,11 +102,10 @@ def submit_job(services: Services, filename: str | None, data: bytes, new_job: N
 
     A failed notification is no error, because the recovery notifies again.
     """
-    key = new_job.idempotency_key
-    sha256 = hashlib.sha256(data).hexdigest()
+    key, sha256 = new_job.idempotency_key, digest(data)
     if key and (earlier := services.ledger.find_idempotent(key, sha256, options=new_job.options)):
         return earlier
-    job, _ = create_job(services, filename, data, services.current_model(), new_job)
+    job, _ = create_job(services, filename, data, sha256, services.current_model(), new_job)
     if job.status is Status.QUEUED:
         notify(services.celery, 1)
     return job
@@ -122,7 +120,7 @@ def submit_item(
     these bytes is returned even if the batch is sealed. Raises `upload-too-large`, `closed`, and as `create_job` does.
     """
     data = read_upload(file, services.settings.max_upload_bytes)
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256 = digest(data)
     if earlier := services.ledger.find_idempotent(custom_id, sha256, batch_id, shared.options):
         return earlier, False
     if closed:
@@ -131,7 +129,7 @@ def submit_item(
     new_job = NewJob(
         batch=batch_id, custom_id=custom_id, idempotency_key=custom_id, webhook=shared.webhook, options=shared.options
     )
-    job, is_new = create_job(services, file.filename, data, services.current_model(), new_job)
+    job, is_new = create_job(services, file.filename, data, sha256, services.current_model(), new_job)
     if job.status is Status.QUEUED:
         notify(services.celery, 1)
     return job, is_new
@@ -168,7 +166,7 @@ def submit_batch(services: Services, files: list[FileStorage], custom_ids: list[
         new_job = NewJob(batch=batch_id, custom_id=custom_id, webhook=new_batch.webhook, options=new_batch.options)
         try:
             data = read_upload(file, services.settings.max_upload_bytes)
-            job, _ = create_job(services, file.filename, data, model, new_job)
+            job, _ = create_job(services, file.filename, data, digest(data), model, new_job)
         except Problem as problem:
             if problem.kind in (problems.BATCH_SEALED, problems.BATCH_GONE):
                 break  # another request canceled or deleted it
@@ -206,13 +204,13 @@ def submit_archive(services: Services, filename: str | None, stream: IO[bytes], 
 
 
 def create_job(
-    services: Services, filename: str | None, data: bytes, model: ModelInfo | None, new_job: NewJob
+    services: Services, filename: str | None, data: bytes, sha256: str, model: ModelInfo | None, new_job: NewJob
 ) -> tuple[Job, bool]:
-    """Check and store one image, and record its job, as `ingest.create_job` does.
+    """Check and store one image, and record its job, as `ingest.create_job` does. `sha256` is the digest of `data`.
 
     Raises the problem of an invalid image, and `quota-used-up`.
     """
-    image = check_image(filename, data, services.settings.max_pixels)
+    image = check_image(filename, data, sha256, services.settings.max_pixels)
     services.ledger.charge(len(data))
     new_job = replace(new_job, prefix=request.script_root)
     return ingest.create_job(services.ledger, services.uploads, image, data, model, new_job)

@@ -24,7 +24,7 @@ from cli.output import local, warn
 from common import jobs, strict_json
 from common.problems import Problem
 from common.settings import Settings
-from common.translation import Message, _, ngettext
+from common.translation import _, ngettext
 
 #: Captions that are written and synced to the disk together, and the seconds after which fewer are.
 WRITE_SIZE, WRITE_INTERVAL = 32, 2.0
@@ -39,27 +39,29 @@ def batch(settings: Settings, options: Options) -> int:
         warn(wrong)
         return 2
     try:
-        sources = find(options.paths, recursive=options.recursive)
-        if options.dry_run:
-            return _dry_run(options, sources)
-        return _batch(settings, options, sources)
-    except BatchError as error:
-        warn(error)
-        return 1
-    except BrokenPipeError:  # of standard output
-        raise
-    except OSError as error:
-        warn(cannot_write(error))
-        return 1
+        return exit_code(lambda: _find_and_caption(settings, options))
     except KeyboardInterrupt:
         warn(_("Stopped. Run the same command again to continue."))
         return 130
 
 
-def cannot_write(error: OSError) -> Message:
-    """The message of an error of an output or the journal: no permission, no such folder, the disk is full."""
-    name = error.filename or _("The captions")
-    return _("{name} cannot be written: {reason}.", name=name, reason=error.strerror)
+def exit_code(action: Callable[[], int]) -> int:
+    """The exit code of `action`, or 1 with a message when it raises `BatchError`, or cannot write its captions."""
+    try:
+        return action()
+    except BatchError as error:
+        warn(error)
+    except BrokenPipeError:  # of standard output
+        raise
+    except OSError as error:  # of an output or the journal: no permission, no such folder, the disk is full
+        name = error.filename or _("The captions")
+        warn(_("{name} cannot be written: {reason}.", name=name, reason=error.strerror))
+    return 1
+
+
+def _find_and_caption(settings: Settings, options: Options) -> int:
+    sources = find(options.paths, recursive=options.recursive)
+    return _dry_run(options, sources) if options.dry_run else _batch(settings, options, sources)
 
 
 class Run:

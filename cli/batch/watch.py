@@ -16,7 +16,7 @@ import watchfiles
 from cli.batch import BatchError
 from cli.batch.arrivals import Arrivals
 from cli.batch.options import Options
-from cli.batch.run import Run, cannot_write, running
+from cli.batch.run import Run, exit_code, running
 from cli.batch.sources import Source
 from cli.output import local, warn
 from common.problems import Problem
@@ -45,21 +45,17 @@ def watch(settings: Settings, options: Options) -> int:
     if hasattr(signal, "SIGIO"):
         # Sent when a file is opened for writing just while `arrivals` has a lease on it. It would end the process.
         signal.signal(signal.SIGIO, signal.SIG_IGN)
-    try:
-        arrivals = Arrivals(options.paths, recursive=options.recursive)
-        with running(settings, options, patience=math.inf) as run:
-            watcher = Watcher(options, run, arrivals)
-            with suppress(KeyboardInterrupt):
-                watcher.watch()
-            warn(watcher.summary())
-            return 0
-    except BatchError as error:
-        warn(error)
-    except BrokenPipeError:  # of standard output
-        raise
-    except OSError as error:
-        warn(cannot_write(error))
-    return 1
+    return exit_code(lambda: _watch(settings, options))
+
+
+def _watch(settings: Settings, options: Options) -> int:
+    arrivals = Arrivals(options.paths, recursive=options.recursive)
+    with running(settings, options, patience=math.inf) as run:
+        watcher = Watcher(options, run, arrivals)
+        with suppress(KeyboardInterrupt):
+            watcher.watch()
+        warn(watcher.summary())
+    return 0
 
 
 def _wrong(options: Options) -> Message | None:

@@ -44,6 +44,12 @@ class Base:
         """A copy that acts for `principal`: it owns new records, and records it may not see do not exist."""
         return type(self)(self._dependencies, principal)
 
+    def _newest(self, key: str, limit: int, cursor: str | None) -> tuple[list[str], str | None]:
+        """Up to `limit` ids of an index after the id `cursor`, newest first, and the cursor of the next page."""
+        start = f"({cursor}" if cursor else "+"
+        ids = cast("list[str]", self._redis.zrevrangebylex(key, start, "-", start=0, num=limit + 1))
+        return ids[:limit], ids[limit - 1] if len(ids) > limit else None
+
     def _script_time(self) -> str:
         """The time argument of a script; '' lets the script ask Redis, which saves a round trip."""
         return str(self._dependencies.test_clock()) if self._dependencies.test_clock else ""

@@ -82,9 +82,8 @@ class Batches(Base):
     def recent(self, *, limit: int = 50, cursor: str | None = None) -> tuple[list[Batch], str | None]:
         """Up to `limit` batches after the batch `cursor`, newest first, and the cursor of the next page, if any."""
         key = keys.batches(keys.scope(None if self._principal.sees_all else self._principal.owner))
-        start = f"({cursor}" if cursor else "+"
-        ids = cast("list[str]", self._redis.zrevrangebylex(key, start, "-", start=0, num=limit + 1))
-        return self._read(ids[:limit]), ids[limit - 1] if len(ids) > limit else None
+        ids, next_cursor = self._newest(key, limit, cursor)
+        return self._read(ids), next_cursor
 
     def for_item(self, batch_id: str) -> tuple[NewBatch, Problem | None]:
         """The fields of the batch that its items share, and why it takes no more: `batch-sealed` or `too-many-images`.

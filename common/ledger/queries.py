@@ -34,10 +34,8 @@ class Queries(Base):
         """Up to `limit` jobs after the job `cursor`, newest first, and the cursor of the next page, if any."""
         scope = keys.scope(None if self._principal.sees_all else self._principal.owner)
         key = keys.in_status(status, scope) if status else keys.all_jobs(scope)
-        start = f"({cursor}" if cursor else "+"
-        ids = cast("list[str]", self._redis.zrevrangebylex(key, start, "-", start=0, num=limit + 1))
-        jobs = self.read(ids[:limit])
-        return jobs, ids[limit - 1] if len(ids) > limit else None
+        ids, next_cursor = self._newest(key, limit, cursor)
+        return self.read(ids), next_cursor
 
     def oldest(self, status: Status) -> Job | None:
         """The oldest job in that state, if any."""

@@ -139,7 +139,7 @@ class Unpacker:
         try:
             try:
                 data = reader.read(entry)
-                image = ingest.check_image(entry.custom_id, data, self._settings.max_pixels)
+                image = ingest.check_image(entry.custom_id, data, ingest.digest(data), self._settings.max_pixels)
             except UploadsUnavailable:
                 raise
             except Problem as problem:

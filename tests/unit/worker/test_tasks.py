@@ -83,6 +83,20 @@ class TestCaption:
         assert ledger.read([deleted.id]) == []
 
 
+def caption_together(
+    ledger: Ledger, gate: Gate, busy: threading.Thread, run_task: RunTask, jobs: list[Job]
+) -> list[Job]:
+    """The ended `jobs`, all of which were claimed while `gate` held the model call of the thread `busy`."""
+    many = threading.Thread(target=run_task)
+    many.start()
+    eventually(lambda: all(job.status is Status.PROCESSING for job in ledger.read([job.id for job in jobs])))
+    time.sleep(0.05)  # until the last job is queued in the batcher
+    gate.open()
+    many.join(TIMEOUT)
+    busy.join(TIMEOUT)
+    return ledger.read([job.id for job in jobs])
+
+
 class TestSeveralJobs:
     def test_jobs_claimed_together_share_a_model_call(
         self, ledger: Ledger, captioner: FakeCaptioner, create_job: MakeJob, run_task: RunTask
@@ -93,15 +107,8 @@ class TestSeveralJobs:
         busy.start()
         gate.wait_for_call()
         jobs += [create_job(encoded(drawing(size=(101 + n, 80)))) for n in range(4)]
-        many = threading.Thread(target=run_task)
-        many.start()
-        eventually(lambda: all(job.status is Status.PROCESSING for job in ledger.read([job.id for job in jobs])))
-        time.sleep(0.05)  # until the last job is queued in the batcher
-        gate.open()
-        many.join(TIMEOUT)
-        busy.join(TIMEOUT)
+        done = caption_together(ledger, gate, busy, run_task, jobs)
 
-        done = ledger.read([job.id for job in jobs])
         assert [job.output and job.output.caption for job in done] == [f"{100 + n} wide" for n in range(5)]
         assert captioner.calls == [1, 4]
 
@@ -116,15 +123,8 @@ class TestSeveralJobs:
         wide = CaptionOptions(beams=8, captions=8)
         template = CaptionOptions(template="sks, {caption}")
         jobs = [create_job(options=options) for options in (None, wide, template, wide)]
-        many = threading.Thread(target=run_task)
-        many.start()
-        eventually(lambda: all(job.status is Status.PROCESSING for job in ledger.read([job.id for job in jobs])))
-        time.sleep(0.05)  # until the last job is queued in the batcher
-        gate.open()
-        many.join(TIMEOUT)
-        busy.join(TIMEOUT)
+        done = caption_together(ledger, gate, busy, run_task, jobs)
 
-        done = ledger.read([job.id for job in jobs])
         captions = [job.output and job.output.caption for job in done]
         assert captions == ["320 wide", "320 wide", "sks, 320 wide", "320 wide"]
         assert captioner.calls == [1, 2, 2]

@@ -48,17 +48,21 @@ def failed(name: str) -> Job:
     return Job(id=new_id(), status=Status.FAILED, custom_id=name, error=error, created_at=TIME, expires_at=TIME)
 
 
-def export(format: str, jobs: Iterable[Job], names: Names | None = None) -> bytes:
-    """The file of a batch with these jobs."""
-    batch = Batch(
+def batch_of(count: int) -> Batch:
+    """A completed batch of so many jobs."""
+    return Batch(
         id=new_id(),
         status=BatchStatus.COMPLETED,
-        request_counts=RequestCounts(total=0),
+        request_counts=RequestCounts(total=count),
         created_at=TIME,
         expires_at=TIME,
     )
+
+
+def export(format: str, jobs: Iterable[Job], names: Names | None = None) -> bytes:
+    """The file of a batch with these jobs."""
     names = names or FORMATS[format].names or Names.REPLACE
-    return b"".join(FORMATS[format].write(Export(batch, jobs, names)))
+    return b"".join(FORMATS[format].write(Export(batch_of(0), jobs, names)))
 
 
 def json_lines(content: bytes) -> list[dict[str, Any]]:

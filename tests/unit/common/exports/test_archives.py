@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from common.exports import FORMATS, Export, Names
-from common.jobs import Batch, BatchStatus, RequestCounts, new_id
-from tests.unit.common.exports.batch import TIME, captioned, export, failed
+from tests.unit.common.exports.batch import batch_of, captioned, export, failed
 
 
 def unpacked(content: bytes) -> dict[str, str]:
@@ -68,14 +67,7 @@ def test_each_entry_is_sent_before_the_next_job_is_read() -> None:
             read.append(name)
             yield captioned(name, "a dog")
 
-    batch = Batch(
-        id=new_id(),
-        status=BatchStatus.COMPLETED,
-        request_counts=RequestCounts(total=2),
-        created_at=TIME,
-        expires_at=TIME,
-    )
-    parts = FORMATS["txt.zip"].write(Export(batch, jobs()))  # type: ignore[arg-type]
+    parts = FORMATS["txt.zip"].write(Export(batch_of(2), jobs()))  # type: ignore[arg-type]
 
     assert b"a.txt" in next(parts)
     assert read == ["a.jpg"]

@@ -18,7 +18,7 @@ from tests.support.archives import zipped
 from tests.support.clock import Clock
 from tests.support.images import encoded, numbered
 from tests.unit.worker.fakes import MODEL, Notifications
-from worker.archives.reader import ArchiveReader
+from worker.archives.reader import ArchiveReader, Entry
 from worker.archives.unpacker import RETRY_DELAY, Unpacker
 from worker.runtime import WorkerRuntime
 
@@ -280,6 +280,17 @@ def test_a_file_that_is_no_archive_fails_the_archive_and_completes_the_batch(
     assert error_of(batch) == kind.type
 
 
+def before_each_entry(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
+    """Do something whenever an entry of an archive is about to be read."""
+    read = ArchiveReader.read
+
+    def act_and_read(reader: ArchiveReader, entry: Entry) -> bytes:
+        action()
+        return read(reader, entry)
+
+    monkeypatch.setattr(ArchiveReader, "read", act_and_read)
+
+
 def test_a_canceled_batch_is_not_unpacked_further(
     runtime: WorkerRuntime,
     batches: Batches,
@@ -288,13 +299,7 @@ def test_a_canceled_batch_is_not_unpacked_further(
     settings: Settings,
 ) -> None:
     batch_id = send_archive()
-    read = ArchiveReader.read
-
-    def cancel(reader: ArchiveReader, entry: object) -> bytes:
-        batches.cancel(batch_id)
-        return read(reader, entry)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ArchiveReader, "read", cancel)
+    before_each_entry(monkeypatch, lambda: batches.cancel(batch_id))
     runtime.unpack()
 
     batch = batches.get(batch_id)
@@ -311,13 +316,7 @@ def test_a_deleted_batch_is_not_unpacked_further(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     batch_id = send_archive()
-    read = ArchiveReader.read
-
-    def delete(reader: ArchiveReader, entry: object) -> bytes:
-        batches.delete(batch_id)
-        return read(reader, entry)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ArchiveReader, "read", delete)
+    before_each_entry(monkeypatch, lambda: batches.delete(batch_id))
     runtime.unpack()
 
     assert [key for key in redis.scan_iter() if batch_id in key] == [f"known:{batch_id}"]
