@@ -37,15 +37,19 @@ _PIXELS = np.zeros((3, 1, 1), dtype=np.float32)
 
 
 class SimulatedCaptioner:
-    """A captioner that sleeps for the time of a model call."""
+    """A captioner that sleeps for the time of a model call: `call_seconds`, and `image_seconds` for each image."""
 
     model = MODEL
+
+    def __init__(self, call_seconds: float = CALL_SECONDS, image_seconds: float = IMAGE_SECONDS) -> None:
+        self._call_seconds = call_seconds
+        self._image_seconds = image_seconds
 
     def prepare(self, data: bytes) -> Pixels:
         return _PIXELS
 
     def caption(self, pictures: Sequence[Pixels], search: SearchOptions | None = None) -> list[Output]:
-        time.sleep(CALL_SECONDS + IMAGE_SECONDS * len(pictures))
+        time.sleep(self._call_seconds + self._image_seconds * len(pictures))
         return [Output(caption="a dog")] * len(pictures)
 
 
@@ -98,9 +102,13 @@ class Client:
         """Seconds from the first submission to the last result of a batch of `count` images."""
         started = time.perf_counter()
         batch = self.send_batch(count)
-        while self._batches.get(batch).request_counts.succeeded < count:
+        while self.succeeded(batch) < count:
             time.sleep(0.01)
         return time.perf_counter() - started
+
+    def succeeded(self, batch: str) -> int:
+        """Number of captioned images of a batch."""
+        return self._batches.get(batch).request_counts.succeeded
 
     def cancel(self, batch: str) -> None:
         """Cancel a batch."""
