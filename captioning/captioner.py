@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from transformers import BlipForConditionalGeneration
 
 from captioning import weights
+from captioning.device import choose_device
 from captioning.engine import Caption, Engine, Precision, PrecisionError, Search, check_precision, choose_precision
 from captioning.student import Student
 from captioning.student.calibration import Calibration
@@ -63,8 +64,8 @@ class Captioner(Protocol):
 class StudentCaptioner:
     """Captions images with a student by beam search, configured by the settings.
 
-    Raises `StudentError` if the prompt is longer than `max_length` allows, or if the device does not support the
-    configured precision.
+    Raises `StudentError` if the prompt is longer than `max_length` allows, or if the configured device does not exist
+    or does not support the configured precision.
     """
 
     def __init__(self, student: Student, settings: Settings) -> None:
@@ -78,7 +79,7 @@ class StudentCaptioner:
                     limit=settings.max_length,
                 )
             )
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = choose_device(settings)
         model = student.model.to(device)
         precision, reason = _select_precision(model, settings)
         log.info("Computing on %s in %s: %s.", device, precision, reason)
@@ -114,8 +115,21 @@ class StudentCaptioner:
             length_penalty=self._length_penalty,
         )
         pixels = torch.from_numpy(np.stack(images))
-        results = self._engine.caption(pixels, parameters, captions=options.captions, prompt=self._prompt)
+        results = self._search_captions(pixels, parameters, options.captions)
         return [self._output(ranked) for ranked in results]
+
+    def _search_captions(self, pixels: torch.Tensor, search: Search, captions: int) -> list[list[Caption]]:
+        """Caption pixels [B, 3, S, S], half of them at a time if the GPU has not enough memory for all."""
+        try:
+            return self._engine.caption(pixels, search, captions=captions, prompt=self._prompt)
+        except torch.OutOfMemoryError:
+            if len(pixels) == 1:
+                raise
+        log.warning(
+            "The GPU has not enough memory for %d images at once: halving. Lower CAPTIOND_MAX_BATCH.", len(pixels)
+        )
+        halves = pixels.chunk(2)
+        return [ranked for half in halves for ranked in self._search_captions(half, search, captions)]
 
     def _output(self, ranked: Sequence[Caption]) -> Output | Problem:
         """Convert an image's captions, best first. Returns a `Problem` if the best score is not finite."""
@@ -148,7 +162,7 @@ def load_captioner(settings: Settings) -> Captioner:
     from captioning.translator import TranslatingCaptioner, Translator
 
     language, _colon, model = settings.translate.partition(":")
-    return TranslatingCaptioner(captioner, language, Translator(model))
+    return TranslatingCaptioner(captioner, language, Translator(model, choose_device(settings)))
 
 
 def _calibration(student: Student, settings: Settings) -> Calibration | None:

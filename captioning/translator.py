@@ -22,7 +22,7 @@ MAX_TOKENS = 128
 class Translator:
     """A Marian model and its tokenizer, of a hub id or a folder. Raises `StudentError` if they cannot be loaded."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, device: torch.device) -> None:
         try:
             with warnings.catch_warnings():
                 # sacremoses normalises punctuation, which a model's captions do not need.
@@ -39,7 +39,7 @@ class Translator:
                     reason=reason,
                 )
             ) from error
-        self._model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        self._model.to(device)
 
     @torch.inference_mode()
     def translate(self, texts: Sequence[str]) -> list[str]:

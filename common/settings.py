@@ -140,6 +140,14 @@ class Settings(BaseSettings):
         description="Precision of the model: `fp32` is exact; `bf16`, `fp16` and `int8` are faster on processors that"
         " support them; `auto` measures which is fastest and logs it.",
     )
+    device: str = Field(
+        "auto",
+        description="Device of the model: `cpu`, `cuda`, `cuda:1` for the second GPU; `auto` is the first GPU, else "
+        "the CPU.",
+    )
+    gpu_memory: float = Field(
+        1.0, gt=0, le=1, description="Largest part of the GPU's memory that the worker may use, from 0 to 1."
+    )
     beams: PositiveInt = Field(5, description="Beams of the beam search.")
     max_length: int = Field(32, ge=2, description="Maximum caption length in tokens, with start and end token.")
     min_length: int = Field(0, ge=0, description="Minimum caption length in tokens, with start and end token.")
@@ -232,6 +240,13 @@ class Settings(BaseSettings):
         if url:
             URL_CHECKS[str(field.field_name)](url)
         return url
+
+    @field_validator("device")
+    @classmethod
+    def _is_a_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device):
+            raise ValueError(_("It must be auto, cpu, cuda, or cuda: with the number of a GPU, such as cuda:1."))
+        return device
 
     @field_validator("translate")
     @classmethod

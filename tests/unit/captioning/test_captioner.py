@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 
 from benchmarks.reference import generate
 from captioning.captioner import Pixels, StudentCaptioner, limit_threads
+from captioning.engine import Caption, Engine
 from captioning.student import Student
 from captioning.student.calibration import Calibration
 from captioning.student.errors import StudentError
@@ -172,6 +174,33 @@ class TestCaption:
         assert [first] == captions(captioner, [good])
         assert isinstance(second, Problem) and second.kind is problems.CAPTION_FAILED
         assert "not a finite number" in second.detail
+
+    def test_images_for_which_the_memory_does_not_suffice_at_once_are_captioned_in_parts(
+        self, student: Student, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        captioner = make_captioner(student)
+        images = [captioner.prepare(encoded(drawing(colour))) for colour in COLOURS]
+        expected, sizes, caption = captions(captioner, images), [], Engine.caption
+
+        def caption_two(self: Engine, pixels: torch.Tensor, *arguments: Any, **options: Any) -> list[list[Caption]]:
+            sizes.append(len(pixels))
+            if len(pixels) > 2:
+                raise torch.OutOfMemoryError
+            return caption(self, pixels, *arguments, **options)
+
+        monkeypatch.setattr(Engine, "caption", caption_two)
+
+        assert [output.caption for output in captions(captioner, images)] == [output.caption for output in expected]
+        assert sizes == [5, 3, 2, 1, 2]
+
+    def test_a_single_image_for_which_the_memory_does_not_suffice_is_an_error(
+        self, student: Student, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        captioner = make_captioner(student)
+        monkeypatch.setattr(Engine, "caption", Mock(side_effect=torch.OutOfMemoryError))
+
+        with pytest.raises(torch.OutOfMemoryError):
+            captioner.caption([captioner.prepare(encoded(drawing()))])
 
     def test_a_calibrated_student_gives_a_confidence_by_the_score(self, student: Student) -> None:
         captioner = make_captioner(replace(student, calibration=CURVE))

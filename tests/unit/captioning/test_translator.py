@@ -23,6 +23,7 @@ from common.problems import Problem
 from common.settings import Settings, SettingsError
 from tests.support.models import CAPTIONS
 
+CPU = torch.device("cpu")
 SPECIAL_TOKENS = ["</s>", "<unk>"]
 
 
@@ -77,7 +78,7 @@ class FixedCaptioner:
 
 
 def test_each_caption_gets_its_translation_and_stays(model: Path) -> None:
-    translator = Translator(str(model))
+    translator = Translator(str(model), CPU)
     other = Alternative(caption="a cat")
     outputs = [Output(caption=caption, score=-0.5, alternatives=(other,)) for caption in CAPTIONS[:3]]
     refused = problems.CAPTION_FAILED("No.")
@@ -93,7 +94,7 @@ def test_each_caption_gets_its_translation_and_stays(model: Path) -> None:
 
 
 def test_a_translation_does_not_depend_on_its_neighbours(model: Path) -> None:
-    translator = Translator(str(model))
+    translator = Translator(str(model), CPU)
 
     together = translator.translate(CAPTIONS[:3])
 
@@ -104,7 +105,7 @@ def test_a_translation_does_not_depend_on_its_neighbours(model: Path) -> None:
 def test_a_batch_without_captions_is_not_translated(model: Path) -> None:
     refused = problems.CAPTION_FAILED("No.")
 
-    assert TranslatingCaptioner(FixedCaptioner([refused]), "ru", Translator(str(model))).caption([]) == [refused]
+    assert TranslatingCaptioner(FixedCaptioner([refused]), "ru", Translator(str(model), CPU)).caption([]) == [refused]
 
 
 def test_the_setting_names_language_and_model(model: Path, tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def test_the_setting_names_language_and_model(model: Path, tmp_path: Path) -> No
 
 def test_a_model_that_cannot_be_loaded_is_an_error_with_an_example(tmp_path: Path) -> None:
     with pytest.raises(StudentError, match="ru:Helsinki-NLP/opus-mt-en-ru"):
-        Translator(str(tmp_path / "none"))
+        Translator(str(tmp_path / "none"), CPU)
 
 
 def test_a_setting_without_a_language_is_refused() -> None:
