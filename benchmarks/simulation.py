@@ -40,6 +40,7 @@ class SimulatedCaptioner:
     """A captioner that sleeps for the time of a model call."""
 
     model = MODEL
+    device, precision = "cpu", "fp32"
 
     def prepare(self, data: bytes) -> Pixels:
         return _PIXELS

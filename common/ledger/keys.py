@@ -7,6 +7,8 @@ import hashlib
 from common.jobs import Status
 
 LEASES = "leases"
+SUSPECTS = "queue:suspects"
+DELAYED = "queue:delayed"
 EXPIRING = "expiring"
 EXPIRING_BATCHES = "expiring:batches"
 DEADLINES = "deadlines"
@@ -45,6 +47,14 @@ def all_jobs(scope: str = "") -> str:
 
 def in_status(status: Status, scope: str = "") -> str:
     return f"index:{status.value}{scope}"
+
+
+def turns(lane: str) -> str:
+    return f"turns:{lane}"
+
+
+def queue(lane: str, owner: str) -> str:
+    return f"queue:{lane}@{owner}"
 
 
 def batch(batch_id: str) -> str:

@@ -47,6 +47,8 @@ REQUIRED_SCOPES: Mapping[str, Scope | None] = {
     "batches.retry": Scope.SUBMIT,
     "batches.delete": Scope.SUBMIT,
     "models.index": Scope.READ,
+    "workers.index": Scope.ADMIN,
+    "pages.workers": Scope.ADMIN,
 }
 
 

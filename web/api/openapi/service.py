@@ -16,6 +16,14 @@ PATHS = {
             *components.COMMON_PROBLEMS,
         )
     },
+    "/v1/workers": {
+        "get": operation(
+            "listWorkers",
+            "List the worker processes. Requires the scope `admin` if there are API keys.",
+            {200: response("The workers, latest heartbeat first.", ref("Workers"))},
+            *components.COMMON_PROBLEMS,
+        )
+    },
     "/healthz": {
         "get": operation(
             "isAlive",
