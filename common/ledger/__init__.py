@@ -70,6 +70,7 @@ recovering            string lock of the process that is running a recovery     
 tidying               string lock for a minute after a scan for unreferenced uploads            has a TTL
 tidied                string number of scans, which selects the next folder
 schema                string `submission.SCHEMA_VERSION`, so that an older version can refuse to start
+probe                 string written by the readiness probe of the web servers                  has a TTL
 jobs:ended            (a channel) the id of each job that reaches a terminal state
 ```
 """

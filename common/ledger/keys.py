@@ -20,6 +20,7 @@ TIDYING = "tidying"
 TIDIED = "tidied"
 ENDED = "jobs:ended"
 SCHEMA = "schema"
+PROBE = "probe"
 #: Index of all jobs in schema 1; its entries are still to be migrated.
 LEGACY_ALL = "jobs:all"
 WEBHOOK_HOSTS = "webhooks:hosts"

@@ -19,6 +19,8 @@ from common.translation import _
 #: Schema version of the ledger, stored as `_schema` in each job record. It must be raised whenever workers of the
 #: earlier version would treat new jobs wrongly: those with schema 2 would caption without the job's options.
 SCHEMA_VERSION = 3
+#: Seconds until the key of the readiness probe expires.
+PROBE_TTL = 60
 #: Detail of the problem of a batch that takes no more jobs.
 SEALED_DETAIL = _("This batch is sealed, canceled, or that of an archive. Create a new batch for further pictures.")
 
@@ -47,6 +49,13 @@ class NewJob:
 
 class Submission(Queries):
     """Creates, cancels and deletes jobs."""
+
+    def check_writable(self) -> None:
+        """Raise `redis.RedisError` unless Redis takes writes.
+
+        It does not when its memory or disk is full, when it is a replica, or when it lacks replicas that it needs.
+        """
+        self._redis.set(keys.PROBE, 1, ex=PROBE_TTL)
 
     def admit(self, images: int = 1) -> None:
         """Raise `queue-full` or `quota-used-up` if `images` more exceed a limit."""

@@ -19,6 +19,7 @@ REQUIRED_SCOPES: Mapping[str, Scope | None] = {
     "static": None,
     "health.alive": None,
     "health.ready": None,
+    "health.captioning": None,
     "docs.description": None,
     "docs.page": None,
     "session.sign_in": None,

@@ -82,12 +82,13 @@ def schemas() -> dict[str, Schema]:
         workers={"type": "array", "items": ref("Worker")},
     )
     by_name["Alive"] = object_schema("The web server is alive.", status={"const": "ok"})
-    by_name["Ready"] = object_schema(
+    by_name["Ready"] = object_schema("Pictures are accepted now.", status={"const": "ready"})
+    by_name["Captioning"] = object_schema(
         "A worker can caption pictures now. `model` and `workers` are present if the request has an API key, or, if "
         "no API keys exist, if it uses a host name of the service.",
         status={"const": "ready"},
     )
-    by_name["Ready"]["properties"] |= {"model": ref("ModelInfo"), "workers": COUNT}
+    by_name["Captioning"]["properties"] |= {"model": ref("ModelInfo"), "workers": COUNT}
     events = [*(f"job.{status}" for status in Status if status.terminal), "batch.completed"]
     by_name["Event"] = object_schema(
         "The body of a webhook request. `data` is the job or batch, as `data.urls.self` returns it.",

@@ -125,8 +125,8 @@ def test_health_checks_disclose_the_model_only_with_a_key(
     announce(MODEL)
 
     assert client.get("/healthz").status_code == 200
-    assert client.get("/readyz").json == {"status": "ready"}
-    assert client.get("/readyz", headers=key("alice")).json["model"]["name"] == MODEL.name
+    assert client.get("/readyz").json == client.get("/readyz/captioning").json == {"status": "ready"}
+    assert client.get("/readyz/captioning", headers=key("alice")).json["model"]["name"] == MODEL.name
 
 
 class TestOtherOwners:
