@@ -89,8 +89,8 @@ class Settings(BaseSettings):
     )
     api_keys: str = Field(
         "",
-        description="API keys in addition to the file `DATA/keys`, as `captiond keys add` prints them: "
-        "`NAME:SCOPES:SHA256`, separated by spaces or commas.",
+        description="API keys in addition to those in Redis and in the file `DATA/keys`, as `captiond keys add` prints "
+        "them: `NAME:SCOPES:SHA256`, separated by spaces or commas.",
     )
     trusted_proxies: int = Field(
         0,

@@ -46,7 +46,7 @@ class Services:
         self.uploads.create()
         self.store_probe = StoreProbe(self.uploads)
         self.outbound = Outbound(settings.allow_local_urls)
-        self.keyring = Keyring(settings)
+        self.keyring = Keyring(settings, redis)
         self.fetch_slots = threading.BoundedSemaphore(MAX_CONCURRENT_FETCHES)
         self.wait_slots = threading.BoundedSemaphore(MAX_WAITING_REQUESTS)
         #: Set when the server shuts down; waiting requests are then answered at once.

@@ -26,6 +26,7 @@ LEGACY_ALL = "jobs:all"
 WEBHOOK_HOSTS = "webhooks:hosts"
 WEBHOOKS_GIVEN_UP = "webhooks:given-up"
 WEBHOOK_SECRET = "webhooks:secret"
+API_KEYS = "api-keys"
 
 
 def job(job_id: str) -> str:
