@@ -108,8 +108,8 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(
         None,
         repr=False,
-        description="Redis of the ledger, e.g. `redis://127.0.0.1:6379/0`. If unset, `captiond serve` starts a "
-        "private one; other workers and web servers use `redis://127.0.0.1:6379/0`.",
+        description="Redis of the ledger, e.g. `redis://127.0.0.1:6379/0`, `rediss://…` with TLS or `sentinel://…`. If "
+        "unset, `captiond serve` starts a private one; other workers and web servers use `redis://127.0.0.1:6379/0`.",
     )
     broker_url: str | None = Field(None, repr=False, description="Celery's broker; if unset, the Redis of the ledger.")
     uploads_url: str | None = Field(
@@ -254,9 +254,8 @@ class Settings(BaseSettings):
 
     @property
     def broker_location(self) -> str:
-        """URL of Celery's broker. A Unix socket's scheme is `redis+socket` in Celery and `unix` in redis-py."""
-        url = self.broker_url or self.redis_location
-        return "redis+socket" + url.removeprefix("unix") if url.startswith("unix:") else url
+        """URL of the broker, in the form of `redis_url` if it is Redis."""
+        return self.broker_url or self.redis_location
 
     @property
     def uploads_location(self) -> str:
