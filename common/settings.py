@@ -111,6 +111,12 @@ class Settings(BaseSettings):
         description="Redis of the ledger, e.g. `redis://127.0.0.1:6379/0`, `rediss://…` with TLS or `sentinel://…`. If "
         "unset, `captiond serve` starts a private one; other workers and web servers use `redis://127.0.0.1:6379/0`.",
     )
+    redis_replicas: int = Field(
+        0,
+        ge=0,
+        description="Replicas of Redis that must have a job within a second, else it is refused with 503; 0 accepts it "
+        "as soon as the primary has it.",
+    )
     broker_url: str | None = Field(None, repr=False, description="Celery's broker; if unset, the Redis of the ledger.")
     uploads_url: str | None = Field(
         None,

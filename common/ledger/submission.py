@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from common import problems, strict_json
 from common.jobs import Failure, InputInfo, Job, ModelInfo, Output, Status, moment
 from common.ledger import keys, quotas, records
+from common.ledger.base import PROBE_TTL
 from common.ledger.queries import Queries
 from common.options import CaptionOptions, cache_key
 from common.problems import Problem
@@ -19,8 +20,6 @@ from common.translation import _
 #: Schema version of the ledger, stored as `_schema` in each job record. It must be raised whenever workers of the
 #: earlier version would treat new jobs wrongly: those with schema 2 would caption without the job's options.
 SCHEMA_VERSION = 3
-#: Seconds until the key of the readiness probe expires.
-PROBE_TTL = 60
 #: Detail of the problem of a batch that takes no more jobs.
 SEALED_DETAIL = _("This batch is sealed, canceled, or that of an archive. Create a new batch for further pictures.")
 
@@ -71,7 +70,7 @@ class Submission(Queries):
         If a job with `new.idempotency_key` exists for the same image and options, returns that job and records
         nothing; raises `idempotency-conflict`, or in a batch `custom-id-conflict`, if it exists for another image, and
         `idempotency-conflict` if it exists for other options. Raises `batch-sealed` or `batch-gone` if the batch takes
-        no more jobs.
+        no more jobs, and `NotReplicated`.
         """
         owner, retention = self._principal.owner, self._settings.retention
         placeholder = moment(0)
@@ -120,6 +119,7 @@ class Submission(Queries):
             if existing_job is None:  # deleted meanwhile
                 raise problems.IDEMPOTENCY_CONFLICT("The job of this Idempotency-Key was just deleted. Send it again.")
             return existing_job
+        self._await_replicas(keys.job(job_id))
         created = float(now)
         times = {"created_at": moment(created), "expires_at": moment(created + retention)}
         if job.status.terminal:
@@ -190,10 +190,13 @@ class Submission(Queries):
                 "This Idempotency-Key was already used with another picture. Use a new key for a new picture."
             )
         job = next(iter(self.read([reference["id"]])), None)
-        if job is not None and job.options != options:
+        if job is None:
+            return None
+        if job.options != options:
             raise problems.IDEMPOTENCY_CONFLICT(
                 "This Idempotency-Key was already used with other options. Use a new key for new options."
             )
+        self._await_replicas(keys.job(job.id))
         return job
 
 
