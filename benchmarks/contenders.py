@@ -114,7 +114,7 @@ def captiond(name: str, folder: Path, variables: Variables) -> Contender:
     port, log = free_port(), folder / f"{name}.log"
     command = ["-m", "cli.main", "serve", "--port", str(port), "--data", str(folder / name)]
     base = f"http://127.0.0.1:{port}"
-    return Contender(name, f"{base}/v1/jobs", f"{base}/readyz", [_launch(command, log, variables)], log)
+    return Contender(name, f"{base}/v1/jobs", f"{base}/readyz/captioning", [_launch(command, log, variables)], log)
 
 
 def peer(name: str, module: str, folder: Path, variables: Variables, *, redis: Path) -> Contender:

@@ -48,6 +48,14 @@ class Captioner(Protocol):
     def model(self) -> ModelInfo:
         """Name and version of the model."""
 
+    @property
+    def device(self) -> str:
+        """torch's name of the device that the model computes on, such as `cpu` or `cuda:0`."""
+
+    @property
+    def precision(self) -> str:
+        """Precision that the model computes in, such as `fp32` or `int8`."""
+
     def prepare(self, data: bytes) -> Pixels:
         """Decode and preprocess an image file into the model's input.
 
@@ -84,6 +92,7 @@ class StudentCaptioner:
         precision, reason = _select_precision(model, settings)
         log.info("Computing on %s in %s: %s.", device, precision, reason)
         self._engine = Engine(model, student.tokenizer, precision)
+        self.device, self.precision = str(model.device), str(precision)
         self._preprocessing = student.preprocessing
         self._max_pixels = settings.max_pixels
         self._search = SearchOptions.of(settings)

@@ -59,7 +59,7 @@ class TranslatingCaptioner:
         self._captioner = captioner
         self._language = language
         self._translator = translator
-        self.model = captioner.model
+        self.model, self.device, self.precision = captioner.model, captioner.device, captioner.precision
 
     def prepare(self, data: bytes) -> Pixels:
         return self._captioner.prepare(data)

@@ -16,7 +16,6 @@ from cli.output import local
 from cli.redis_server import running_url
 from common import exposure, folders
 from common.jobs import Status
-from common.keyring import Keyring
 from common.ledger import Components, UnreferencedUploads, connect
 from common.settings import PROJECT_ROOT, Settings
 from common.translation import Message, _
@@ -88,7 +87,7 @@ def check_access(settings: Settings) -> Finding:
     """Check who can use the service: key holders, this machine only, or the network."""
     if (refusal := exposure.refusal(settings)) is not None:
         return Finding("access", False, refusal)
-    if Keyring(settings).needed:
+    if exposure.configured_keyring(settings).needed:
         return Finding("access", True, _("only with an API key; captiond keys list shows the keys."))
     if exposure.is_loopback(settings.host):
         return Finding("access", True, _("this machine only, without keys."))

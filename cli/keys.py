@@ -1,10 +1,16 @@
-"""`captiond keys`: creates, revokes and lists API keys; a running web server applies changes within seconds."""
+"""`captiond keys`: creates, revokes and lists API keys; running web servers apply changes within a second.
+
+Keys are stored in the Redis of `CAPTIOND_REDIS_URL`, which all machines share, or else in the file `DATA/keys`.
+"""
 
 from __future__ import annotations
 
+from redis import RedisError
+
 from cli.output import say, warn
 from common import folders, keyring
-from common.keyring import Key, KeyringError, Scope
+from common.keyring import Key, KeyFile, KeyringError, RedisKeys, Scope
+from common.ledger import connect
 from common.settings import Settings
 from common.translation import _
 
@@ -16,16 +22,17 @@ def add(settings: Settings, name: str, scopes: list[Scope]) -> int:
     """Create a key: store its hash and print the key. Return the exit code."""
 
     def insert(keys: dict[str, Key]) -> None:
-        if name in keys:
+        if name in keys or any(name in (store.read() or {}) for store in others):
             raise KeyringError(
                 _("There is already a key named {name}. Revoke it first, or choose another name.", name=name)
             )
         keys[name] = key
 
+    first, *others = _stores(settings)
     try:
         secret, key = keyring.make(name, scopes or DEFAULT_SCOPES)
-        keyring.change(settings.keys_file, insert)
-    except KeyringError as error:
+        first.change(insert)
+    except (KeyringError, RedisError) as error:
         return _refuse(error)
     except OSError as error:
         return _refuse(folders.data_folder_error(settings, folders.write_obstacle(settings.data) or error.strerror))
@@ -38,7 +45,7 @@ def add(settings: Settings, name: str, scopes: list[Scope]) -> int:
     )
     warn(
         _(
-            "Its entry in the keys file, which CAPTIOND_API_KEYS accepts on other machines: {entry}",
+            "Its entry, which CAPTIOND_API_KEYS accepts on other machines: {entry}",
             entry=key.entry(),
         )
     )
@@ -48,15 +55,13 @@ def add(settings: Settings, name: str, scopes: list[Scope]) -> int:
 def revoke(settings: Settings, name: str) -> int:
     """Delete a key and return the exit code. Its jobs stay until the retention time is over."""
 
-    def remove(keys: dict[str, Key]) -> None:
-        if keys.pop(name, None) is None:
-            raise KeyringError(
-                _("There is no key named {name} in the file. `captiond keys list` shows the keys.", name=name)
-            )
-
     try:
-        keyring.change(settings.keys_file, remove)
-    except KeyringError as error:
+        holders = [store for store in _stores(settings) if name in (store.read() or {})]
+        if not holders:
+            raise KeyringError(_("There is no key named {name}. `captiond keys list` shows the keys.", name=name))
+        for store in holders:
+            store.change(lambda keys: keys.pop(name, None))
+    except (KeyringError, RedisError) as error:
         return _refuse(error)
     except OSError as error:
         return _refuse(folders.data_folder_error(settings, folders.write_obstacle(settings.data) or error.strerror))
@@ -65,18 +70,26 @@ def revoke(settings: Settings, name: str) -> int:
 
 
 def show(settings: Settings) -> int:
-    """Print each key's name, its scopes and where it is configured: `file` or `environment`."""
+    """Print each key's name, its scopes and where it is stored: `redis`, `file` or `environment`."""
     try:
-        in_file = keyring.read(settings.keys_file)
-        in_environment = keyring.parse(settings.api_keys, "CAPTIOND_API_KEYS")
-    except KeyringError as error:
+        found = [(store.source, store.read() or {}) for store in _stores(settings)]
+        found.append(("environment", keyring.parse(settings.api_keys, "CAPTIOND_API_KEYS")))
+    except (KeyringError, RedisError) as error:
         return _refuse(error)
-    for source, keys in (("file", in_file), ("environment", in_environment)):
+    for source, keys in found:
         for key in keys.values():
             print(f"{key.name}\t{' '.join(sorted(key.scopes))}\t{source}")
     return 0
 
 
+def _stores(settings: Settings) -> list[RedisKeys | KeyFile]:
+    """The places of the keys; new ones go to the first."""
+    file = KeyFile(settings.keys_file)
+    return [RedisKeys(connect(settings.redis_url)), file] if settings.redis_url else [file]
+
+
 def _refuse(error: Exception) -> int:
+    if isinstance(error, RedisError):
+        error = KeyringError(_("Redis does not answer ({reason}).", reason=error))
     warn(error)
     return 1

@@ -20,7 +20,6 @@ from cli.output import local, warn
 from cli.supervisor import ManagedProcess, Supervisor
 from common import exposure, folders, listening, urls
 from common.folders import FolderError
-from common.keyring import Keyring
 from common.ledger import Components, connect
 from common.listening import ListenError
 from common.settings import PROJECT_ROOT, Settings
@@ -180,7 +179,7 @@ def ready_lines(settings: Settings) -> list[object]:
     url = page_url(settings)
     installed = os.path.relpath(os.path.join(sysconfig.get_path("scripts"), "captiond"))
     captiond = "captiond" if shutil.which("captiond") else shlex.quote(installed)
-    key = '-H "Authorization: Bearer $CAPTIOND_KEY" ' if Keyring(settings).needed else ""
+    key = '-H "Authorization: Bearer $CAPTIOND_KEY" ' if exposure.configured_keyring(settings).needed else ""
     request = f"curl {key}-H 'Prefer: wait=60' -F image=@photo.jpg {url}/v1/jobs"
     folder = f"{captiond} batch photos --url {url} --out captions.jsonl"
     return [

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from common import sentinel
+from common.sentinel import SentinelUrl
 from common.settings import Settings
 
 CAPTION_TASK = "captiond.caption"
@@ -33,8 +36,10 @@ def make_celery(settings: Settings) -> Celery:
     Early acknowledgement is safe because the ledger, not the broker, holds the queue. With late acknowledgement, a
     worker with a threads pool ends when Redis restarts.
     """
-    celery = Celery("captiond", broker=settings.broker_location)
+    url, sentinel_options, ssl = _broker(settings.broker_location)
+    celery = Celery("captiond", broker=url)
     celery.conf.update(
+        broker_use_ssl=ssl,
         task_default_queue=QUEUE,
         task_acks_late=False,
         task_ignore_result=True,
@@ -63,9 +68,19 @@ def make_celery(settings: Settings) -> Celery:
             # Seconds between the two attempts. The default of two seconds would delay a client's request.
             "interval_start": 0.05,
             "interval_max": 0.05,
+            **sentinel_options,
         },
     )
     return celery
+
+
+def _broker(url: str) -> tuple[str, dict[str, Any], dict[str, Any] | None]:
+    """Celery's URL, transport options and TLS options for a broker in the form of `Settings.redis_url`."""
+    if url.startswith(f"{sentinel.SCHEME}:"):
+        parsed = SentinelUrl.parse(url)
+        return parsed.broker_url(), parsed.broker_options(), parsed.broker_ssl()
+    # A Unix socket's scheme is `redis+socket` in Celery and `unix` in redis-py.
+    return ("redis+socket" + url.removeprefix("unix") if url.startswith("unix:") else url), {}, None
 
 
 def notify(celery: Celery, jobs: int) -> bool:

@@ -89,8 +89,8 @@ class Settings(BaseSettings):
     )
     api_keys: str = Field(
         "",
-        description="API keys in addition to the file `DATA/keys`, as `captiond keys add` prints them: "
-        "`NAME:SCOPES:SHA256`, separated by spaces or commas.",
+        description="API keys in addition to those in Redis and in the file `DATA/keys`, as `captiond keys add` prints "
+        "them: `NAME:SCOPES:SHA256`, separated by spaces or commas.",
     )
     trusted_proxies: int = Field(
         0,
@@ -108,8 +108,14 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(
         None,
         repr=False,
-        description="Redis of the ledger, e.g. `redis://127.0.0.1:6379/0`. If unset, `captiond serve` starts a "
-        "private one; other workers and web servers use `redis://127.0.0.1:6379/0`.",
+        description="Redis of the ledger, e.g. `redis://127.0.0.1:6379/0`, `rediss://…` with TLS or `sentinel://…`. If "
+        "unset, `captiond serve` starts a private one; other workers and web servers use `redis://127.0.0.1:6379/0`.",
+    )
+    redis_replicas: int = Field(
+        0,
+        ge=0,
+        description="Replicas of Redis that must have a job within a second, else it is refused with 503; 0 accepts it "
+        "as soon as the primary has it.",
     )
     broker_url: str | None = Field(None, repr=False, description="Celery's broker; if unset, the Redis of the ledger.")
     uploads_url: str | None = Field(
@@ -269,9 +275,8 @@ class Settings(BaseSettings):
 
     @property
     def broker_location(self) -> str:
-        """URL of Celery's broker. A Unix socket's scheme is `redis+socket` in Celery and `unix` in redis-py."""
-        url = self.broker_url or self.redis_location
-        return "redis+socket" + url.removeprefix("unix") if url.startswith("unix:") else url
+        """URL of the broker, in the form of `redis_url` if it is Redis."""
+        return self.broker_url or self.redis_location
 
     @property
     def uploads_location(self) -> str:

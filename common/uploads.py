@@ -62,6 +62,20 @@ class UploadStore:
             with contextlib.suppress(UploadsUnavailable), self._store_errors():
                 Path(self._root).mkdir(parents=True, exist_ok=True)
 
+    def check(self) -> None:
+        """Raise `UploadsUnavailable` or `storage-full` unless the store takes files now.
+
+        A folder is written to. Of an object store only the bucket is requested, because a bucket that keeps versions
+        would keep each object written here.
+        """
+        with self._store_errors():
+            if self._local:
+                probe = Path(self._root) / "probe"
+                probe.write_bytes(b"1")
+                probe.unlink(missing_ok=True)
+            elif not self._has_container_of(self._root):
+                raise FileNotFoundError(self._root)
+
     def save(self, job_id: str, data: bytes) -> None:
         """Store `data` under `job_id`. Raises `storage-full`, after removing what was written."""
         path = self._path(job_id)

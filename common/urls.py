@@ -11,9 +11,11 @@ import fsspec
 from kombu.transport import TRANSPORT_ALIASES, resolve_transport
 from redis import ConnectionPool, RedisError
 
+from common import sentinel
+from common.sentinel import SentinelUrl
 from common.translation import _
 
-REDIS_SCHEMES = ("redis", "rediss", "unix")
+REDIS_SCHEMES = ("redis", "rediss", "unix", sentinel.SCHEME)
 NOT_A_URL = _(
     "It cannot be read as a URL. In a user name or password, percent-encode reserved characters: "
     "`#` is %23, `/` is %2F, `?` is %3F, `@` is %40, `:` is %3A, `%` is %25."
@@ -37,9 +39,12 @@ def split(url: str) -> SplitResult:
 
 def check_redis(url: str) -> None:
     """Raise `ValueError` for a URL that redis-py rejects or silently misreads."""
+    if url.startswith(f"{sentinel.SCHEME}:"):
+        SentinelUrl.parse(url)
+        return
     parts = split(url)
     if parts.scheme not in REDIS_SCHEMES:
-        raise ValueError(_("It must begin with redis://, rediss:// or unix://."))
+        raise ValueError(_("It must begin with redis://, rediss://, unix:// or sentinel://."))
     if parts.fragment or "@" in parts.query:
         raise ValueError(NOT_A_URL)
     if parts.scheme == "unix":
@@ -56,7 +61,7 @@ def check_redis(url: str) -> None:
 def check_broker(url: str) -> None:
     """Raise `ValueError` for a URL that Celery does not support. Several URLs may be separated by semicolons."""
     for one in url.split(";"):
-        scheme = split(one).scheme
+        scheme = one.partition(":")[0] if one.startswith(f"{sentinel.SCHEME}:") else split(one).scheme
         if scheme in REDIS_SCHEMES:
             check_redis(one)
             continue
@@ -107,5 +112,6 @@ def without_secrets(url: str) -> str:
 def secrets_in(url: str) -> set[str]:
     """Return the passwords of a URL, both encoded and decoded."""
     parts = urlsplit(url)
-    passwords = [parts.password or "", *parse_qs(parts.query).get("password", [])]  # redis-py takes it as an option too
+    options = parse_qs(parts.query)
+    passwords = [parts.password or "", *options.get("password", []), *options.get("sentinel_password", [])]
     return {form for password in passwords for form in (password, unquote(password)) if form}

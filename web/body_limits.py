@@ -43,6 +43,6 @@ def max_form_images(settings: Settings) -> int:
 def max_body_bytes(settings: Settings, keyring: Keyring, path: str, headers: dict[str, str]) -> int:
     """Maximum body of a request in bytes. Without a required key it suffices for the sign-in form only."""
     secret, _ = secret_of(headers.get("AUTHORIZATION"), headers.get("COOKIE"))
-    if keyring.needed and (secret is None or keyring.find(secret) is None):
+    if keyring.needed and (secret is None or not keyring.knows(secret)):
         return FORM_OVERHEAD
     return settings.max_batch_bytes if path in BATCH_PATHS else settings.max_upload_bytes + FORM_OVERHEAD

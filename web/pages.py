@@ -1,12 +1,13 @@
-"""HTML pages: the start page, and the pages of a batch and of a job. Scripts improve them; all work without."""
+"""HTML pages: start page, and the pages of a batch, a job and the workers. Scripts improve them; all work without."""
 
 from __future__ import annotations
 
 import re
+from importlib.metadata import version
 from itertools import islice
 from typing import Any
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from common import problems
@@ -33,6 +34,13 @@ DOWNLOADS = {
     "coco": _("COCO annotations"),
     "hf": _("Hugging Face data set"),
     "labelstudio": _("Label Studio tasks"),
+}
+#: Parts of the queue, as the page of the workers names them.
+QUEUES = {
+    "interactive": _("Single pictures"),
+    "bulk": _("Pictures of batches"),
+    "suspects": _("Held by a lost worker, to be retried alone"),
+    "delayed": _("Waiting for the upload store"),
 }
 
 blueprint = Blueprint("pages", __name__)
@@ -85,6 +93,19 @@ def job(job_id: str) -> str:
     return _render("job.html", job=job, facts=list(_facts(job)))
 
 
+@blueprint.get("/workers")
+def workers() -> str:
+    """The workers with their last heartbeats, and the queue. A script or the browser refreshes it."""
+    services = get_services()
+    lengths = services.ledger.queue_lengths()
+    return _render(
+        "workers.html",
+        workers=services.workers.with_ages(),
+        queue=[(label, lengths[name]) for name, label in QUEUES.items()],
+        version=version("captiond"),
+    )
+
+
 def _render(template: str, **context: Any) -> str:
     """Render a page, with what all of them show: the model, its notice, and what the form accepts."""
     services = get_services()
@@ -97,6 +118,7 @@ def _render(template: str, **context: Any) -> str:
         formats=FORMAT_NAMES,
         accepted="image/*,.heic,.heif,.zip",
         downloads=DOWNLOADS,
+        admin=g.principal.sees_all,
         **context,
     )
 

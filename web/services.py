@@ -16,6 +16,7 @@ from common.outbound import Outbound
 from common.settings import Settings
 from common.translation import Message, _
 from common.uploads import UploadStore
+from web.store_probe import StoreProbe
 
 #: Concurrent requests that may wait for a job (`Prefer: wait`); further ones are answered at once. A waiting request
 #: occupies a thread, which costs little.
@@ -43,8 +44,9 @@ class Services:
         self.workers, self.completions = self.components.workers, self.components.completions
         self.uploads = UploadStore(settings.uploads_location)
         self.uploads.create()
+        self.store_probe = StoreProbe(self.uploads)
         self.outbound = Outbound(settings.allow_local_urls)
-        self.keyring = Keyring(settings)
+        self.keyring = Keyring(settings, redis)
         self.fetch_slots = threading.BoundedSemaphore(MAX_CONCURRENT_FETCHES)
         self.wait_slots = threading.BoundedSemaphore(MAX_WAITING_REQUESTS)
         #: Set when the server shuts down; waiting requests are then answered at once.

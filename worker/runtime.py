@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 
+import psutil
 from celery import Celery
 from redis import RedisError
 
@@ -83,7 +85,18 @@ class WorkerRuntime:
         self.stopping = threading.Event()
         self._workers = components.workers
         self._unreferenced = components.unreferenced
-        self._name = f"{socket.gethostname()}-{os.getpid()}"
+        host, pid = socket.gethostname(), os.getpid()
+        self._identity = Worker(
+            name=f"{host}-{pid}",
+            model=captioner.model,
+            ledger_schema=SCHEMA_VERSION,
+            host=host,
+            pid=pid,
+            version=version("captiond"),
+            device=captioner.device,
+            precision=captioner.precision,
+            capacity=settings.max_batch,
+        )
         #: Claims in progress, with their futures once submitted to the batcher.
         self._held: dict[Claim, Future[ItemResult[Output | Problem]] | None] = {}
         self._lock = threading.Lock()
@@ -177,14 +190,12 @@ class WorkerRuntime:
 
     def heartbeat(self) -> None:
         """Record this worker as alive, and exit the process if it has stalled."""
-        self._workers.announce(
-            Worker(
-                name=self._name,
-                model=self.captioner.model,
-                pictures_per_second=self.batcher.items_per_second,
-                ledger_schema=SCHEMA_VERSION,
-            )
-        )
+        measured = {
+            "pictures_per_second": self.batcher.items_per_second,
+            "memory_bytes": psutil.Process().memory_info().rss,
+            "jobs": len(self.held()),
+        }
+        self._identity = self._workers.announce(self._identity.model_copy(update=measured))
         waiting = self.ledger.counts()[Status.QUEUED]
         idle = time.monotonic() - self._last_busy
         if (
@@ -230,7 +241,7 @@ class WorkerRuntime:
         self._closed.set()
         try:
             self.release(self.held())
-            self._workers.leave(self._name)
+            self._workers.leave(self._identity.name)
         except RedisError as error:
             log.warning("Redis does not answer (%s); the leases of this worker expire by themselves.", error)
 

@@ -65,11 +65,13 @@ webhooks:to:{host}    zset   webhook id -> time from which it may be sent: its n
 webhooks:hosts        zset   host -> time of its next check, never later than its earliest due webhook
 webhooks:given-up     zset   webhook id -> time at which it was given up
 webhooks:secret       string generated signing secret, used unless the settings contain one
+api-keys              string entries of the API keys that `captiond keys` made, one a line; used by `common.keyring`
 workers               hash   worker name -> JSON of `workers.Worker`: live workers and their models
 recovering            string lock of the process that is running a recovery                     has a TTL
 tidying               string lock for a minute after a scan for unreferenced uploads            has a TTL
 tidied                string number of scans, which selects the next folder
 schema                string `submission.SCHEMA_VERSION`, so that an older version can refuse to start
+probe                 string written by the readiness probe of the web servers                  has a TTL
 jobs:ended            (a channel) the id of each job that reaches a terminal state
 ```
 """

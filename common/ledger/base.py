@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self, cast
 
-from redis import Redis
+from redis import ConnectionError, Redis, RedisError
 
 from common import problems
 from common.ledger import keys
@@ -15,6 +15,15 @@ from common.ledger.scripts import Scripts
 from common.ledger.workers import Workers
 from common.problems import Problem
 from common.settings import Settings
+
+#: Milliseconds within which the replicas must have a job.
+REPLICA_TIMEOUT_MS = 1000
+#: Seconds until the key that the readiness probe and the wait for replicas write expires.
+PROBE_TTL = 60
+
+
+class NotReplicated(ConnectionError):
+    """A record has been written, but too few replicas are known to have it: it may be lost with the primary."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,26 @@ class Base:
     def _script_time(self) -> str:
         """The time argument of a script; '' lets the script ask Redis, which saves a round trip."""
         return str(self._dependencies.test_clock()) if self._dependencies.test_clock else ""
+
+    def _await_replicas(self, key: str) -> None:
+        """Return when `redis_replicas` replicas have `key` as it is now. Raises `NotReplicated`.
+
+        Redis answers a write before any replica has it. `WAIT` waits for the last write of its own connection, thus the
+        write before it. The three commands are one pipeline on one connection, so that after a failover in between the
+        new primary is asked, which may lack the key.
+        """
+        if not self._settings.redis_replicas:
+            return
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.exists(key)
+        pipe.set(keys.PROBE, 1, ex=PROBE_TTL)
+        pipe.execute_command("WAIT", self._settings.redis_replicas, REPLICA_TIMEOUT_MS)
+        try:
+            exists, _set, replicas = pipe.execute()
+        except RedisError as error:
+            raise NotReplicated(f"it is unknown whether replicas have {key}: {error}") from error
+        if not exists or replicas < self._settings.redis_replicas:
+            raise NotReplicated(f"{replicas} of {self._settings.redis_replicas} replicas have {key}")
 
     def _missing_batch(self, batch_id: str) -> Problem:
         return self._missing_problem(

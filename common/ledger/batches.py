@@ -47,7 +47,10 @@ class Batches(Base):
     """Batch records."""
 
     def create(self, batch_id: str, new: NewBatch | None = None) -> None:
-        """Record a batch; then create its jobs by `Ledger.create` with `NewJob(batch=batch_id)`, and call `seal`."""
+        """Record a batch; then create its jobs by `Ledger.create` with `NewJob(batch=batch_id)`, and call `seal`.
+
+        Raises `NotReplicated`.
+        """
         new = new or NewBatch()
         fields = {
             "name": new.name,
@@ -67,10 +70,15 @@ class Batches(Base):
         has_archive = "" if new.archive is None else "1"
         arguments = [batch_id, str(self._settings.retention), self._principal.owner or "", cancel_after, has_archive]
         self._scripts.create_batch(args=[self._script_time(), *arguments, *flat])
+        self._await_replicas(keys.batch(batch_id))
 
     def seal(self, batch_id: str) -> None:
-        """Seal the batch: it takes no more jobs. If all its jobs have already ended, its webhook becomes due."""
+        """Seal the batch: it takes no more jobs. If all its jobs have already ended, its webhook becomes due.
+
+        Raises `NotReplicated`.
+        """
         self._scripts.seal(args=[self._script_time(), batch_id, ""])
+        self._await_replicas(keys.batch(batch_id))
 
     def get(self, batch_id: str) -> Batch:
         """The batch with its job counts. Raises `batch-not-found` or `batch-gone`."""
@@ -171,7 +179,7 @@ class Batches(Base):
         """
         self.get(batch_id)
         self._redis.hdel(keys.batch(batch_id), "webhook")
-        self.seal(batch_id)
+        self._scripts.seal(args=[self._script_time(), batch_id, ""])
         now, first = self._clock(), list[str]()
         for ids in self._pages(batch_id):
             first = first or ids

@@ -7,6 +7,8 @@ import hashlib
 from common.jobs import Status
 
 LEASES = "leases"
+SUSPECTS = "queue:suspects"
+DELAYED = "queue:delayed"
 EXPIRING = "expiring"
 EXPIRING_BATCHES = "expiring:batches"
 DEADLINES = "deadlines"
@@ -18,11 +20,13 @@ TIDYING = "tidying"
 TIDIED = "tidied"
 ENDED = "jobs:ended"
 SCHEMA = "schema"
+PROBE = "probe"
 #: Index of all jobs in schema 1; its entries are still to be migrated.
 LEGACY_ALL = "jobs:all"
 WEBHOOK_HOSTS = "webhooks:hosts"
 WEBHOOKS_GIVEN_UP = "webhooks:given-up"
 WEBHOOK_SECRET = "webhooks:secret"
+API_KEYS = "api-keys"
 
 
 def job(job_id: str) -> str:
@@ -45,6 +49,14 @@ def all_jobs(scope: str = "") -> str:
 
 def in_status(status: Status, scope: str = "") -> str:
     return f"index:{status.value}{scope}"
+
+
+def turns(lane: str) -> str:
+    return f"turns:{lane}"
+
+
+def queue(lane: str, owner: str) -> str:
+    return f"queue:{lane}@{owner}"
 
 
 def batch(batch_id: str) -> str:

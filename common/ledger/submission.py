@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from common import problems, strict_json
 from common.jobs import Failure, InputInfo, Job, ModelInfo, Output, Status, moment
 from common.ledger import keys, quotas, records
+from common.ledger.base import PROBE_TTL
 from common.ledger.queries import Queries
 from common.options import CaptionOptions, cache_key
 from common.problems import Problem
@@ -48,6 +49,13 @@ class NewJob:
 class Submission(Queries):
     """Creates, cancels and deletes jobs."""
 
+    def check_writable(self) -> None:
+        """Raise `redis.RedisError` unless Redis takes writes.
+
+        It does not when its memory or disk is full, when it is a replica, or when it lacks replicas that it needs.
+        """
+        self._redis.set(keys.PROBE, 1, ex=PROBE_TTL)
+
     def admit(self, images: int = 1) -> None:
         """Raise `queue-full` or `quota-used-up` if `images` more exceed a limit."""
         quotas.admit(self._redis, self._settings, self._principal.owner, images)
@@ -62,7 +70,7 @@ class Submission(Queries):
         If a job with `new.idempotency_key` exists for the same image and options, returns that job and records
         nothing; raises `idempotency-conflict`, or in a batch `custom-id-conflict`, if it exists for another image, and
         `idempotency-conflict` if it exists for other options. Raises `batch-sealed` or `batch-gone` if the batch takes
-        no more jobs.
+        no more jobs, and `NotReplicated`.
         """
         owner, retention = self._principal.owner, self._settings.retention
         placeholder = moment(0)
@@ -111,6 +119,7 @@ class Submission(Queries):
             if existing_job is None:  # deleted meanwhile
                 raise problems.IDEMPOTENCY_CONFLICT("The job of this Idempotency-Key was just deleted. Send it again.")
             return existing_job
+        self._await_replicas(keys.job(job_id))
         created = float(now)
         times = {"created_at": moment(created), "expires_at": moment(created + retention)}
         if job.status.terminal:
@@ -181,10 +190,13 @@ class Submission(Queries):
                 "This Idempotency-Key was already used with another picture. Use a new key for a new picture."
             )
         job = next(iter(self.read([reference["id"]])), None)
-        if job is not None and job.options != options:
+        if job is None:
+            return None
+        if job.options != options:
             raise problems.IDEMPOTENCY_CONFLICT(
                 "This Idempotency-Key was already used with other options. Use a new key for new options."
             )
+        self._await_replicas(keys.job(job.id))
         return job
 
 

@@ -1,4 +1,4 @@
-"""Registry of live workers and their models, for the readiness check and the demo banner."""
+"""Registry of the worker processes and their models, for the probes, the demo banner and the page of the workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ EXPIRY_FACTOR = 6
 
 
 class Worker(BaseModel):
-    """The last heartbeat of a worker process."""
+    """The last heartbeat of a worker process, by the ledger's clock.
+
+    Workers of earlier versions do not send the fields from `host` on, which are then empty or 0.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -26,6 +29,21 @@ class Worker(BaseModel):
     pictures_per_second: float | None = None
     #: Schema version that the worker uses; workers with schema 1 do not send it.
     ledger_schema: int = 1
+    host: str = ""
+    pid: int = 0
+    #: Version of captiond.
+    version: str = ""
+    #: Device and precision that the model computes with, such as `cuda:0` and `bf16`.
+    device: str = ""
+    precision: str = ""
+    #: Maximum images per call of the model.
+    capacity: int = 0
+    #: Resident memory of the process.
+    memory_bytes: int = 0
+    #: Jobs that the worker holds.
+    jobs: int = 0
+    #: Unix time of the first heartbeat.
+    started_at: float = 0.0
 
 
 class Workers:
@@ -36,10 +54,12 @@ class Workers:
         self._settings = settings
         self._clock = clock
 
-    def announce(self, worker: Worker) -> None:
-        """Record a heartbeat of `worker`."""
-        stamped = worker.model_copy(update={"heard_at": self._clock()})
+    def announce(self, worker: Worker) -> Worker:
+        """Record a heartbeat of `worker`; return the record with its times."""
+        now = self._clock()
+        stamped = worker.model_copy(update={"heard_at": now, "started_at": worker.started_at or now})
         self._redis.hset(keys.WORKERS, worker.name, stamped.model_dump_json())
+        return stamped
 
     def leave(self, name: str) -> None:
         """Remove a worker that shuts down."""
@@ -47,6 +67,15 @@ class Workers:
 
     def alive(self) -> list[Worker]:
         """The workers with a heartbeat within `ready_seconds`, latest heartbeat first."""
+        return [worker for worker, age in self.with_ages() if age <= self._settings.ready_seconds]
+
+    def with_ages(self) -> list[tuple[Worker, float]]:
+        """The workers with the seconds since their last heartbeat, latest heartbeat first.
+
+        Includes workers that were lost a short time ago. A heartbeat in the future was recorded before the clock of
+        Redis was set back, or by an earlier primary Redis with another clock; such a worker is lost, too, unless its
+        next heartbeat corrects the record.
+        """
         now = self._clock()
         workers = []
         for name, stored in self._redis.hgetall(keys.WORKERS).items():
@@ -54,9 +83,9 @@ class Workers:
                 worker = Worker.model_validate_json(stored)
             except ValidationError:  # written by an incompatible version
                 worker = None
-            age = now - worker.heard_at if worker else float("inf")
-            if worker and age <= self._settings.ready_seconds:
-                workers.append(worker)
-            elif age > EXPIRY_FACTOR * self._settings.ready_seconds:
+            age = abs(now - worker.heard_at) if worker else float("inf")
+            if age > EXPIRY_FACTOR * self._settings.ready_seconds:
                 self._redis.hdel(keys.WORKERS, name)
-        return sorted(workers, key=lambda worker: worker.heard_at, reverse=True)
+            elif worker:
+                workers.append((worker, age))
+        return sorted(workers, key=lambda item: item[1])

@@ -67,7 +67,7 @@ def environment_of(service: str, local: dict[str, str]) -> dict[str, str]:
 
 
 def test_the_services_caption_an_image(client: Client) -> None:
-    wait_until(lambda: client.get("/readyz")[0] == 200)
+    wait_until(lambda: client.get("/readyz/captioning")[0] == 200)
 
     status, job = client.post_image(encoded(), Prefer="wait=60")
 

@@ -68,18 +68,19 @@ class ServiceProcesses(Client):
         return started
 
     def wait_ready(self) -> None:
-        """Wait until `/readyz` answers 200."""
-        wait_until(lambda: self.get("/readyz")[0] == 200, self.log)
+        """Wait until pictures are accepted and captioned."""
+        self.wait_for_web()
+        wait_until(lambda: self.get("/readyz/captioning")[0] == 200, self.log)
 
     def wait_for_worker(self, worker: Process) -> None:
-        """Wait until this worker has announced itself; `/readyz` still counts a worker that was just killed."""
+        """Wait until this worker has announced itself; the probe still counts a worker that was just killed."""
         workers = Components(connect(self.settings.redis_location), self.settings).workers
         name = f"{gethostname()}-{worker.pid}"
         wait_until(lambda: name in {worker.name for worker in workers.alive()}, self.log)
 
     def wait_for_web(self) -> None:
         """Wait until the web server accepts images, which needs no worker."""
-        wait_until(lambda: self.get("/healthz")[0] == 200 and self.get("/v1/jobs")[0] == 200, self.log)
+        wait_until(lambda: self.get("/readyz")[0] == 200, self.log)
 
     def log(self) -> str:
         """The last 5,000 characters of the processes' output."""

@@ -79,7 +79,7 @@ class Service(Client):
     def ready(self) -> bool:
         """Whether this service is ready; its log tells, because the web server of a killed one may still answer."""
         assert self.process is not None and self.process.poll() is None, self.log()
-        return "captiond is at" in self.log()[self._log_offset :] and self.get("/readyz")[0] == 200
+        return "captiond is at" in self.log()[self._log_offset :] and self.get("/readyz/captioning")[0] == 200
 
     def log(self) -> str:
         """The output of all starts."""

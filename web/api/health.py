@@ -1,6 +1,6 @@
-"""`/healthz`: liveness of this process. `/readyz`: whether a worker can caption now.
+"""Probes: `/healthz` (this process lives), `/readyz` (pictures are accepted), `/readyz/captioning` (and captioned now).
 
-Both accept any host name and need no key, because the probes of load balancers and container engines send neither.
+They accept any host name and need no key, because the probes of load balancers and container engines send neither.
 """
 
 from __future__ import annotations
@@ -22,6 +22,18 @@ def alive() -> Response:
 
 @blueprint.get("/readyz")
 def ready() -> Response:
+    """503 (507 for a full disk) unless Redis and the upload store take pictures now.
+
+    Does not check the workers: without them pictures wait, and a load balancer must not turn uploads away.
+    """
+    services = get_services()
+    services.components.ledger.check_writable()
+    services.store_probe.check()
+    return jsonify({"status": "ready"})
+
+
+@blueprint.get("/readyz/captioning")
+def captioning() -> Response:
     """503 unless Redis answers and a worker with a loaded model sent a heartbeat in the last seconds.
 
     The model and the number of workers are left out for requests without a required key or with an unknown host name.

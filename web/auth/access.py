@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flask import Flask, g, request
+from redis import RedisError
 from werkzeug.http import parse_cookie
 
 from common import problems
@@ -19,6 +20,7 @@ REQUIRED_SCOPES: Mapping[str, Scope | None] = {
     "static": None,
     "health.alive": None,
     "health.ready": None,
+    "health.captioning": None,
     "docs.description": None,
     "docs.page": None,
     "session.sign_in": None,
@@ -47,6 +49,8 @@ REQUIRED_SCOPES: Mapping[str, Scope | None] = {
     "batches.retry": Scope.SUBMIT,
     "batches.delete": Scope.SUBMIT,
     "models.index": Scope.READ,
+    "workers.index": Scope.ADMIN,
+    "pages.workers": Scope.ADMIN,
 }
 
 
@@ -58,13 +62,20 @@ def require_keys(app: Flask, keyring: Keyring) -> None:
 
     @app.before_request
     def authorize() -> None:
-        g.keys_required = keyring.needed
-        g.key = _request_key(keyring) if g.keys_required else None
-        g.principal = _principal(g.key) if g.keys_required else UNRESTRICTED
         endpoint = request.endpoint
-        if endpoint is None or not g.keys_required:  # without an endpoint, the answer is 404 for everyone
+        # Without an endpoint, the answer is 404 for everyone.
+        scope = REQUIRED_SCOPES.get(endpoint, Scope.ADMIN) if endpoint else None
+        g.keys_required, g.key, g.principal = keyring.needed, None, UNRESTRICTED
+        if not g.keys_required:
             return
-        scope = REQUIRED_SCOPES.get(endpoint, Scope.ADMIN)
+        g.principal = ANONYMOUS
+        try:
+            g.key = _request_key(keyring)
+        except RedisError:
+            if scope is not None:
+                raise
+        if g.key is not None:
+            g.principal = Principal(g.key.name, g.key.may(Scope.ADMIN))
         if scope is None:
             return
         if g.key is None:
@@ -100,10 +111,6 @@ def _request_key(keyring: Keyring) -> Key | None:
     ):
         return None
     return keyring.find(secret)
-
-
-def _principal(key: Key | None) -> Principal:
-    return Principal(key.name, key.may(Scope.ADMIN)) if key else ANONYMOUS
 
 
 def _key_needed() -> problems.Problem:

@@ -39,7 +39,7 @@ HEADERS = {
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 #: Endpoints that accept every Host header: health probes often send none, or the name of a container or pod.
-HEALTH_ENDPOINTS = frozenset({"health.alive", "health.ready"})
+HEALTH_ENDPOINTS = frozenset({"health.alive", "health.ready", "health.captioning"})
 
 
 def protect(app: Flask, settings: Settings, keyring: Keyring) -> None:

@@ -69,6 +69,12 @@ def test_a_prompt_as_long_as_the_maximum_length_is_refused(student: Student) -> 
         StudentCaptioner(student, Settings(max_length=8, prompt="a " * 7, precision="fp32"))
 
 
+def test_the_captioner_says_where_and_how_it_computes(student: Student) -> None:
+    captioner = StudentCaptioner(student, Settings(max_length=8, precision="fp32"))
+
+    assert (captioner.device, captioner.precision) == (str(student.model.device), "fp32")
+
+
 @pytest.mark.parametrize(("allowed", "expected"), [(1, 1), (64, 2)])
 def test_limit_threads_uses_at_most_the_allowed_processors(
     student: Student, monkeypatch: pytest.MonkeyPatch, allowed: int, expected: int

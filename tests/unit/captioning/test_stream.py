@@ -19,6 +19,7 @@ class Numbers:
     """A captioner whose images are numbers; 13 is damaged."""
 
     model = ModelInfo(name="numbers", version="1", demo=False)
+    device, precision = "cpu", "fp32"
 
     def __init__(self) -> None:
         self.batches: list[int] = []

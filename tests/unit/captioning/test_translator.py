@@ -66,6 +66,7 @@ class FixedCaptioner:
     """A captioner whose results are given."""
 
     model = ModelInfo(name="fixed", version="sha256:0")
+    device, precision = "cpu", "fp32"
 
     def __init__(self, results: Sequence[Output | Problem]) -> None:
         self._results = results

@@ -14,6 +14,7 @@ from redis import ConnectionError as RedisConnectionError
 from redis import Redis
 
 from cli import doctor
+from common import exposure
 from common.jobs import InputInfo, ModelInfo, new_id
 from common.ledger import Claim, Components, NewJob, Worker
 from common.problems import EMPTY_UPLOAD
@@ -34,7 +35,8 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def redis(monkeypatch: pytest.MonkeyPatch) -> Iterator[Redis]:
     with fakeredis.FakeStrictRedis(decode_responses=True) as client:
-        monkeypatch.setattr(doctor, "connect", lambda url: client)
+        for module in (doctor, exposure):
+            monkeypatch.setattr(module, "connect", lambda url: client)
         monkeypatch.setattr(client, "config_get", lambda: DURABLE)
         monkeypatch.setattr(client, "info", lambda: INFO)
         yield client

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import fakeredis
 import pytest
+from redis import Redis
 
 from cli import keys
 from common.keyring import Keyring, Scope
 from common.settings import Settings
+from tests.support.keys import add_key
 from tests.unit.cli.commands import run
 
 
@@ -72,6 +75,46 @@ def test_the_list_shows_names_scopes_and_sources_without_hashes(
         "root\tadmin\tfile",
         "ci\tread\tenvironment",
     ]
+
+
+class TestInRedis:
+    """With `CAPTIOND_REDIS_URL`, keys are for all machines."""
+
+    @pytest.fixture
+    def settings(self, tmp_path: Path, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> Settings:
+        monkeypatch.setattr(keys, "connect", lambda url: redis)
+        return Settings(data=tmp_path, redis_url="redis://store:6379/0")
+
+    def test_a_new_key_is_for_all_machines(
+        self, settings: Settings, redis: Redis, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert keys.add(settings, "alice", []) == 0
+        secret = capsys.readouterr().out.strip()
+
+        found = Keyring(Settings(data=tmp_path / "elsewhere"), redis).find(secret)
+        assert found is not None and found.name == "alice"
+        assert not settings.keys_file.exists()
+
+    def test_keys_of_file_and_redis_are_listed_and_can_be_revoked(
+        self, settings: Settings, redis: Redis, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        add_key(settings, "old")
+        assert keys.add(settings, "old", []) == 1, "the name is taken"
+        assert keys.add(settings, "new", []) == 0
+        capsys.readouterr()
+
+        assert keys.show(settings) == 0
+        assert capsys.readouterr().out.splitlines() == ["new\tread submit\tredis", "old\tread submit\tfile"]
+        assert [keys.revoke(settings, name) for name in ("old", "new", "other")] == [0, 0, 1]
+        assert Keyring(settings, redis).needed
+
+    def test_nothing_is_added_while_redis_is_away(
+        self, settings: Settings, server: fakeredis.FakeServer, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        server.connected = False
+
+        assert [keys.add(settings, "alice", []), keys.revoke(settings, "alice"), keys.show(settings)] == [1, 1, 1]
+        assert capsys.readouterr().err.count("Redis does not answer") == 3
 
 
 @pytest.mark.parametrize("name", ["a b", "a:b", ""])

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import fakeredis
 import pytest
+from redis import Redis
 
+from common import keyring
 from common.exposure import is_loopback, refusal
+from common.keyring import RedisKeys, Scope
 from common.settings import Settings
 from tests.support.keys import add_key
 
@@ -33,6 +37,22 @@ def test_other_hosts_are_allowed_with_a_key_or_insecure(tmp_path: Path, host: st
     settings = Settings(data=tmp_path, host=host)
     add_key(settings, "alice")
     assert refusal(settings) is None
+
+
+def test_other_hosts_are_allowed_with_a_key_in_redis_and_refused_while_redis_is_away(
+    tmp_path: Path, redis: Redis, server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.exposure.connect", lambda url: redis)
+    settings = Settings(data=tmp_path, host="0.0.0.0", redis_url="redis://store:6379/0")
+    assert "captiond keys add" in str(refusal(settings))
+
+    _secret, key = keyring.make("alice", [Scope.READ])
+    RedisKeys(redis).change(lambda keys: keys.update(alice=key))
+    assert refusal(settings) is None
+
+    server.connected = False
+    assert "Redis does not answer" in str(refusal(settings))
+    assert refusal(settings.model_copy(update={"api_keys": key.entry()})) is None
 
 
 def test_an_unknown_host_is_refused_even_with_insecure(tmp_path: Path) -> None:

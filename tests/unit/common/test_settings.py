@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from common.queue import make_celery
 from common.settings import Settings, SettingsError, from_environment, terminal_language
 from common.uploads import UploadStore
 
@@ -24,7 +25,7 @@ def test_an_invalid_value_names_its_variable(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_celery_gets_its_own_scheme_for_a_unix_socket() -> None:
-    assert Settings(redis_url="unix:///run/redis.sock").broker_location == "redis+socket:///run/redis.sock"
+    assert make_celery(Settings(redis_url="unix:///run/redis.sock")).conf.broker_url == "redis+socket:///run/redis.sock"
 
 
 def test_the_broker_can_be_another_server() -> None:

@@ -37,6 +37,37 @@ def test_a_remote_store_saves_and_loads() -> None:
     assert store.load("id-1") == b"picture"
 
 
+@pytest.mark.parametrize("url", ["file", "memory://bucket/pictures"])
+def test_a_check_leaves_nothing(tmp_path: Path, url: str) -> None:
+    store = UploadStore((tmp_path / "uploads").as_uri() if url == "file" else url)
+    store.create()
+    store.save(new_id(), b"picture")
+    before = store._files.find(store._root)
+
+    store.check()
+
+    assert store._files.find(store._root) == before
+
+
+@pytest.mark.parametrize("url", ["file", "memory://nowhere/pictures"])
+def test_a_check_of_a_missing_store_fails(tmp_path: Path, url: str) -> None:
+    store = UploadStore((tmp_path / "uploads").as_uri() if url == "file" else url)
+
+    with pytest.raises(UploadsUnavailable):
+        store.check()
+
+
+def test_a_check_of_a_full_disk_fails_as_an_upload_would(store: UploadStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+
+    with pytest.raises(Problem) as full:
+        store.check()
+    assert full.value.kind is problems.STORAGE_FULL
+
+
 def test_a_deleted_image_is_lost_and_can_be_deleted_again(store: UploadStore) -> None:
     store.save("id-1", b"picture")
     store.delete("id-1")

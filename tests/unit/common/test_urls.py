@@ -14,6 +14,7 @@ from common.urls import check_broker, check_redis, check_store, check_web, secre
     [
         "redis://127.0.0.1:6379/0",
         "redis://store",
+        "sentinel://:p%40ss@one:26379,two:26379/main/0",
         "redis:///0",
         "rediss://user:p%23ss%2Fword@[::1]:6380/2?socket_timeout=3",
         "redis://:p@ssword@store/0",
@@ -56,7 +57,13 @@ def test_an_invalid_redis_url_is_refused_without_being_quoted(url: str, words: s
 
 @pytest.mark.parametrize(
     "url",
-    ["amqp://guest:guest@rabbit:5672//", "memory://", "redis+socket:///run/redis.sock", "redis://a/0;redis://b/0"],
+    [
+        "amqp://guest:guest@rabbit:5672//",
+        "memory://",
+        "redis+socket:///run/redis.sock",
+        "redis://a/0;redis://b/0",
+        "sentinel://a,b/main/1",
+    ],
 )
 def test_a_broker_that_celery_supports_is_accepted(url: str) -> None:
     check_broker(url)
@@ -109,4 +116,5 @@ def test_without_secrets_removes_everything_secret() -> None:
 def test_a_password_is_returned_encoded_and_decoded() -> None:
     assert secrets_in("redis://:a%23b@host/0") == {"a%23b", "a#b"}
     assert secrets_in("redis://host/0?password=a%23b") == {"a#b"}
+    assert secrets_in("sentinel://:x@one:1,two:2/main?sentinel_password=y") == {"x", "y"}
     assert secrets_in("redis://host/0") == set()

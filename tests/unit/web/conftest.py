@@ -58,7 +58,7 @@ def caption(ledger: Ledger) -> Callable[[str, str], None]:
 
 
 @pytest.fixture
-def announce(components: Components) -> Callable[[ModelInfo], None]:
+def announce(components: Components) -> Callable[[ModelInfo], object]:
     """Announces a live worker with a model, as its heartbeat does."""
     return lambda model: components.workers.announce(Worker(name="host-1", model=model, pictures_per_second=2.0))
 

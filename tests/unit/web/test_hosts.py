@@ -42,14 +42,14 @@ def test_health_checks_accept_any_host(client: Client, announce: Callable[[Model
     announce(MODEL)
 
     alive = client.get("/healthz", headers={"Host": host})
-    ready = client.get("/readyz", headers={"Host": host})
+    ready = [client.get(path, headers={"Host": host}) for path in ("/readyz", "/readyz/captioning")]
 
     assert (alive.status_code, alive.json) == (200, {"status": "ok"})
-    assert (ready.status_code, ready.json) == (200, {"status": "ready"}), "without the model"
+    assert [(answer.status_code, answer.json) for answer in ready] == [(200, {"status": "ready"})] * 2, "no model"
 
 
 def test_an_unready_service_is_reported_to_any_host(client: Client) -> None:
-    answer = client.get("/readyz", headers={"Host": "web:8080"})
+    answer = client.get("/readyz/captioning", headers={"Host": "web:8080"})
 
     assert (answer.status_code, answer.json["type"]) == (503, "/problems/not-ready")
 

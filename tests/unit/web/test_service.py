@@ -5,12 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from unittest.mock import Mock
 
 import fakeredis
 import pytest
+from redis import Redis
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
 from common.jobs import ModelInfo
 from common.ledger import Ledger
+from common.settings import Settings
 from tests.unit.web.client import MODEL, Client
 
 DEMO = ModelInfo(name="demo", version="sha256:2", demo=True)
@@ -42,18 +46,47 @@ class TestHealth:
 
         assert client.get("/healthz").status_code == 200
 
-    def test_readyz_needs_a_live_worker(self, client: Client, announce: Callable[..., None]) -> None:
-        before = client.get("/readyz")
+    def test_captioning_needs_a_live_worker(self, client: Client, announce: Callable[..., None]) -> None:
+        before = client.get("/readyz/captioning")
         announce(MODEL)
-        after = client.get("/readyz")
+        after = client.get("/readyz/captioning")
 
         assert (before.status_code, before.json["type"]) == (503, "/problems/not-ready")
         assert (after.status_code, after.json["model"]["name"]) == (200, MODEL.name)
 
-    def test_readyz_needs_redis(self, client: Client, server: fakeredis.FakeServer) -> None:
+    def test_readyz_needs_no_worker(self, client: Client) -> None:
+        assert client.get("/readyz").json == {"status": "ready"}
+
+    @pytest.mark.parametrize("path", ["/readyz", "/readyz/captioning"])
+    def test_readiness_needs_redis(self, client: Client, server: fakeredis.FakeServer, path: str) -> None:
         server.connected = False
 
-        assert client.get("/readyz").status_code == 503
+        assert client.get(path).status_code == 503
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            ReadOnlyError("READONLY You can't write against a read only replica."),
+            OutOfMemoryError("OOM command not allowed when used memory > 'maxmemory'."),
+            ResponseError("MISCONF Errors writing to the AOF file: No space left on device"),
+            ResponseError("NOREPLICAS Not enough good replicas to write."),
+        ],
+    )
+    def test_readyz_needs_a_redis_that_takes_writes(
+        self, client: Client, redis: Redis, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        monkeypatch.setattr(redis, "set", Mock(side_effect=error))
+
+        answer = client.get("/readyz")
+
+        assert (answer.status_code, answer.json["type"]) == (503, "/problems/store-unavailable")
+
+    def test_readyz_needs_the_upload_store(self, client: Client, settings: Settings) -> None:
+        (settings.data / "uploads").rmdir()
+
+        answer = client.get("/readyz")
+
+        assert (answer.status_code, answer.json["type"]) == (503, "/problems/uploads-unavailable")
 
 
 class TestErrors:

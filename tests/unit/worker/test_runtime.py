@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import fakeredis
@@ -56,6 +59,18 @@ class TestHeartbeat:
         (worker,) = workers.alive()
         assert before == []
         assert (worker.model, worker.pictures_per_second, worker.ledger_schema) == (MODEL, None, SCHEMA_VERSION)
+
+    def test_the_heartbeat_announces_process_machine_and_load(
+        self, runtime: WorkerRuntime, workers: Workers, claimed: Claim
+    ) -> None:
+        with holding(runtime, claimed):
+            runtime.heartbeat()
+
+        (worker,) = workers.alive()
+        assert worker.name == f"{worker.host}-{worker.pid}" == f"{socket.gethostname()}-{os.getpid()}"
+        assert (worker.device, worker.precision, worker.version) == ("cpu", "fp32", version("captiond"))
+        assert (worker.capacity, worker.jobs) == (runtime.settings.max_batch, 1)
+        assert worker.memory_bytes > 10_000_000
 
     def test_the_heartbeat_announces_the_measured_speed(
         self, runtime: WorkerRuntime, captioner: FakeCaptioner, workers: Workers
@@ -299,10 +314,11 @@ class TestThreads:
     ) -> None:
         errors, announced = [error] * 5, threading.Event()
 
-        def announce(self: Workers, worker: Worker) -> None:
+        def announce(self: Workers, worker: Worker) -> Worker:
             if errors:
                 raise errors.pop()
             announced.set()
+            return worker
 
         monkeypatch.setattr(Workers, "announce", announce)
         runtime.start()

@@ -82,6 +82,15 @@ PATHS = {
             page=True,
         ),
     },
+    "/workers": {
+        "get": operation(
+            "showWorkers",
+            "The page of the workers and of the queue. Requires the scope `admin` if there are API keys.",
+            {200: PAGE},
+            *components.COMMON_PROBLEMS,
+            page=True,
+        )
+    },
     "/jobs/{job_id}": {
         "get": operation(
             "showJob",

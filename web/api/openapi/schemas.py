@@ -8,12 +8,14 @@ from pydantic.json_schema import models_json_schema
 
 from common.exports.tables import QUALITY_FIELDS
 from common.jobs import Batch, Job, Status
+from common.ledger import Worker
 from common.problems import KINDS
 
 Schema = dict[str, Any]
 
 STRING: Schema = {"type": "string"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
+DATE_TIME: Schema = {"type": "string", "format": "date-time"}
 PATH: Schema = {"type": "string", "format": "uri-reference"}
 
 
@@ -35,7 +37,7 @@ def nullable(schema: Schema) -> Schema:
 def schemas() -> dict[str, Schema]:
     """All component schemas by name."""
     _, definitions = models_json_schema(
-        [(Job, "serialization"), (Batch, "serialization")], ref_template="#/components/schemas/{model}"
+        [(model, "serialization") for model in (Job, Batch, Worker)], ref_template="#/components/schemas/{model}"
     )
     by_name: dict[str, Schema] = definitions["$defs"]
     urls = "Paths relative to the root of the host."
@@ -74,13 +76,19 @@ def schemas() -> dict[str, Schema]:
         captioning=nullable(ref("ModelInfo")),
         notice=nullable({**STRING, "description": "A notice for users about the model, or null."}),
     )
+    _add_properties(by_name["Worker"], heard_at=DATE_TIME, started_at=DATE_TIME, alive={"type": "boolean"})
+    by_name["Workers"] = object_schema(
+        "The worker processes, including those that were lost a short time ago.",
+        workers={"type": "array", "items": ref("Worker")},
+    )
     by_name["Alive"] = object_schema("The web server is alive.", status={"const": "ok"})
-    by_name["Ready"] = object_schema(
+    by_name["Ready"] = object_schema("Pictures are accepted now.", status={"const": "ready"})
+    by_name["Captioning"] = object_schema(
         "A worker can caption pictures now. `model` and `workers` are present if the request has an API key, or, if "
         "no API keys exist, if it uses a host name of the service.",
         status={"const": "ready"},
     )
-    by_name["Ready"]["properties"] |= {"model": ref("ModelInfo"), "workers": COUNT}
+    by_name["Captioning"]["properties"] |= {"model": ref("ModelInfo"), "workers": COUNT}
     events = [*(f"job.{status}" for status in Status if status.terminal), "batch.completed"]
     by_name["Event"] = object_schema(
         "The body of a webhook request. `data` is the job or batch, as `data.urls.self` returns it.",

@@ -16,6 +16,14 @@ PATHS = {
             *components.COMMON_PROBLEMS,
         )
     },
+    "/v1/workers": {
+        "get": operation(
+            "listWorkers",
+            "List the worker processes. Requires the scope `admin` if there are API keys.",
+            {200: response("The workers, latest heartbeat first.", ref("Workers"))},
+            *components.COMMON_PROBLEMS,
+        )
+    },
     "/healthz": {
         "get": operation(
             "isAlive",
@@ -27,8 +35,19 @@ PATHS = {
     "/readyz": {
         "get": operation(
             "isReady",
-            "Readiness probe: whether a worker can caption pictures now.",
-            {200: response("A worker is ready.", ref("Ready"))},
+            "Readiness probe: whether pictures are accepted now.",
+            {200: response("Pictures are accepted.", ref("Ready"))},
+            problems.INTERNAL,
+            problems.STORE_UNAVAILABLE,
+            problems.UPLOADS_UNAVAILABLE,
+            problems.STORAGE_FULL,
+        )
+    },
+    "/readyz/captioning": {
+        "get": operation(
+            "isCaptioning",
+            "Probe of the workers: whether pictures are captioned now.",
+            {200: response("A worker is ready.", ref("Captioning"))},
             problems.INTERNAL,
             problems.STORE_UNAVAILABLE,
             problems.NOT_READY,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fakeredis
 import pytest
 from flask import Flask
 from redis import Redis
@@ -36,7 +37,7 @@ def key(app: Flask, settings: Settings) -> Callable[..., Headers]:
 
     def add(name: str, *scopes: Scope) -> Headers:
         secret = add_key(settings, name, *scopes)
-        app.extensions["captiond"].keyring._checked_at -= 10  # the keyring reads its file at most once a second
+        app.extensions["captiond"].keyring.reload()
         return {"Authorization": f"Bearer {secret}"}
 
     return add
@@ -113,10 +114,23 @@ def test_a_key_is_valid_until_it_is_revoked(
     assert client.get("/v1/jobs", headers=headers).status_code == 200
 
     revoke_key(settings, "alice")
-    app.extensions["captiond"].keyring._checked_at -= 10
+    app.extensions["captiond"].keyring.reload()
 
     answer = client.get("/v1/jobs", headers=headers)
     assert answer.status_code == 401 and "revoked" in answer.json["detail"]
+
+
+def test_an_unknown_key_is_an_outage_while_redis_is_away_but_probes_answer(
+    app: Flask, client: Client, key: Callable[..., Headers], server: fakeredis.FakeServer
+) -> None:
+    key("alice")
+    server.connected = False
+    app.extensions["captiond"].keyring.reload()
+    unknown = {"Authorization": "Bearer captiond_new"}
+
+    assert client.get("/v1/jobs", headers=unknown).json["type"] == "/problems/store-unavailable"
+    assert client.get("/healthz", headers=unknown).status_code == 200
+    assert client.get("/openapi.json", headers=unknown).status_code == 200
 
 
 def test_health_checks_disclose_the_model_only_with_a_key(
@@ -125,8 +139,8 @@ def test_health_checks_disclose_the_model_only_with_a_key(
     announce(MODEL)
 
     assert client.get("/healthz").status_code == 200
-    assert client.get("/readyz").json == {"status": "ready"}
-    assert client.get("/readyz", headers=key("alice")).json["model"]["name"] == MODEL.name
+    assert client.get("/readyz").json == client.get("/readyz/captioning").json == {"status": "ready"}
+    assert client.get("/readyz/captioning", headers=key("alice")).json["model"]["name"] == MODEL.name
 
 
 class TestOtherOwners:

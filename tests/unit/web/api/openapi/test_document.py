@@ -80,6 +80,10 @@ def test_every_problem_of_a_request_is_described() -> None:
     assert described == {kind.type for kind in KINDS.values()} - excluded
 
 
+#: Paths that need no key.
+UNPROTECTED = ("/healthz", "/readyz", "/readyz/captioning", "/openapi.json", "/docs")
+
+
 class TestResponses:
     """Responses of every route match the document. Undescribed members are errors."""
 
@@ -94,13 +98,13 @@ class TestResponses:
         assert_valid_response(answer)
         return str(answer.json["id"])
 
-    @pytest.mark.parametrize("path", ["/", "/v1/jobs", "/v1/models", "/healthz", "/readyz", "/openapi.json", "/docs"])
+    @pytest.mark.parametrize("path", ["/", "/workers", "/v1/jobs", "/v1/models", "/v1/workers", *UNPROTECTED])
     def test_service_responses_match(self, client: Client, announce: Callable[..., None], job: str, path: str) -> None:
         assert_valid_response(client.get(path))
         announce(MODEL)
         assert_valid_response(client.get(path))
 
-    @pytest.mark.parametrize("path", ["/v1/jobs", "/healthz", "/readyz", "/openapi.json", "/docs"])
+    @pytest.mark.parametrize("path", ["/v1/jobs", *UNPROTECTED])
     def test_service_responses_under_an_unknown_host_match(
         self, client: Client, announce: Callable[..., None], path: str
     ) -> None:
@@ -194,7 +198,7 @@ class TestResponses:
     ) -> None:
         assert_valid_response(send(client, None, {"Sec-Fetch-Site": "cross-site"}))
         server.connected = False
-        for path in ("/v1/jobs", "/v1/jobs/a", "/v1/batches/a", "/v1/models", "/readyz", "/"):
+        for path in ("/v1/jobs", "/v1/jobs/a", "/v1/batches/a", "/v1/models", "/readyz", "/readyz/captioning", "/"):
             assert_valid_response(client.get(path))
 
     def test_an_undescribed_member_fails_validation(self, client: Client, app: Flask) -> None:

@@ -1,0 +1,184 @@
+"""A replicated Redis: a primary, replicas and Sentinels as real processes, with TLS and passwords if wanted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import trustme
+from redis import Redis, RedisError
+
+from cli.redis_server import find_server
+from cli.serve import free_port
+from common.sentinel import NO_RETRY
+from tests.support.service import wait_until
+
+#: Name under which the Sentinels monitor the primary.
+SERVICE = "main"
+#: Milliseconds without an answer after which a Sentinel considers the primary lost.
+DOWN_AFTER_MS = 1000
+
+
+class Tls:
+    """A certificate authority, and a certificate for this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        authority = trustme.CA()
+        certificate = authority.issue_cert("127.0.0.1", "localhost")
+        self.ca, self.certificate, self.key = (str(folder / name) for name in ("ca.pem", "cert.pem", "key.pem"))
+        authority.cert_pem.write_to_path(self.ca)
+        certificate.cert_chain_pems[0].write_to_path(self.certificate)
+        certificate.private_key_pem.write_to_path(self.key)
+
+    def directives(self, port: int) -> dict[str, str]:
+        """Redis' directives to listen on `port` with TLS only."""
+        files = {"tls-cert-file": self.certificate, "tls-key-file": self.key, "tls-ca-cert-file": self.ca}
+        return {"port": "0", "tls-port": str(port), "tls-replication": "yes", "tls-auth-clients": "no", **files}
+
+
+class RedisNode:
+    """One Redis server or Sentinel with a configuration file, which it rewrites when its role changes."""
+
+    def __init__(self, folder: Path, program: str, directives: Mapping[str, str], tls: Tls | None = None) -> None:
+        folder.mkdir(parents=True)
+        self.folder, self.port = folder, free_port()
+        self._program = program
+        self._tls = tls
+        listening = tls.directives(self.port) if tls else {"port": str(self.port)}
+        lines = {"bind": "127.0.0.1", "dir": str(folder), **listening, **directives}
+        self.configuration = folder / "redis.conf"
+        self.configuration.write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *options: str) -> None:
+        """Start the process and wait until it answers."""
+        command = [self._program, str(self.configuration), *options]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        wait_until(self.answers, self.log, timeout=20)
+
+    def kill(self) -> None:
+        """End the process with SIGKILL."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def client(self, **options: Any) -> Redis:
+        """A client of this node alone."""
+        tls: dict[str, Any] = {"ssl": True, "ssl_ca_certs": self._tls.ca} if self._tls else {}
+        return Redis(port=self.port, decode_responses=True, socket_timeout=2, retry=NO_RETRY, **tls, **options)
+
+    def answers(self) -> bool:
+        """Whether the process answers, if only with an error about a missing password."""
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except RedisError as error:
+            return "authentic" in str(error).lower() or "NOAUTH" in str(error)
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")[-3000:]
+
+
+class ReplicatedRedis:
+    """A primary, `replicas` and `sentinels`. `user` and `password` are for the ACL user of the clients.
+
+    `directives` are further ones of the Redis servers.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        replicas: int = 2,
+        sentinels: int = 3,
+        password: str = "",
+        sentinel_password: str = "",
+        tls: Tls | None = None,
+        directives: Mapping[str, str] | None = None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        program = server_with_tls(folder) if tls else find_server() or "redis-server"
+        self._password, self._sentinel_password, self._tls = password, sentinel_password, tls
+        own = {"appendonly": "yes", "save": '""', "repl-diskless-sync-delay": "0", **(directives or {})}
+        if password:
+            own |= {"requirepass": password, "masterauth": password}
+        primary = RedisNode(folder / "redis-0", program, own, tls)
+        own |= {"replicaof": f"127.0.0.1 {primary.port}"}
+        self.nodes = [primary, *(RedisNode(folder / f"redis-{n + 1}", program, own, tls) for n in range(replicas))]
+        monitor = {
+            "sentinel monitor": f"{SERVICE} 127.0.0.1 {primary.port} {sentinels // 2 + 1}",
+            "sentinel down-after-milliseconds": f"{SERVICE} {DOWN_AFTER_MS}",
+            "sentinel failover-timeout": f"{SERVICE} 6000",
+        }
+        if password:
+            monitor |= {"sentinel auth-pass": f"{SERVICE} {password}"}
+        if sentinel_password:
+            monitor |= {"requirepass": sentinel_password}
+        self.sentinels = [RedisNode(folder / f"sentinel-{n}", program, monitor, tls) for n in range(sentinels)]
+
+    @property
+    def url(self) -> str:
+        """The URL for `CAPTIOND_REDIS_URL`."""
+        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.sentinels)
+        credentials = f":{quote(self._password, safe='')}@" if self._password else ""
+        options = [f"ssl_ca_certs={self._tls.ca}"] if self._tls else []
+        if self._sentinel_password:
+            options.append(f"sentinel_password={self._sentinel_password}")
+        return f"sentinel://{credentials}{hosts}/{SERVICE}/0" + (f"?{'&'.join(options)}" if options else "")
+
+    def start(self) -> None:
+        """Start all processes, and wait until the replicas are connected and the Sentinels know each other."""
+        for node in self.nodes:
+            node.start()
+        options: dict[str, Any] = {"password": self._password} if self._password else {}
+        with self.nodes[0].client(**options) as primary:
+            wait_until(lambda: primary.info("replication")["connected_slaves"] == len(self.nodes) - 1, timeout=30)
+        for node in self.sentinels:
+            node.start("--sentinel")
+        wait_until(lambda: all(self._knows_all(node) for node in self.sentinels), timeout=30)
+
+    def primary(self) -> RedisNode:
+        """The node that the first Sentinel names as primary."""
+        with self._sentinel_client(self.sentinels[0]) as client:
+            _host, port = client.sentinel_get_master_addr_by_name(SERVICE)
+        return next(node for node in self.nodes if node.port == int(port))
+
+    def stop(self) -> None:
+        """End all processes."""
+        for node in (*self.sentinels, *self.nodes):
+            if node.process is not None:
+                node.kill()
+
+    def _sentinel_client(self, node: RedisNode) -> Redis:
+        options: dict[str, Any] = {"password": self._sentinel_password} if self._sentinel_password else {}
+        return node.client(**options)
+
+    def _knows_all(self, node: RedisNode) -> bool:
+        with self._sentinel_client(node) as client:
+            state = client.sentinel_master(SERVICE)
+        others = int(state["num-other-sentinels"])
+        return others == len(self.sentinels) - 1 and int(state["num-slaves"]) == len(self.nodes) - 1
+
+
+def server_with_tls(folder: Path) -> str:
+    """Path of a Redis server built with TLS; the bundled one is not. Raises `LookupError`.
+
+    On Debian, `redis-sentinel` is the same program as `redis-server`, and does what its name says.
+    """
+    candidates = [shutil.which("redis-server"), shutil.which("valkey-server")]
+    if sentinel := shutil.which("redis-sentinel"):
+        link = folder / "redis-server"
+        link.unlink(missing_ok=True)
+        link.symlink_to(os.path.realpath(sentinel))
+        candidates.append(str(link))
+    for program in filter(None, candidates):
+        refused = subprocess.run([program, "--tls-port", "x"], capture_output=True, text=True, check=False)
+        if "argument couldn't be parsed" in refused.stdout + refused.stderr:
+            return program
+    raise LookupError("No Redis server with TLS is installed.")

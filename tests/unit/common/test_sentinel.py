@@ -1,0 +1,67 @@
+"""URLs with Sentinels become redis-py's and Celery's options, and wrong ones are refused without being quoted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from common.sentinel import SentinelUrl
+
+URL = "sentinel://:p%40ss@one:26379,two:26380,[::1]/main/3"
+
+
+def test_hosts_service_database_and_password_are_parsed() -> None:
+    parsed = SentinelUrl.parse(URL)
+
+    assert parsed.hosts == (("one", 26379), ("two", 26380), ("::1", 26379))
+    assert (parsed.service, parsed.db, parsed.username, parsed.password) == ("main", 3, None, "p@ss")
+
+
+def test_the_client_connects_to_the_primary_with_the_options_of_the_url() -> None:
+    url = "sentinel://user:pw@one/main?sentinel_password=watch&ssl_ca_certs=/ca&socket_timeout=2"
+
+    pool: Any = SentinelUrl.parse(url).client().connection_pool
+
+    connection = pool.make_connection()
+    assert (connection.db, connection.username, connection.password) == (0, "user", "pw")
+    assert (connection.socket_timeout, connection.ca_certs) == (2.0, "/ca")
+    options = pool.sentinel_manager.sentinels[0].connection_pool.connection_kwargs
+    assert (options["password"], options["username"], options["ssl_ca_certs"]) == ("watch", None, "/ca")
+
+
+def test_celery_gets_a_url_for_each_sentinel() -> None:
+    parsed = SentinelUrl.parse(URL)
+
+    assert parsed.broker_url() == (
+        "sentinel://:p%40ss@one:26379/3;sentinel://:p%40ss@two:26380/3;sentinel://:p%40ss@[::1]:26379/3"
+    )
+    assert parsed.broker_options()["master_name"] == "main"
+    assert parsed.broker_ssl() is None
+
+
+def test_celery_verifies_certificates_unless_the_url_says_otherwise() -> None:
+    unverified = SentinelUrl.parse("sentinel://one/main?ssl=true&ssl_cert_reqs=none")
+
+    assert SentinelUrl.parse("sentinel://one/main?ssl=true").broker_ssl() == {"ssl_cert_reqs": "required"}
+    assert unverified.broker_ssl() == {"ssl_cert_reqs": "none"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sentinel://one:26379",
+        "sentinel:///main/0",
+        "sentinel://one,,two/main",
+        "sentinel://one:port/main",
+        "sentinel://one/main/zero",
+        "sentinel://:se#cret@one/main",
+        "sentinel://:se/cret@one/main",
+        "sentinel://one/main?secret=1",
+    ],
+)
+def test_a_wrong_url_is_refused_without_being_quoted(url: str) -> None:
+    with pytest.raises(ValueError, match="A URL with Sentinels is sentinel://") as refused:
+        SentinelUrl.parse(url)
+
+    assert "cret" not in str(refused.value)
