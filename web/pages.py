@@ -10,7 +10,8 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from common import problems
-from common.images.decoding import FORMAT_NAMES
+from common.images import raw
+from common.images.formats import FORMAT_NAMES, RENDERED_SUFFIXES, SUFFIXES
 from common.jobs import BatchStatus, Job
 from common.ledger import NewBatch, NewJob
 from common.translation import _
@@ -34,6 +35,9 @@ DOWNLOADS = {
     "hf": _("Hugging Face data set"),
     "labelstudio": _("Label Studio tasks"),
 }
+
+#: What file dialogs offer, and what scripts take from folders: types and suffixes as in the `accept` of an input.
+ACCEPTED = ",".join(["image/*", *sorted(SUFFIXES if raw.is_installed() else RENDERED_SUFFIXES), ".zip"])
 
 blueprint = Blueprint("pages", __name__)
 
@@ -95,7 +99,7 @@ def _render(template: str, **context: Any) -> str:
         notice=model_notice(model),
         settings=services.settings,
         formats=FORMAT_NAMES,
-        accepted="image/*,.heic,.heif,.zip",
+        accepted=ACCEPTED,
         downloads=DOWNLOADS,
         **context,
     )
