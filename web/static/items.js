@@ -6,6 +6,8 @@
 
 export const statusOf = (item) => item.job?.status ?? item.upload;
 export const captionOf = (item) => item.job?.edited?.caption ?? item.job?.output?.caption ?? "";
+/** The translation of a caption, with its language; undefined for a caption that a person wrote. */
+export const translationOf = ({ job }) => (job?.edited ? undefined : job?.output?.translated);
 /** Whether nobody has checked a caption that the model is unsure of. */
 export const isUnsure = (item) => Boolean(item.job?.output?.unsure && !item.job.edited);
 export const isUnsent = (item) => ["waiting", "sending"].includes(statusOf(item));
