@@ -80,8 +80,10 @@ export class Workspace {
       this.#update();
     };
     this.#poll = new Poll(this.batch, this.#items, onBatch, this.#closed.signal);
-    // Only this browser can have files of it that were not sent.
-    if (this.isOpen && openBatches().includes(this.batch.id)) (await this.#loadUploader()).run();
+    if (this.isOpen && openBatches().includes(this.batch.id)) {
+      const { pendingNames } = await import("./pending.js");
+      if ((await pendingNames(this.batch.id)).length) (await this.#loadUploader()).run();
+    }
   }
 
   /** Makes way for another batch. What is being sent goes on. */
