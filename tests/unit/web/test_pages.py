@@ -33,6 +33,11 @@ class TestStartPage:
         assert not re.search(r"<script(?![^>]*\bsrc=)", page)
         assert "<style" not in page and not re.search(r"\s(style|on\w+)=", page)
 
+    def test_the_file_dialog_offers_all_formats(self, client: Client) -> None:
+        accepted = re.search(r'id="images" name="images" type="file" accept="([^"]*)"', client.get("/").text)
+
+        assert accepted and {"image/*", ".heic", ".avif", ".cr3", ".dng", ".zip"} <= set(accepted[1].split(","))
+
     def test_recent_captions_are_rendered_and_escaped(
         self, client: Client, caption: Callable[[str, str], None]
     ) -> None:
