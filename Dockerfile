@@ -9,8 +9,8 @@ COPY script/torch script/
 # installs the CUDA build instead; with a URL, the CPU build comes from that index.
 ARG CAPTIOND_TORCH_INDEX
 # Install the dependencies before copying the code, so that this layer is cached when only the code changes.
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
-        > requirements.txt \
+RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+        print(*project['dependencies'], *project['optional-dependencies']['raw'], sep='\n')" > requirements.txt \
     && PIP_NO_CACHE_DIR=1 script/torch python \
     && pip install --no-cache-dir -r requirements.txt -c constraints.txt
 COPY . .

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import shtab
 
+from cli.output import local
 from common.keyring import Scope
+from common.translation import Message, _
 
 EXAMPLES = {
     "serve": """
@@ -60,66 +63,68 @@ EXAMPLES = {
 
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
-    whole = argparse.ArgumentParser(prog="captiond", description="Captions photographs.")
+    whole = _Parser(prog="captiond", description=local(_("Captions photographs.")))
     commands = whole.add_subparsers(dest="command", required=True)
 
-    serve = _command(commands, "serve", "run the whole service: Redis, a worker, the web server")
-    serve.add_argument("--host", help="address that the web server listens on (127.0.0.1)")
-    serve.add_argument("--port", type=int, help="port that the web server listens on (8080)")
+    serve = _command(commands, "serve", _("run the whole service: Redis, a worker, the web server"))
+    serve.add_argument("--host", help=_("address that the web server listens on (127.0.0.1)"))
+    serve.add_argument("--port", type=int, help=_("port that the web server listens on (8080)"))
     serve.add_argument(
-        "--insecure", action="store_const", const=True, help="let other machines use the service without API keys"
+        "--insecure", action="store_const", const=True, help=_("let other machines use the service without API keys")
     )
 
-    caption = _command(commands, "caption", "caption files in this process, without the service")
+    caption = _command(commands, "caption", _("caption files in this process, without the service"))
     files = caption.add_argument(
-        "files", nargs="+", metavar="FILE", help="image file, URL (https://, s3:// …), or - for stdin"
+        "files", nargs="+", metavar="FILE", help=_("image file, URL (https://, s3:// …), or - for stdin")
     )
-    caption.add_argument("--n", type=int, choices=(1, 2, 3), default=1, help="captions of each image, best first (1)")
-    caption.add_argument("--json", action="store_true", help="print one JSON object per line")
+    caption.add_argument(
+        "--n", type=int, choices=(1, 2, 3), default=1, help=_("captions of each image, best first (1)")
+    )
+    caption.add_argument("--json", action="store_true", help=_("print one JSON object per line"))
 
-    batch = _command(commands, "batch", "caption files and folders of any size; a run that was stopped goes on")
+    batch = _command(commands, "batch", _("caption files and folders of any size; a run that was stopped goes on"))
     paths = batch.add_argument(
-        "paths", nargs="+", metavar="PATH", help="file, folder, pattern or URL (s3://, https:// …)"
+        "paths", nargs="+", metavar="PATH", help=_("file, folder, pattern or URL (s3://, https:// …)")
     )
     _add_outputs(batch)
-    batch.add_argument("--limit", type=int, metavar="N", help="caption at most so many images")
-    batch.add_argument("--dry-run", action="store_true", help="list what would be captioned, and change nothing")
+    batch.add_argument("--limit", type=int, metavar="N", help=_("caption at most so many images"))
+    batch.add_argument("--dry-run", action="store_true", help=_("list what would be captioned, and change nothing"))
 
-    watch = _command(commands, "watch", "caption what is in folders and what arrives there, until it is stopped")
-    folders = watch.add_argument("paths", nargs="+", metavar="FOLDER", help="folder on this machine")
+    watch = _command(commands, "watch", _("caption what is in folders and what arrives there, until it is stopped"))
+    folders = watch.add_argument("paths", nargs="+", metavar="FOLDER", help=_("folder on this machine"))
     _add_outputs(watch)
     watch.add_argument(
         "--poll",
         type=float,
         metavar="SECONDS",
-        help="list the folders so often, instead of relying on the file system's events: for network shares",
+        help=_("list the folders so often, instead of relying on the file system's events: for network shares"),
     )
 
-    doctor = _command(commands, "doctor", "check a service and say what to fix")
+    doctor = _command(commands, "doctor", _("check a service and say what to fix"))
 
-    secret = _command(commands, "webhook-secret", "print the secrets that sign webhooks")
+    secret = _command(commands, "webhook-secret", _("print the secrets that sign webhooks"))
 
-    keys = _command(commands, "keys", "create, revoke and list API keys")
+    keys = _command(commands, "keys", _("create, revoke and list API keys"))
     actions = keys.add_subparsers(dest="action", required=True)
-    add = _command(actions, "add", "create a key and print it; it is shown only once", group="keys")
+    add = _command(actions, "add", _("create a key and print it; it is shown only once"), group="keys")
     add.add_argument("name", metavar="NAME")
     add.add_argument(
-        "--scope", action="append", choices=[*Scope], type=Scope, help="a scope (submit and read); repeatable"
+        "--scope", action="append", choices=[*Scope], type=Scope, help=_("a scope (submit and read); repeatable")
     )
-    revoke = _command(actions, "revoke", "revoke a key", group="keys")
+    revoke = _command(actions, "revoke", _("revoke a key"), group="keys")
     revoke.add_argument("name", metavar="NAME")
-    listing = _command(actions, "list", "list the keys' names and scopes", group="keys")
+    listing = _command(actions, "list", _("list the keys' names and scopes"), group="keys")
 
-    completion = _command(commands, "completion", "print a script that completes this command in a shell")
+    completion = _command(commands, "completion", _("print a script that completes this command in a shell"))
     completion.add_argument("shell", choices=("bash", "zsh"))
 
     for command in (serve, caption, batch, watch, doctor, secret, add, revoke, listing):
         data = command.add_argument(
-            "--data", type=Path, help="folder for uploads, logs, weights, keys and Redis (./data)"
+            "--data", type=Path, help=_("folder for uploads, logs, weights, keys and Redis (./data)")
         )
         _complete(data, shtab.DIRECTORY)
     for command in (serve, caption, batch, watch, doctor):
-        model = command.add_argument("--model", help="auto, demo, a .pt file, a folder, or a hub id")
+        model = command.add_argument("--model", help=_("auto, demo, a .pt file, a folder, or a hub id"))
         _complete(model, shtab.FILE)
     for argument in (files, paths):
         _complete(argument, shtab.FILE)
@@ -127,48 +132,65 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def _command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, summary: str, group: str = ""
-) -> argparse.ArgumentParser:
-    examples = EXAMPLES[f"{group} {name}".strip()]
+class _Parser(argparse.ArgumentParser):
+    """A parser, as its subcommands are, whose help is in the language of the terminal.
+
+    Only `usage:` and the errors stay in English, which argparse writes itself.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(add_help=False, **options)
+        self._positionals.title, self._optionals.title = local(_("arguments")), local(_("options"))
+        self.add_argument("-h", "--help", action="help", help=_("show this help, and exit"))
+
+    def add_argument(self, *names: str, help: Message | None = None, **options: Any) -> argparse.Action:  # type: ignore[override]
+        return super().add_argument(*names, help=local(help) if help else None, **options)
+
+
+def _command(commands: argparse._SubParsersAction[_Parser], name: str, summary: Message, group: str = "") -> _Parser:
+    text, heading = local(summary), local(_("examples:"))
     return commands.add_parser(
         name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.",
-        epilog=f"examples:{examples.rstrip()}",
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=heading + EXAMPLES[f"{group} {name}".strip()].rstrip(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 
-def _add_outputs(command: argparse.ArgumentParser) -> None:
+def _add_outputs(command: _Parser) -> None:
     """Add the arguments that `batch` and `watch` share."""
-    command.add_argument("--recursive", action="store_true", help="with the subfolders of folders")
+    command.add_argument("--recursive", action="store_true", help=_("with the subfolders of folders"))
     out = command.add_argument(
-        "--out", type=Path, metavar="FILE", help="one file for all captions: .jsonl, .csv, .json"
+        "--out", type=Path, metavar="FILE", help=_("one file for all captions: .jsonl, .csv, .json")
     )
-    command.add_argument("--sidecars", metavar="SUFFIX", help="a file beside each image, such as .txt or .caption")
+    command.add_argument("--sidecars", metavar="SUFFIX", help=_("a file beside each image, such as .txt or .caption"))
     command.add_argument(
         "--xmp",
         dest="sidecars",
         action="store_const",
         const=".xmp",
-        help="XMP beside each image, as photo.jpg.xmp: a description and alternative text",
+        help=_("XMP beside each image, as photo.jpg.xmp: a description and alternative text"),
     )
-    command.add_argument("--embed", action="store_true", help="the same in the image files, through exiftool")
+    command.add_argument("--embed", action="store_true", help=_("the same in the image files, through exiftool"))
     command.add_argument(
         "--existing",
         choices=("skip", "overwrite", "append", "prepend"),
         default="skip",
-        help="what to do with a caption that is there already (skip)",
+        help=_("what to do with a caption that is there already (skip)"),
     )
-    command.add_argument("--template", default="{caption}", help="text around each caption, such as 'sks, {caption}'")
+    command.add_argument(
+        "--template",
+        default="{caption}",
+        help=_("text around each caption, such as {example}", example="'sks, {caption}'"),
+    )
     command.add_argument(
         "--alt-text",
         action="store_true",
-        help="write alternative text: a sentence of at most 125 characters, in XMP without a description",
+        help=_("write alternative text: a sentence of at most 125 characters, in XMP without a description"),
     )
-    command.add_argument("--url", help="let the service at this URL caption, instead of this process")
-    command.add_argument("--key", help="API key for --url (default: the variable CAPTIOND_KEY)")
+    command.add_argument("--url", help=_("let the service at this URL caption, instead of this process"))
+    command.add_argument("--key", help=_("API key for --url (default: the variable CAPTIOND_KEY)"))
     _complete(out, shtab.FILE)
 
 

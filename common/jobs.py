@@ -11,6 +11,7 @@ import uuid_utils
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
+from common import problems
 from common.options import CaptionOptions, fill_template
 from common.problems import Problem
 from common.translation import SOURCE, Message
@@ -225,16 +226,21 @@ class Job(_Record):
         """The translation of `caption`; None for a caption that a person wrote."""
         return self.output.translated if self.output and not self.edited else None
 
+    @property
+    def has_image(self) -> bool:
+        """Whether the image is stored: a refused one never was, and a lost one is not."""
+        return self.input is not None and (self.error is None or self.error.type != problems.UPLOAD_LOST.type)
+
     def body(self, prefix: str = "", language: str = SOURCE) -> dict[str, Any]:
         """Return the API's JSON, with the error in `language`.
 
         `urls` are paths below `prefix`, the path of the service at its proxy.
         """
         path = f"{prefix}/v1/jobs/{self.id}"
-        urls = {"self": path, "cancel": f"{path}/cancel", "image": f"{path}/image" if self.input else None}
-        options = self.options.body() if self.options else None
+        actions = {name: f"{path}/{name}" for name in ("cancel", "retry")}
+        urls = {"self": path, **actions, "image": f"{path}/image" if self.input else None}
         error = self.error.body(language) if self.error else None
-        return {**self.model_dump(mode="json"), "options": options, "error": error, "urls": urls}
+        return _body(self, error=error, urls=urls)
 
 
 class RequestCounts(_Record):
@@ -302,8 +308,12 @@ class Batch(_Record):
         """Return the API's JSON. `prefix` and `language` are those of `Job.body`."""
         path = f"{prefix}/v1/batches/{self.id}"
         actions = {name: f"{path}/{name}" for name in ("items", "seal", "jobs", "results", "cancel", "retry")}
-        options = self.options.body() if self.options else None
         archive = self.archive.body(language) if self.archive else None
         reason = Message(self.canceled_reason).translated(language) if self.canceled_reason else None
-        translated = {"options": options, "archive": archive, "canceled_reason": reason}
-        return {**self.model_dump(mode="json"), **translated, "urls": {"self": path, **actions}}
+        return _body(self, archive=archive, canceled_reason=reason, urls={"self": path, **actions})
+
+
+def _body(record: Job | Batch, **members: Any) -> dict[str, Any]:
+    """The record's JSON, with `members` in place of its own; its options are those that are set."""
+    options = record.options.body() if record.options else None
+    return {**record.model_dump(mode="json"), "options": options, **members}

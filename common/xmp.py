@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from xml.parsers import expat
 from xml.sax.saxutils import escape, unescape
 
 from common import problems
+from common.images import raw
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 XML = "http://www.w3.org/XML/1998/namespace"
@@ -56,6 +58,15 @@ class _Element:
     def find(self, name: str) -> _Element | None:
         """The first child of this name."""
         return next((child for child in self.children if child.name == name), None)
+
+
+def replaces_suffix(image: PurePath) -> bool:
+    """Whether an image's sidecar is `photo.xmp`, as Lightroom has it for RAW files, and not `photo.jpg.xmp`.
+
+    Of a DNG, Lightroom reads no sidecar.
+    """
+    suffix = image.suffix.lower()
+    return suffix in raw.SUFFIXES and suffix != ".dng"
 
 
 def description(xmp: str, prop: Property = DESCRIPTION) -> str | None:

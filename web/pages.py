@@ -11,7 +11,8 @@ from flask import Blueprint, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from common import problems
-from common.images.decoding import FORMAT_NAMES
+from common.images import raw
+from common.images.formats import FORMAT_NAMES, RENDERED_SUFFIXES, SUFFIXES
 from common.jobs import BatchStatus, Job
 from common.ledger import NewBatch, NewJob
 from common.translation import _
@@ -42,6 +43,9 @@ QUEUES = {
     "suspects": _("Held by a lost worker, to be retried alone"),
     "delayed": _("Waiting for the upload store"),
 }
+
+#: What file dialogs offer, and what scripts take from folders: types and suffixes as in the `accept` of an input.
+ACCEPTED = ",".join(["image/*", *sorted(SUFFIXES if raw.is_installed() else RENDERED_SUFFIXES), ".zip"])
 
 blueprint = Blueprint("pages", __name__)
 
@@ -116,7 +120,7 @@ def _render(template: str, **context: Any) -> str:
         notice=model_notice(model),
         settings=services.settings,
         formats=FORMAT_NAMES,
-        accepted="image/*,.heic,.heif,.zip",
+        accepted=ACCEPTED,
         downloads=DOWNLOADS,
         admin=g.principal.sees_all,
         **context,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from errno import EAGAIN
 from itertools import islice
@@ -91,6 +91,10 @@ class Arrivals:
     def pending(self) -> set[str]:
         """The paths of images that have arrived and were not yet taken."""
         return set(self._pending)
+
+    def known(self) -> Iterator[Source]:
+        """All images that have arrived and are still there, also those that were taken."""
+        return map(Source, self._pending.keys() | self._taken.keys())
 
     def written(self, image: str) -> None:
         """Note that an image which was taken has a caption. It is taken again only when it is modified.

@@ -15,6 +15,7 @@ from cli.batch.outputs import Existing
 from cli.batch.sources import Source
 from common import problems, xmp
 from common.files import DISK_FULL_ERRNOS, atomic_write
+from common.images import raw
 from common.problems import Problem
 from common.translation import _
 from common.xmp import Property
@@ -136,13 +137,17 @@ class TextSidecars(Beside):
 
 
 class XmpSidecars(TextSidecars):
-    """XMP files with the names that digiKam, Immich and darktable look for: `photo.jpg.xmp`."""
+    """XMP files with the names that digiKam, Immich and darktable look for, or Lightroom for RAW files: `photo.jpg.xmp`
+    and `photo.xmp`.
+    """
 
     def __init__(self, existing: Existing, properties: Sequence[Property] = xmp.CAPTION) -> None:
         super().__init__(".xmp", existing)
         self._properties = properties
 
     def path(self, image: Path) -> Path:
+        if xmp.replaces_suffix(image):
+            return image.with_suffix(self._suffix)
         return image.with_name(image.name + self._suffix)
 
     def _caption(self, image: Path) -> str | None:
@@ -163,6 +168,13 @@ class Embedded(Beside):
         super().__init__(existing)
         self._properties = properties
         self._exiftool = ExifTool()
+
+    def check(self, source: Source) -> None:
+        super().check(source)
+        if source.path and source.path.suffix.lower() in raw.SUFFIXES:
+            raise BatchError(
+                _("{image} is a RAW file, and --embed changes none. Use --xmp for sidecars.", image=source.location)
+            )
 
     def close(self) -> None:
         self._exiftool.close()

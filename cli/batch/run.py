@@ -19,7 +19,7 @@ from cli.batch.options import Options
 from cli.batch.outputs import Output
 from cli.batch.progress import Progress
 from cli.batch.remote import OUTAGE_TIMEOUT, RemoteCaptioner
-from cli.batch.sources import Source, find
+from cli.batch.sources import Source, find, left_out, without_raw_twins
 from cli.output import local, warn
 from common import jobs, strict_json
 from common.problems import Problem
@@ -60,7 +60,10 @@ def exit_code(action: Callable[[], int]) -> int:
 
 
 def _find_and_caption(settings: Settings, options: Options) -> int:
-    sources = find(options.paths, recursive=options.recursive)
+    found = find(options.paths, recursive=options.recursive)
+    sources = without_raw_twins(found, found)
+    if len(sources) < len(found):
+        warn(left_out(len(found) - len(sources)))
     return _dry_run(options, sources) if options.dry_run else _batch(settings, options, sources)
 
 

@@ -6,20 +6,18 @@ import glob
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import fsspec
 import requests
 from fsspec.core import url_to_fs
-from PIL import Image
 
 from cli.batch import BatchError
 from common import problems
-from common.images.decoding import FORMATS
-from common.translation import _
+from common.images import raw
+from common.images.formats import RENDERED_SUFFIXES, SUFFIXES
+from common.translation import Message, _, ngettext
 
-#: Suffixes of the accepted formats.
-SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
 #: URLs that are fetched with requests. They have no folders and no patterns.
 HTTP = ("http://", "https://")
 #: Seconds without data after which a download fails.
@@ -78,6 +76,31 @@ def find(arguments: Iterable[str], *, recursive: bool) -> list[Source]:
         for source in sources:
             found.setdefault(source.location, source)
     return list(found.values())
+
+
+def without_raw_twins(sources: list[Source], pictures: Iterable[Source]) -> list[Source]:
+    """The sources without each RAW file whose picture is among `pictures` in another format: `a.cr2` beside `a.jpg`."""
+    if not any(_suffix(source) in raw.SUFFIXES for source in sources):
+        return sources
+    rendered = {_stem(picture) for picture in pictures if _suffix(picture) in RENDERED_SUFFIXES}
+    return [source for source in sources if _suffix(source) not in raw.SUFFIXES or _stem(source) not in rendered]
+
+
+def left_out(count: int) -> Message:
+    """The sentence that says how many RAW files `without_raw_twins` left out."""
+    return ngettext(
+        "{count} RAW file is left out, because its picture is there in another format, too.",
+        "{count} RAW files are left out, because their pictures are there in another format, too.",
+        count,
+    )
+
+
+def _suffix(source: Source) -> str:
+    return PurePath(source.location).suffix.lower()
+
+
+def _stem(source: Source) -> str:
+    return source.location.rsplit(".", 1)[0]
 
 
 def _on_disk(argument: str, recursive: bool) -> Iterator[Source]:

@@ -17,7 +17,7 @@ from cli.batch import BatchError
 from cli.batch.arrivals import Arrivals
 from cli.batch.options import Options
 from cli.batch.run import Run, exit_code, running
-from cli.batch.sources import Source
+from cli.batch.sources import Source, left_out, without_raw_twins
 from cli.output import local, warn
 from common.problems import Problem
 from common.settings import Settings
@@ -111,7 +111,10 @@ class Watcher:
                 warn(sentence)
         self._unlisted = unlisted
 
-    def _caption(self, sources: list[Source]) -> None:
+    def _caption(self, arrived: list[Source]) -> None:
+        sources = without_raw_twins(arrived, self._arrivals.known())
+        if len(sources) < len(arrived):
+            warn(left_out(len(arrived) - len(sources)))
         for image, result in self._run.caption([source for source in sources if self._is_missing(source)]):
             if isinstance(result, Problem):
                 if os.path.exists(image):  # else it was deleted or renamed before it was read

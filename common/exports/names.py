@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from common import xmp
 from common.exports.export import Names
 from common.jobs import Job
 
@@ -59,8 +60,9 @@ class SidecarNames:
 
     def _candidates(self, image: str) -> Iterator[str]:
         """Names for the sidecar, best first."""
-        if self._names is Names.REPLACE:
-            yield str(PurePosixPath(image).with_suffix(self._suffix))
+        path = PurePosixPath(image)
+        if self._names is Names.REPLACE or (self._suffix == ".xmp" and xmp.replaces_suffix(path)):
+            yield str(path.with_suffix(self._suffix))
         yield image + self._suffix
         while True:
             self._copies[image] += 1

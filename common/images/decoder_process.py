@@ -16,7 +16,7 @@ from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from common import strict_json
-from common.images import decoding
+from common.images import decoding, raw
 from common.problems import Problem
 
 #: Memory limit of this process in bytes: the file, its pixels, and about 10 MB for the process itself.
@@ -30,6 +30,7 @@ TASKS: dict[str, Callable[..., tuple[dict[str, Any], bytes]]] = {
     "check": lambda *arguments: (asdict(decoding.check(*arguments)), b""),
     "preprocess": lambda *arguments: ({}, decoding.preprocess(*arguments).tobytes()),
     "thumbnail": lambda *arguments: ({}, decoding.thumbnail(*arguments)),
+    "preview": lambda *arguments: ({}, raw.preview(*arguments)),
 }
 
 

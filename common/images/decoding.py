@@ -1,4 +1,4 @@
-"""Decodes and validates uploads with Pillow. No other module opens an upload.
+"""Decodes and validates uploads with Pillow. Only `common.images.raw` also opens uploads.
 
 The format is what Pillow detects, not what the file name or the client's MIME type says. The service calls these
 functions through `common.images.sandbox`, in a process with limits of memory and time.
@@ -19,15 +19,12 @@ from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from common import problems
 from common.images import jpeg, tiff, webp
+from common.images.formats import FORMAT_NAMES, FORMATS
 from common.images.levels import is_deep, levels
 from common.images.strips import is_empty, to_rgb
 from common.problems import Problem
 from common.translation import Message, _
 
-#: The accepted formats, by Pillow's names. Vector formats and formats whose decoder starts another program (EPS) are
-#: excluded deliberately.
-FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")
-FORMAT_NAMES = _("JPEG, PNG, WebP, HEIC, AVIF, GIF, BMP or TIFF")
 #: Advice for an image that takes too much memory or time to decode.
 SMALLER = _("Make the picture smaller, and send it again.")
 SMALLER_OR_JPEG = _("Make the picture smaller, or save it as JPEG, and send it again.")
@@ -69,7 +66,10 @@ Image.MAX_IMAGE_PIXELS = None
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """Format of an upload, by Pillow's name, and its size in pixels in upright orientation."""
+    """Format of an upload, by Pillow's name, and its size in pixels in upright orientation.
+
+    A camera's RAW file has the format `RAW` and the size of its preview.
+    """
 
     format: str
     width: int
@@ -136,8 +136,8 @@ def thumbnail(data: bytes, max_pixels: int, side: int) -> bytes:
 
 
 def is_heif(data: bytes) -> bool:
-    """Whether the data begin as a HEIF file does; AVIF is the same container with another brand."""
-    return data[4:8] == b"ftyp" and data[8:12] not in (b"avif", b"avis")
+    """Whether the data begin as a HEIF file does; AVIF and CR3 are the same container with other brands."""
+    return data[4:8] == b"ftyp" and data[8:12] not in (b"avif", b"avis", b"crx ")
 
 
 def advice(data: bytes) -> Message:

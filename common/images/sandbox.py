@@ -16,12 +16,14 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from PIL import Image
 
 from common import problems, strict_json
+from common.images import raw
 from common.images.decoding import ImageInfo, advice
 from common.settings import PROJECT_ROOT
 from common.translation import Message
@@ -32,17 +34,61 @@ MIN_PROCESSES, MAX_PROCESSES = 2, 8
 #: Seconds before a decoder process is killed. The limit of processor time does not end a process that is blocked.
 TIMEOUT = 60.0
 
-#: Makes glibc return freed images to the system at once, so that they do not count for the next one (mallopt(3)).
-ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
+#: Makes glibc return freed images to the system at once, so that they do not count for the next one (mallopt(3)), and
+#: numpy, which rawpy imports, allocate buffers for one thread only.
+ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "1048576", "OPENBLAS_NUM_THREADS": "1"}
 
 log = logging.getLogger(__name__)
 
 
 class Sandbox:
-    """A pool of decoder processes. A thread waits if all of them are busy.
+    """Decoder processes, at most `processes` of either kind. A thread waits if all of them are busy.
 
-    Methods raise the same problems as the functions of `common.images.decoding`, and `image-too-costly`.
+    A camera's RAW file is decoded by its preview. Processes of their own extract previews, because rawpy and the file
+    take memory that the pixels of a large image need.
+
+    Methods raise the same problems as the functions of `common.images.decoding` and `raw.preview`, and
+    `image-too-costly`.
     """
+
+    def __init__(self, processes: int) -> None:
+        self._decoders, self._extractors = _Pool(processes), _Pool(processes)
+
+    def check(self, data: bytes, max_pixels: int) -> ImageInfo:
+        """Decode the image, and return its format and size."""
+        rendered = self._rendered(data)
+        info = ImageInfo(**self._decoders.request("check", rendered, max_pixels)[0])
+        return info if rendered is data else replace(info, format=raw.FORMAT)
+
+    def preprocess(self, data: bytes, max_pixels: int, side: int) -> Image.Image:
+        """Return the image in RGB, resized to `side` x `side` pixels, ignoring its aspect ratio."""
+        pixels = self._decoders.request("preprocess", self._rendered(data), max_pixels, side)[1]
+        return Image.frombytes("RGB", (side, side), pixels)
+
+    def thumbnail(self, data: bytes, max_pixels: int, side: int) -> bytes:
+        """Return the image as a JPEG of at most `side` x `side` pixels."""
+        return self._decoders.request("thumbnail", self._rendered(data), max_pixels, side)[1]
+
+    def close(self) -> None:
+        """End the processes after their present image. They are started again when needed."""
+        self._decoders.close()
+        self._extractors.close()
+
+    def _rendered(self, data: bytes) -> bytes:
+        """The preview of a RAW file; any other file as it is."""
+        if not raw.is_raw(data):
+            return data
+        if not raw.is_installed():
+            raise problems.UNSUPPORTED_IMAGE(
+                "The file is a camera RAW file, and captiond was installed without what reads those. Install it with "
+                "{command}, or send the picture as JPEG.",
+                command="pip install -e '.[raw]' -c constraints.txt",
+            )
+        return self._extractors.request("preview", data)[1]
+
+
+class _Pool:
+    """Up to `processes` decoder processes, which are started when they are needed."""
 
     def __init__(self, processes: int) -> None:
         # Last in, first out, so that no more processes are started than the load needs.
@@ -51,27 +97,8 @@ class Sandbox:
         for _ in range(processes):
             self._idle.put(None)
 
-    def check(self, data: bytes, max_pixels: int) -> ImageInfo:
-        """Decode the image, and return its format and size."""
-        return ImageInfo(**self._request("check", data, max_pixels)[0])
-
-    def preprocess(self, data: bytes, max_pixels: int, side: int) -> Image.Image:
-        """Return the image in RGB, resized to `side` x `side` pixels, ignoring its aspect ratio."""
-        return Image.frombytes("RGB", (side, side), self._request("preprocess", data, max_pixels, side)[1])
-
-    def thumbnail(self, data: bytes, max_pixels: int, side: int) -> bytes:
-        """Return the image as a JPEG of at most `side` x `side` pixels."""
-        return self._request("thumbnail", data, max_pixels, side)[1]
-
-    def close(self) -> None:
-        """End the processes after their present image. They are started again when needed."""
-        for _ in range(self._count):
-            if process := self._idle.get():
-                _end(process)
-        for _ in range(self._count):
-            self._idle.put(None)
-
-    def _request(self, task: str, data: bytes, *arguments: int) -> tuple[dict[str, Any], bytes]:
+    def request(self, task: str, data: bytes, *arguments: int) -> tuple[dict[str, Any], bytes]:
+        """Return the information and the bytes that a process answers. Raises a `Problem`."""
         process = self._idle.get()
         try:
             if process is not None and process.poll() is not None:
@@ -90,6 +117,14 @@ class Sandbox:
         if "problem" in response:
             raise problems.KINDS[response["problem"]](Message.model_validate(response["message"]))
         return response["info"], result
+
+    def close(self) -> None:
+        """End the processes after their present image."""
+        for _ in range(self._count):
+            if process := self._idle.get():
+                _end(process)
+        for _ in range(self._count):
+            self._idle.put(None)
 
 
 @cache

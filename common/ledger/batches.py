@@ -162,7 +162,7 @@ class Batches(Base):
         retried = 0
         for status in (Status.FAILED, Status.CANCELED):
             for ids in self._pages(batch_id, status):
-                stored = [job.id for job in self._queries().read(ids) if _has_image(job)]
+                stored = [job.id for job in self._queries().read(ids) if job.has_image]
                 if not stored:
                     continue
                 quotas.admit(self._redis, self._settings, self._principal.owner, len(stored))
@@ -254,8 +254,3 @@ def _batch(batch_id: str, fields: dict[str, str], counts: dict[Status, int]) -> 
         cancel_after=moment(float(fields["cancel_after"])) if "cancel_after" in fields else None,
         expires_at=moment(float(fields["expires_at"])),
     )
-
-
-def _has_image(job: Job) -> bool:
-    """Whether the image of the job is stored: a refused one never was, and a lost one is not."""
-    return job.input is not None and (job.error is None or job.error.type != problems.UPLOAD_LOST.type)

@@ -100,14 +100,6 @@ class Leases(Base):
         written = self._scripts.commit(args=[self._script_time(), int(self._settings.retention) + 1, *arguments])
         return [bool(flag) for flag in cast("list[int]", written)]
 
-    def commit(self, claim: Claim, output: Output, *, model: ModelInfo, timings: Timings) -> bool:
-        """Write the caption. Returns False and writes nothing when the claim is no longer valid."""
-        return self.finish([Result(claim, output, model, timings)])[0]
-
-    def fail(self, claim: Claim, problem: Problem) -> bool:
-        """Write the problem of a failed job. Returns False and writes nothing when the claim is no longer valid."""
-        return self.finish([Result(claim, problem=problem)])[0]
-
     def release(self, claims: Iterable[Claim]) -> list[str]:
         """Return jobs to the queue without counting the attempt, as on shutdown.
 

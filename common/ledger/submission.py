@@ -160,6 +160,18 @@ class Submission(Queries):
         self._scripts.cancel(args=[self._script_time(), "", job_id])
         return self.get(job_id)
 
+    def retry(self, job_id: str) -> tuple[Job, bool]:
+        """Queue a failed or canceled job again if its image is stored; returns the job, and whether it was queued.
+
+        Raises `job-not-found`, `job-gone`, or the problem of a limit on open jobs.
+        """
+        job = self.get(job_id)
+        if job.status not in (Status.FAILED, Status.CANCELED) or not job.has_image:
+            return job, False
+        quotas.admit(self._redis, self._settings, self._principal.owner, 1)
+        retried = cast("list[str]", self._scripts.retry(args=[job_id]))
+        return self.get(job_id), bool(retried)
+
     def delete(self, job_id: str) -> None:
         """Delete all keys of the job except `known:{id}`; the caller deletes its image.
 

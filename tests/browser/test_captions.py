@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.support.page import CAPTION_TIMEOUT, caption_files, edit
+from tests.support.page import CAPTION_TIMEOUT, SENTENCE, caption_files, edit
 from tests.support.service import Service
 
 JOBS = re.compile(r"/v1/batches/[^/]+/jobs")
@@ -268,3 +268,42 @@ def test_a_grid_of_thousands_keeps_few_cards_in_the_document(page: Page) -> None
 
 def focused(page: Page) -> str | None:
     return page.evaluate("document.activeElement.ariaLabel")  # type: ignore[no-any-return]
+
+
+def change_jobs(page: Page, **changes: object) -> None:
+    """Make the service's answers about the jobs of a batch have these members."""
+
+    def change(route: Route) -> None:
+        response = route.fetch()
+        body = response.json()
+        body["jobs"] = [{**job, **changes} for job in body["jobs"]]
+        route.fulfill(response=response, json=body)
+
+    page.route(JOBS, change)
+
+
+def test_one_of_two_canceled_pictures_is_tried_again(page: Page) -> None:
+    caption_files(page, 2)
+    change_jobs(page, status="canceled", output=None)
+    page.reload()
+    cards = page.locator("#cards .card")
+    expect(page.locator("#cards .card[data-status=canceled]")).to_have_count(2)
+
+    with page.expect_request("**/v1/jobs/*/retry"):
+        cards.first.get_by_role("button", name="Try again").click()
+
+    expect(cards.first.locator(".caption")).to_have_text(SENTENCE)
+    expect(cards.nth(1)).to_contain_text("Canceled")
+
+
+def test_a_translation_is_below_the_caption_in_card_and_editor(page: Page) -> None:
+    caption_files(page, 1)
+    output = {"caption": "a dog", "translated": {"language": "ru", "caption": "собака"}, "alternatives": []}
+    change_jobs(page, output=output)
+    page.reload()
+
+    translated = page.locator("#cards .caption + .translated")
+    expect(translated).to_have_text("собака")
+    expect(translated).to_have_attribute("lang", "ru")
+    page.locator("#cards").get_by_role("button", name="Edit").click()
+    expect(page.locator("#editor-translated")).to_have_text("собака")

@@ -52,15 +52,15 @@ def stored(page: Page) -> list[str]:
 
 
 def test_a_dropped_folder_becomes_a_batch_with_the_names_of_its_folders(page: Page, tmp_path: Path) -> None:
-    folder = save_pictures(tmp_path / "holiday", "2.jpg", "10.jpg", "day 1/a.jpg")
+    folder = save_pictures(tmp_path / "holiday", "2.jpg", "10.jpg", "day 1/a.jpg", "day 1/b.CR2")
     (folder / "notes.txt").write_text("not a picture")
     (folder / ".hidden.jpg").write_bytes(PICTURE)
 
     drop(page, folder)
 
-    expect(page.locator("#cards .caption")).to_have_count(3, timeout=CAPTION_TIMEOUT)
+    expect(page.locator("#cards .caption")).to_have_count(4, timeout=CAPTION_TIMEOUT)
     expect(page.get_by_role("heading", level=1)).to_have_text("holiday")
-    assert names(page) == ["holiday/2.jpg", "holiday/10.jpg", "holiday/day 1/a.jpg"]
+    assert names(page) == ["holiday/2.jpg", "holiday/10.jpg", "holiday/day 1/a.jpg", "holiday/day 1/b.CR2"]
 
 
 def test_a_chosen_folder_keeps_its_names(page: Page, tmp_path: Path) -> None:

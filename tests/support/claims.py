@@ -1,8 +1,10 @@
-"""Claims a given job regardless of its position in the queue."""
+"""Claims a given job regardless of its position in the queue, and writes the result of a claim."""
 
 from __future__ import annotations
 
-from common.ledger import Claim, Ledger
+from common.jobs import ModelInfo, Output, Timings
+from common.ledger import Claim, Ledger, Result
+from common.problems import Problem
 
 
 def claim_job(ledger: Ledger, job_id: str) -> Claim | None:
@@ -12,3 +14,13 @@ def claim_job(ledger: Ledger, job_id: str) -> Claim | None:
         claims.append(suspect)
     ledger.release([claim for claim in claims if claim.id != job_id])
     return next((claim for claim in claims if claim.id == job_id), None)
+
+
+def commit(ledger: Ledger, claim: Claim, output: Output, *, model: ModelInfo, timings: Timings) -> bool:
+    """Write a caption; False when the claim is no longer valid."""
+    return ledger.finish([Result(claim, output, model, timings)])[0]
+
+
+def commit_failure(ledger: Ledger, claim: Claim, problem: Problem) -> bool:
+    """Write the problem of a failed job; False when the claim is no longer valid."""
+    return ledger.finish([Result(claim, problem=problem)])[0]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from tests.support import heic
+from tests.support import heic, raw
 from tests.support.images import drawing, encoded
 
 #: Bytes of payload in the largest accepted file; 64 kB are left for headers.
@@ -55,6 +55,8 @@ def unusual() -> Iterator[Item]:
     for mode in ("1", "L", "LA", "P", "RGBA", "I;16"):
         yield Item(f"PNG in mode {mode}", encoded(Image.new(mode, (64, 64)), "PNG"), (ACCEPTED,))
     yield Item("CMYK JPEG", encoded(Image.new("CMYK", (64, 64))), (ACCEPTED,))
+    yield Item("camera RAW", raw.DNG, (ACCEPTED,))
+    yield Item("camera RAW without preview", raw.dng(), ("unsupported-image",))
     yield Item("float TIFF", encoded(Image.new("F", (64, 64)), "TIFF"), (ACCEPTED,))
     for format in ("GIF", "WEBP", "AVIF", "PNG", "TIFF"):
         frames = [drawing(colour) for colour in ("red", "green", "blue")]
@@ -72,6 +74,7 @@ def largest() -> Iterator[Item]:
     """The largest images in every format, in the modes that need most memory."""
     side = (SIDE, SIDE)
     yield Item("50 MP JPEG", encoded(Image.new("RGB", side)), (ACCEPTED,))
+    yield Item("RAW with a preview of 50 MP", raw.dng(encoded(Image.new("RGB", side)), padding=19 * 10**6), (ACCEPTED,))
     yield Item("50 MP progressive JPEG", saved(Image.new("RGB", side), "JPEG", progressive=True), (ACCEPTED,))
     for name, options in (("JPEG", {}), ("progressive JPEG", {"progressive": True})):
         data = saved(Image.new("RGB", side), "JPEG", **options)[:-2]
@@ -103,7 +106,11 @@ def largest() -> Iterator[Item]:
 def truncated() -> Iterator[Item]:
     """Each format, truncated at every tenth of the file."""
     noise = Image.merge("RGB", [Image.effect_noise((160, 120), 80) for _ in range(3)])
-    for format, data in [*((format, encoded(noise, format)) for format in FORMATS), ("HEIC", heic.RGB)]:
+    for format, data in [
+        *((format, encoded(noise, format)) for format in FORMATS),
+        ("HEIC", heic.RGB),
+        ("DNG", raw.DNG),
+    ]:
         for tenth in range(1, 10):
             yield Item(f"{tenth}/10 of a {format}", data[: len(data) * tenth // 10], UNREADABLE)
 
@@ -121,6 +128,8 @@ def false_headers() -> Iterator[Item]:
     second = grown.index(b"\x2c\0\0\0\0", grown.index(b"\x2c\0\0\0\0") + 10)
     grown[second + 5 : second + 9] = struct.pack("<HH", 65_000, 65_000)
     yield Item("GIF with an empty frame and one of 4,225 MP", bytes(grown), (COSTLY, LARGE))
+    claims = raw.dng(bytes(1000), preview_size=(60_000, 60_000), compression=raw.UNCOMPRESSED)
+    yield Item("RAW whose preview claims 3,600 MP", claims, (COSTLY, *UNREADABLE))
     yield Item("BMP that claims 50 MP", bmp(SIDE, SIDE, 24, b""), ("damaged-image",))
     hidden = saved(Image.new("RGB", (8000, 8000)), "AVIF", speed=10)
     offset = hidden.index(b"ispe") + 8

@@ -1,8 +1,8 @@
 """Sends malicious images and forms to the web application in this process, and measures processor time and memory.
 
 `python -m tests.support.resource_probe` prints a JSON object for each, or with `--table` the table of
-docs/reliability.md. Memory is the peak growth of the web server and its decoder process in megabytes; time is the
-processor time of both. Both are read from /proc, so it works on Linux only.
+docs/reliability.md. Memory is the peak growth of the web server and its decoder processes in megabytes; time is the
+processor time of all. Both are read from /proc, so it works on Linux only.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from common.problems import Problem
 from common.settings import Settings
 from tests.support.forms import forms
 from tests.support.hostile import items
-from tests.support.images import encoded
+from tests.support.raw import DNG
 from web import create_app
 
 #: Bytes of a megabyte in the table.
@@ -56,12 +56,11 @@ class ProbeResult:
 
 
 class Meter:
-    """Measures the web server and its decoder, including a decoder that ends during the measurement."""
+    """Measures the web server and its decoders, including those that end during the measurement."""
 
     def __init__(self) -> None:
-        decoder = sandbox()._idle.queue[-1]
-        assert decoder is not None
-        self._pids = (os.getpid(), decoder.pid)
+        processes = [pool._idle.queue[-1] for pool in (sandbox()._decoders, sandbox()._extractors)]
+        self._pids = (os.getpid(), *(process.pid for process in processes if process))
         self._seconds = self._processor_seconds()
         self._before = [_memory(pid, "VmRSS") for pid in self._pids]
         self._peaks = list(self._before)
@@ -91,7 +90,7 @@ class Meter:
 
     def _processor_seconds(self) -> float:
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return time.process_time() + _cpu(self._pids[1]) + ended.ru_utime + ended.ru_stime
+        return time.process_time() + sum(map(_cpu, self._pids[1:])) + ended.ru_utime + ended.ru_stime
 
 
 def run(app: Flask) -> Iterator[ProbeResult]:
@@ -116,7 +115,7 @@ def _send(client: FlaskClient, body: bytes, content_type: str, environ: dict[str
 
 def _measured(step: Callable[..., Any], *arguments: Any) -> tuple[Any, float, float]:
     """The step's result, or the problem that it raises; processor seconds; megabytes."""
-    sandbox().check(encoded(), Settings().max_pixels)  # starts a decoder
+    sandbox().check(DNG, Settings().max_pixels)  # starts both kinds of decoders
     meter = Meter()
     try:
         result = step(*arguments)

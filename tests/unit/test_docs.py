@@ -12,7 +12,7 @@ from types import ModuleType
 import fakeredis
 import pytest
 
-from common.images.decoding import FORMAT_NAMES
+from common.images.formats import FORMAT_NAMES
 from common.problems import KINDS
 from common.settings import PROJECT_ROOT, Settings
 from training import distill, evaluate, export, prepare, report

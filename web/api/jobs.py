@@ -8,6 +8,7 @@ from common import problems
 from common.images.sandbox import sandbox
 from common.jobs import Job
 from common.ledger import NewJob
+from common.queue import notify
 from web.api.deadline import requested_cancel_after
 from web.api.fetching import fetched_image
 from web.api.paging import query_cursor, query_int, query_status
@@ -72,6 +73,15 @@ def show(job_id: str) -> Response:
 def cancel(job_id: str) -> Response:
     """Cancel the job; a finished job is returned unchanged."""
     return jsonify(job_body(get_services().ledger.cancel(job_id)))
+
+
+@blueprint.post("/<job_id>/retry")
+def retry(job_id: str) -> Response:
+    """Queue a failed or canceled job again whose image is stored; another job is returned unchanged."""
+    services = get_services()
+    job, is_retried = services.ledger.retry(job_id)
+    notify(services.celery, int(is_retried))
+    return jsonify(job_body(job))
 
 
 @blueprint.delete("/<job_id>")

@@ -35,6 +35,7 @@ REQUIRED_SCOPES: Mapping[str, Scope | None] = {
     "jobs.show": Scope.READ,
     "jobs.image": Scope.READ,
     "jobs.cancel": Scope.SUBMIT,
+    "jobs.retry": Scope.SUBMIT,
     "jobs.delete": Scope.SUBMIT,
     "edits.one": Scope.SUBMIT,
     "edits.many": Scope.SUBMIT,

@@ -1,7 +1,7 @@
 // A card: one picture with its caption, or with what it waits for.
 import { pageUrl } from "./api.js";
 import { create } from "./dom.js";
-import { captionOf, isFailed, isUnsure, statusOf } from "./items.js";
+import { captionOf, isFailed, isUnsure, statusOf, translationOf } from "./items.js";
 import { t, tn } from "./translate.js";
 
 /** Longer side of thumbnails in pixels, for screens with two pixels for each CSS pixel. */
@@ -29,6 +29,8 @@ export function renderCard(item, card, actions) {
   const focused = body.contains(document.activeElement);
   card.dataset.status = status;
   body.replaceChildren(createState(item, status), createMeta(item), createActions(item, status, actions));
+  const translation = translationOf(item);
+  if (translation) body.firstChild.after(createTranslation(translation));
   if (focused) (body.querySelector("button") ?? thumbnail).focus({ preventScroll: true });
   return card;
 }
@@ -55,6 +57,10 @@ function createState(item, status) {
   if (status === "processing") state.prepend(create("span", { className: "spinner" }));
   if (status === "sending") state.append(create("progress", { value: item.sent, "aria-label": t("Sent") }));
   return state;
+}
+
+function createTranslation({ language, caption }) {
+  return create("p", { className: "translated", lang: language, title: caption, textContent: caption });
 }
 
 function stateText(item, status) {

@@ -1,7 +1,7 @@
 // The dialog that shows a picture, and in which its caption is chosen or written.
 import { api, pageUrl } from "./api.js";
 import { byId, create, showProblem } from "./dom.js";
-import { captionOf } from "./items.js";
+import { captionOf, translationOf } from "./items.js";
 import { t } from "./translate.js";
 
 export class Editor {
@@ -62,6 +62,10 @@ export class Editor {
     if (!output) return;
     byId("editor-edited").hidden = !edited;
     byId("editor-said").textContent = output.caption;
+    const translation = translationOf(item);
+    byId("editor-translated").hidden = !translation;
+    byId("editor-translated").lang = translation?.language ?? "";
+    byId("editor-translated").textContent = translation?.caption ?? "";
     byId("editor-confidence").hidden = typeof output.confidence !== "number";
     byId("editor-confidence").textContent = t("Confidence: {percent} %", { percent: Math.round(100 * output.confidence) });
     byId("editor-others").hidden = !output.alternatives.length;

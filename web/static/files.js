@@ -1,10 +1,10 @@
 // Files that were chosen, dropped or pasted, with names that include their folders.
+import { byId } from "./dom.js";
 import { tn } from "./translate.js";
 
 /** Characters of a name, fewer than the service allows for a batch. */
 const MAX_NAME_LENGTH = 150;
 const IGNORED = /(^|\/)(\.|__MACOSX\/|Thumbs\.db$|desktop\.ini$)/i;
-const PICTURE = /\.(jpe?g|jfif|png|webp|gif|bmp|tiff?|avif|hei[cf])$/i;
 
 /** Chooses among files, or among those of the entries of a drop, which may be folders. */
 export async function chooseFiles(files, entries) {
@@ -35,10 +35,11 @@ async function readEntry(entry, folder, files) {
  * @returns the pictures in the order of their names, ZIP files, and a name for the batch
  */
 function sort(files) {
+  const suffixes = byId("images").accept.split(",");
   const archives = files.filter(({ name }) => /\.zip$/i.test(name)).map(({ file }) => file);
   const pictures = files.filter(({ name, file }) => {
     if (IGNORED.test(name) || archives.includes(file)) return false;
-    return !name.includes("/") || PICTURE.test(name) || file.type.startsWith("image/");
+    return !name.includes("/") || suffixes.includes(name.match(/[.][^./]*$/)?.[0].toLowerCase()) || file.type.startsWith("image/");
   });
   pictures.sort((a, b) => a.name.localeCompare(b.name, undefined, { numeric: true }));
   return { name: nameOf(pictures.map(({ name }) => name)), pictures, archives };

@@ -6,6 +6,8 @@
 
 export const statusOf = (item) => item.job?.status ?? item.upload;
 export const captionOf = (item) => item.job?.edited?.caption ?? item.job?.output?.caption ?? "";
+/** The translation of a caption, with its language; undefined for a caption that a person wrote. */
+export const translationOf = ({ job }) => (job?.edited ? undefined : job?.output?.translated);
 /** Whether nobody has checked a caption that the model is unsure of. */
 export const isUnsure = (item) => Boolean(item.job?.output?.unsure && !item.job.edited);
 export const isUnsent = (item) => ["waiting", "sending"].includes(statusOf(item));
@@ -30,26 +32,24 @@ export class Items extends EventTarget {
     return this.#byName.get(name);
   }
 
-  /** Adds a picture that is to be sent, or returns null if one of this name and size is there; renames another one. */
-  add(name, file) {
-    let free = name;
-    for (let number = 2; this.#byName.has(free); number += 1) {
-      const other = this.#byName.get(free);
-      if (!file || (other.file?.size ?? other.job?.input?.bytes) === file.size) return null;
-      free = name.replace(/(\.[^./]*)?$/, ` (${number})$1`);
-    }
-    return this.#insert(free, { file, upload: "waiting" });
-  }
-
   /** Records what the service says about a job; returns whether it is new. */
   putJob(job) {
     const named = this.#byName.get(job.custom_id);
     const known = this.#byJob.get(job.id) ?? (named?.job ? null : named);
     if (known && JSON.stringify(known.job) === JSON.stringify(job)) return false;
-    const item = known ?? this.#insert(job.custom_id ?? job.input?.filename ?? "");
+    const item = known ?? this.insert(job.custom_id ?? job.input?.filename ?? "");
     this.#byJob.set(job.id, item);
     this.update(item, { job, upload: "", file: null, problem: null });
     return true;
+  }
+
+  insert(name, values = {}) {
+    const item = { name, file: null, upload: "", sent: 0, job: null, problem: null, version: 0, ...values };
+    this.list.push(item);
+    this.#isUnsorted = true;
+    if (!this.#byName.has(name)) this.#byName.set(name, item);
+    this.changed();
+    return item;
   }
 
   update(item, changes) {
@@ -87,14 +87,5 @@ export class Items extends EventTarget {
       counts.unsure += isUnsure(item);
     }
     return counts;
-  }
-
-  #insert(name, values = {}) {
-    const item = { name, file: null, upload: "", sent: 0, job: null, problem: null, version: 0, ...values };
-    this.list.push(item);
-    this.#isUnsorted = true;
-    if (!this.#byName.has(name)) this.#byName.set(name, item);
-    this.changed();
-    return item;
   }
 }

@@ -1,10 +1,8 @@
 // The start page and the page of a batch: opens a batch for what is chosen, dropped or pasted.
-import { announce } from "./announce.js";
 import { api, pageUrl, request } from "./api.js";
 import { byId, localizeTimes, showProblem } from "./dom.js";
 import { watchModel } from "./model.js";
-import { openBatches, rememberBatch } from "./open.js";
-import { t } from "./translate.js";
+import { openBatches } from "./open.js";
 
 const page = document.documentElement;
 const inputs = document.querySelectorAll("input[type=file]");
@@ -47,37 +45,10 @@ async function addChosenFiles() {
 async function addFiles(files, entries = []) {
   if (!files.length && !entries.length) return;
   try {
-    const { chooseFiles } = await import("./files.js");
-    const { name, pictures, archives } = await chooseFiles(files, entries);
-    if (pictures.length) {
-      showProblem("problem", null);
-      if (!workspace?.isOpen) {
-        const batch = await request(api("batches"), "POST", { name });
-        rememberBatch(batch.id, true);
-        await show(batch, name);
-      }
-      workspace.add(pictures);
-    }
-    for (const archive of archives) await sendArchive(archive);
+    const { add } = await import("./adding.js");
+    await add(files, entries, () => workspace, show);
   } catch (problem) {
     showProblem("problem", problem);
-  }
-}
-
-async function sendArchive(archive) {
-  const { name } = archive;
-  const text = t("Sending {name}", { name });
-  announce(text);
-  byId("archive-text").textContent = text;
-  byId("archive").hidden = false;
-  try {
-    const form = new FormData();
-    form.append("archive", archive, name);
-    const { upload } = await import("./upload.js");
-    const batch = await upload(api("batches"), form, (fraction) => (byId("archive-bar").value = fraction));
-    await show(batch, name);
-  } finally {
-    byId("archive").hidden = true;
   }
 }
 

@@ -29,11 +29,6 @@ export function tn(singular, plural, count, values = {}) {
   return fill(forms[Math.min(index, forms.length - 1)], { count, ...values });
 }
 
-/** Formats a number as the language writes it. */
-export function formatNumber(value, options = {}) {
-  return new Intl.NumberFormat(language, options).format(value);
-}
-
 function fill(text, values) {
   return text.replaceAll(/\{([A-Za-z_]\w*)\}/g, (placeholder, name) => String(values[name] ?? placeholder));
 }

@@ -24,7 +24,7 @@ export class Uploader {
 
   /** @param {{name: string, file: File}[]} pictures */
   add(pictures) {
-    this.#store(pictures.map(({ name, file }) => this.items.add(name, file)).filter(Boolean));
+    this.#store(pictures.map(({ name, file }) => this.#add(name, file)).filter(Boolean));
     return this.run();
   }
 
@@ -35,7 +35,7 @@ export class Uploader {
     await exclusively(this.batch.id, async () => {
       // An earlier page may have left files, and other tabs may have stored some.
       for (const name of await pendingNames(this.batch.id)) {
-        const item = this.items.add(name, null);
+        const item = this.#add(name, null);
         // The page was closed after the service had accepted it.
         if (!item && this.items.named(name).job) deleteFile(this.batch.id, name);
       }
@@ -62,6 +62,16 @@ export class Uploader {
     this.items.update(item, { upload: "waiting", problem: null });
     this.#store([item]);
     return this.run();
+  }
+
+  /** Adds a picture, or returns null if one of this name and size is there; renames another one. */
+  #add(name, file) {
+    let free = name;
+    for (let number = 2, other; (other = this.items.named(free)); number += 1) {
+      if (!file || (other.file?.size ?? other.job?.input?.bytes) === file.size) return null;
+      free = name.replace(/(\.[^./]*)?$/, ` (${number})$1`);
+    }
+    return this.items.insert(free, { file, upload: "waiting" });
   }
 
   async #store(items) {

@@ -4,21 +4,25 @@ import { pageUrl, request } from "./api.js";
 import { renderCard } from "./card.js";
 import { copy } from "./copy.js";
 import { byId, showProblem } from "./dom.js";
-import { Edits } from "./edits.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { captionOf, isFailed, isUnsent, Items } from "./items.js";
-import { rememberBatch } from "./open.js";
+import { openBatches, rememberBatch } from "./open.js";
 import { loadJobs, Poll } from "./poll.js";
 import { Progress } from "./progress.js";
 import { t, tn } from "./translate.js";
 
 export class Workspace {
   #items = new Items();
-  #edits = new Edits(this.#items);
+  /** @type {import("./edits.js").Edits | null} */
+  #edits = null;
   #filters = new Filters(() => this.#update());
   #progress = new Progress();
-  #save = (captions) => this.#edits.save(captions);
+  #save = async (captions) => {
+    const { Edits } = await import("./edits.js");
+    this.#edits ??= new Edits(this.#items);
+    await this.#edits.save(captions);
+  };
   #grid;
   #poll;
   #editor = null;
@@ -36,13 +40,13 @@ export class Workspace {
       open: (item) => this.#edit(item),
       copy: (item, button) => copy(captionOf(item), button),
       cancel: (item) => this.#cancel(item),
-      retry: (item) => this.#retry([item]),
+      retry: (item) => this.#retry(item),
       drawFile: async (file, parent) => (await import("./thumbnail.js")).drawFile(file, parent),
     };
     const { signal } = this.#closed;
     this.#grid = new Grid(byId("cards"), (item, card) => renderCard(item, card, actions), signal);
     byId("undo").onclick = () => this.#undo();
-    byId("retry").onclick = () => this.#retry(this.#items.list);
+    byId("retry").onclick = () => this.#retryAll();
     byId("cancel").onclick = () => this.#cancelAll();
     byId("delete").onclick = () => this.#delete();
     byId("replace-open").onclick = async () => {
@@ -76,7 +80,10 @@ export class Workspace {
       this.#update();
     };
     this.#poll = new Poll(this.batch, this.#items, onBatch, this.#closed.signal);
-    if (this.isOpen) (await this.#loadUploader()).run();
+    if (this.isOpen && openBatches().includes(this.batch.id)) {
+      const { pendingNames } = await import("./pending.js");
+      if ((await pendingNames(this.batch.id)).length) (await this.#loadUploader()).run();
+    }
   }
 
   /** Makes way for another batch. What is being sent goes on. */
@@ -110,7 +117,7 @@ export class Workspace {
     if (isDone && !this.#isDone) announce(t("{done} of {all} done", { done: counts.all, all: counts.all }));
     this.#isDone = isDone;
     byId("nothing").hidden = this.#shown.length || !counts.all;
-    byId("undo").hidden = !this.#edits.canUndo;
+    byId("undo").hidden = !this.#edits?.canUndo;
     byId("retry").hidden = !isDone || !(counts.failed + counts.canceled);
     byId("copy-all").disabled = byId("replace-open").disabled = !counts.succeeded;
     if (archive?.error) showProblem("problem", archive.error);
@@ -150,9 +157,14 @@ export class Workspace {
     this.#try(() => request(this.batch.urls.cancel, "POST"));
   }
 
-  /** Tries failed and canceled pictures again. The service does so with all of the batch that it has. */
-  #retry(items) {
-    const failed = items.filter(isFailed);
+  /** Tries a failed or canceled picture again. */
+  #retry(item) {
+    if (!item.job) this.#uploader.retry(item);
+    else this.#try(async () => this.#items.putJob(await request(item.job.urls.retry, "POST")));
+  }
+
+  #retryAll() {
+    const failed = this.#items.list.filter(isFailed);
     for (const item of failed) if (!item.job) this.#uploader.retry(item);
     if (!failed.some((item) => item.job)) return;
     this.#try(async () => {
@@ -172,7 +184,7 @@ export class Workspace {
 
   #onKey(event) {
     if (event.target.closest("input, textarea, dialog")) return;
-    if (event.key === "z" && (event.ctrlKey || event.metaKey) && this.#edits.canUndo) this.#undo();
+    if (event.key === "z" && (event.ctrlKey || event.metaKey) && this.#edits?.canUndo) this.#undo();
     else if (event.key === "/") byId("search").focus();
     else return;
     event.preventDefault();

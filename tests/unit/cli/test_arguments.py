@@ -39,6 +39,18 @@ def test_the_examples_of_each_command_are_valid(command: argparse.ArgumentParser
         assert " ".join(["captiond", parsed.command, getattr(parsed, "action", "")]).startswith(command.prog)
 
 
+def test_the_help_is_in_the_language_of_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CAPTIOND_LANGUAGE", "ru")
+
+    assert run("caption", "--help") == 0
+
+    said = capsys.readouterr().out
+    for words in ("Подписывает файлы в этом процессе", "выводить по объекту JSON", "показать эту справку", "примеры:"):
+        assert words in said
+
+
 def completions(words: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """What bash offers for the last of some words."""
     assert run("completion", "bash") == 0

@@ -59,7 +59,12 @@ def test_a_finished_job_gives_the_documented_json() -> None:
         "completed_at": "1970-01-01T00:00:02.000Z",
         "expires_at": "1970-01-02T00:00:00.000Z",
         "timings": {"queue_seconds": 1.5, "model_seconds": 0.4, "batch_size": 8},
-        "urls": {"self": "/v1/jobs/018f", "cancel": "/v1/jobs/018f/cancel", "image": "/v1/jobs/018f/image"},
+        "urls": {
+            "self": "/v1/jobs/018f",
+            "cancel": "/v1/jobs/018f/cancel",
+            "retry": "/v1/jobs/018f/retry",
+            "image": "/v1/jobs/018f/image",
+        },
     }
 
 

@@ -12,7 +12,7 @@ from redis import Redis
 from common.jobs import ModelInfo, Output, Timings
 from common.ledger import Components, Ledger, Worker
 from common.settings import Settings
-from tests.support.claims import claim_job
+from tests.support.claims import claim_job, commit
 from tests.unit.web.client import MODEL, Client
 from web import create_app
 
@@ -52,7 +52,7 @@ def caption(ledger: Ledger) -> Callable[[str, str], None]:
         claim = claim_job(ledger, job_id)
         assert claim is not None
         timings = Timings(queue_seconds=0.1, model_seconds=0.2, batch_size=1)
-        assert ledger.commit(claim, Output(caption=text, score=-0.5, confidence=0.3), model=MODEL, timings=timings)
+        assert commit(ledger, claim, Output(caption=text, score=-0.5, confidence=0.3), model=MODEL, timings=timings)
 
     return finish
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from redis import Redis
 
-from common import strict_json
+from common import problems, strict_json
 from common.jobs import Job, ModelInfo, new_id
-from common.ledger import Ledger, NewJob, keys
+from common.ledger import Components, Ledger, NewJob, keys
 from tests.support.images import encoded
 from tests.unit.web.client import Client
 from web.submission import upload_too_large
@@ -150,3 +150,34 @@ def test_a_notice_about_the_model_is_in_the_language_of_the_request(client: Clie
     assert client.get("/v1/models").json["notice"].startswith("A small demo model")
     assert client.get("/v1/models", headers=RUSSIAN).json["notice"].startswith("Подписи составляет")
     assert "Подписи составляет" in client.get("/", headers=RUSSIAN).text
+
+
+class TestBatches:
+    def test_the_reason_of_a_canceled_batch_is_in_the_language_of_each_reader(self, client: Client) -> None:
+        form = {"images": [(io.BytesIO(encoded()), "a.jpg")]}
+        batch = client.post("/v1/batches", data=form).json
+        client.post(batch["urls"]["cancel"])
+
+        english, russian = (
+            client.get(batch["urls"]["self"], headers=headers).json["canceled_reason"] for headers in ({}, RUSSIAN)
+        )
+
+        assert english == "The batch was canceled by a request."
+        assert russian == "Пакет отменён по запросу."
+
+    def test_the_error_of_an_archive_is_in_the_language_of_each_reader(
+        self, client: Client, components: Components
+    ) -> None:
+        batch = client.post("/v1/batches", data={"archive": (io.BytesIO(b"no archive"), "a.zip")}).json
+        claim = components.archives.claim()
+        assert claim
+        detail = "The file is not a ZIP archive, or its end is missing. Make the archive again and send it."
+        components.archives.finish(claim, problems.BAD_ARCHIVE(detail))
+
+        english, russian = (
+            client.get(batch["urls"]["self"], headers=headers).json["archive"]["error"] for headers in ({}, RUSSIAN)
+        )
+
+        assert english["detail"] == detail
+        assert russian["type"] == english["type"] == "/problems/bad-archive"
+        assert russian["detail"] != english["detail"] and russian["title"] != english["title"]

@@ -9,10 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from common.exports import FORMATS
-from common.jobs import ModelInfo
+from common.jobs import ModelInfo, Output, Timings, Translation
 from common.ledger import Ledger
+from tests.support.claims import claim_job, commit
 from tests.support.images import encoded, numbered
-from tests.unit.web.client import Client
+from tests.unit.web.client import MODEL, Client
 from web import pages
 from web.pages import BATCHES
 
@@ -31,6 +32,11 @@ class TestStartPage:
 
         assert not re.search(r"<script(?![^>]*\bsrc=)", page)
         assert "<style" not in page and not re.search(r"\s(style|on\w+)=", page)
+
+    def test_the_file_dialog_offers_all_formats(self, client: Client) -> None:
+        accepted = re.search(r'id="images" name="images" type="file" accept="([^"]*)"', client.get("/").text)
+
+        assert accepted and {"image/*", ".heic", ".avif", ".cr3", ".dng", ".zip"} <= set(accepted[1].split(","))
 
     def test_recent_captions_are_rendered_and_escaped(
         self, client: Client, caption: Callable[[str, str], None]
@@ -167,3 +173,20 @@ class TestForm:
         answer = client.get(sent.location, headers=HTML)
 
         assert (answer.status_code, answer.mimetype) == (410, "text/html")
+
+
+def test_a_translation_is_below_its_caption_until_a_person_writes_another(client: Client, ledger: Ledger) -> None:
+    batch = client.post("/v1/batches", data={"images": [(io.BytesIO(encoded()), "a.jpg")]}).json
+    job = client.get(batch["urls"]["jobs"]).json["jobs"][0]
+    claim = claim_job(ledger, job["id"])
+    assert claim
+    output = Output(caption="a dog", translated=Translation(language="ru", caption="собака"))
+    timings = Timings(queue_seconds=0.1, model_seconds=0.2, batch_size=1)
+    commit(ledger, claim, output, model=MODEL, timings=timings)
+    shown = re.compile(r'a dog</(?:p|h1)>\s*<p class="translated" lang="ru"[^>]*>собака</p>')
+
+    for path in (f"/jobs/{job['id']}", f"/batches/{batch['id']}"):
+        assert shown.search(client.get(path).text)
+    client.patch(job["urls"]["self"], json={"caption": "my dog"})
+    for path in (f"/jobs/{job['id']}", f"/batches/{batch['id']}"):
+        assert "собака" not in client.get(path).text

@@ -38,7 +38,7 @@ def test_the_urls_of_a_job_contain_the_prefix(client: Client) -> None:
 
     urls, path = answer.json["urls"], f"/captions/v1/jobs/{answer.json['id']}"
     assert answer.headers["Location"] == path
-    assert urls == {"self": path, "cancel": f"{path}/cancel", "image": f"{path}/image"}
+    assert urls == {"self": path, "cancel": f"{path}/cancel", "retry": f"{path}/retry", "image": f"{path}/image"}
     for body in (
         client.get(f"/v1/jobs/{answer.json['id']}", headers=PROXY_HEADERS).json,
         client.get("/v1/jobs", headers=PROXY_HEADERS).json["jobs"][0],

@@ -17,6 +17,7 @@ from common.ledger.recovery import RECOVERY_LIMIT
 from common.ledger.unreferenced import GRACE_PERIOD
 from common.settings import Settings
 from common.uploads import FOLDERS, UploadStore
+from tests.support.claims import commit
 from tests.support.clock import Clock
 from tests.unit.worker.fakes import IMAGE, MODEL
 from worker.recovery import delete_unreferenced_once, recover_once
@@ -156,7 +157,7 @@ def test_recoveries_of_a_day_delete_everything_in_small_steps(
             continue  # the web server was killed here
         ledger.create(job_id, NewJob(input=IMAGE, batch=batch, idempotency_key=job_id))
         if number % 3 == 0 and (claims := ledger.claim_next(1).claims) and number % 2:
-            ledger.commit(claims[0], Output(caption="a ball"), model=MODEL, timings=TIMINGS)
+            commit(ledger, claims[0], Output(caption="a ball"), model=MODEL, timings=TIMINGS)
         if number % 50 == 49:
             max_deleted = max(max_deleted, recover())
     for _ in range(24 * 60):

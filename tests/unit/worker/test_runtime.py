@@ -20,6 +20,7 @@ from common.ledger import Claim, Ledger, Worker, Workers
 from common.ledger.submission import SCHEMA_VERSION
 from common.options import SearchOptions
 from common.queue import CLAIM_SIZE
+from tests.support.claims import commit
 from tests.support.clock import Clock
 from tests.support.images import drawing, encoded
 from tests.unit.worker.fakes import MODEL, TIMEOUT, FakeCaptioner, Notifications, eventually, with_timeout
@@ -233,7 +234,7 @@ class TestClose:
     ) -> None:
         timings = Timings(queue_seconds=0.0, model_seconds=0.1, batch_size=1)
         with holding(runtime, claimed):
-            ledger.commit(claimed, Output(caption="a ball"), model=MODEL, timings=timings)
+            commit(ledger, claimed, Output(caption="a ball"), model=MODEL, timings=timings)
             with_timeout(runtime.close)
 
         assert ledger.get(claimed.id).status is Status.SUCCEEDED

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from common import problems
-from common.images.decoding import FORMAT_NAMES
+from common.images.formats import FORMAT_NAMES
 from common.jobs import Status
 from common.problems import CONTENT_TYPE, Kind
 from web.api.openapi.schemas import PATH, STRING, Schema, ref

@@ -158,6 +158,18 @@ PATHS = {
             parameters=[JOB_ID],
         )
     },
+    "/v1/jobs/{job_id}/retry": {
+        "post": operation(
+            "retryJob",
+            "Queue a failed or canceled job again, if its picture is stored. Another job is returned unchanged.",
+            {200: response("The job.", JOB)},
+            *components.WRITE_PROBLEMS,
+            *components.JOB_PROBLEMS,
+            problems.QUEUE_FULL,
+            problems.QUOTA_USED_UP,
+            parameters=[JOB_ID],
+        )
+    },
     "/v1/jobs/{job_id}/image": {
         "get": operation(
             "getJobImage",

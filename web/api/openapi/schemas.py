@@ -41,7 +41,7 @@ def schemas() -> dict[str, Schema]:
     )
     by_name: dict[str, Schema] = definitions["$defs"]
     urls = "Paths relative to the root of the host."
-    _add_properties(by_name["Job"], urls=object_schema(urls, self=PATH, cancel=PATH, image=nullable(PATH)))
+    _add_properties(by_name["Job"], urls=object_schema(urls, self=PATH, cancel=PATH, retry=PATH, image=nullable(PATH)))
     actions = dict.fromkeys(("items", "seal", "jobs", "results", "cancel", "retry"), PATH)
     _add_properties(by_name["Batch"], urls=object_schema(urls, self=PATH, **actions))
     by_name["Problem"] = object_schema(

@@ -115,6 +115,12 @@ class TestXmpSidecars:
         for name in ("a.jpg.xmp", "a.png.xmp"):
             assert xmp.description((tmp_path / name).read_text()) == "new"
 
+    @pytest.mark.parametrize(
+        ("image", "sidecar"), [("a.CR2", "a.xmp"), ("a.nef", "a.xmp"), ("a.dng", "a.dng.xmp"), ("a.tif", "a.tif.xmp")]
+    )
+    def test_the_sidecar_of_a_raw_file_is_named_as_lightroom_names_it(self, image: str, sidecar: str) -> None:
+        assert XmpSidecars("skip").path(Path(image)) == Path(sidecar)
+
     def test_a_sidecar_without_a_description_counts_as_missing(self, source: Source, tmp_path: Path) -> None:
         sidecars = XmpSidecars("append")
         (tmp_path / "a.jpg.xmp").write_text(xmp.EMPTY)
@@ -161,6 +167,10 @@ class TestEmbedded:
 
         with closing(ExifTool()) as exiftool:
             assert exiftool.read(Path(source.location), xmp.DESCRIPTION) == caption
+
+    def test_raw_files_are_refused(self, tmp_path: Path) -> None:
+        with closing(Embedded("skip")) as embedded, pytest.raises(BatchError, match=r"a\.nef is a RAW file.*--xmp"):
+            embedded.check(Source(str(tmp_path / "a.nef")))
 
     def test_an_image_that_takes_no_metadata_is_a_problem_of_its_own(self, source: Source) -> None:
         Path(source.location).write_bytes(encoded(format="BMP"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,15 @@ class TestTables:
 
         written = [(row["confidence"], row["unsure"]) for row in rows(tmp_path / f"captions.{suffix}")]
         assert written == ([("0.3", "true"), ("", "")] if suffix == "csv" else [(0.3, True), (None, None)])
+
+    def test_a_row_has_the_translation(self, suffix: str, tmp_path: Path) -> None:
+        table = TableFile(tmp_path / f"captions.{suffix}", overwrite=False)
+
+        table.write([replace(CAPTIONS[0], translated="собака бежит"), CAPTIONS[1]])
+        table.close()
+
+        written = [row["translated"] for row in rows(tmp_path / f"captions.{suffix}")]
+        assert written == ["собака бежит", "" if suffix == "csv" else None]
 
     def test_a_file_of_an_earlier_version_keeps_its_columns(self, suffix: str, tmp_path: Path) -> None:
         path = tmp_path / f"captions.{suffix}"

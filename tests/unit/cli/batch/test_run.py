@@ -22,6 +22,7 @@ from common import xmp
 from common.settings import Settings
 from tests.support.images import encoded, numbered
 from tests.support.models import tiny_model, tiny_tokenizer
+from tests.support.raw import DNG
 
 
 @pytest.fixture
@@ -70,6 +71,19 @@ def test_an_unreadable_image_is_listed_and_the_others_are_captioned(
     assert images(options.out) == ["0.jpg", "1.jpg", "3.jpg", "4.jpg"]
     said = capsys.readouterr().err
     assert f"{broken}: " in said and "4 captioned, 1 failed" in said
+
+
+def test_raw_files_are_captioned_and_left_out_beside_their_pictures(
+    settings: Settings, options: Options, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("3.dng", "4.cr2", "5.dng"):
+        (Path(options.paths[0]) / name).write_bytes(DNG)
+
+    assert batch(settings, options) == 0
+
+    assert images(options.out) == [*(f"{number}.jpg" for number in range(5)), "5.dng"]
+    said = capsys.readouterr().err
+    assert "2 RAW files are left out" in said and "6 captioned, 0 failed, 0 there already" in said
 
 
 def test_the_template_surrounds_each_caption(settings: Settings, options: Options) -> None:

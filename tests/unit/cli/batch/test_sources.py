@@ -8,7 +8,7 @@ import fsspec
 import pytest
 
 from cli.batch import BatchError
-from cli.batch.sources import Source, find
+from cli.batch.sources import Source, find, without_raw_twins
 from common.problems import Problem
 from tests.support.receiver import running_receiver, with_status
 
@@ -65,6 +65,15 @@ class TestOnDisk:
     def test_an_argument_that_names_nothing_is_refused_by_name(self, argument: str) -> None:
         with pytest.raises(BatchError, match=argument.replace("*", r"\*")):
             names(argument)
+
+    def test_a_raw_file_is_left_out_beside_its_picture_in_another_format(self, folder: Path) -> None:
+        for name in ("a.CR2", "b.dng", "lone.nef", "deep/a.cr2"):
+            (folder / "photos" / name).touch()
+        found = find(["photos"], recursive=True)
+
+        kept = [source.location for source in without_raw_twins(found, found)]
+
+        assert kept == ["photos/a.png", "photos/b.JPG", "photos/deep/a.cr2", "photos/deep/c.webp", "photos/lone.nef"]
 
     def test_a_file_that_disappeared_is_a_problem_of_its_own(self, folder: Path) -> None:
         (source,) = find(["alone.bin"], recursive=False)

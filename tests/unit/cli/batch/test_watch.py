@@ -20,6 +20,7 @@ from cli.batch.watch import watch
 from common.settings import Settings
 from tests.support.images import encoded, numbered
 from tests.support.models import tiny_model, tiny_tokenizer
+from tests.support.raw import DNG
 from tests.support.service import wait_until
 
 #: What a test does between two looks at the folder.
@@ -312,3 +313,18 @@ def test_200_images_are_captioned_once_each_though_the_command_is_killed(
 
     assert code == 0 and ", 0 failed." in said
     assert sorted(names(out)) == sorted(f"{number}.jpg" for number in range(200))
+
+
+def test_a_raw_file_is_left_out_beside_its_picture_in_another_format(
+    settings: Settings, options: Options, inbox: Path, steps: Steps, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(inbox, "a.jpg")
+    steps(*(lambda name=name: (inbox / name).write_bytes(DNG) for name in ("a.dng", "b.dng")))
+
+    assert watch(settings, options) == 0
+
+    assert names(options.out) == ["a.jpg", "b.dng"]
+    assert capsys.readouterr().err.splitlines() == [
+        "1 RAW file is left out, because its picture is there in another format, too.",
+        "Stopped. 2 captioned, 0 failed.",
+    ]

@@ -12,7 +12,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from common.exports import documents
-from common.jobs import Job
+from common.jobs import Job, Translation
 from tests.unit.common.exports.batch import captioned, export, failed
 
 
@@ -36,6 +36,19 @@ class TestCoco:
         }
         assert captions == {"a/ä.jpg": ["a dog"], "b.jpg": ["my cat"]}
         coco.info()
+
+    def test_an_annotation_has_the_translation_of_its_caption(self, tmp_path: Path) -> None:
+        translated = Translation(language="ru", caption="собака")
+        jobs = [captioned("a.jpg", "a dog"), captioned("b.jpg", "a dog", edited="my dog"), captioned("c.jpg", "a cat")]
+        for number in (0, 1):
+            output = jobs[number].output
+            assert output
+            update = {"output": output.model_copy(update={"translated": translated})}
+            jobs[number] = jobs[number].model_copy(update=update)
+
+        annotations = load(export("coco", jobs), tmp_path).loadAnns(ids=[1, 2, 3])
+
+        assert [each["translated"] for each in annotations] == [translated.model_dump(), None, None]
 
     def test_an_image_keeps_its_id_when_another_one_is_captioned_later(self, tmp_path: Path) -> None:
         last = captioned("b.jpg", "a cat")

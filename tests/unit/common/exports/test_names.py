@@ -50,3 +50,13 @@ def test_thousands_of_equal_names_are_numbered() -> None:
     given = {names.give("a.jpg") for _ in range(5000)}
 
     assert len(given) == 5000 and "a.jpg (5000).txt" in given
+
+
+def test_an_xmp_sidecar_of_a_raw_file_is_named_as_lightroom_names_it() -> None:
+    names = SidecarNames(".xmp", Names.APPEND)
+
+    assert [names.give(image) for image in ("b/a.cr2", "b/a.jpg", "b/a.dng")] == [
+        "b/a.xmp",
+        "b/a.jpg.xmp",
+        "b/a.dng.xmp",
+    ]

@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 
 from common import problems
-from common.images import decoding
+from common.images import decoding, raw
 from common.images.sandbox import Sandbox
 from common.problems import Kind, Problem
+from tests.support import raw as raw_files
 from tests.support.hostile import SIDE, bmp, saved
 from tests.support.images import drawing, encoded, numbered
 
@@ -39,7 +40,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 def decoder_pid(sandbox: Sandbox) -> int:
     """Return the process id of the idle decoder."""
-    process = sandbox._idle.queue[0]
+    process = sandbox._decoders._idle.queue[0]
     assert process is not None
     return int(process.pid)
 
@@ -121,7 +122,7 @@ def test_an_image_of_100_megapixels_is_decoded_if_the_limit_allows_it(sandbox: S
 
 def test_an_idle_decoder_that_was_killed_is_started_again(sandbox: Sandbox) -> None:
     sandbox.check(encoded(), LIMIT)
-    process = sandbox._idle.queue[0]
+    process = sandbox._decoders._idle.queue[0]
     assert process is not None
     process.kill()
     process.wait()
@@ -152,7 +153,8 @@ def test_a_closed_sandbox_can_be_used_again(sandbox: Sandbox) -> None:
 def test_a_decoder_ends_when_its_parent_is_killed() -> None:
     code = (
         "import os; from common.images.sandbox import sandbox; from tests.support.images import encoded;"
-        "sandbox().check(encoded(), 10**6); print(sandbox()._idle.queue[-1].pid, flush=True); os.kill(os.getpid(), 9)"
+        "sandbox().check(encoded(), 10**6); print(sandbox()._decoders._idle.queue[-1].pid, flush=True);"
+        "os.kill(os.getpid(), 9)"
     )
     pid = int(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False).stdout)
 
@@ -160,3 +162,31 @@ def test_a_decoder_ends_when_its_parent_is_killed() -> None:
     while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+class TestRaw:
+    def test_a_raw_file_is_decoded_by_its_preview(self, sandbox: Sandbox) -> None:
+        assert sandbox.check(raw_files.DNG, LIMIT) == decoding.ImageInfo("RAW", 320, 240)
+        assert sandbox.thumbnail(raw_files.DNG, LIMIT, 100) == decoding.thumbnail(encoded(), LIMIT, 100)
+        actual = sandbox.preprocess(raw_files.DNG, LIMIT, 96).tobytes()
+        assert actual == decoding.preprocess(encoded(), LIMIT, 96).tobytes()
+
+    def test_the_preview_is_upright(self, sandbox: Sandbox) -> None:
+        assert sandbox.check(raw_files.dng(encoded(), orientation=6), LIMIT).height == 320
+
+    def test_the_limits_are_those_of_other_images(self, sandbox: Sandbox) -> None:
+        with pytest.raises(Problem) as error:
+            sandbox.check(raw_files.DNG, 1000)
+        assert error.value.kind is problems.IMAGE_TOO_LARGE
+
+    def test_a_file_of_100_mb_is_read(self, sandbox: Sandbox) -> None:
+        assert sandbox.check(raw_files.dng(encoded(), padding=100_000_000), LIMIT).width == 320
+
+    def test_without_rawpy_a_raw_file_is_refused_with_what_to_install(
+        self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(raw, "is_installed", lambda: False)
+
+        with pytest.raises(Problem, match=r"pip install -e '\.\[raw\]'") as error:
+            sandbox.check(raw_files.DNG, LIMIT)
+        assert error.value.kind is problems.UNSUPPORTED_IMAGE

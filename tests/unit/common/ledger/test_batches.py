@@ -12,6 +12,7 @@ from common.jobs import BatchStatus, Status, new_id
 from common.ledger import Batches, Components, Ledger, NewBatch, NewJob
 from common.ledger import batches as module
 from common.problems import Problem
+from tests.support.claims import commit, commit_failure
 from tests.unit.common.ledger.jobs import CAPTION, IMAGE, MODEL, TIMINGS, create_job, must_claim, recover
 
 BATCH = new_id()
@@ -27,7 +28,7 @@ class TestBatches:
         first = create_job(ledger, batch=batch, custom_id="one")
         create_job(ledger, batch=batch)
         ledger.create(new_id(), NewJob(error=problems.EMPTY_UPLOAD("It is empty."), batch=batch))
-        ledger.commit(must_claim(ledger, first), CAPTION, model=MODEL, timings=TIMINGS)
+        commit(ledger, must_claim(ledger, first), CAPTION, model=MODEL, timings=TIMINGS)
 
         counts = batches.get(batch).request_counts
 
@@ -43,7 +44,7 @@ class TestBatches:
     def test_canceling_a_batch_keeps_its_ended_jobs(self, ledger: Ledger, batches: Batches) -> None:
         batches.create(batch := new_id())
         done = create_job(ledger, batch=batch)
-        ledger.commit(must_claim(ledger, done), CAPTION, model=MODEL, timings=TIMINGS)
+        commit(ledger, must_claim(ledger, done), CAPTION, model=MODEL, timings=TIMINGS)
         create_job(ledger, batch=batch)
 
         counts = batches.cancel(batch).request_counts
@@ -79,7 +80,7 @@ class TestBatches:
         statuses.append(batches.get(batch).status)
         batches.seal(batch)
         statuses.append(batches.get(batch).status)
-        ledger.commit(must_claim(ledger, job), CAPTION, model=MODEL, timings=TIMINGS)
+        commit(ledger, must_claim(ledger, job), CAPTION, model=MODEL, timings=TIMINGS)
         statuses.append(batches.get(batch).status)
         batches.cancel(batch)  # no effect on a batch that has ended
         statuses.append(batches.get(batch).status)
@@ -143,9 +144,9 @@ class TestBatches:
         batches.create(batch := new_id())
         failed, lost, canceled, done = (create_job(ledger, batch=batch) for _ in range(4))
         refused = ledger.create(new_id(), NewJob(error=problems.EMPTY_UPLOAD("It is empty."), batch=batch))
-        ledger.fail(must_claim(ledger, failed), problems.CAPTION_FAILED("No caption."))
-        ledger.fail(must_claim(ledger, lost), problems.UPLOAD_LOST("No file."))
-        ledger.commit(must_claim(ledger, done), CAPTION, model=MODEL, timings=TIMINGS)
+        commit_failure(ledger, must_claim(ledger, failed), problems.CAPTION_FAILED("No caption."))
+        commit_failure(ledger, must_claim(ledger, lost), problems.UPLOAD_LOST("No file."))
+        commit(ledger, must_claim(ledger, done), CAPTION, model=MODEL, timings=TIMINGS)
         batches.seal(batch)
         batches.cancel(batch)
 
@@ -185,7 +186,7 @@ class TestBatches:
             ledger.delete(job_id)
 
         assert (first, sorted(expired)) == (jobs[:2], jobs)
-        assert not ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+        assert not commit(ledger, claim, CAPTION, model=MODEL, timings=TIMINGS)
         redis.delete("recovering")
         assert set(redis.keys()) == {f"known:{any_id}" for any_id in (batch, *jobs)}
 

@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 
 from common.ledger import Completions, Ledger, completions
+from tests.support.claims import commit
 from tests.unit.common.ledger.jobs import CAPTION, MODEL, TIMINGS, create_job, must_claim
 
 #: Seconds; far longer than a wake-up takes.
@@ -32,7 +33,7 @@ def test_a_finished_job_wakes_only_its_own_subscribers(ledger: Ledger, redis: Re
         for event in (first, second, third):
             assert event.wait(TIMEOUT)  # the subscription begins
             event.clear()
-        ledger.commit(must_claim(ledger, job), CAPTION, model=MODEL, timings=TIMINGS)
+        commit(ledger, must_claim(ledger, job), CAPTION, model=MODEL, timings=TIMINGS)
 
         assert first.wait(TIMEOUT) and second.wait(TIMEOUT)
         assert not third.is_set()

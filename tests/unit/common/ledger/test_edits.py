@@ -9,6 +9,7 @@ from common import problems
 from common.jobs import Edit, Job, moment, new_id
 from common.ledger import Components, Ledger, Principal
 from common.problems import Problem
+from tests.support.claims import commit, commit_failure
 from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import CAPTION, IMAGE, MODEL, TIMINGS, create_job, must_claim
 
@@ -17,7 +18,7 @@ ALICE, BOB = Principal("alice", sees_all=False), Principal("bob", sees_all=False
 
 def captioned(ledger: Ledger, **kwargs: object) -> Job:
     job = create_job(ledger, **kwargs)
-    assert ledger.commit(must_claim(ledger, job), CAPTION, model=MODEL, timings=TIMINGS)
+    assert commit(ledger, must_claim(ledger, job), CAPTION, model=MODEL, timings=TIMINGS)
     return ledger.get(job.id)
 
 
@@ -47,7 +48,7 @@ def test_no_caption_changes_unless_all_jobs_have_succeeded(ledger: Ledger, state
     if state in ("processing", "failed"):
         claim = must_claim(ledger, other)
         if state == "failed":
-            ledger.fail(claim, problems.DAMAGED_IMAGE("It is damaged."))
+            commit_failure(ledger, claim, problems.DAMAGED_IMAGE("It is damaged."))
     elif state == "canceled":
         ledger.cancel(other.id)
 

@@ -13,7 +13,7 @@ from common.ledger import Components, Ledger, NewJob, Worker
 from common.options import CaptionOptions
 from common.problems import Problem
 from common.settings import Settings
-from tests.support.claims import claim_job
+from tests.support.claims import claim_job, commit, commit_failure
 from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import CAPTION, IMAGE, MODEL, TIMINGS, create_job, must_claim, recover
 
@@ -148,7 +148,7 @@ class TestCommit:
     def test_commit_writes_caption_model_and_timings(self, ledger: Ledger) -> None:
         claim = must_claim(ledger, create_job(ledger))
 
-        assert ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+        assert commit(ledger, claim, CAPTION, model=MODEL, timings=TIMINGS)
 
         job = ledger.get(claim.id)
         assert (job.status, job.output, job.model, job.timings) == (
@@ -160,9 +160,9 @@ class TestCommit:
 
     def test_a_second_commit_is_rejected(self, ledger: Ledger) -> None:
         claim = must_claim(ledger, create_job(ledger))
-        ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+        commit(ledger, claim, CAPTION, model=MODEL, timings=TIMINGS)
 
-        assert not ledger.commit(claim, Output(caption="late"), model=MODEL, timings=TIMINGS)
+        assert not commit(ledger, claim, Output(caption="late"), model=MODEL, timings=TIMINGS)
         assert ledger.get(claim.id).output == CAPTION
 
     def test_a_worker_with_an_expired_lease_cannot_overwrite_its_successor(
@@ -173,13 +173,13 @@ class TestCommit:
         recover(ledger, redis)
         successor = must_claim(ledger, paused.job)
 
-        assert not ledger.commit(paused, Output(caption="late"), model=MODEL, timings=TIMINGS)
-        assert ledger.commit(successor, CAPTION, model=MODEL, timings=TIMINGS)
+        assert not commit(ledger, paused, Output(caption="late"), model=MODEL, timings=TIMINGS)
+        assert commit(ledger, successor, CAPTION, model=MODEL, timings=TIMINGS)
         assert ledger.get(paused.id).output == CAPTION
 
     def test_a_committed_caption_is_cached_for_the_same_image_and_model_only(self, ledger: Ledger) -> None:
         claim = must_claim(ledger, create_job(ledger))
-        ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+        commit(ledger, claim, CAPTION, model=MODEL, timings=TIMINGS)
 
         assert ledger.cached_caption("d0", "sha256:1") == CAPTION
         assert ledger.cached_caption("d0", "sha256:2") is None
@@ -187,7 +187,7 @@ class TestCommit:
     def test_options_are_recorded_and_their_template_surrounds_the_captions(self, ledger: Ledger) -> None:
         options = CaptionOptions(template="sks, {caption}", beams=4)
         claim = must_claim(ledger, create_job(ledger, options=options))
-        ledger.commit(claim, OUTPUT, model=MODEL, timings=TIMINGS)
+        commit(ledger, claim, OUTPUT, model=MODEL, timings=TIMINGS)
 
         job = ledger.get(claim.id)
         assert job.options == claim.job.options == options
@@ -196,7 +196,7 @@ class TestCommit:
     def test_the_cache_has_what_the_model_said_for_each_search(self, ledger: Ledger) -> None:
         options = CaptionOptions(template="sks, {caption}", beams=4)
         claim = must_claim(ledger, create_job(ledger, options=options))
-        ledger.commit(claim, OUTPUT, model=MODEL, timings=TIMINGS)
+        commit(ledger, claim, OUTPUT, model=MODEL, timings=TIMINGS)
 
         assert ledger.cached_caption("d0", "sha256:1", CaptionOptions(beams=4)) == OUTPUT
         assert ledger.cached_caption("d0", "sha256:1") is None
@@ -212,7 +212,7 @@ class TestCommit:
     ) -> None:
         claim = must_claim(ledger, create_job(ledger))
         output = Output(caption="a dog", confidence=0.5)
-        ledger.commit(claim, output.judged(0.4), model=MODEL, timings=TIMINGS)
+        commit(ledger, claim, output.judged(0.4), model=MODEL, timings=TIMINGS)
 
         strict = Components(redis, settings.model_copy(update={"unsure_below": 0.6}), clock).ledger
 
@@ -224,11 +224,57 @@ class TestCommit:
     def test_a_failed_job_stores_its_problem(self, ledger: Ledger) -> None:
         claim = must_claim(ledger, create_job(ledger))
 
-        assert ledger.fail(claim, problems.DAMAGED_IMAGE("It is cut off."))
+        assert commit_failure(ledger, claim, problems.DAMAGED_IMAGE("It is cut off."))
 
         job = ledger.get(claim.id)
         assert job.status is Status.FAILED
         assert job.error and job.error.type == "/problems/damaged-image"
+
+
+class TestRetry:
+    def test_a_failed_job_is_queued_again_as_if_it_were_new(self, ledger: Ledger) -> None:
+        claim, other = must_claim(ledger, create_job(ledger)), create_job(ledger)
+        commit_failure(ledger, claim, problems.CAPTION_FAILED("No caption."))
+        ledger.cancel(other.id)
+
+        job, is_queued = ledger.retry(claim.id)
+
+        assert is_queued and (job.status, job.error, job.attempts) == (Status.QUEUED, None, 0)
+        assert ledger.get(other.id).status is Status.CANCELED
+        assert [again.id for again in ledger.claim_next(9).claims] == [job.id]
+
+    def test_a_canceled_job_of_a_batch_is_queued_again(self, ledger: Ledger) -> None:
+        job = create_job(ledger, batch="b")
+        ledger.cancel(job.id)
+
+        assert ledger.retry(job.id)[0].status is Status.QUEUED
+
+    def test_a_job_without_a_stored_image_stays_failed(self, ledger: Ledger) -> None:
+        lost = must_claim(ledger, create_job(ledger))
+        commit_failure(ledger, lost, problems.UPLOAD_LOST("No file."))
+        refused = ledger.create(new_id(), NewJob(error=problems.EMPTY_UPLOAD("It is empty.")))
+
+        for job_id in (lost.id, refused.id):
+            job, is_queued = ledger.retry(job_id)
+            assert (job.status, is_queued) == (Status.FAILED, False)
+
+    def test_a_job_that_waits_or_has_a_caption_does_not_change(self, ledger: Ledger) -> None:
+        waiting, claim = create_job(ledger), must_claim(ledger, create_job(ledger))
+        commit(ledger, claim, CAPTION, model=MODEL, timings=TIMINGS)
+
+        assert [ledger.retry(job_id)[1] for job_id in (waiting.id, claim.id)] == [False, False]
+        assert ledger.get(claim.id).output == CAPTION
+
+    def test_a_full_queue_refuses_it(self, ledger: Ledger) -> None:
+        canceled = create_job(ledger)
+        ledger.cancel(canceled.id)
+        for _ in range(4):  # so many may be open
+            create_job(ledger)
+
+        with pytest.raises(Problem) as refused:
+            ledger.retry(canceled.id)
+
+        assert refused.value.kind is problems.QUEUE_FULL
 
 
 class TestCancel:
@@ -242,12 +288,12 @@ class TestCancel:
         claim = must_claim(ledger, create_job(ledger))
         ledger.cancel(claim.id)
 
-        assert not ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+        assert not commit(ledger, claim, CAPTION, model=MODEL, timings=TIMINGS)
         assert ledger.get(claim.id).output is None
 
     def test_canceling_a_finished_job_changes_nothing(self, ledger: Ledger) -> None:
         claim = must_claim(ledger, create_job(ledger))
-        ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+        commit(ledger, claim, CAPTION, model=MODEL, timings=TIMINGS)
 
         assert ledger.cancel(claim.id).status is Status.SUCCEEDED
 
@@ -255,7 +301,7 @@ class TestCancel:
 class TestDelete:
     def test_deleting_a_job_leaves_only_its_known_key(self, ledger: Ledger, redis: Redis) -> None:
         claim = must_claim(ledger, create_job(ledger))
-        ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+        commit(ledger, claim, CAPTION, model=MODEL, timings=TIMINGS)
 
         ledger.delete(claim.id)
 
@@ -265,7 +311,7 @@ class TestDelete:
         claim = must_claim(ledger, create_job(ledger))
         ledger.delete(claim.id)
 
-        assert not ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+        assert not commit(ledger, claim, CAPTION, model=MODEL, timings=TIMINGS)
         assert redis.keys() == [f"known:{claim.id}"]
 
     def test_the_idempotency_key_is_free_again_and_a_later_job_keeps_it(self, ledger: Ledger, redis: Redis) -> None:

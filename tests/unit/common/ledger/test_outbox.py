@@ -13,6 +13,7 @@ from common.jobs import new_id
 from common.ledger import Batches, Components, Delivery, Ledger, NewBatch, NewJob, Outbox
 from common.ledger.outbox import LEASE_SECONDS
 from common.settings import Settings
+from tests.support.claims import commit, commit_failure
 from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import CAPTION, IMAGE, MODEL, TIMINGS, create_job, must_claim, recover
 
@@ -51,11 +52,11 @@ def required(delivery: Delivery | None) -> Delivery:
 
 
 def succeed(ledger: Ledger, job_id: str) -> None:
-    ledger.commit(must_claim(ledger, ledger.get(job_id)), CAPTION, model=MODEL, timings=TIMINGS)
+    commit(ledger, must_claim(ledger, ledger.get(job_id)), CAPTION, model=MODEL, timings=TIMINGS)
 
 
 def fail(ledger: Ledger, job_id: str) -> None:
-    ledger.fail(must_claim(ledger, ledger.get(job_id)), EMPTY)
+    commit_failure(ledger, must_claim(ledger, ledger.get(job_id)), EMPTY)
 
 
 def cancel(ledger: Ledger, job_id: str) -> None:

@@ -11,6 +11,7 @@ from common.jobs import Status, new_id
 from common.ledger import ANONYMOUS, Components, Ledger, Principal
 from common.problems import Problem
 from common.settings import Settings
+from tests.support.claims import commit
 from tests.unit.common.ledger.jobs import CAPTION, IMAGE, MODEL, TIMINGS, create_job, must_claim
 
 ALICE, BOB = Principal("alice", sees_all=False), Principal("bob", sees_all=False)
@@ -33,7 +34,7 @@ def problem_of(call: Callable[[], object]) -> str:
     return f"{raised.value.kind.slug}: {raised.value.detail}"
 
 
-@pytest.mark.parametrize("method", ["get", "cancel", "delete"])
+@pytest.mark.parametrize("method", ["get", "cancel", "retry", "delete"])
 def test_another_owner_s_job_looks_like_an_unknown_job(alice: Ledger, bob: Ledger, method: str) -> None:
     job = create_job(alice)
 
@@ -100,7 +101,7 @@ def test_an_owner_s_lists_by_status_follow_the_job(ledger: Ledger, alice: Ledger
     assert listed(Status.QUEUED) == [job.id]
     claim = must_claim(ledger, job)
     assert (listed(Status.QUEUED), listed(Status.PROCESSING)) == ([], [job.id])
-    assert ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+    assert commit(ledger, claim, CAPTION, model=MODEL, timings=TIMINGS)
     assert (listed(Status.PROCESSING), listed(Status.SUCCEEDED)) == ([], [job.id])
 
 
@@ -114,7 +115,7 @@ def test_a_deleted_job_leaves_its_owner_s_lists(ledger: Ledger, alice: Ledger, r
 
 def test_a_caption_is_cached_for_its_owner_only(ledger: Ledger, alice: Ledger, bob: Ledger) -> None:
     claim = must_claim(ledger, create_job(alice))
-    ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+    commit(ledger, claim, CAPTION, model=MODEL, timings=TIMINGS)
 
     assert alice.cached_caption(IMAGE.sha256, MODEL.version) == CAPTION
     assert bob.cached_caption(IMAGE.sha256, MODEL.version) is None

@@ -16,6 +16,7 @@ from common.jobs import Status, new_id
 from common.ledger import Components, Ledger, Principal
 from common.ledger.leases import BULK_SHARE
 from common.settings import Settings
+from tests.support.claims import commit
 from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import CAPTION, MODEL, TIMINGS, create_job, must_claim, recover
 
@@ -170,7 +171,7 @@ class TestSuspects:
 class TestBatches:
     def test_a_batch_s_indexes_follow_its_jobs(self, ledger: Ledger, redis: Redis) -> None:
         first, second, _ = create_jobs(ledger, 3)
-        ledger.commit(ledger.claim_next(1).claims[0], CAPTION, model=MODEL, timings=TIMINGS)
+        commit(ledger, ledger.claim_next(1).claims[0], CAPTION, model=MODEL, timings=TIMINGS)
         ledger.cancel(second)
 
         counts = {status: redis.zcard(f"index:{status}#{BATCH}") for status in Status}

@@ -8,6 +8,7 @@ from redis import Redis
 from common.ledger import Components, Ledger, Principal
 from common.problems import Problem
 from common.settings import Settings
+from tests.support.claims import commit
 from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import CAPTION, MODEL, TIMINGS, create_job, must_claim
 
@@ -43,7 +44,7 @@ def test_an_ended_job_does_not_count(ledger: Ledger) -> None:
 
     claim = must_claim(ledger, jobs[0])
     assert rejection(alice) == "quota-used-up", "a job that is being captioned is open"
-    ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+    commit(ledger, claim, CAPTION, model=MODEL, timings=TIMINGS)
 
     assert rejection(alice) is None
 

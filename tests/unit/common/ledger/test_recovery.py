@@ -9,6 +9,7 @@ from redis.exceptions import OutOfMemoryError
 from common.jobs import Status, new_id
 from common.ledger import Components, Ledger, NewBatch, RecoveryResult
 from common.settings import Settings
+from tests.support.claims import commit
 from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import CAPTION, MODEL, TIMINGS, create_job, must_claim, recover
 
@@ -88,7 +89,7 @@ class TestRecovery:
     ) -> None:
         waiting, running, done, later = (create_job(ledger, cancel_after=seconds).id for seconds in (10, 10, 10, 60))
         claims = {claim.id: claim for claim in ledger.claim_next(3).claims}
-        ledger.commit(claims[done], CAPTION, model=MODEL, timings=TIMINGS)
+        commit(ledger, claims[done], CAPTION, model=MODEL, timings=TIMINGS)
         ledger.release([claims[waiting]])
         clock.advance(9)
         recover(ledger, redis)
@@ -102,7 +103,7 @@ class TestRecovery:
         error = ledger.get(waiting).error
         assert error and error.type == "/problems/deadline-exceeded"
         assert redis.zrange("deadlines", 0, -1) == [later]
-        assert not ledger.commit(claims[running], CAPTION, model=MODEL, timings=TIMINGS)
+        assert not commit(ledger, claims[running], CAPTION, model=MODEL, timings=TIMINGS)
 
     def test_a_batch_is_reported_when_its_cancel_after_has_passed_until_it_is_canceled(
         self, ledger: Ledger, components: Components, redis: Redis, clock: Clock

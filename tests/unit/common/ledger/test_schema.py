@@ -12,6 +12,7 @@ from common.jobs import Status, new_id
 from common.ledger import Components, Ledger, SchemaError, Worker, records, schema
 from common.ledger.submission import SCHEMA_VERSION
 from common.settings import Settings
+from tests.support.claims import commit
 from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import CAPTION, IMAGE, MODEL, TIMINGS, create_job, must_claim, recover
 
@@ -64,7 +65,7 @@ class TestRecords:
     def test_a_record_keeps_the_fields_of_the_earlier_version(self, ledger: Ledger, redis: Redis) -> None:
         """The earlier version reads fields as JSON and accepts both time formats."""
         claim = must_claim(ledger, create_job(ledger))
-        ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+        commit(ledger, claim, CAPTION, model=MODEL, timings=TIMINGS)
 
         members = {
             name: json.loads(value) for name, value in redis.hgetall(f"job:{claim.id}").items() if name[0] != "_"
@@ -123,7 +124,7 @@ class TestMigration:
         redis.sadd(f"batch-open:{batch}", job_id, *(["sending"] if sending else []))
         ledger.prepare()
         (claim,) = ledger.claim_next(1).claims
-        ledger.commit(claim, CAPTION, model=MODEL, timings=TIMINGS)
+        commit(ledger, claim, CAPTION, model=MODEL, timings=TIMINGS)
 
         delivery = outbox.claim()
         assert (delivery and (delivery.id, delivery.host)) == (None if sending else (batch, "receiver.example"))

@@ -359,3 +359,18 @@ class TestImage:
         job_id = send(client).json["id"]
 
         assert client.get(f"/v1/jobs/{job_id}/image?size={size}").status_code == 400
+
+
+def test_one_failed_job_is_retried_and_the_worker_is_notified(client: Client, ledger: Ledger) -> None:
+    first, second = (send(client, data).json for data in numbered(2))
+    for job in (first, second):
+        client.post(job["urls"]["cancel"])
+    with Connection("memory://") as broker:
+        broker.SimpleQueue("captiond", no_ack=True).clear()
+
+    retried = client.post(first["urls"]["retry"])
+
+    assert (retried.status_code, retried.json["status"]) == (200, "queued")
+    assert ledger.get(second["id"]).status == "canceled"
+    with Connection("memory://") as broker:
+        assert len(broker.SimpleQueue("captiond", no_ack=True)) == 1
