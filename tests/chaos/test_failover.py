@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,8 @@ IMAGE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", widt
 #: Seconds within which uploads are accepted again: the Sentinels' timeout of one second, an election, and time for a
 #: busy machine.
 MAX_OUTAGE = 15.0
+#: Seconds for which the primary is paused: long enough for a failover, and shorter than a command's timeout.
+PAUSE = 4.0
 #: Seconds for which the replicas receive nothing before the primary is killed.
 LAG = 3.0
 
@@ -121,10 +125,13 @@ class Load:
 MIN_REPLICAS = {"min-replicas-to-write": "1", "min-replicas-max-lag": "1"}
 
 
-@pytest.mark.parametrize("lagging", [1, 2], ids=["one-of-two", "both"])
-@pytest.mark.parametrize(
+PROMISES = pytest.mark.parametrize(
     ("awaited", "directives"), [(0, {}), (0, MIN_REPLICAS), (1, {})], ids=["none", "min-replicas", "one"]
 )
+
+
+@pytest.mark.parametrize("lagging", [1, 2], ids=["one-of-two", "both"])
+@PROMISES
 def test_what_is_lost_with_a_primary_whose_replicas_lag(
     tmp_path: Path, lagging: int, awaited: int, directives: Mapping[str, str]
 ) -> None:
@@ -143,14 +150,48 @@ def test_what_is_lost_with_a_primary_whose_replicas_lag(
         wait_until(lambda: load.accepted[-1][1] > killed_at, timeout=60)
         load.stop()
 
-        ledger = Components(connect(redis.url), load.settings).ledger
-        outage = next(moment for _id, moment in sorted(load.accepted, key=lambda pair: pair[1]) if moment > killed_at)
-        kept = {job.id for job in ledger.read(job_id for job_id, _moment in load.accepted)}
-        lost = len(load.accepted) - len(kept)
-        LOSSES.append(
-            f"{lagging} of 2 replicas {LAG:.0f} s behind, {awaited} awaited, {'min-replicas' if directives else ''}: "
-            f"accepted {len(load.accepted)}, lost {lost}, outage {outage - killed_at:.1f} s"
-        )
-        assert not awaited or lost == 0
+        lost = record_losses(load, killed_at, f"{lagging} of 2 replicas {LAG:.0f} s behind, {directives or ''}")
+        assert not awaited or not lost
     finally:
         redis.stop()
+
+
+@PROMISES
+def test_what_is_lost_with_a_primary_that_is_paused_and_continues(
+    tmp_path: Path, awaited: int, directives: Mapping[str, str]
+) -> None:
+    redis = ReplicatedRedis(tmp_path / "redis", directives=directives)
+    try:
+        redis.start()
+        load = Load(Settings(redis_url=redis.url, redis_replicas=awaited))
+        wait_until(lambda: len(load.accepted) > 100)
+        old = redis.primary()
+        assert old.process is not None
+        old.process.send_signal(signal.SIGSTOP)
+        paused_at = time.monotonic()
+        time.sleep(PAUSE)
+        assert redis.primary() is not old
+        old.process.send_signal(signal.SIGCONT)
+        wait_until(lambda: old.client().info("replication")["role"] == "slave", old.log, timeout=60)
+        wait_until(lambda: load.accepted[-1][1] > paused_at, timeout=60)
+        time.sleep(1)
+        load.stop()
+
+        lost = record_losses(load, paused_at, f"primary paused for {PAUSE:.0f} s, {directives or ''}")
+        assert not awaited or not lost
+    finally:
+        redis.stop()
+
+
+def record_losses(load: Load, since: float, label: str) -> int:
+    """Count the accepted jobs that the primary does not have; add a line with them and the outage after `since`."""
+    ledger = Components(connect(load.settings.redis_location), load.settings).ledger
+    kept = {job.id for job in ledger.read(job_id for job_id, _moment in load.accepted)}
+    lost = len({job_id for job_id, _moment in load.accepted} - kept)
+    moments = sorted(moment for _id, moment in load.accepted)
+    outage = max(after - before for before, after in pairwise(moments) if after > since)
+    LOSSES.append(
+        f"{label}, {load.settings.redis_replicas} replicas awaited: accepted {len(load.accepted)}, lost {lost}, "
+        f"longest time without an accepted job {outage:.1f} s"
+    )
+    return lost
