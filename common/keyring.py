@@ -237,7 +237,7 @@ class Keyring:
                 errors.append(error)
         reasons = " ".join(map(str, errors))
         if reasons and reasons != self._last_error:
-            log.error("%s The previous API keys stay in use.", reasons)
+            log.error("The API keys cannot be read; the previous ones stay in use. %s", reasons)
         self._last_error = reasons
         self._configured = self._configured or self._in_file is not None or self._in_redis is not None
 

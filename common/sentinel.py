@@ -7,15 +7,19 @@ redis-py's connections; besides, `ssl=true` encrypts the connections to Redis an
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
+import weakref
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from redis import Redis
+from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.connection import parse_url
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from common.translation import _
 
@@ -28,6 +32,8 @@ INVALID = _(
 #: Timeout of a Sentinel in seconds. The next one is asked at once, without redis-py's pauses of seconds.
 TIMEOUT = 1.0
 NO_RETRY = Retry(NoBackoff(), 0)
+#: Seconds between two questions which Redis is the primary.
+FOLLOW_INTERVAL = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class SentinelUrl:
                 options,
                 {**own, **tls, "socket_connect_timeout": TIMEOUT, "socket_timeout": TIMEOUT, "retry": NO_RETRY},
             )
-            parsed.client().connection_pool.make_connection()  # does not connect
+            parsed._pooled_client().connection_pool.make_connection()  # does not connect
         except (ValueError, TypeError):
             raise ValueError(INVALID) from None
         if parts.scheme != SCHEME or parts.fragment or not service:
@@ -69,7 +75,18 @@ class SentinelUrl:
         return parsed
 
     def client(self, **options: Any) -> Redis:
-        """A client of the current primary Redis with these options of redis-py's connections."""
+        """A client of the current primary Redis with these options of redis-py's connections.
+
+        redis-py asks the Sentinels only for a new connection. A primary that was paused during a failover answers the
+        old ones until a Sentinel demotes it, ten seconds later, and loses what it accepts meanwhile. So a thread asks
+        once a second, whereupon redis-py closes the connections to a former primary.
+        """
+        client = self._pooled_client(**options)
+        pool = weakref.ref(client.connection_pool)
+        threading.Thread(target=_follow_primary, args=(pool,), name="sentinel", daemon=True).start()
+        return client
+
+    def _pooled_client(self, **options: Any) -> Redis:
         options = {"db": self.db, "username": self.username, "password": self.password, **self.options, **options}
         sentinels = Sentinel(self.hosts, sentinel_kwargs=self.sentinel_options)
         client: Redis = sentinels.master_for(self.service, **options)
@@ -90,6 +107,17 @@ class SentinelUrl:
         """Celery's `broker_use_ssl` for `broker_url`; None without TLS."""
         options = {name: value for name, value in self.options.items() if name.startswith("ssl_")}
         return {"ssl_cert_reqs": "required", **options} if self.options["ssl"] else None
+
+
+def _follow_primary(pool: weakref.ref[SentinelConnectionPool]) -> None:
+    """Close idle connections to a former primary, until the pool is garbage."""
+    while True:
+        time.sleep(FOLLOW_INTERVAL)
+        if (living := pool()) is None:
+            return
+        with contextlib.suppress(RedisError):
+            living.get_master_address()
+        del living
 
 
 def _host(text: str) -> tuple[str, int]:

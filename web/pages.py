@@ -104,7 +104,7 @@ def workers() -> str:
     lengths = services.ledger.queue_lengths()
     return _render(
         "workers.html",
-        workers=services.workers.with_ages(),
+        workers=sorted(services.workers.with_ages(), key=lambda item: item[0].name),  # so that rows stay in place
         queue=[(label, lengths[name]) for name, label in QUEUES.items()],
         version=version("captiond"),
     )

@@ -85,6 +85,11 @@ def show_job(page: Page) -> None:
     expect(page.get_by_role("button", name="Copy the link")).to_be_visible()
 
 
+def show_workers(page: Page) -> None:
+    page.get_by_role("link", name="Workers").click()
+    expect(page.get_by_role("row")).to_have_count(2)
+
+
 def show_error(page: Page) -> None:
     page.goto(f"{page.url}batches/01a21c64-3c6a-76a9-b109-06f34cc28057")
     expect(page.get_by_role("alert")).to_be_visible()
@@ -102,6 +107,7 @@ STATES = [
     show_deletion,
     show_offline,
     show_job,
+    show_workers,
     show_error,
 ]
 

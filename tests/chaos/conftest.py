@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.runs import LARGE_RUN_IMAGES, LEASE_SECONDS
+from tests.chaos.runs import LARGE_RUN_IMAGES, LEASE_SECONDS, LOSSES
 from tests.support.audit import OUTCOMES, distinct_images
 from tests.support.processes import ServiceProcesses
 
@@ -23,6 +23,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("accounts")
         for outcome in OUTCOMES:
             terminalreporter.line(str(outcome))
+    if LOSSES:
+        terminalreporter.section("jobs lost in failovers")
+        for line in LOSSES:
+            terminalreporter.line(line)
 
 
 @pytest.fixture

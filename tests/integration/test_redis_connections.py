@@ -17,6 +17,8 @@ from web.auth.rates import RateLimiter
 
 PASSWORD = "p@ss/w:rd"
 ENCODED = "p%40ss%2Fw%3Ard"
+#: The rights of an ACL user, as docs/operations.md has them.
+RIGHTS = "~* &* +@all -@admin -@dangerous +info +config|get"
 IMAGE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", width=320, height=240)
 
 
@@ -87,9 +89,7 @@ def test_with_tls_and_a_password(secured: ReplicatedRedis) -> None:
 def test_with_tls_and_an_acl_user(secured: ReplicatedRedis) -> None:
     port, ca = secured.primary().port, secured.nodes[0].folder.parent / "ca.pem"
     with secured.primary().client(password=PASSWORD) as client:
-        client.acl_setuser(
-            "captiond", enabled=True, passwords=["+" + PASSWORD], categories=["+@all"], keys=["*"], channels=["*"]
-        )
+        client.execute_command("ACL", "SETUSER", "captiond", "on", f">{PASSWORD}", *RIGHTS.split())
 
     assert_usable(f"rediss://captiond:{ENCODED}@127.0.0.1:{port}/0?ssl_ca_certs={ca}")
 

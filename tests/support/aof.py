@@ -29,7 +29,10 @@ def results_written(folder: Path) -> Counter[str]:
 
 
 def _logs(folder: Path) -> list[Path]:
-    """The log files: one in Redis 6; in Redis 7 those of a folder, whose base file is of an empty database."""
+    """The log files: one in Redis 6; in Redis 7 those of a folder, whose base file is of an empty database.
+
+    A replica makes a new base file when it is connected to its primary.
+    """
     log_folder = folder / "appendonlydir"
     if not log_folder.is_dir():
         return [folder / "appendonly.aof"]

@@ -30,10 +30,10 @@ class ServiceProcesses(Client):
         self.redis_folder = folder / "redis"
         self.redis_folder.mkdir(parents=True, exist_ok=True)
         self._redis_port = free_port()
+        settings.setdefault("redis_url", f"redis://127.0.0.1:{self._redis_port}/0")
         self.settings = Settings(
             data=folder,
             port=free_port(),
-            redis_url=f"redis://127.0.0.1:{self._redis_port}/0",
             model="demo",
             precision="fp32",
             beams=1,  # faster, and a job takes the same steps

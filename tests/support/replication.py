@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import socket
 import subprocess
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,10 +88,52 @@ class RedisNode:
         return (self.folder / "log").read_text(errors="replace")[-3000:]
 
 
-class ReplicatedRedis:
-    """A primary, `replicas` and `sentinels`. `user` and `password` are for the ACL user of the clients.
+class Link:
+    """A TCP connection of a replica to its primary, through a proxy that can stop forwarding, as a network may."""
 
-    `directives` are further ones of the Redis servers.
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._forwards = threading.Event()
+        self._forwards.set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def hold(self) -> None:
+        """Forward nothing any more. What was sent and not received is lost."""
+        self._forwards.clear()
+
+    def close(self) -> None:
+        """End all threads. Call it after both ends have ended."""
+        self._forwards.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                inside, _address = self._listener.accept()
+                try:
+                    outside = socket.create_connection(("127.0.0.1", self._target))
+                except OSError:
+                    inside.close()
+                    continue
+                for source, target in ((inside, outside), (outside, inside)):
+                    threading.Thread(target=self._forward, args=(source, target), daemon=True).start()
+
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+        with source, contextlib.suppress(OSError):
+            while data := source.recv(2**16):
+                self._forwards.wait()
+                target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+
+
+class ReplicatedRedis:
+    """A primary, `replicas` and `sentinels`. `directives` are further ones of the Redis servers.
+
+    With `links`, each replica reaches the primary through a `Link`. The Sentinels replace such an address by that of
+    the primary about ten seconds after their start.
     """
 
     def __init__(
@@ -101,16 +146,27 @@ class ReplicatedRedis:
         sentinel_password: str = "",
         tls: Tls | None = None,
         directives: Mapping[str, str] | None = None,
+        links: bool = False,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         program = server_with_tls(folder) if tls else find_server() or "redis-server"
         self._password, self._sentinel_password, self._tls = password, sentinel_password, tls
-        own = {"appendonly": "yes", "save": '""', "repl-diskless-sync-delay": "0", **(directives or {})}
+        own = {
+            "appendonly": "yes",
+            "aof-use-rdb-preamble": "no",
+            "save": '""',
+            "repl-diskless-sync-delay": "0",
+            **(directives or {}),
+        }
         if password:
             own |= {"requirepass": password, "masterauth": password}
         primary = RedisNode(folder / "redis-0", program, own, tls)
-        own |= {"replicaof": f"127.0.0.1 {primary.port}"}
-        self.nodes = [primary, *(RedisNode(folder / f"redis-{n + 1}", program, own, tls) for n in range(replicas))]
+        self.nodes = [primary]
+        self.links = [Link(primary.port) for _ in range(replicas if links else 0)]
+        for number in range(replicas):
+            port = self.links[number].port if links else primary.port
+            directives = {**own, "replicaof": f"127.0.0.1 {port}"}
+            self.nodes.append(RedisNode(folder / f"redis-{number + 1}", program, directives, tls))
         monitor = {
             "sentinel monitor": f"{SERVICE} 127.0.0.1 {primary.port} {sentinels // 2 + 1}",
             "sentinel down-after-milliseconds": f"{SERVICE} {DOWN_AFTER_MS}",
@@ -154,6 +210,8 @@ class ReplicatedRedis:
         for node in (*self.sentinels, *self.nodes):
             if node.process is not None:
                 node.kill()
+        for link in self.links:
+            link.close()
 
     def _sentinel_client(self, node: RedisNode) -> Redis:
         options: dict[str, Any] = {"password": self._sentinel_password} if self._sentinel_password else {}

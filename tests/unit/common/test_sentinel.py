@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from typing import Any
 
 import pytest
+from redis.sentinel import MasterNotFoundError
 
+from common import sentinel
 from common.sentinel import SentinelUrl
 
 URL = "sentinel://:p%40ss@one:26379,two:26380,[::1]/main/3"
@@ -65,3 +69,22 @@ def test_a_wrong_url_is_refused_without_being_quoted(url: str) -> None:
         SentinelUrl.parse(url)
 
     assert "cret" not in str(refused.value)
+
+
+def test_the_sentinels_are_asked_for_the_primary_until_the_client_is_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sentinel, "FOLLOW_INTERVAL", 0.001)
+    asked = threading.Semaphore(0)
+
+    class Pool:
+        def get_master_address(self) -> None:
+            asked.release()
+            raise MasterNotFoundError
+
+    pool: Any = Pool()
+    thread = threading.Thread(target=sentinel._follow_primary, args=(weakref.ref(pool),))
+    thread.start()
+    assert all(asked.acquire(timeout=5) for _ in range(2)), "an outage of the Sentinels does not end it"
+
+    del pool
+    thread.join(5)
+    assert not thread.is_alive()
