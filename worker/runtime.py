@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from celery import Celery
 from redis import RedisError
@@ -44,6 +45,9 @@ BROKER_CHECK_DELAY = 10.0
 MAX_RECOVERY_NOTIFICATIONS = 4
 #: Seconds without notifications after the broker did not answer, which limits the log lines about it.
 BROKER_RETRY_DELAY = 5.0
+
+#: The process's memory in pages on Linux, see proc(5); the second number is the resident size.
+STATM = Path("/proc/self/statm")
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +87,7 @@ class WorkerRuntime:
         self.stopping = threading.Event()
         self._workers = components.workers
         self._unreferenced = components.unreferenced
+        self._counters = components.counters
         self._name = f"{socket.gethostname()}-{os.getpid()}"
         #: Claims in progress, with their futures once submitted to the batcher.
         self._held: dict[Claim, Future[ItemResult[Output | Problem]] | None] = {}
@@ -182,6 +187,7 @@ class WorkerRuntime:
                 name=self._name,
                 model=self.captioner.model,
                 pictures_per_second=self.batcher.items_per_second,
+                memory_bytes=resident_bytes(),
                 ledger_schema=SCHEMA_VERSION,
             )
         )
@@ -211,8 +217,8 @@ class WorkerRuntime:
 
     def recover(self) -> None:
         """Requeue jobs of lost workers, notify of waiting jobs, cancel what is overdue, delete what has expired."""
-        recover_once(self.ledger, self._batches, self.uploads, self._notify)
-        delete_unreferenced_once(self._unreferenced, self.uploads)
+        recover_once(self.ledger, self._batches, self.uploads, self._notify, self._counters)
+        delete_unreferenced_once(self._unreferenced, self.uploads, self._counters)
 
     def unpack(self) -> None:
         """Unpack the archives that wait."""
@@ -268,3 +274,10 @@ class WorkerRuntime:
                 log.exception("The thread %s got an error; continuing.", threading.current_thread().name)
             else:
                 redis_away = False
+
+
+def resident_bytes() -> int | None:
+    """Resident size of this process in bytes; None on systems other than Linux."""
+    if not STATM.exists():
+        return None
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

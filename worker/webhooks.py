@@ -77,7 +77,7 @@ class WebhookSender:
         try:
             body = self._body(delivery)
         except Problem:  # the job or batch was deleted meanwhile
-            self._outbox.delivered(delivery)
+            self._outbox.drop(delivery)
             return
         headers = signed_headers(delivery.id, int(self._clock()), body, self._outbox.secrets())
         headers["Content-Type"] = "application/json"

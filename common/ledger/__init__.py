@@ -15,6 +15,8 @@ job:{id}              hash   the fields of `jobs.Job`, each as JSON (times as nu
                              _webhook       URL notified when the job, or its whole batch, has ended
                              _webhook_host  host name of that URL
                              _prefix        path prefix of the `urls` in the webhook, where a proxy adds one
+                             _first         set if its owner had no other job waiting in its lane when it was created
+                             _queued_at     time at which it was queued again by a request, for its durations
                              _owner         name of the API key that created it; absent without keys
 index:{status}SCOPE   zset   job ids in that state, all with score 0: UUIDv7 ids sort by age as text
 index:allSCOPE        zset   job ids in any state, likewise
@@ -69,6 +71,8 @@ workers               hash   worker name -> JSON of `workers.Worker`: live worke
 recovering            string lock of the process that is running a recovery                     has a TTL
 tidying               string lock for a minute after a scan for unreferenced uploads            has a TTL
 tidied                string number of scans, which selects the next folder
+metrics               hash   counters that `web.metrics` describes: NAME:LABEL…, and for histograms NAME:BOUND:LABEL
+                             (number of values in that bucket) and NAME:sum:LABEL (their sum in thousandths)
 schema                string `submission.SCHEMA_VERSION`, so that an older version can refuse to start
 jobs:ended            (a channel) the id of each job that reaches a terminal state
 ```
@@ -79,8 +83,10 @@ from common.ledger.batches import CANCELED_BY_DEADLINE, Batches, NewBatch
 from common.ledger.completions import Completions
 from common.ledger.components import Components
 from common.ledger.connection import connect
+from common.ledger.counters import Counters
 from common.ledger.leases import Claim, ClaimResult, Result
 from common.ledger.ledger import Ledger
+from common.ledger.metrics import LedgerState, Metrics
 from common.ledger.outbox import Delivery, Outbox
 from common.ledger.principal import ANONYMOUS, UNRESTRICTED, Principal
 from common.ledger.recovery import RecoveryResult
@@ -100,8 +106,11 @@ __all__ = [
     "ClaimResult",
     "Completions",
     "Components",
+    "Counters",
     "Delivery",
     "Ledger",
+    "LedgerState",
+    "Metrics",
     "NewBatch",
     "NewJob",
     "Outbox",

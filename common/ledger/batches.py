@@ -160,7 +160,7 @@ class Batches(Base):
                 quotas.admit(self._redis, self._settings, self._principal.owner, len(stored))
                 self._redis.hdel(keys.batch(batch_id), "canceled_reason", "cancel_after")
                 self._redis.zrem(keys.BATCH_DEADLINES, batch_id)
-                retried += len(cast("list[str]", self._scripts.retry(args=stored)))
+                retried += len(cast("list[str]", self._scripts.retry(args=[self._script_time(), *stored])))
         return self.get(batch_id), retried
 
     def delete(self, batch_id: str) -> list[str]:

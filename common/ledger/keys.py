@@ -12,6 +12,7 @@ EXPIRING_BATCHES = "expiring:batches"
 DEADLINES = "deadlines"
 BATCH_DEADLINES = "deadlines:batches"
 ARCHIVES = "archives"
+DELAYED = "queue:delayed"
 WORKERS = "workers"
 RECOVERING = "recovering"
 TIDYING = "tidying"
@@ -23,6 +24,7 @@ LEGACY_ALL = "jobs:all"
 WEBHOOK_HOSTS = "webhooks:hosts"
 WEBHOOKS_GIVEN_UP = "webhooks:given-up"
 WEBHOOK_SECRET = "webhooks:secret"
+METRICS = "metrics"
 
 
 def job(job_id: str) -> str:

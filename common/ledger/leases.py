@@ -96,7 +96,8 @@ class Leases(Base):
             fields |= {"_cache": cache} if cache else {}
             caption = result.output.model_dump_json() if cache and result.output else ""
             flat = [part for field in fields.items() for part in field]
-            arguments += [result.claim.id, result.claim.token, cache, caption, str(len(flat)), *flat]
+            arguments += [result.claim.id, result.claim.token, cache, caption, *_model_call(result)]
+            arguments += [str(len(flat)), *flat]
         written = self._scripts.commit(args=[self._script_time(), int(self._settings.retention) + 1, *arguments])
         return [bool(flag) for flag in cast("list[int]", written)]
 
@@ -141,6 +142,13 @@ def _claim(record: object, token: str) -> Claim:
     job = records.from_fields(fields)
     assert job is not None, "scripts claim only jobs that have a record"
     return Claim(job, token, fields.get("_owner"))
+
+
+def _model_call(result: Result) -> tuple[str, str, str]:
+    """The name of the model, and the seconds and the size of its call, for the metrics; empty without a caption."""
+    if result.model is None or result.timings is None:
+        return "", "", ""
+    return result.model.name, str(result.timings.model_seconds), str(result.timings.batch_size)
 
 
 def _fields(result: Result) -> dict[str, str]:

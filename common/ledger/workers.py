@@ -24,6 +24,8 @@ class Worker(BaseModel):
     model: ModelInfo
     heard_at: float = 0.0
     pictures_per_second: float | None = None
+    #: Resident size of the process in bytes; None where the system does not tell.
+    memory_bytes: int | None = None
     #: Schema version that the worker uses; workers with schema 1 do not send it.
     ledger_schema: int = 1
 

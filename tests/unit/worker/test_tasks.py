@@ -346,7 +346,7 @@ class TestLostClaim:
         run_task()
 
         assert captioner.calls == [1]
-        assert redis.keys() == [f"known:{job.id}"]
+        assert set(redis.keys()) == {f"known:{job.id}", "metrics"}
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
     def test_a_job_claimed_by_another_worker_meanwhile_is_not_overwritten(

@@ -1,4 +1,4 @@
-"""Operations of the models, of the health checks and of this description."""
+"""Operations of the models, of the health checks, of the metrics and of this description."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ PATHS = {
             problems.INTERNAL,
             problems.STORE_UNAVAILABLE,
             problems.NOT_READY,
+        )
+    },
+    "/metrics": {
+        "get": operation(
+            "getMetrics",
+            "State of the service in Prometheus' text format.",
+            {200: response("The metrics.", STRING, media="text/plain")},
+            problems.INTERNAL,
+            problems.UNKNOWN_HOST,
+            problems.KEY_NEEDED,
+            problems.KEY_REFUSED,
+            problems.RATE_LIMITED,
         )
     },
     "/openapi.json": {
