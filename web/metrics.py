@@ -172,7 +172,7 @@ class LedgerCollector(Collector):
         for worker in workers:
             info.add_metric((worker.name, worker.model.name, worker.model.version), 1)
             age.add_metric((worker.name,), max(0.0, now - worker.heard_at))
-            if worker.memory_bytes is not None:
+            if worker.memory_bytes:
                 memory.add_metric((worker.name,), worker.memory_bytes)
             if worker.pictures_per_second is not None:
                 speed.add_metric((worker.name,), worker.pictures_per_second)
