@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Lowest level that is logged: DEBUG, INFO, WARNING or ERROR."
     )
+    log: Literal["text", "json"] = Field(
+        "text", description="Format of the log: `text` for people, or `json`, an object a line."
+    )
 
     redis_url: str | None = Field(
         None,

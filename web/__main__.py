@@ -21,7 +21,7 @@ if __name__ == "__main__":
         sys.exit(str(error))
     if (reason := exposure.refusal(settings)) is not None:
         sys.exit(str(reason))
-    logs.configure(settings)
+    logs.configure(settings, "web")
     app = create_app(settings)
     services = app.extensions["captiond"]
     try:

@@ -36,7 +36,7 @@ def caption(*_: object) -> None:
 
 @signals.setup_logging.connect
 def _configure_logging(**_: object) -> None:
-    logs.configure(settings)
+    logs.configure(settings, "worker")
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # two lines per task otherwise
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
 

@@ -6,7 +6,9 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
+from common import logs
 from common.ledger import CANCELED_BY_DEADLINE, Batches, Counters, Ledger, UnreferencedUploads
+from common.logs import Subject
 from common.problems import Problem
 from common.uploads import FOLDERS, UploadStore, UploadsUnavailable
 
@@ -24,20 +26,21 @@ def recover_once(
     if recovered.waiting:
         notify(recovered.waiting)
     for job_id in recovered.expired:
-        try:
-            uploads.delete(job_id)  # first, so that a crash leaves no image without a record
-        except UploadsUnavailable:
-            log.error("The image of job %s cannot be deleted; retrying in an hour.", job_id)
-            ledger.postpone_expiry(job_id, DELETE_RETRY_DELAY)
-        else:
-            ledger.delete(job_id)
-            counters.count("recovery:expired")
+        with logs.about(Subject(job_id)):
+            try:
+                uploads.delete(job_id)  # first, so that a crash leaves no image without a record
+            except UploadsUnavailable:
+                log.error("The image of job %s cannot be deleted; retrying in an hour.", job_id)
+                ledger.postpone_expiry(job_id, DELETE_RETRY_DELAY)
+            else:
+                ledger.delete(job_id)
+                counters.count("recovery:expired")
     for batch_id in recovered.overdue_batches:
         with suppress(Problem):  # another request deleted it
             batches.cancel(batch_id, CANCELED_BY_DEADLINE)
             counters.count("recovery:batch-canceled")
     for batch_id in recovered.expired_batches:
-        with suppress(UploadsUnavailable):  # it stays due
+        with suppress(UploadsUnavailable), logs.about(Subject(batch_id=batch_id)):  # it stays due
             uploads.delete(batch_id)  # its archive, if it was not unpacked
             batches.remove(batch_id)
             counters.count("recovery:batch-expired")
@@ -52,6 +55,7 @@ def delete_unreferenced_once(unreferenced: UnreferencedUploads, uploads: UploadS
     without_record = set(unreferenced.select({job_id for job_id, _ in files}))
     for job_id, path in files:
         if job_id in without_record:
-            log.info("Deleting %s: it has expired and has no job record.", path)
+            with logs.about(Subject(job_id)):
+                log.info("Deleting %s: it has expired and has no job record.", path)
             uploads.delete_file(path)
             counters.count("recovery:upload-deleted")

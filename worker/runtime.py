@@ -17,9 +17,11 @@ from celery import Celery
 from redis import RedisError
 
 from captioning.captioner import Captioner, Pixels
+from common import logs
 from common.jobs import Output, Status
 from common.ledger import Claim, ClaimResult, Components, Worker
 from common.ledger.submission import SCHEMA_VERSION
+from common.logs import Subject
 from common.options import SearchOptions
 from common.outbound import Outbound
 from common.problems import Problem
@@ -54,10 +56,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """A model input, and what the model is asked for."""
+    """A model input, what the model is asked for, and the job it is of."""
 
     pixels: Pixels
     search: SearchOptions
+    subject: Subject
 
 
 class WorkerRuntime:
@@ -78,7 +81,10 @@ class WorkerRuntime:
         self.ledger, self._batches = components.ledger, components.batches
         self.uploads = UploadStore(settings.uploads_location)
         self.batcher: Batcher[PreparedImage, Output | Problem] = Batcher(
-            self._caption, lambda image: image.search, settings.max_batch
+            self._caption,
+            lambda image: image.search,
+            settings.max_batch,
+            lambda images: logs.about(*(image.subject for image in images)),
         )
         self.lock = SharedExclusiveLock()
         outbound = Outbound(settings.allow_local_urls)

@@ -12,7 +12,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from common import strict_json
+from common import logs, strict_json
 from common.jobs import moment, rfc3339
 from common.ledger import Batches, Delivery, Ledger, Outbox
 from common.outbound import Outbound, Response, Unreachable, UrlNotAllowed
@@ -60,7 +60,8 @@ class WebhookSender:
         """Deliver due webhooks until none is left or `stopping` is set."""
         while not stopping.is_set() and (delivery := self._claim_next()):
             try:
-                self._attempt(delivery)
+                with logs.about(delivery.subject):
+                    self._attempt(delivery)
             finally:
                 with self._lock:
                     self._busy[delivery.host] -= 1
@@ -93,7 +94,7 @@ class WebhookSender:
     def _body(self, delivery: Delivery) -> bytes:
         """The event's JSON, with the job or batch as in the API. Raises `Problem` if it does not exist any more."""
         data: dict[str, Any]
-        if delivery.type.startswith("batch."):
+        if delivery.of_batch:
             data = self._batches.get(delivery.id).body(self._batches.prefix(delivery.id))
         else:
             data = self._ledger.get(delivery.id).body(self._ledger.prefix(delivery.id))

@@ -11,6 +11,7 @@ from common.jobs import Failure, Job, ModelInfo, Output, Status, Timings
 from common.ledger import keys, records
 from common.ledger.base import Base
 from common.ledger.scripts import record_of
+from common.logs import Subject
 from common.options import cache_key
 from common.problems import Problem
 
@@ -32,6 +33,11 @@ class Claim:
     @property
     def id(self) -> str:
         return self.job.id
+
+    @property
+    def subject(self) -> Subject:
+        """The job for log lines."""
+        return Subject(self.job.id, self.job.batch)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from redis.client import Pipeline
 from common.ledger import keys
 from common.ledger.counters import Counters
 from common.ledger.submission import host_of
+from common.logs import Subject
 from common.settings import Settings
 from common.signing import new_secret
 
@@ -37,6 +38,15 @@ class Delivery:
     @property
     def host(self) -> str:
         return host_of(self.url)
+
+    @property
+    def of_batch(self) -> bool:
+        return self.type.startswith("batch.")
+
+    @property
+    def subject(self) -> Subject:
+        """The job or batch for log lines."""
+        return Subject(batch_id=self.id) if self.of_batch else Subject(self.id)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 import fakeredis
 
 
-class InfoRedis(fakeredis.FakeStrictRedis):  # type: ignore[misc]
+class InfoRedis(fakeredis.FakeStrictRedis):
     """fakeredis knows no INFO; this one says how much memory is used."""
 
     def info(self, section: str | None = None, *arguments: str, **options: Any) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from celery import Celery
 
-from common import ingest, problems
+from common import ingest, logs, problems
 from common.jobs import ModelInfo, Status, new_id
 from common.ledger import ArchiveClaim, Components, Ledger, NewJob, Principal
+from common.logs import Subject
 from common.problems import Problem
 from common.queue import CLAIM_SIZE, notify
 from common.settings import Settings
@@ -51,7 +52,7 @@ class Unpacker:
         """Unpack the archives that wait, until none is left or `stopping` is set."""
         with self._running:
             while not stopping.is_set() and (claim := self._archives.claim()):
-                with self._held(claim, stopping) as unpacking:
+                with logs.about(Subject(batch_id=claim.id)), self._held(claim, stopping) as unpacking:
                     self._run(unpacking)
 
     def extend(self) -> None:
