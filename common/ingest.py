@@ -48,7 +48,7 @@ def create_job(
     output = ledger.cached_caption(image.sha256, model.version, new_job.options) if model else None
     cached = (model, output) if model and output else None
     job_id = new_id()
-    with logs.about(Subject(job_id, new_job.batch)):
+    with logs.about(Subject(job_id, new_job.batch, new_job.traceparent)):
         uploads.save(job_id, data)
         try:
             job = ledger.create(job_id, replace(new_job, input=image, cached=cached))

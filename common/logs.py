@@ -21,10 +21,11 @@ MASK = "***"
 
 @dataclass(frozen=True)
 class Subject:
-    """A job or batch that a thread works on."""
+    """A job or batch that a thread works on, with the trace of the request that created it."""
 
     job_id: str | None = None
     batch_id: str | None = None
+    traceparent: str | None = None
 
 
 _subjects: ContextVar[tuple[Subject, ...]] = ContextVar("subjects", default=())
@@ -32,7 +33,7 @@ _subjects: ContextVar[tuple[Subject, ...]] = ContextVar("subjects", default=())
 
 @contextmanager
 def about(*subjects: Subject) -> Iterator[None]:
-    """Put the ids of these jobs and batches on this thread's log lines, in place of those before."""
+    """Put the ids and traces of these jobs and batches on this thread's log lines, in place of those before."""
     token = _subjects.set(subjects)
     try:
         yield
@@ -41,7 +42,7 @@ def about(*subjects: Subject) -> Iterator[None]:
 
 
 def add_subjects(record: logging.LogRecord) -> bool:
-    """Filter of the handler: set `job_id` and `batch_id` of a record, to a list if there are several ids."""
+    """Filter of the handler: set `job_id`, `batch_id` and `traceparent` of a record, to a list if there are several."""
     for field in fields(Subject):
         values = dict.fromkeys(getattr(subject, field.name) for subject in _subjects.get())
         ids = [value for value in values if value]
@@ -98,7 +99,7 @@ class JsonFormatter(TextFormatter):
 
 
 def ids_of(record: logging.LogRecord) -> dict[str, object]:
-    """The ids that `add_subjects` has set on a record."""
+    """The fields that `add_subjects` has set on a record."""
     return {field.name: vars(record)[field.name] for field in fields(Subject) if field.name in vars(record)}
 
 

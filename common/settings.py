@@ -274,6 +274,11 @@ class Settings(BaseSettings):
         return Path(folder).absolute() if folder else None
 
     @property
+    def otlp_endpoint(self) -> str | None:
+        """The URL that OpenTelemetry's traces are sent to, from its standard variable."""
+        return os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+
+    @property
     def keys_file(self) -> Path:
         """The file of the API keys. Requests need a key as soon as it exists."""
         return self.data / "keys"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from celery import signals
 
-from common import folders, logs
+from common import folders, logs, tracing
 from common.folders import FolderError
 from common.ledger import Components, SchemaError, connect
 from common.queue import CAPTION_TASK, make_celery
@@ -48,6 +48,7 @@ def _load(**_: object) -> None:
     # container ignores signals without a handler.
     _configure_logging()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    tracing.configure(settings, "worker")
     try:
         folders.prepare(settings)
     except FolderError as error:

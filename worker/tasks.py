@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from redis import RedisError
 
-from common import logs, problems
+from common import logs, problems, tracing
 from common.jobs import Output, Timings
 from common.ledger import Claim, Result
 from common.options import SearchOptions
@@ -54,9 +54,11 @@ def _caption(runtime: WorkerRuntime, claims: Sequence[Claim]) -> None:
         if runtime.stopping.is_set():
             unstarted.append(claim)
             continue
+        _record_queue_wait(claim)
         with logs.about(claim.subject):
             try:
-                pixels = runtime.captioner.prepare(_load(runtime, claim))
+                with tracing.span("load", claim.subject):
+                    pixels = runtime.captioner.prepare(_load(runtime, claim))
                 if runtime.holds(claim):  # false if the job was canceled while its image was loaded
                     search = SearchOptions.of(runtime.settings, claim.job.options)
                     image = PreparedImage(pixels, search, claim.subject)
@@ -83,6 +85,13 @@ def _caption(runtime: WorkerRuntime, claims: Sequence[Claim]) -> None:
             _write(runtime, results)
 
 
+def _record_queue_wait(claim: Claim) -> None:
+    job = claim.job
+    if job.started_at:
+        waited = (job.started_at - job.created_at).total_seconds()
+        tracing.record("queue", claim.subject, waited, job.started_at.timestamp())
+
+
 def _load(runtime: WorkerRuntime, claim: Claim) -> bytes:
     image = claim.job.input
     return runtime.uploads.load(claim.id, image.sha256 if image else None)
@@ -94,6 +103,7 @@ def _result(runtime: WorkerRuntime, claim: Claim, future: Future[ItemResult[Outp
     except Exception as error:
         with logs.about(claim.subject):
             return Result(claim, problem=_problem(claim, error))
+    tracing.record("model", claim.subject, done.seconds)
     if isinstance(done.result, Problem):
         return Result(claim, problem=done.result)
     return Result(claim, done.result, runtime.captioner.model, _timings(claim, done))
@@ -117,6 +127,7 @@ def _write(runtime: WorkerRuntime, results: Sequence[Result]) -> None:
 
     Giving up would gain nothing: without Redis this thread cannot claim another job. Raises `RedisError` on shutdown.
     """
+    started = time.monotonic()
     while True:
         try:
             for result, written in zip(results, runtime.ledger.finish(results), strict=True):
@@ -124,6 +135,8 @@ def _write(runtime: WorkerRuntime, results: Sequence[Result]) -> None:
                     with logs.about(result.claim.subject):
                         log.info("A result is discarded: its job was canceled, deleted or claimed by another worker.")
             runtime.drop([result.claim for result in results])
+            for result in results:
+                tracing.record("write", result.claim.subject, time.monotonic() - started)
             return
         except RedisError:
             if runtime.stopping.is_set():

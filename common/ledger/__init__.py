@@ -15,6 +15,7 @@ job:{id}              hash   the fields of `jobs.Job`, each as JSON (times as nu
                              _webhook       URL notified when the job, or its whole batch, has ended
                              _webhook_host  host name of that URL
                              _prefix        path prefix of the `urls` in the webhook, where a proxy adds one
+                             _traceparent   `traceparent` of its submission, if the request had one
                              _first         set if its owner had no other job waiting in its lane when it was created
                              _queued_at     time at which it was queued again by a request, for its durations
                              _owner         name of the API key that created it; absent without keys
@@ -35,7 +36,7 @@ batch:{id}            hash   created_at, expires_at, owner (empty without keys)
                              name, options     as in `jobs.Batch`, the latter as JSON
                              cancel_after      time at which it is canceled, as in `deadlines:batches`
                              canceled_reason   why it was canceled
-                             webhook, webhook_host, prefix, as for a job
+                             webhook, webhook_host, prefix, traceparent, as for a job
                              archive_filename, archive_status, archive_error (JSON), as in `jobs.Archive`
                              archive_bytes     size of the archive
                              archive_token     fencing token of the claim
@@ -89,6 +90,7 @@ from common.ledger.ledger import Ledger
 from common.ledger.metrics import LedgerState, Metrics
 from common.ledger.outbox import Delivery, Outbox
 from common.ledger.principal import ANONYMOUS, UNRESTRICTED, Principal
+from common.ledger.queries import Origin
 from common.ledger.recovery import RecoveryResult
 from common.ledger.schema import SchemaError
 from common.ledger.submission import NewJob
@@ -113,6 +115,7 @@ __all__ = [
     "Metrics",
     "NewBatch",
     "NewJob",
+    "Origin",
     "Outbox",
     "Principal",
     "RecoveryResult",

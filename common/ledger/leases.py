@@ -29,6 +29,7 @@ class Claim:
     job: Job
     token: str
     owner: str | None = None
+    traceparent: str | None = None
 
     @property
     def id(self) -> str:
@@ -37,7 +38,7 @@ class Claim:
     @property
     def subject(self) -> Subject:
         """The job for log lines."""
-        return Subject(self.job.id, self.job.batch)
+        return Subject(self.job.id, self.job.batch, self.traceparent)
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def _claim(record: object, token: str) -> Claim:
     fields = record_of(record)
     job = records.from_fields(fields)
     assert job is not None, "scripts claim only jobs that have a record"
-    return Claim(job, token, fields.get("_owner"))
+    return Claim(job, token, fields.get("_owner"), fields.get("_traceparent"))
 
 
 def _model_call(result: Result) -> tuple[str, str, str]:
