@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celery import signals
 
@@ -39,6 +39,15 @@ def _configure_logging(**_: object) -> None:
     logs.configure(settings, "worker")
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # two lines per task otherwise
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+
+
+@signals.celeryd_init.connect
+def _print_only_json(instance: Any, **_: object) -> None:
+    """With a JSON log, leave out Celery's banner, and log its warnings."""
+    if settings.log == "json":
+        _configure_logging()
+        instance.quiet = True
+        logging.captureWarnings(True)
 
 
 @signals.worker_init.connect
