@@ -33,14 +33,14 @@ class Counters:
         self._pending: Counter[str] = Counter()
         self._retry_at = 0.0
 
-    def count(self, field: str, events: int = 1) -> None:
-        """Add `events` to a field of `metrics`."""
+    def count(self, field: str) -> None:
+        """Count an event in a field of `metrics`."""
         with self._lock:
-            self._pending[field] += events
+            self._pending[field] += 1
             if self._monotonic() < self._retry_at:
                 return
             pending, self._pending = self._pending, Counter()
-        pipe = self._redis.pipeline()
+        pipe = self._redis.pipeline(transaction=False)
         for name, number in pending.items():
             pipe.hincrby(keys.METRICS, name, number)
         try:

@@ -50,7 +50,8 @@ local counted = {}
 
 local function count(field, by) counted[field] = (counted[field] or 0) + (by or 1) end
 
--- Count a value in a histogram: in the bucket of the smallest bound that is not below it, and in the sum, in thousandths.
+-- Count a value in a histogram: in the bucket of the smallest bound that is not below it, and in the sum.
+-- The sum is in thousandths.
 local function observe(histogram, label, value, bounds)
   local bucket = 'inf'
   for _, bound in ipairs(bounds) do

@@ -1,4 +1,5 @@
--- Queue failed and canceled jobs again, as if they were new. ARGV: now, then the ids. Returns the ids of the queued jobs.
+-- Queue failed and canceled jobs again, as if they were new. ARGV: now, then the ids.
+-- Returns the ids of the queued jobs.
 local now, retried = clock(ARGV[1]), {}
 for i = 2, #ARGV do
   local id = ARGV[i]

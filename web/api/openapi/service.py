@@ -39,11 +39,7 @@ PATHS = {
             "getMetrics",
             "State of the service in Prometheus' text format.",
             {200: response("The metrics.", STRING, media="text/plain")},
-            problems.INTERNAL,
-            problems.UNKNOWN_HOST,
-            problems.KEY_NEEDED,
-            problems.KEY_REFUSED,
-            problems.RATE_LIMITED,
+            *components.COMMON_PROBLEMS,
         )
     },
     "/openapi.json": {

@@ -134,9 +134,9 @@ class TestCounters:
         assert redis.hgetall("metrics") == {}
 
         now.advance(60)
-        events.count("problem:not-found", 2)
+        events.count("problem:not-found")
 
-        assert redis.hgetall("metrics") == {"problem:queue-full": "2", "problem:not-found": "2"}
+        assert redis.hgetall("metrics") == {"problem:queue-full": "2", "problem:not-found": "1"}
 
 
 class TestState:
