@@ -25,14 +25,15 @@ from common.listening import ListenError
 from common.settings import PROJECT_ROOT, Settings
 from common.translation import Message, _
 
-#: Log lines of the worker and the web server with one of these are shown on the terminal: problems, and the model.
+#: Log lines of the worker and the web server with one of these levels or loggers are shown on the terminal: problems,
+#: and the model. The marks are those of text and of JSON, which escapes quotes in messages.
+SHOWN_LEVELS = ("WARNING", "ERROR", "CRITICAL")
+SHOWN_LOGGERS = ("captioning.weights", "captioning.captioner", "captioning.download")
 SHOWN_MARKS = (
-    " WARNING ",
-    " ERROR ",
-    " CRITICAL ",
-    " captioning.weights: ",
-    " captioning.captioner: ",
-    " captioning.download: ",
+    *(f" {level} " for level in SHOWN_LEVELS),
+    *(f'"level": "{level}"' for level in SHOWN_LEVELS),
+    *(f" {logger}: " for logger in SHOWN_LOGGERS),
+    *(f'"logger": "{logger}"' for logger in SHOWN_LOGGERS),
 )
 #: The worker's niceness: captioning uses all cores, and the web server's answers should not wait for it.
 WORKER_NICENESS = "10"

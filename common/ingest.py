@@ -7,9 +7,11 @@ from dataclasses import replace
 
 from redis.exceptions import ConnectionError, TimeoutError
 
+from common import logs
 from common.images.sandbox import sandbox
 from common.jobs import InputInfo, Job, ModelInfo, new_id
 from common.ledger import Ledger, NewJob
+from common.logs import Subject
 from common.uploads import UploadStore
 
 #: Characters of a file name, and of a name with folders; the beginning of a longer one is cut off.
@@ -46,18 +48,19 @@ def create_job(
     output = ledger.cached_caption(image.sha256, model.version, new_job.options) if model else None
     cached = (model, output) if model and output else None
     job_id = new_id()
-    uploads.save(job_id, data)
-    try:
-        job = ledger.create(job_id, replace(new_job, input=image, cached=cached))
-    except (ConnectionError, TimeoutError):
-        # Redis may have recorded the job before its reply was lost. The recovery deletes unreferenced uploads.
-        raise
-    except BaseException:
-        uploads.delete(job_id)
-        raise
-    is_new = job.id == job_id
-    if not is_new:  # a concurrent request with the same key created its job first
-        uploads.delete(job_id)
+    with logs.about(Subject(job_id, new_job.batch, new_job.traceparent)):
+        uploads.save(job_id, data)
+        try:
+            job = ledger.create(job_id, replace(new_job, input=image, cached=cached))
+        except (ConnectionError, TimeoutError):
+            # Redis may have recorded the job before its reply was lost. The recovery deletes unreferenced uploads.
+            raise
+        except BaseException:
+            uploads.delete(job_id)
+            raise
+        is_new = job.id == job_id
+        if not is_new:  # a concurrent request with the same key created its job first
+            uploads.delete(job_id)
     return job, is_new
 
 

@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Lowest level that is logged: DEBUG, INFO, WARNING or ERROR."
     )
+    log: Literal["text", "json"] = Field(
+        "text", description="Format of the log: `text` for people, or `json`, an object a line."
+    )
 
     redis_url: str | None = Field(
         None,
@@ -289,6 +292,11 @@ class Settings(BaseSettings):
         """The folder for temporary files from TMPDIR, if set."""
         folder = os.environ.get("TMPDIR")
         return Path(folder).absolute() if folder else None
+
+    @property
+    def otlp_endpoint(self) -> str | None:
+        """The URL that OpenTelemetry's traces are sent to, from its standard variable."""
+        return os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
 
     @property
     def keys_file(self) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from common import exposure, folders, logs
+from common import exposure, folders, logs, tracing
 from common.folders import FolderError
 from common.ledger import SchemaError
 from common.listening import ListenError
@@ -21,7 +21,8 @@ if __name__ == "__main__":
         sys.exit(str(error))
     if (reason := exposure.refusal(settings)) is not None:
         sys.exit(str(reason))
-    logs.configure(settings)
+    logs.configure(settings, "web")
+    tracing.configure(settings, "web")
     app = create_app(settings)
     services = app.extensions["captiond"]
     try:

@@ -13,7 +13,7 @@ from common import strict_json
 from common.ledger import connect
 from common.queue import make_celery
 from common.settings import Settings
-from web import body_limits, docs, errors, forms, language, pages, proxies
+from web import body_limits, docs, errors, forms, language, metrics, pages, proxies, subjects
 from web.api import batches, edits, health, jobs, models, results, workers
 from web.auth import access, rates, security, session
 from web.services import Services
@@ -42,11 +42,12 @@ def create_app(settings: Settings | None = None, *, redis: Redis | None = None, 
     services = Services(settings, redis or connect(settings.redis_location), celery or make_celery(settings))
     app.extensions["captiond"] = services
     body_limits.set_limits(app, settings)
+    subjects.log_subjects(app)
     security.protect(app, settings, services.keyring)
     access.require_keys(app, services.keyring)
     rates.limit_rates(app, rates.RateLimiter(services.redis, settings))
     errors.register_handlers(app)
-    for module in (pages, session, language, jobs, edits, batches, results, models, workers, health, docs):
+    for module in (pages, session, language, jobs, edits, batches, results, models, workers, health, metrics, docs):
         app.register_blueprint(module.blueprint)
     if settings.trusted_proxies:
         proxies.trust(app, settings.trusted_proxies)

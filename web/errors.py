@@ -42,6 +42,7 @@ def register_handlers(app: Flask) -> None:
 
 def problem_response(problem: Problem) -> Response:
     """The problem as JSON, or as an HTML page if `wants_html`."""
+    get_services().components.counters.count(f"problem:{problem.kind.slug}")
     if wants_html():
         template = "sign_in.html" if problem.kind is problems.KEY_NEEDED else "error.html"
         response = Response(render_template(template, problem=problem), mimetype="text/html")

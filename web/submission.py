@@ -12,16 +12,18 @@ from flask import request
 from redis.exceptions import ConnectionError, TimeoutError
 from werkzeug.datastructures import FileStorage
 
-from common import ingest, problems
+from common import ingest, problems, tracing
 from common.ingest import check_image, clean_filename, clean_path, digest
 from common.jobs import Job, ModelInfo, Status, new_id
 from common.ledger import NewBatch, NewJob
+from common.logs import Subject
 from common.options import CaptionOptions, parse_options
 from common.problems import Problem
 from common.queue import CLAIM_SIZE, notify
 from web.body_limits import max_form_images
 from web.forms import decode_text, shown_name
 from web.services import Services, get_services
+from web.subjects import requested_traceparent
 
 #: Other form fields that the error for a missing image lists.
 MAX_SHOWN_FIELDS = 5
@@ -210,10 +212,11 @@ def create_job(
 
     Raises the problem of an invalid image, and `quota-used-up`.
     """
-    image = check_image(filename, data, sha256, services.settings.max_pixels)
-    services.ledger.charge(len(data))
-    new_job = replace(new_job, prefix=request.script_root)
-    return ingest.create_job(services.ledger, services.uploads, image, data, model, new_job)
+    with tracing.span("submit", Subject(traceparent=requested_traceparent())) as traceparent:
+        image = check_image(filename, data, sha256, services.settings.max_pixels)
+        services.ledger.charge(len(data))
+        new_job = replace(new_job, prefix=request.script_root, traceparent=traceparent)
+        return ingest.create_job(services.ledger, services.uploads, image, data, model, new_job)
 
 
 def _parse(text: str) -> Any:

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -58,14 +59,20 @@ class Batcher(Generic[Item, Result]):
     """Runs `model` on queued items in one thread.
 
     `model` maps a list of items to a list of results of the same length and order; `key` returns an item's key, which
-    all items of a call share. When a call raises, the batch is split in halves and retried, so that only the failing
+    all items of a call share. Each call runs in the `context` of its items, such as their ids on log lines. When a call
+    raises, the batch is split in halves and retried, so that only the failing
     item gets the error. After an out-of-memory error, half the batch size becomes the new limit.
     """
 
     def __init__(
-        self, model: Callable[[Sequence[Item]], Sequence[Result]], key: Callable[[Item], Hashable], max_batch: int
+        self,
+        model: Callable[[Sequence[Item]], Sequence[Result]],
+        key: Callable[[Item], Hashable],
+        max_batch: int,
+        context: Callable[[Sequence[Item]], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self._model = model
+        self._context = context
         self._key = key
         self._limit = max_batch
         self._capacity = QUEUED_BATCHES * max_batch
@@ -118,7 +125,7 @@ class Batcher(Generic[Item, Result]):
             # Skip futures that were canceled meanwhile; they cannot be resolved.
             pending = [entry for entry in batch if entry.future.set_running_or_notify_cancel()]
             if pending:
-                self._run_model(pending)
+                self._run_batch(pending)
 
     def _next_batch(self) -> list[QueueEntry[Item, Result]]:
         """Remove the items of the next call from the queues."""
@@ -143,6 +150,10 @@ class Batcher(Generic[Item, Result]):
                 return
         future.set_running_or_notify_cancel()  # wakes threads that wait for it
 
+    def _run_batch(self, batch: list[QueueEntry[Item, Result]]) -> None:
+        with self._context([entry.item for entry in batch]):
+            self._run_model(batch)
+
     def _run_model(self, batch: list[QueueEntry[Item, Result]]) -> None:
         started = time.monotonic()
         try:
@@ -157,8 +168,8 @@ class Batcher(Generic[Item, Result]):
             if _out_of_memory(error):
                 self._limit = min(self._limit, half)
                 log.warning("Out of memory with a batch of %d images; the new limit is %d.", len(batch), half)
-            self._run_model(batch[:half])
-            self._run_model(batch[half:])
+            self._run_batch(batch[:half])
+            self._run_batch(batch[half:])
             return
         seconds = time.monotonic() - started
         self._update_speed(len(batch) / max(seconds, 1e-6))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from celery import signals
 
-from common import folders, logs
+from common import folders, logs, tracing
 from common.folders import FolderError
 from common.ledger import Components, SchemaError, connect
 from common.queue import CAPTION_TASK, make_celery
@@ -36,9 +36,18 @@ def caption(*_: object) -> None:
 
 @signals.setup_logging.connect
 def _configure_logging(**_: object) -> None:
-    logs.configure(settings)
+    logs.configure(settings, "worker")
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # two lines per task otherwise
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+
+
+@signals.celeryd_init.connect
+def _print_only_json(instance: Any, **_: object) -> None:
+    """With a JSON log, leave out Celery's banner, and log its warnings."""
+    if settings.log == "json":
+        _configure_logging()
+        instance.quiet = True
+        logging.captureWarnings(True)
 
 
 @signals.worker_init.connect
@@ -48,6 +57,7 @@ def _load(**_: object) -> None:
     # container ignores signals without a handler.
     _configure_logging()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    tracing.configure(settings, "worker")
     try:
         folders.prepare(settings)
     except FolderError as error:

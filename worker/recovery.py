@@ -6,7 +6,9 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
-from common.ledger import CANCELED_BY_DEADLINE, Batches, Ledger, UnreferencedUploads
+from common import logs
+from common.ledger import CANCELED_BY_DEADLINE, Batches, Counters, Ledger, UnreferencedUploads
+from common.logs import Subject
 from common.problems import Problem
 from common.uploads import FOLDERS, UploadStore, UploadsUnavailable
 
@@ -16,29 +18,35 @@ DELETE_RETRY_DELAY = 3600.0
 log = logging.getLogger(__name__)
 
 
-def recover_once(ledger: Ledger, batches: Batches, uploads: UploadStore, notify: Callable[[int], None]) -> None:
+def recover_once(
+    ledger: Ledger, batches: Batches, uploads: UploadStore, notify: Callable[[int], None], counters: Counters
+) -> None:
     """Run one recovery: notify the workers of waiting jobs, cancel overdue batches, delete what has expired."""
     recovered = ledger.recover()
     if recovered.waiting:
         notify(recovered.waiting)
     for job_id in recovered.expired:
-        try:
-            uploads.delete(job_id)  # first, so that a crash leaves no image without a record
-        except UploadsUnavailable:
-            log.error("The image of job %s cannot be deleted; retrying in an hour.", job_id)
-            ledger.postpone_expiry(job_id, DELETE_RETRY_DELAY)
-        else:
-            ledger.delete(job_id)
+        with logs.about(Subject(job_id)):
+            try:
+                uploads.delete(job_id)  # first, so that a crash leaves no image without a record
+            except UploadsUnavailable:
+                log.error("The image of job %s cannot be deleted; retrying in an hour.", job_id)
+                ledger.postpone_expiry(job_id, DELETE_RETRY_DELAY)
+            else:
+                ledger.delete(job_id)
+                counters.count("recovery:expired")
     for batch_id in recovered.overdue_batches:
         with suppress(Problem):  # another request deleted it
             batches.cancel(batch_id, CANCELED_BY_DEADLINE)
+            counters.count("recovery:batch-canceled")
     for batch_id in recovered.expired_batches:
-        with suppress(UploadsUnavailable):  # it stays due
+        with suppress(UploadsUnavailable), logs.about(Subject(batch_id=batch_id)):  # it stays due
             uploads.delete(batch_id)  # its archive, if it was not unpacked
             batches.remove(batch_id)
+            counters.count("recovery:batch-expired")
 
 
-def delete_unreferenced_once(unreferenced: UnreferencedUploads, uploads: UploadStore) -> None:
+def delete_unreferenced_once(unreferenced: UnreferencedUploads, uploads: UploadStore, counters: Counters) -> None:
     """Scan one folder, if a scan is due, and delete its expired uploads without a job record."""
     folder = unreferenced.next_folder(FOLDERS)
     if folder is None:
@@ -47,5 +55,7 @@ def delete_unreferenced_once(unreferenced: UnreferencedUploads, uploads: UploadS
     without_record = set(unreferenced.select({job_id for job_id, _ in files}))
     for job_id, path in files:
         if job_id in without_record:
-            log.info("Deleting %s: it has expired and has no job record.", path)
+            with logs.about(Subject(job_id)):
+                log.info("Deleting %s: it has expired and has no job record.", path)
             uploads.delete_file(path)
+            counters.count("recovery:upload-deleted")

@@ -18,9 +18,11 @@ from celery import Celery
 from redis import RedisError
 
 from captioning.captioner import Captioner, Pixels
+from common import logs
 from common.jobs import Output, Status
 from common.ledger import Claim, ClaimResult, Components, Worker
 from common.ledger.submission import SCHEMA_VERSION
+from common.logs import Subject
 from common.options import SearchOptions
 from common.outbound import Outbound
 from common.problems import Problem
@@ -52,10 +54,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """A model input, and what the model is asked for."""
+    """A model input, what the model is asked for, and the job it is of."""
 
     pixels: Pixels
     search: SearchOptions
+    subject: Subject
 
 
 class WorkerRuntime:
@@ -76,7 +79,10 @@ class WorkerRuntime:
         self.ledger, self._batches = components.ledger, components.batches
         self.uploads = UploadStore(settings.uploads_location)
         self.batcher: Batcher[PreparedImage, Output | Problem] = Batcher(
-            self._caption, lambda image: image.search, settings.max_batch
+            self._caption,
+            lambda image: image.search,
+            settings.max_batch,
+            lambda images: logs.about(*(image.subject for image in images)),
         )
         self.lock = SharedExclusiveLock()
         outbound = Outbound(settings.allow_local_urls)
@@ -85,6 +91,7 @@ class WorkerRuntime:
         self.stopping = threading.Event()
         self._workers = components.workers
         self._unreferenced = components.unreferenced
+        self._counters = components.counters
         host, pid = socket.gethostname(), os.getpid()
         self._identity = Worker(
             name=f"{host}-{pid}",
@@ -222,8 +229,8 @@ class WorkerRuntime:
 
     def recover(self) -> None:
         """Requeue jobs of lost workers, notify of waiting jobs, cancel what is overdue, delete what has expired."""
-        recover_once(self.ledger, self._batches, self.uploads, self._notify)
-        delete_unreferenced_once(self._unreferenced, self.uploads)
+        recover_once(self.ledger, self._batches, self.uploads, self._notify, self._counters)
+        delete_unreferenced_once(self._unreferenced, self.uploads, self._counters)
 
     def unpack(self) -> None:
         """Unpack the archives that wait."""

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from redis import RedisError
 
-from common import problems
+from common import logs, problems, tracing
 from common.jobs import Output, Timings
 from common.ledger import Claim, Result
 from common.options import SearchOptions
@@ -54,19 +54,23 @@ def _caption(runtime: WorkerRuntime, claims: Sequence[Claim]) -> None:
         if runtime.stopping.is_set():
             unstarted.append(claim)
             continue
-        try:
-            pixels = runtime.captioner.prepare(_load(runtime, claim))
-            if runtime.holds(claim):  # false if the job was canceled while its image was loaded
-                image = PreparedImage(pixels, SearchOptions.of(runtime.settings, claim.job.options))
-                future = runtime.batcher.submit(image, interactive=claim.job.batch is None)
-                futures[future] = claim
-                runtime.attach_future(claim, future)
-        except Closed:
-            unstarted.append(claim)
-        except UploadsUnavailable:
-            postponed.append(claim)
-        except Exception as error:
-            results.append(Result(claim, problem=_problem(claim, error)))
+        _record_queue_wait(claim)
+        with logs.about(claim.subject):
+            try:
+                with tracing.span("load", claim.subject):
+                    pixels = runtime.captioner.prepare(_load(runtime, claim))
+                if runtime.holds(claim):  # false if the job was canceled while its image was loaded
+                    search = SearchOptions.of(runtime.settings, claim.job.options)
+                    image = PreparedImage(pixels, search, claim.subject)
+                    future = runtime.batcher.submit(image, interactive=claim.job.batch is None)
+                    futures[future] = claim
+                    runtime.attach_future(claim, future)
+            except Closed:
+                unstarted.append(claim)
+            except UploadsUnavailable:
+                postponed.append(claim)
+            except Exception as error:
+                results.append(Result(claim, problem=_problem(claim, error)))
     if unstarted:
         runtime.release(unstarted)
     if postponed:
@@ -81,6 +85,13 @@ def _caption(runtime: WorkerRuntime, claims: Sequence[Claim]) -> None:
             _write(runtime, results)
 
 
+def _record_queue_wait(claim: Claim) -> None:
+    job = claim.job
+    if job.started_at:
+        waited = (job.started_at - job.created_at).total_seconds()
+        tracing.record("queue", claim.subject, waited, job.started_at.timestamp())
+
+
 def _load(runtime: WorkerRuntime, claim: Claim) -> bytes:
     image = claim.job.input
     return runtime.uploads.load(claim.id, image.sha256 if image else None)
@@ -90,7 +101,9 @@ def _result(runtime: WorkerRuntime, claim: Claim, future: Future[ItemResult[Outp
     try:
         done = future.result()
     except Exception as error:
-        return Result(claim, problem=_problem(claim, error))
+        with logs.about(claim.subject):
+            return Result(claim, problem=_problem(claim, error))
+    tracing.record("model", claim.subject, done.seconds)
     if isinstance(done.result, Problem):
         return Result(claim, problem=done.result)
     return Result(claim, done.result, runtime.captioner.model, _timings(claim, done))
@@ -114,11 +127,16 @@ def _write(runtime: WorkerRuntime, results: Sequence[Result]) -> None:
 
     Giving up would gain nothing: without Redis this thread cannot claim another job. Raises `RedisError` on shutdown.
     """
+    started = time.monotonic()
     while True:
         try:
-            for _ in range(runtime.ledger.finish(results).count(False)):
-                log.info("A result is discarded: its job was canceled, deleted or claimed by another worker.")
+            for result, written in zip(results, runtime.ledger.finish(results), strict=True):
+                if not written:
+                    with logs.about(result.claim.subject):
+                        log.info("A result is discarded: its job was canceled, deleted or claimed by another worker.")
             runtime.drop([result.claim for result in results])
+            for result in results:
+                tracing.record("write", result.claim.subject, time.monotonic() - started)
             return
         except RedisError:
             if runtime.stopping.is_set():

@@ -8,13 +8,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from common import strict_json
+from common import logs, strict_json
 from common.jobs import moment, rfc3339
-from common.ledger import Batches, Delivery, Ledger, Outbox
+from common.ledger import Batches, Delivery, Ledger, Origin, Outbox
 from common.outbound import Outbound, Response, Unreachable, UrlNotAllowed
 from common.problems import Problem
 from common.signing import signed_headers
@@ -74,13 +75,21 @@ class WebhookSender:
         return delivery
 
     def _attempt(self, delivery: Delivery) -> None:
+        store = self._batches if delivery.of_batch else self._ledger
+        origin = store.origin(delivery.id)
+        with logs.about(replace(delivery.subject, traceparent=origin.traceparent)):
+            self._send(delivery, origin)
+
+    def _send(self, delivery: Delivery, origin: Origin) -> None:
         try:
-            body = self._body(delivery)
+            body = self._body(delivery, origin.prefix)
         except Problem:  # the job or batch was deleted meanwhile
-            self._outbox.delivered(delivery)
+            self._outbox.drop(delivery)
             return
         headers = signed_headers(delivery.id, int(self._clock()), body, self._outbox.secrets())
         headers["Content-Type"] = "application/json"
+        if origin.traceparent:
+            headers["traceparent"] = origin.traceparent
         try:
             response = self._outbound.request("POST", delivery.url, timeout=ATTEMPT_TIMEOUT, body=body, headers=headers)
         except UrlNotAllowed as error:  # it was allowed on submission; the settings have changed
@@ -90,13 +99,13 @@ class WebhookSender:
         else:
             self._handle_response(delivery, response)
 
-    def _body(self, delivery: Delivery) -> bytes:
+    def _body(self, delivery: Delivery, prefix: str) -> bytes:
         """The event's JSON, with the job or batch as in the API. Raises `Problem` if it does not exist any more."""
         data: dict[str, Any]
-        if delivery.type.startswith("batch."):
-            data = self._batches.get(delivery.id).body(self._batches.prefix(delivery.id))
+        if delivery.of_batch:
+            data = self._batches.get(delivery.id).body(prefix)
         else:
-            data = self._ledger.get(delivery.id).body(self._ledger.prefix(delivery.id))
+            data = self._ledger.get(delivery.id).body(prefix)
         event = {"type": delivery.type, "timestamp": rfc3339(moment(delivery.since)), "data": data}
         return strict_json.dumps(event, separators=(",", ":")).encode()
 

@@ -15,6 +15,9 @@ job:{id}              hash   the fields of `jobs.Job`, each as JSON (times as nu
                              _webhook       URL notified when the job, or its whole batch, has ended
                              _webhook_host  host name of that URL
                              _prefix        path prefix of the `urls` in the webhook, where a proxy adds one
+                             _traceparent   `traceparent` of its submission, if the request had one
+                             _first         set if its owner had no other job waiting in its lane when it was created
+                             _queued_at     time at which it was queued again by a request, for its durations
                              _owner         name of the API key that created it; absent without keys
 index:{status}SCOPE   zset   job ids in that state, all with score 0: UUIDv7 ids sort by age as text
 index:allSCOPE        zset   job ids in any state, likewise
@@ -33,7 +36,7 @@ batch:{id}            hash   created_at, expires_at, owner (empty without keys)
                              name, options     as in `jobs.Batch`, the latter as JSON
                              cancel_after      time at which it is canceled, as in `deadlines:batches`
                              canceled_reason   why it was canceled
-                             webhook, webhook_host, prefix, as for a job
+                             webhook, webhook_host, prefix, traceparent, as for a job
                              archive_filename, archive_status, archive_error (JSON), as in `jobs.Archive`
                              archive_bytes     size of the archive
                              archive_token     fencing token of the claim
@@ -70,6 +73,8 @@ workers               hash   worker name -> JSON of `workers.Worker`: live worke
 recovering            string lock of the process that is running a recovery                     has a TTL
 tidying               string lock for a minute after a scan for unreferenced uploads            has a TTL
 tidied                string number of scans, which selects the next folder
+metrics               hash   counters that `web.metrics` describes: NAME:LABEL…, and for histograms NAME:BOUND:LABEL
+                             (number of values in that bucket) and NAME:sum:LABEL (their sum in thousandths)
 schema                string `submission.SCHEMA_VERSION`, so that an older version can refuse to start
 probe                 string written by the readiness probe of the web servers                  has a TTL
 jobs:ended            (a channel) the id of each job that reaches a terminal state
@@ -81,10 +86,13 @@ from common.ledger.batches import CANCELED_BY_DEADLINE, Batches, NewBatch
 from common.ledger.completions import Completions
 from common.ledger.components import Components
 from common.ledger.connection import connect
+from common.ledger.counters import Counters
 from common.ledger.leases import Claim, ClaimResult, Result
 from common.ledger.ledger import Ledger
+from common.ledger.metrics import LedgerState, Metrics
 from common.ledger.outbox import Delivery, Outbox
 from common.ledger.principal import ANONYMOUS, UNRESTRICTED, Principal
+from common.ledger.queries import Origin
 from common.ledger.recovery import RecoveryResult
 from common.ledger.schema import SchemaError
 from common.ledger.submission import NewJob
@@ -102,10 +110,14 @@ __all__ = [
     "ClaimResult",
     "Completions",
     "Components",
+    "Counters",
     "Delivery",
     "Ledger",
+    "LedgerState",
+    "Metrics",
     "NewBatch",
     "NewJob",
+    "Origin",
     "Outbox",
     "Principal",
     "RecoveryResult",

@@ -19,8 +19,8 @@ class ArchiveClaim:
     """A worker's right to unpack one batch's archive, valid while its lease is extended.
 
     `bytes` is the archive's size. `resumed` is whether another worker has begun to unpack it, and `attempts` the number
-    of claims, with this one, since the last one that recorded a job. `options`, `webhook` and `prefix` are those of the
-    batch.
+    of claims, with this one, since the last one that recorded a job. `options`, `webhook`, `prefix` and `traceparent`
+    are those of the batch.
     """
 
     id: str
@@ -32,6 +32,7 @@ class ArchiveClaim:
     options: CaptionOptions | None
     webhook: str | None
     prefix: str
+    traceparent: str | None
 
 
 class Archives(Base):
@@ -59,6 +60,7 @@ class Archives(Base):
             options=records.options_of(fields),
             webhook=fields.get("webhook"),
             prefix=fields.get("prefix", ""),
+            traceparent=fields.get("traceparent"),
         )
 
     def extend(self, claim: ArchiveClaim, *, progress: bool) -> bool:

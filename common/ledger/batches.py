@@ -11,7 +11,7 @@ from common import problems, strict_json
 from common.jobs import Archive, Batch, BatchStatus, Failure, Job, RequestCounts, Status, moment
 from common.ledger import keys, quotas, records
 from common.ledger.base import Base
-from common.ledger.queries import Queries
+from common.ledger.queries import Origin, Queries
 from common.ledger.submission import SEALED_DETAIL, host_of
 from common.options import CaptionOptions
 from common.problems import Problem
@@ -31,7 +31,7 @@ class NewBatch:
     `archive` is the file name of a ZIP archive that is stored under the batch's id and waits to be unpacked, and
     `archive_bytes` its size. `cancel_after` is the number of seconds after which the batch is canceled. `webhook` is
     the URL notified when the batch is sealed and none of its jobs is open; `prefix` is the path prefix of the `urls` in
-    the webhook.
+    the webhook, and `traceparent` the trace of the request.
     """
 
     name: str | None = None
@@ -41,6 +41,7 @@ class NewBatch:
     cancel_after: int | None = None
     webhook: str | None = None
     prefix: str = ""
+    traceparent: str | None = None
 
 
 class Batches(Base):
@@ -58,6 +59,7 @@ class Batches(Base):
             "webhook": new.webhook,
             "webhook_host": host_of(new.webhook) if new.webhook else None,
             "prefix": new.prefix,
+            "traceparent": new.traceparent,
         }
         if new.archive is not None:
             fields |= {
@@ -113,9 +115,10 @@ class Batches(Base):
             )
         return NewBatch(options=records.options_of(fields), webhook=fields.get("webhook")), closed
 
-    def prefix(self, batch_id: str) -> str:
-        """The path prefix of the `urls` in the batch's webhook."""
-        return cast("str | None", self._redis.hget(keys.batch(batch_id), "prefix")) or ""
+    def origin(self, batch_id: str) -> Origin:
+        """What the batch's webhook needs of the request that created it."""
+        prefix, traceparent = cast("list[str | None]", self._redis.hmget(keys.batch(batch_id), "prefix", "traceparent"))
+        return Origin(prefix or "", traceparent)
 
     def version(self, batch_id: str) -> int:
         """Number of changes of the batch's ended jobs: they ended, were edited or were deleted.
@@ -168,7 +171,7 @@ class Batches(Base):
                 quotas.admit(self._redis, self._settings, self._principal.owner, len(stored))
                 self._redis.hdel(keys.batch(batch_id), "canceled_reason", "cancel_after")
                 self._redis.zrem(keys.BATCH_DEADLINES, batch_id)
-                retried += len(cast("list[str]", self._scripts.retry(args=stored)))
+                retried += len(cast("list[str]", self._scripts.retry(args=[self._script_time(), *stored])))
         return self.get(batch_id), retried
 
     def delete(self, batch_id: str) -> list[str]:

@@ -11,7 +11,9 @@ from common.ledger.base import Dependencies
 from common.ledger.batches import Batches
 from common.ledger.clock import redis_clock
 from common.ledger.completions import Completions
+from common.ledger.counters import Counters
 from common.ledger.ledger import Ledger
+from common.ledger.metrics import Metrics
 from common.ledger.outbox import Outbox
 from common.ledger.scripts import Scripts
 from common.ledger.unreferenced import UnreferencedUploads
@@ -28,10 +30,12 @@ class Components:
     def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float] | None = None) -> None:
         now = clock or redis_clock(redis)
         self.workers = Workers(redis, settings, now)
-        self.outbox = Outbox(redis, settings, now)
+        self.counters = Counters(redis)
+        self.outbox = Outbox(redis, settings, now, self.counters)
         self.unreferenced = UnreferencedUploads(redis, settings, now)
         self.completions = Completions(redis)
         dependencies = Dependencies(redis, settings, now, clock, Scripts(redis), self.workers)
         self.ledger = Ledger(dependencies)
         self.batches = Batches(dependencies)
         self.archives = Archives(dependencies)
+        self.metrics = Metrics(dependencies)

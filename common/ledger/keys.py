@@ -14,6 +14,7 @@ EXPIRING_BATCHES = "expiring:batches"
 DEADLINES = "deadlines"
 BATCH_DEADLINES = "deadlines:batches"
 ARCHIVES = "archives"
+DELAYED = "queue:delayed"
 WORKERS = "workers"
 RECOVERING = "recovering"
 TIDYING = "tidying"
@@ -27,6 +28,7 @@ WEBHOOK_HOSTS = "webhooks:hosts"
 WEBHOOKS_GIVEN_UP = "webhooks:given-up"
 WEBHOOK_SECRET = "webhooks:secret"
 API_KEYS = "api-keys"
+METRICS = "metrics"
 
 
 def job(job_id: str) -> str:

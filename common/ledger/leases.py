@@ -11,6 +11,7 @@ from common.jobs import Failure, Job, ModelInfo, Output, Status, Timings
 from common.ledger import keys, records
 from common.ledger.base import Base
 from common.ledger.scripts import record_of
+from common.logs import Subject
 from common.options import cache_key
 from common.problems import Problem
 
@@ -28,10 +29,16 @@ class Claim:
     job: Job
     token: str
     owner: str | None = None
+    traceparent: str | None = None
 
     @property
     def id(self) -> str:
         return self.job.id
+
+    @property
+    def subject(self) -> Subject:
+        """The job for log lines."""
+        return Subject(self.job.id, self.job.batch, self.traceparent)
 
 
 @dataclass(frozen=True)
@@ -96,7 +103,8 @@ class Leases(Base):
             fields |= {"_cache": cache} if cache else {}
             caption = result.output.model_dump_json() if cache and result.output else ""
             flat = [part for field in fields.items() for part in field]
-            arguments += [result.claim.id, result.claim.token, cache, caption, str(len(flat)), *flat]
+            arguments += [result.claim.id, result.claim.token, cache, caption, *_model_call(result)]
+            arguments += [str(len(flat)), *flat]
         written = self._scripts.commit(args=[self._script_time(), int(self._settings.retention) + 1, *arguments])
         return [bool(flag) for flag in cast("list[int]", written)]
 
@@ -132,7 +140,14 @@ def _claim(record: object, token: str) -> Claim:
     fields = record_of(record)
     job = records.from_fields(fields)
     assert job is not None, "scripts claim only jobs that have a record"
-    return Claim(job, token, fields.get("_owner"))
+    return Claim(job, token, fields.get("_owner"), fields.get("_traceparent"))
+
+
+def _model_call(result: Result) -> tuple[str, str, str]:
+    """The name of the model, and the seconds and the size of its call, for the metrics; empty without a caption."""
+    if result.model is None or result.timings is None:
+        return "", "", ""
+    return result.model.name, str(result.timings.model_seconds), str(result.timings.batch_size)
 
 
 def _fields(result: Result) -> dict[str, str]:

@@ -10,7 +10,9 @@ from redis import Redis
 from redis.client import Pipeline
 
 from common.ledger import keys
+from common.ledger.counters import Counters
 from common.ledger.submission import host_of
+from common.logs import Subject
 from common.settings import Settings
 from common.signing import new_secret
 
@@ -37,6 +39,15 @@ class Delivery:
     def host(self) -> str:
         return host_of(self.url)
 
+    @property
+    def of_batch(self) -> bool:
+        return self.type.startswith("batch.")
+
+    @property
+    def subject(self) -> Subject:
+        """The job or batch for log lines."""
+        return Subject(batch_id=self.id) if self.of_batch else Subject(self.id)
+
 
 @dataclass(frozen=True)
 class OutboxStatus:
@@ -50,10 +61,11 @@ class OutboxStatus:
 class Outbox:
     """Undelivered webhook events. Methods raise `redis.RedisError` when Redis does not answer."""
 
-    def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float]) -> None:
+    def __init__(self, redis: Redis, settings: Settings, clock: Callable[[], float], counters: Counters) -> None:
         self._redis = redis
         self._settings = settings
         self._clock = clock
+        self._counters = counters
 
     def secrets(self) -> list[str]:
         """Signing secrets: those of the settings, or one that the service generates once and stores."""
@@ -98,8 +110,12 @@ class Outbox:
         return _transaction(self._redis, body, due)
 
     def delivered(self, delivery: Delivery) -> None:
-        """Remove a webhook that was delivered or whose job or batch was deleted."""
-        self._settle(delivery, lambda pipe: _remove(pipe, delivery))
+        """Remove a webhook that was delivered."""
+        self._settle(delivery, "delivered", lambda pipe: _remove(pipe, delivery))
+
+    def drop(self, delivery: Delivery) -> None:
+        """Remove a webhook whose job or batch was deleted."""
+        self._settle(delivery, "dropped", lambda pipe: _remove(pipe, delivery))
 
     def postpone(self, delivery: Delivery, seconds: float, reason: str) -> None:
         """Schedule the next attempt in `seconds`."""
@@ -110,7 +126,7 @@ class Outbox:
             pipe.zadd(keys.webhooks_to(delivery.host), {delivery.id: now + seconds})
             _schedule_host(pipe, delivery.host, [now])  # the host's other webhooks may be due sooner
 
-        self._settle(delivery, write)
+        self._settle(delivery, "postponed", write)
 
     def give_up(self, delivery: Delivery, reason: str) -> None:
         """Stop retrying the webhook; its record is kept for `retention`, to be inspected."""
@@ -123,7 +139,7 @@ class Outbox:
             pipe.zadd(keys.WEBHOOKS_GIVEN_UP, {delivery.id: now})
             pipe.zremrangebyscore(keys.WEBHOOKS_GIVEN_UP, 0, now - retention)
 
-        self._settle(delivery, write)
+        self._settle(delivery, "given-up", write)
 
     def status(self) -> OutboxStatus:
         """Summary of the outbox for operators."""
@@ -138,17 +154,19 @@ class Outbox:
             last = f"{host_of(fields['url'])}: {fields['why']}"
         return OutboxStatus(waiting, self._redis.zcard(keys.WEBHOOKS_GIVEN_UP), last)
 
-    def _settle(self, delivery: Delivery, write: Callable[[Pipeline], None]) -> None:
+    def _settle(self, delivery: Delivery, outcome: str, write: Callable[[Pipeline], None]) -> None:
         """Run `write` only while the lease is valid; this fences off a sender whose lease has expired."""
         due = keys.webhooks_to(delivery.host)
 
-        def body(pipe: Pipeline) -> None:
-            valid = pipe.zscore(due, delivery.id) == delivery.lease_until
+        def body(pipe: Pipeline) -> bool:
+            valid = bool(pipe.zscore(due, delivery.id) == delivery.lease_until)
             pipe.multi()
             if valid:
                 write(pipe)
+            return valid
 
-        _transaction(self._redis, body, due)
+        if _transaction(self._redis, body, due):
+            self._counters.count(f"webhook:{outcome}")
 
 
 def _schedule_host(pipe: Pipeline, host: str, due: list[float]) -> None:

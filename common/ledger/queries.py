@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import cast
 
 from common import problems
@@ -16,6 +17,14 @@ from common.problems import Problem
 LANES = ("interactive", "bulk")
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The request that created a job or batch: the path prefix of the `urls` in its webhook, and its trace."""
+
+    prefix: str
+    traceparent: str | None
+
+
 class Queries(Base):
     """Read-only job operations."""
 
@@ -27,9 +36,10 @@ class Queries(Base):
             raise self._missing_job(job_id)
         return job.model_copy(update={"progress": self._progress(job, fields.get("_owner", ""))})
 
-    def prefix(self, job_id: str) -> str:
-        """The path prefix of the `urls` in the job's webhook."""
-        return cast("str | None", self._redis.hget(keys.job(job_id), "_prefix")) or ""
+    def origin(self, job_id: str) -> Origin:
+        """What the job's webhook needs of the request that created it."""
+        prefix, traceparent = cast("list[str | None]", self._redis.hmget(keys.job(job_id), "_prefix", "_traceparent"))
+        return Origin(prefix or "", traceparent)
 
     def recent(
         self, *, status: Status | None = None, limit: int = 50, cursor: str | None = None

@@ -8,8 +8,13 @@ from typing import cast
 from redis import Redis
 from redis.commands.core import Script
 
+from common.ledger.counters import SECONDS, SIZES
+
 _FILES = resources.files(__package__) / "lua"
-_COMMON = (_FILES / "common.lua").read_text(encoding="utf-8")
+_BOUNDS = "".join(
+    f"local {name} = {{{', '.join(map(str, bounds))}}}\n" for name, bounds in (("SECONDS", SECONDS), ("SIZES", SIZES))
+)
+_COMMON = _BOUNDS + (_FILES / "common.lua").read_text(encoding="utf-8")
 
 
 class Scripts:
@@ -38,6 +43,7 @@ class Scripts:
         self.finish_archive = script("finish_archive")
         self.migrate = script("migrate")
         self.position = script("position")
+        self.lanes = script("lanes")
 
 
 def record_of(flat: object) -> dict[str, str]:

@@ -31,6 +31,7 @@ class NewJob:
     `idempotency_key` is unique for the owner, or in the `batch` if there is one. `cancel_after` is the number of
     seconds after which the job is canceled. `webhook` is the URL notified when the job, or its whole `batch`, has
     ended; `prefix` is the path prefix of the `urls` in the webhook.
+    `traceparent` is the trace of the request.
     The cached caption is what the model said, without the template of `options`.
     """
 
@@ -43,6 +44,7 @@ class NewJob:
     cancel_after: int | None = None
     webhook: str | None = None
     prefix: str = ""
+    traceparent: str | None = None
     options: CaptionOptions | None = None
 
 
@@ -103,6 +105,7 @@ class Submission(Queries):
             "_webhook": new.webhook,
             "_webhook_host": host_of(new.webhook) if new.webhook else None,
             "_prefix": new.prefix if new.webhook else None,
+            "_traceparent": new.traceparent,
         }
         fields = {**records.to_fields(job), **{name: value for name, value in private.items() if value}}
         flat = [part for field in fields.items() for part in field]

@@ -38,7 +38,7 @@ class Worker(BaseModel):
     precision: str = ""
     #: Maximum images per call of the model.
     capacity: int = 0
-    #: Resident memory of the process.
+    #: Resident size of the process in bytes.
     memory_bytes: int = 0
     #: Jobs that the worker holds.
     jobs: int = 0

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from common.settings import Settings
 from tests.support.archives import zipped
@@ -29,6 +30,22 @@ def test_an_image_is_captioned(service: Service) -> None:
     assert done["model"]["demo"] is True
     assert 0 < done["output"]["confidence"] < Settings().unsure_below
     assert done["output"]["unsure"] is True  # the model knows photographs, not drawings
+
+
+def test_the_metrics_show_the_captioned_image_and_the_worker(service: Service) -> None:
+    service.settled(service.post_image(encoded(drawing("olive", (210, 300))))[1]["id"])
+
+    with urllib.request.urlopen(f"{service.url}/metrics") as answer:
+        families = {family.name: family for family in text_string_to_metric_families(answer.read().decode())}
+
+    def values(name: str) -> list[float]:
+        return [sample.value for sample in families[name].samples]
+
+    assert values("captiond_workers") == [1]
+    assert values("captiond_worker_memory_bytes")[0] > 100e6
+    assert 0 < values("captiond_redis_memory_bytes")[0] < values("captiond_redis_memory_limit_bytes")[0]
+    assert sum(values("captiond_jobs_ended")) >= 1
+    assert max(values("captiond_model_call_seconds")) >= 1
 
 
 def test_a_repeated_image_gets_the_cached_caption(service: Service) -> None:

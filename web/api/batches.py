@@ -18,6 +18,7 @@ from web.api.paging import query_cursor, query_int, query_status
 from web.api.webhook import requested_webhook
 from web.bodies import batch_body, job_body
 from web.services import get_services
+from web.subjects import requested_traceparent
 from web.submission import (
     json_body,
     requested_filename,
@@ -48,6 +49,7 @@ def create() -> Response:
         webhook=requested_webhook(services),
         cancel_after=requested_cancel_after(services.settings),
         prefix=request.script_root,
+        traceparent=requested_traceparent(),
     )
     archive = _uploaded_archive()
     if request.is_json:

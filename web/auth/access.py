@@ -52,6 +52,7 @@ REQUIRED_SCOPES: Mapping[str, Scope | None] = {
     "models.index": Scope.READ,
     "workers.index": Scope.ADMIN,
     "pages.workers": Scope.ADMIN,
+    "metrics.show": Scope.READ,
 }
 
 

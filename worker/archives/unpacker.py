@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from celery import Celery
 
-from common import ingest, problems
+from common import ingest, logs, problems, tracing
 from common.jobs import ModelInfo, Status, new_id
 from common.ledger import ArchiveClaim, Components, Ledger, NewJob, Principal
+from common.logs import Subject
 from common.problems import Problem
 from common.queue import CLAIM_SIZE, notify
 from common.settings import Settings
@@ -51,7 +52,7 @@ class Unpacker:
         """Unpack the archives that wait, until none is left or `stopping` is set."""
         with self._running:
             while not stopping.is_set() and (claim := self._archives.claim()):
-                with self._held(claim, stopping) as unpacking:
+                with logs.about(Subject(None, claim.id, claim.traceparent)), self._held(claim, stopping) as unpacking:
                     self._run(unpacking)
 
     def extend(self) -> None:
@@ -138,8 +139,10 @@ class Unpacker:
         )
         try:
             try:
-                data = reader.read(entry)
-                image = ingest.check_image(entry.custom_id, data, ingest.digest(data), self._settings.max_pixels)
+                with tracing.span("submit", Subject(None, claim.id, claim.traceparent)) as traceparent:
+                    data = reader.read(entry)
+                    image = ingest.check_image(entry.custom_id, data, ingest.digest(data), self._settings.max_pixels)
+                    new_job = replace(new_job, traceparent=traceparent)
             except UploadsUnavailable:
                 raise
             except Problem as problem:

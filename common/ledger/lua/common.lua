@@ -1,4 +1,4 @@
--- Shared functions; scripts.py prepends this file to each script.
+-- Shared functions; scripts.py prepends this file to each script, and the bounds of the histograms to this file.
 -- Times are Unix times in seconds. A missing owner or batch is ''.
 
 -- The argument as a number, or the time of Redis if it is ''.
@@ -45,6 +45,41 @@ local function write()
   added, removed = {}, {}
 end
 
+-- Pending increments of the hash `metrics`. `write_counts` applies them with at most two commands.
+local counted = {}
+
+local function count(field, by) counted[field] = (counted[field] or 0) + (by or 1) end
+
+-- Count a value in a histogram: in the bucket of the smallest bound that is not below it, and in the sum.
+-- The sum is in thousandths.
+local function observe(histogram, label, value, bounds)
+  local bucket = 'inf'
+  for _, bound in ipairs(bounds) do
+    if value <= bound then
+      bucket = tostring(bound)
+      break
+    end
+  end
+  count(histogram .. ':' .. bucket .. ':' .. label)
+  count(histogram .. ':sum:' .. label, math.floor(math.max(value, 0) * 1000 + 0.5))
+end
+
+local function write_counts()
+  local fields, changed = {}, {}
+  for field in pairs(counted) do table.insert(fields, field) end
+  if #fields == 1 then
+    redis.call('HINCRBY', 'metrics', fields[1], counted[fields[1]])
+  elseif #fields > 1 then
+    local values = redis.call('HMGET', 'metrics', unpack(fields))
+    for i, field in ipairs(fields) do
+      table.insert(changed, field)
+      table.insert(changed, string.format('%.0f', (tonumber(values[i]) or 0) + counted[field]))
+    end
+    redis.call('HSET', 'metrics', unpack(changed))
+  end
+  counted = {}
+end
+
 local function move(id, from, to, owner, batch)
   for _, scope in ipairs(scopes_of(owner, batch)) do
     remove('index:' .. from .. scope, id)
@@ -53,12 +88,14 @@ local function move(id, from, to, owner, batch)
 end
 
 -- Queue a job behind its owner's older jobs. A new owner in the lane starts at the lowest turn.
+-- Returns whether the owner is new.
 local function enqueue(id, owner, batch)
   local lane = lane_of(batch)
   local turns = 'turns:' .. lane
   redis.call('ZADD', queue_of(lane, owner), 0, id)
-  if redis.call('ZSCORE', turns, owner) then return end
+  if redis.call('ZSCORE', turns, owner) then return false end
   redis.call('ZADD', turns, redis.call('ZRANGE', turns, 0, 0, 'WITHSCORES')[2] or 0, owner)
+  return true
 end
 
 -- Remove an owner without waiting jobs from the lane's turns.
@@ -78,7 +115,7 @@ end
 -- The fields of a job that scripts need; nil if it has no record.
 local function read(id)
   local fields = redis.call('HMGET', 'job:' .. id, 'status', '_owner', 'batch', 'attempts', '_token', '_webhook',
-    '_webhook_host')
+    '_webhook_host', 'created_at', 'started_at', '_queued_at', '_first')
   if not fields[1] then return nil end
   return {
     id = id,
@@ -89,6 +126,9 @@ local function read(id)
     token = fields[5],
     webhook = fields[6],
     webhook_host = fields[7],
+    queued_at = tonumber(fields[10] or fields[8]),
+    started_at = tonumber(fields[9]),
+    first = fields[11],
   }
 end
 
@@ -127,7 +167,22 @@ local function count_change(batch)
   end
 end
 
--- End jobs. `endings` are pairs of a job and a flat list of the fields to write, status first.
+-- Count an ended job. `failure` is the JSON of its error, if it has one.
+local function count_ended(job, status, failure, now)
+  local lane = lane_of(job.batch)
+  count('ended:' .. status .. ':' .. lane)
+  if status == 'failed' then count('failed:' .. cjson.decode(failure).type) end
+  if status == 'canceled' or not job.queued_at then return end -- schema 1 had times in another format
+  observe('job', lane, now - job.queued_at, SECONDS)
+  if job.started_at and job.attempts == 1 then
+    local waited = job.started_at - job.queued_at
+    observe('queue', lane, waited, SECONDS)
+    if job.first then observe('turn', lane, waited, SECONDS) end
+  end
+end
+
+-- End jobs. `endings` are pairs of a job and a flat list of the fields to write: the status first, then its error or
+-- the model's output.
 local function finish(endings, now)
   local waiting, batches, changed = {}, {}, {}
   for _, ending in ipairs(endings) do
@@ -136,6 +191,7 @@ local function finish(endings, now)
     table.insert(fields, number(now))
     redis.call('HSET', 'job:' .. job.id, unpack(fields))
     local status = unquoted(fields[2])
+    count_ended(job, status, fields[4], now)
     move(job.id, job.status, status, job.owner, job.batch)
     if job.status == 'queued' then table.insert(waiting, job) else remove('leases', job.id) end
     redis.call('PUBLISH', 'jobs:ended', job.id)
@@ -150,6 +206,7 @@ local function finish(endings, now)
   if #waiting > 0 then dequeue(waiting) end
   for batch in pairs(batches) do add_batch_webhook(batch, now) end
   for batch in pairs(changed) do count_change(batch) end
+  write_counts()
 end
 
 -- Claim one job; returns its record as a flat list, or false if it is no longer queued. Call `write` after the last.

@@ -22,7 +22,11 @@ end
 if redis.call('ZADD', 'expiring', 'NX', number(now + retention), id) == 0 then
   return {redis.call('HGET', key, 'created_at'), false}
 end
-local fields = {'created_at', number(now), 'expires_at', number(now + retention)}
+local fields, lane = {'created_at', number(now), 'expires_at', number(now + retention)}, lane_of(batch)
+if status == 'queued' and enqueue(id, owner, batch) then
+  table.insert(fields, '_first')
+  table.insert(fields, '1')
+end
 if status ~= 'queued' then
   table.insert(fields, 'completed_at')
   table.insert(fields, number(now))
@@ -35,12 +39,13 @@ for _, scope in ipairs(scopes_of(owner, batch)) do
   redis.call('ZADD', 'index:' .. status .. scope, 0, id)
   redis.call('ZADD', 'index:all' .. scope, 0, id)
 end
-if status == 'queued' then
-  enqueue(id, owner, batch)
-elseif batch == '' then
+if status ~= 'failed' then count('accepted:' .. lane) end
+if status == 'succeeded' then count('cached:' .. lane) end
+if status ~= 'queued' then
   local job = read(id)
-  if job.webhook then add_webhook(id, 'job.' .. status, job.webhook, job.webhook_host, now) end
-else
+  count_ended(job, status, redis.call('HGET', key, 'error'), now)
+  if job.webhook and batch == '' then add_webhook(id, 'job.' .. status, job.webhook, job.webhook_host, now) end
   count_change(batch)
 end
+write_counts()
 return {number(now), false}

@@ -3,8 +3,9 @@
 -- delay of postponed jobs, maximum of lease lengths that a lease may end ahead unless the clock was set back.
 -- Returns how many jobs can be claimed.
 local now, lease, max_attempts, limit = clock(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[5]
-local lost, failed = redis.call('ZRANGEBYSCORE', 'leases', '-inf', number(now), 'LIMIT', 0, limit), {}
-for _, id in ipairs(lost) do
+local lost, failed = redis.call('ZRANGEBYSCORE', 'leases', '-inf', number(now), 'WITHSCORES', 'LIMIT', 0, limit), {}
+for i = 1, #lost, 2 do
+  local id, lease_until = lost[i], tonumber(lost[i + 1])
   local job = read(id)
   if not job or job.status ~= 'processing' then
     redis.call('ZREM', 'leases', id)
@@ -15,7 +16,10 @@ for _, id in ipairs(lost) do
     remove('leases', id)
     write()
     requeue(id, job.owner, job.batch, job.attempts)
+    count('recovery:requeued')
+    observe('recovered', '', now - lease_until + lease, SECONDS)
   else
+    count('recovery:failed')
     table.insert(failed, {job, {'status', '"failed"', 'error', ARGV[4]}})
   end
 end
@@ -36,4 +40,5 @@ for _, id in ipairs(delayed) do
   redis.call('ZREM', 'queue:delayed', id)
   if job and job.status == 'queued' then requeue(id, job.owner, job.batch, job.attempts) end
 end
+write_counts()
 return redis.call('ZCARD', 'index:queued') - redis.call('ZCARD', 'queue:delayed')

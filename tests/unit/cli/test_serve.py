@@ -158,6 +158,9 @@ def test_only_warnings_and_the_model_are_shown_on_the_terminal() -> None:
     assert should_show("2026-01-01 WARNING captioning.weights: The bundled demo model captions")
     assert should_show("2026-01-01 INFO captioning.weights: Captioning with demo")
     assert not should_show("2026-01-01 INFO celery.worker: Task received")
+    assert should_show('{"level": "WARNING", "logger": "common.uploads", "message": "no answer"}')
+    assert should_show('{"level": "INFO", "logger": "captioning.weights", "message": "Captioning with demo"}')
+    assert not should_show('{"level": "INFO", "logger": "web", "message": "\\"level\\": \\"ERROR\\""}')
 
 
 def test_a_closed_terminal_does_not_raise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,8 @@ def test_the_urls_of_a_webhook_contain_the_prefix(
     delivery = outbox.claim()
     assert delivery is not None and delivery.id == sent["id"]
     webhook_sender = WebhookSender(outbox, ledger, components.batches, Outbound(allow_local=False))
-    body = webhook_sender._body(delivery)
+    store = components.batches if delivery.of_batch else ledger
+    body = webhook_sender._body(delivery, store.origin(delivery.id).prefix)
     assert f'"self":"/captions{path}/{sent["id"]}"'.encode() in body
 
 

@@ -286,6 +286,29 @@ class TestErrors:
         assert model.calls == [[0], [1, 2, 3, 4], [1, 2], [3, 4], [5, 6], [7, 8]]
         assert "the new limit is 2" in caplog.text
 
+    def test_each_call_runs_in_the_context_of_its_items(self, model: Model) -> None:
+        entered: list[list[int]] = []
+
+        @contextmanager
+        def context(items: Sequence[int]) -> Iterator[None]:
+            entered.append(list(items))
+            yield
+
+        model.max_items = 1
+        batcher = Batcher(model, key, 4, context)
+        result_of(batcher.submit(1))
+        model.unblocked.clear()
+        futures = [batcher.submit(2)]
+        assert model.running.wait(TIMEOUT)
+        futures += [batcher.submit(3), batcher.submit(4)]
+        model.unblocked.set()
+        for future in futures:
+            result_of(future)
+        with_timeout(batcher.close)
+
+        assert entered == model.calls
+        assert entered[-2:] == [[3], [4]]
+
     def test_an_out_of_memory_error_of_one_item_does_not_stop_the_batcher(
         self, model: Model, batcher: Batcher[int, int]
     ) -> None:

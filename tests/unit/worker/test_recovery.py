@@ -27,7 +27,7 @@ def recover(ledger: Ledger, components: Components, uploads: UploadStore, redis:
     def once() -> list[int]:
         redis.delete("recovering")  # its TTL follows the real clock
         notified: list[int] = []
-        recover_once(ledger, components.batches, uploads, notified.append)
+        recover_once(ledger, components.batches, uploads, notified.append, components.counters)
         return notified
 
     return once

@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from common.jobs import Output, Timings
-from common.ledger import Components, Ledger, NewJob, UnreferencedUploads
+from common.ledger import Components, Counters, Ledger, NewJob, UnreferencedUploads
 from common.ledger.recovery import RECOVERY_LIMIT
 from common.ledger.unreferenced import GRACE_PERIOD
 from common.settings import Settings
@@ -43,7 +43,7 @@ def scan_all_folders(redis: Redis, unreferenced: UnreferencedUploads, store: Upl
     """Scan each folder once."""
     for _ in range(FOLDERS):
         redis.delete("tidying")  # its TTL follows the real clock
-        delete_unreferenced_once(unreferenced, store)
+        delete_unreferenced_once(unreferenced, store, Counters(redis))
 
 
 def files(folder: Path) -> list[Path]:
@@ -144,8 +144,8 @@ def test_recoveries_of_a_day_delete_everything_in_small_steps(
     def recover() -> int:
         redis.delete("recovering", "tidying")  # their TTL follows the real clock
         before = len(deleted)
-        recover_once(ledger, batches, uploads, lambda waiting: None)
-        delete_unreferenced_once(unreferenced, uploads)
+        recover_once(ledger, batches, uploads, lambda waiting: None, components.counters)
+        delete_unreferenced_once(unreferenced, uploads, components.counters)
         return len(deleted) - before
 
     for number in range(3000):
@@ -167,6 +167,6 @@ def test_recoveries_of_a_day_delete_everything_in_small_steps(
     assert files(settings.data) == []
     assert 0 < max_deleted <= RECOVERY_LIMIT + 3000 // FOLDERS + 1
     key_types = {key.partition(":")[0] for key in cast("list[str]", redis.keys("*"))}
-    assert key_types <= {"known", "batch", "caption", "recovering", "tidying", "tidied"}
+    assert key_types <= {"known", "batch", "caption", "metrics", "recovering", "tidying", "tidied"}
     without_ttl = [key for name in ("batch*", "caption:*", "known:*") for key in redis.keys(name) if redis.ttl(key) < 0]
     assert without_ttl == []

@@ -15,9 +15,10 @@ import fakeredis
 import pytest
 from redis import ConnectionError, Redis
 
-from common.jobs import Job, Output, Status, Timings
+from common.jobs import Job, Output, Status, Timings, new_id
 from common.ledger import Claim, Ledger, Worker, Workers
 from common.ledger.submission import SCHEMA_VERSION
+from common.logs import Subject
 from common.options import SearchOptions
 from common.queue import CLAIM_SIZE
 from tests.support.claims import commit
@@ -49,7 +50,7 @@ def holding(runtime: WorkerRuntime, claim: Claim) -> Iterator[None]:
 
 
 def prepared(runtime: WorkerRuntime, captioner: FakeCaptioner) -> PreparedImage:
-    return PreparedImage(captioner.prepare(encoded(drawing())), SearchOptions.of(runtime.settings))
+    return PreparedImage(captioner.prepare(encoded(drawing())), SearchOptions.of(runtime.settings), Subject(new_id()))
 
 
 class TestHeartbeat:

@@ -54,7 +54,13 @@ PATHS = {
             problems.MISSING_IMAGE,
             problems.TOO_MANY_IMAGES,
             problems.URL_NOT_ALLOWED,
-            parameters=[components.WEBHOOK_URL, components.CANCEL_AFTER, components.FILENAME, components.OPTIONS_QUERY],
+            parameters=[
+                components.WEBHOOK_URL,
+                components.CANCEL_AFTER,
+                components.FILENAME,
+                components.OPTIONS_QUERY,
+                components.TRACEPARENT,
+            ],
             body=NEW_BATCH,
         ),
         "get": operation(
@@ -107,6 +113,7 @@ PATHS = {
                 BATCH_ID,
                 parameter("query", "custom_id", "For a body that is the picture; by default the file name.", CUSTOM_ID),
                 components.FILENAME,
+                components.TRACEPARENT,
             ],
             body=ITEM,
         )

@@ -103,6 +103,9 @@ CANCEL_AFTER = parameter(
     "Seconds after which the job, or each job of the batch, is canceled unless it is finished.",
     {"type": "integer", "minimum": 1},
 )
+TRACEPARENT = parameter(
+    "header", "traceparent", "The client's trace (W3C Trace Context), for logs, spans and the webhook.", STRING
+)
 STATUS = parameter("query", "status", "Only jobs with this status.", {**STRING, "enum": [*Status]})
 CURSOR = parameter("query", "cursor", "The `next` value of the previous page.", {**STRING, "format": "uuid"})
 FILENAME = parameter("header", "X-Filename", "The file name, if the request body is the file itself.", STRING)

@@ -14,7 +14,7 @@ from web.api.openapi.webhooks import WEBHOOKS
 GROUPS = (
     ("Jobs", "Caption one picture.", jobs.PATHS),
     ("Batches", "Caption many pictures with one request.", {**batches.PATHS, **results.PATHS}),
-    ("Service", "Models, health checks and this description.", service.PATHS),
+    ("Service", "Models, health checks, metrics and this description.", service.PATHS),
     ("Pages", "HTML pages for people. API clients do not need them.", pages.PATHS),
 )
 

@@ -84,6 +84,7 @@ PATHS = {
                 components.WEBHOOK_URL,
                 components.OPTIONS_QUERY,
                 components.CANCEL_AFTER,
+                components.TRACEPARENT,
                 parameter(
                     "header",
                     "Idempotency-Key",

@@ -1,4 +1,4 @@
-"""Operations of the models, of the health checks and of this description."""
+"""Operations of the models, of the health checks, of the metrics and of this description."""
 
 from __future__ import annotations
 
@@ -51,6 +51,14 @@ PATHS = {
             problems.INTERNAL,
             problems.STORE_UNAVAILABLE,
             problems.NOT_READY,
+        )
+    },
+    "/metrics": {
+        "get": operation(
+            "getMetrics",
+            "State of the service in Prometheus' text format.",
+            {200: response("The metrics.", STRING, media="text/plain")},
+            *components.COMMON_PROBLEMS,
         )
     },
     "/openapi.json": {

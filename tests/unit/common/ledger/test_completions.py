@@ -25,18 +25,14 @@ def short_poll_interval(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_finished_job_wakes_only_its_own_subscribers(ledger: Ledger, redis: Redis) -> None:
     job, other = create_job(ledger), create_job(ledger)
     subscriptions = Completions(redis)
-    with (
-        subscriptions.subscribe(job.id) as first,
-        subscriptions.subscribe(job.id) as second,
-        subscriptions.subscribe(other.id) as third,
-    ):
-        for event in (first, second, third):
-            assert event.wait(TIMEOUT)  # the subscription begins
-            event.clear()
-        commit(ledger, must_claim(ledger, job), CAPTION, model=MODEL, timings=TIMINGS)
+    with subscriptions.subscribe(job.id) as first:
+        assert first.wait(TIMEOUT)  # the subscription begins
+        first.clear()
+        with subscriptions.subscribe(job.id) as second, subscriptions.subscribe(other.id) as third:
+            commit(ledger, must_claim(ledger, job), CAPTION, model=MODEL, timings=TIMINGS)
 
-        assert first.wait(TIMEOUT) and second.wait(TIMEOUT)
-        assert not third.is_set()
+            assert first.wait(TIMEOUT) and second.wait(TIMEOUT)
+            assert not third.is_set()
 
 
 def test_a_canceled_job_wakes_its_subscriber(ledger: Ledger, redis: Redis) -> None:

@@ -1,0 +1,84 @@
+"""What there is to measure in the ledger: its counters, and the state of jobs, queue, workers and webhooks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from redis.exceptions import ResponseError
+
+from common.jobs import Status
+from common.ledger import keys
+from common.ledger.base import Base
+
+
+@dataclass(frozen=True)
+class Lane:
+    """Waiting jobs of a lane, the owners they belong to, and the seconds for which the oldest job has waited."""
+
+    jobs: int
+    owners: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that Redis uses, and the number at which it refuses writes or the machine is out of memory."""
+
+    used: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class LedgerState:
+    """A reading of the ledger.
+
+    `counters` are the fields of the hash `metrics`. `suspects` have `owners` 0. `postponed` is the number of jobs whose
+    images could not be loaded, `archives` that of archives that are not unpacked. `lease_overdue_seconds` is the time
+    since the earliest lease ended that the recovery has not handled, 0 without one. `memory` is None if Redis does not
+    tell.
+    """
+
+    counters: dict[str, int]
+    jobs: dict[Status, int]
+    lanes: dict[str, Lane]
+    postponed: int
+    archives: int
+    lease_overdue_seconds: float
+    memory: Memory | None
+
+
+class Metrics(Base):
+    """Reads the ledger for `/metrics`: a few round trips, whose cost does not depend on the number of jobs."""
+
+    def read(self) -> LedgerState:
+        """Read the counters and the state of all owners' jobs."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hgetall(keys.METRICS)
+        pipe.zrange(keys.LEASES, 0, 0, withscores=True)
+        pipe.zcard(keys.DELAYED)
+        pipe.zcard(keys.ARCHIVES)
+        for status in Status:
+            pipe.zcard(keys.in_status(status))
+        counters, leases, postponed, archives, *jobs = pipe.execute()
+        return LedgerState(
+            counters={name: int(value) for name, value in counters.items()},
+            jobs=dict(zip(Status, jobs, strict=True)),
+            lanes=self.lanes(),
+            postponed=postponed,
+            archives=archives,
+            lease_overdue_seconds=max(0.0, self._clock() - leases[0][1]) if leases else 0.0,
+            memory=self._memory(),
+        )
+
+    def lanes(self) -> dict[str, Lane]:
+        """The lanes `interactive` and `bulk`, and the `suspects`, which are in no lane, in one round trip."""
+        lanes = cast("list[tuple[str, int, int, str]]", self._scripts.lanes(args=[self._script_time()]))
+        return {name: Lane(jobs, owners, float(oldest)) for name, jobs, owners, oldest in lanes}
+
+    def _memory(self) -> Memory | None:
+        try:
+            info: dict[str, Any] = self._redis.info("memory")
+        except ResponseError:  # the stand-in, or a hosted Redis that forbids INFO
+            return None
+        return Memory(info["used_memory"], info["maxmemory"] or info["total_system_memory"])
