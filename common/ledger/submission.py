@@ -172,7 +172,7 @@ class Submission(Queries):
         if job.status not in (Status.FAILED, Status.CANCELED) or not job.has_image:
             return job, False
         quotas.admit(self._redis, self._settings, self._principal.owner, 1)
-        retried = cast("list[str]", self._scripts.retry(args=[job_id]))
+        retried = cast("list[str]", self._scripts.retry(args=[self._script_time(), job_id]))
         return self.get(job_id), bool(retried)
 
     def delete(self, job_id: str) -> None:
