@@ -32,7 +32,7 @@ RUN python -c "from PIL import Image; Image.new('RGB', (64, 64)).save('/tmp/imag
     && celery -A worker report > /dev/null
 
 FROM python:3.11-slim AS runtime
-RUN useradd --uid 1000 --home-dir /data --create-home captiond
+RUN useradd --uid 1000 --home-dir /data captiond && install -d -o captiond -g captiond /data
 COPY --from=dependencies /opt/captiond /opt/captiond
 COPY --from=build /opt/bytecode /opt/bytecode
 COPY --from=build /app /app

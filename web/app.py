@@ -14,7 +14,7 @@ from common.ledger import connect
 from common.queue import make_celery
 from common.settings import Settings
 from web import body_limits, docs, errors, forms, language, pages, proxies
-from web.api import batches, edits, health, jobs, models, results
+from web.api import batches, edits, health, jobs, models, queue, results
 from web.auth import access, rates, security, session
 from web.services import Services
 
@@ -46,7 +46,7 @@ def create_app(settings: Settings | None = None, *, redis: Redis | None = None, 
     access.require_keys(app, services.keyring)
     rates.limit_rates(app, rates.RateLimiter(services.redis, settings))
     errors.register_handlers(app)
-    for module in (pages, session, language, jobs, edits, batches, results, models, health, docs):
+    for module in (pages, session, language, jobs, edits, batches, results, models, queue, health, docs):
         app.register_blueprint(module.blueprint)
     if settings.trusted_proxies:
         proxies.trust(app, settings.trusted_proxies)

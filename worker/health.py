@@ -11,25 +11,26 @@ import argparse
 import socket
 import sys
 
-from redis import Redis, RedisError
+from redis import RedisError
 
-from common.ledger import Components, connect
-from common.settings import Settings, from_environment
+from common.ledger import Components, Workers, connect
+from common.settings import from_environment
 
 
-def is_healthy(redis: Redis, settings: Settings, *, liveness: bool = False) -> bool:
+def is_healthy(workers: Workers, *, liveness: bool = False) -> bool:
     """Whether a worker of this host is alive by its heartbeat; `liveness` if Redis does not answer."""
     try:
-        workers = Components(redis, settings).workers.alive()
+        alive = workers.alive()
     except RedisError:
         return liveness
-    return any(worker.name.rpartition("-")[0] == socket.gethostname() for worker in workers)
+    return any(worker.name.rpartition("-")[0] == socket.gethostname() for worker in alive)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m worker.health", description=__doc__)
     parser.add_argument("--liveness", action="store_true", help="succeed if Redis does not answer")
     options = parser.parse_args()
-    configured = from_environment()
-    healthy = is_healthy(connect(configured.redis_location), configured, liveness=options.liveness)
-    sys.exit(0 if healthy else f"No worker on {socket.gethostname()} has sent a heartbeat in the last seconds.")
+    settings = from_environment()
+    workers = Components(connect(settings.redis_location), settings).workers
+    if not is_healthy(workers, liveness=options.liveness):
+        sys.exit(f"No worker on {socket.gethostname()} has sent a heartbeat in the last seconds.")

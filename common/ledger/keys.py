@@ -12,6 +12,8 @@ EXPIRING_BATCHES = "expiring:batches"
 DEADLINES = "deadlines"
 BATCH_DEADLINES = "deadlines:batches"
 ARCHIVES = "archives"
+#: The lanes of the queue: single jobs, and jobs of batches.
+LANES = ("interactive", "bulk")
 WORKERS = "workers"
 RECOVERING = "recovering"
 TIDYING = "tidying"
@@ -37,6 +39,14 @@ def scope(owner: str | None = None, batch: str | None = None) -> str:
     if batch is not None:
         return f"#{batch}"
     return "" if owner is None else f"@{owner}"
+
+
+def turns(lane: str) -> str:
+    return f"turns:{lane}"
+
+
+def queue(lane: str, owner: str) -> str:
+    return f"queue:{lane}@{owner}"
 
 
 def all_jobs(scope: str = "") -> str:

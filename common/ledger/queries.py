@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import cast
 
 from common import problems
@@ -11,6 +12,14 @@ from common.ledger import keys, records
 from common.ledger.base import Base
 from common.ledger.leases import BULK_SHARE
 from common.problems import Problem
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How many jobs wait, and for how many seconds the oldest of them; 0 if none waits."""
+
+    jobs: int
+    oldest_seconds: float
 
 
 class Queries(Base):
@@ -65,6 +74,26 @@ class Queries(Base):
         for status in Status:
             pipe.zcard(keys.in_status(status, scope))
         return dict(zip(Status, pipe.execute(), strict=True))
+
+    def waiting(self) -> Waiting:
+        """The waiting jobs of all owners, with those in no lane: suspects, and jobs whose image was unavailable."""
+        queued = keys.in_status(Status.QUEUED)
+        return Waiting(self._redis.zcard(queued), self._age(self._redis.zrange(queued, 0, 0)))
+
+    def lane(self, lane: str) -> Waiting:
+        """The jobs of all owners that wait in a lane, one of `keys.LANES`."""
+        pipe = self._redis.pipeline(transaction=False)
+        for owner in self._redis.zrange(keys.turns(lane), 0, -1):
+            pipe.zcard(keys.queue(lane, owner))
+            pipe.zrange(keys.queue(lane, owner), 0, 0)
+        counts_and_oldest = pipe.execute()
+        oldest = [job_id for first in counts_and_oldest[1::2] for job_id in first]
+        return Waiting(sum(counts_and_oldest[::2]), self._age(sorted(oldest)[:1]))
+
+    def _age(self, job_ids: list[str]) -> float:
+        """Seconds since the job was created; 0 if `job_ids` is empty, or the job was deleted meanwhile."""
+        created_at = self._redis.hget(keys.job(job_ids[0]), "created_at") if job_ids else None
+        return max(0.0, self._clock() - float(created_at)) if created_at else 0.0
 
     def _missing_job(self, job_id: str) -> Problem:
         return self._missing_problem(

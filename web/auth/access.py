@@ -47,6 +47,7 @@ REQUIRED_SCOPES: Mapping[str, Scope | None] = {
     "batches.retry": Scope.SUBMIT,
     "batches.delete": Scope.SUBMIT,
     "models.index": Scope.READ,
+    "queue.show": Scope.READ,
 }
 
 

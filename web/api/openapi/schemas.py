@@ -74,6 +74,18 @@ def schemas() -> dict[str, Schema]:
         captioning=nullable(ref("ModelInfo")),
         notice=nullable({**STRING, "description": "A notice for users about the model, or null."}),
     )
+    seconds = {
+        "type": "number",
+        "minimum": 0,
+        "description": "Seconds since the oldest waiting job was created; 0 if none waits.",
+    }
+    waiting = {"waiting": COUNT, "oldest_seconds": seconds}
+    by_name["Lane"] = object_schema("The jobs that wait in a lane.", **waiting)
+    by_name["Queue"] = object_schema(
+        "The jobs of all API keys that wait. Jobs that are tried again after a failure may be in no lane.",
+        **waiting,
+        lanes=object_schema("Single jobs, and jobs of batches.", interactive=ref("Lane"), bulk=ref("Lane")),
+    )
     by_name["Alive"] = object_schema("The web server is alive.", status={"const": "ok"})
     by_name["Ready"] = object_schema(
         "A worker can caption pictures now. `model` and `workers` are present if the request has an API key, or, if "

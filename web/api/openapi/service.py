@@ -1,4 +1,4 @@
-"""Operations of the models, of the health checks and of this description."""
+"""Operations of the models, of the queue, of the health checks and of this description."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ PATHS = {
             "listModels",
             "List the models of the live workers.",
             {200: response("The models.", ref("Models"))},
+            *components.COMMON_PROBLEMS,
+        )
+    },
+    "/v1/queue": {
+        "get": operation(
+            "showQueue",
+            "Count the jobs that wait, and the seconds that the oldest has waited.",
+            {200: response("The waiting jobs of all API keys.", ref("Queue"))},
             *components.COMMON_PROBLEMS,
         )
     },

@@ -14,7 +14,9 @@ from redis import Redis
 
 from common.jobs import Status, new_id
 from common.ledger import Components, Ledger, Principal
+from common.ledger.keys import LANES
 from common.ledger.leases import BULK_SHARE
+from common.ledger.queries import Waiting
 from common.settings import Settings
 from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import CAPTION, MODEL, TIMINGS, create_job, must_claim, recover
@@ -197,6 +199,30 @@ class TestPositions:
         create_job(ledger)
 
         assert position(ledger, first.id) == 0
+
+
+class TestWaiting:
+    def test_nothing_waits_in_an_empty_queue(self, ledger: Ledger) -> None:
+        create_job(ledger)
+        claim_all(ledger)
+
+        assert [ledger.waiting(), *map(ledger.lane, LANES)] == [Waiting(0, 0.0)] * 3
+
+    def test_jobs_of_all_owners_are_counted_with_the_age_of_the_oldest(self, ledger: Ledger, clock: Clock) -> None:
+        create_jobs(ledger_of(ledger, "alice"), 2)
+        clock.advance(5)
+        create_jobs(ledger_of(ledger, "bob"), 3)
+        create_job(ledger)
+        clock.advance(2)
+
+        assert [ledger_of(ledger, "bob").lane(lane) for lane in LANES] == [Waiting(1, 2.0), Waiting(5, 7.0)]
+        assert ledger.waiting() == Waiting(6, 7.0)
+
+    def test_a_postponed_job_waits_in_no_lane(self, ledger: Ledger, clock: Clock) -> None:
+        ledger.postpone([must_claim(ledger, create_job(ledger))])
+        clock.advance(1)
+
+        assert (ledger.lane("interactive"), ledger.waiting()) == (Waiting(0, 0.0), Waiting(1, 1.0))
 
 
 @examples(deadline=None, max_examples=40)
