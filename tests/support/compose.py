@@ -109,7 +109,9 @@ class ComposeProject:
             case "stop_grace_period":
                 return [f"--stop-timeout={value.removesuffix('s')}"]
             case "healthcheck":
-                return [f"--health-cmd={strict_json.dumps(value['test'])}"]
+                kind, *command = value["test"]
+                assert kind == "CMD"
+                return [f"--health-cmd={strict_json.dumps(command)}"]
             case "ports":
                 return [self._port(service, *port.split(":")) for port in value]
             case _:
