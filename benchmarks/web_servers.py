@@ -50,11 +50,11 @@ class Server:
     def cpu_seconds(self) -> float:
         """CPU seconds of its processes and their descendants."""
         times = [process.cpu_times() for process in self._process_tree()]
-        return sum(time.user + time.system for time in times)
+        return float(sum(time.user + time.system for time in times))
 
     def megabytes(self) -> float:
         """Resident memory of its processes and their descendants."""
-        return sum(process.memory_info().rss for process in self._process_tree()) / 2**20
+        return float(sum(process.memory_info().rss for process in self._process_tree()) / 2**20)
 
     def _process_tree(self) -> list[psutil.Process]:
         return [process for root in self.processes for process in (root, *root.children(recursive=True))]

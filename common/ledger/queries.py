@@ -78,12 +78,12 @@ class Queries(Base):
     def waiting(self) -> Waiting:
         """The waiting jobs of all owners, with those in no lane: suspects, and jobs whose image was unavailable."""
         queued = keys.in_status(Status.QUEUED)
-        return Waiting(self._redis.zcard(queued), self._age(self._redis.zrange(queued, 0, 0)))
+        return Waiting(self._redis.zcard(queued), self._age(cast("list[str]", self._redis.zrange(queued, 0, 0))))
 
     def lane(self, lane: str) -> Waiting:
         """The jobs of all owners that wait in a lane, one of `keys.LANES`."""
         pipe = self._redis.pipeline(transaction=False)
-        for owner in self._redis.zrange(keys.turns(lane), 0, -1):
+        for owner in cast("list[str]", self._redis.zrange(keys.turns(lane), 0, -1)):
             pipe.zcard(keys.queue(lane, owner))
             pipe.zrange(keys.queue(lane, owner), 0, 0)
         counts_and_oldest = pipe.execute()

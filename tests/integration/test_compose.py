@@ -141,7 +141,7 @@ def test_optional_services_start_only_with_their_profile() -> None:
 
 
 def test_the_compose_file_follows_the_specification() -> None:
-    command = [PROGRAMS / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml"]
+    command = [str(PROGRAMS / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "docker-compose.yml"]
 
     checked = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True)
 

@@ -27,7 +27,7 @@ Manifest = dict[str, Any]
 
 @cache
 def rendered(overlay: str) -> list[Manifest]:
-    command = [PROGRAMS / "kubectl", "kustomize", KUBERNETES / "overlays" / overlay]
+    command = [str(PROGRAMS / "kubectl"), "kustomize", str(KUBERNETES / "overlays" / overlay)]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return list(yaml.safe_load_all(output))
 
