@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from common.jobs import Status
 from common.settings import Settings
 from tests.support.audit import JobAudit, distinct_images
 from tests.support.compose import ComposeProject
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.skipif(bool(obstacle()), reason=f"Containers cannot run
 
 #: Images of each of the three batches.
 IMAGES = 50
-#: A short lease, so that the jobs of a killed worker soon go to another. A slow search, so that it has some.
+#: A short lease, so that the jobs of a killed worker soon go to another.
 ENVIRONMENT = {"CAPTIOND_LEASE_SECONDS": "3", "CAPTIOND_MODEL": "demo", "CAPTIOND_PRECISION": "fp32"}
 
 
@@ -43,6 +44,7 @@ def test_captions_survive_a_killed_and_an_upgraded_worker(project: ComposeProjec
     wait_until(audit.settled, lambda: project.logs(worker))
 
     audit.send(images[IMAGES : 2 * IMAGES])
+    wait_until(lambda: audit.counts()[Status.PROCESSING])
     process = inspect(worker)["State"]["Pid"]
     os.kill(process, signal.SIGKILL)
     wait_until(lambda: inspect(worker)["State"]["Pid"] not in (0, process), lambda: project.logs(worker))
@@ -53,6 +55,7 @@ def test_captions_survive_a_killed_and_an_upgraded_worker(project: ComposeProjec
 
     outcome = audit.finish("containers: a worker killed, another upgraded", {})
     assert outcome.ok and outcome.succeeded == 3 * IMAGES
+    assert max(job.attempts for job in audit.jobs()) == 2
     assert [project.stop(name) for name in (web, f"{project.name}-worker-2", redis)] == [0, 0, 0]
 
 
