@@ -24,7 +24,7 @@ RUN mkdir captioning cli common training web worker \
 
 FROM dependencies AS build
 COPY . .
-# Captions an image, which also compiles the modules that are used. All modules would need five times the space.
+# Captions an image, which also compiles the modules that are used. Bytecode of all would take three times the space.
 ENV PYTHONPYCACHEPREFIX=/opt/bytecode
 RUN python -c "from PIL import Image; Image.new('RGB', (64, 64)).save('/tmp/image.png')" \
     && CAPTIOND_MODEL=demo captiond caption /tmp/image.png \
