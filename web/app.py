@@ -14,7 +14,7 @@ from common.ledger import connect
 from common.queue import make_celery
 from common.settings import Settings
 from web import body_limits, docs, errors, forms, language, metrics, pages, proxies, subjects
-from web.api import batches, edits, health, jobs, models, results, workers
+from web.api import batches, edits, health, jobs, models, queue, results, workers
 from web.auth import access, rates, security, session
 from web.services import Services
 
@@ -47,7 +47,8 @@ def create_app(settings: Settings | None = None, *, redis: Redis | None = None, 
     access.require_keys(app, services.keyring)
     rates.limit_rates(app, rates.RateLimiter(services.redis, settings))
     errors.register_handlers(app)
-    for module in (pages, session, language, jobs, edits, batches, results, models, workers, health, metrics, docs):
+    modules = (pages, session, language, jobs, edits, batches, results, models, workers, queue, health, metrics, docs)
+    for module in modules:
         app.register_blueprint(module.blueprint)
     if settings.trusted_proxies:
         proxies.trust(app, settings.trusted_proxies)

@@ -204,7 +204,7 @@ def _gauges(state: LedgerState) -> Iterator[Metric]:
         "captiond_queue_oldest_seconds", "Seconds that the oldest of these jobs has waited.", labels=("lane",)
     )
     owners = GaugeMetricFamily("captiond_queue_owners", "API keys with such jobs.", labels=("lane",))
-    for name, lane in state.lanes.items():
+    for name, lane in state.queue.lanes.items():
         waiting.add_metric((name,), lane.jobs)
         oldest.add_metric((name,), lane.oldest_seconds)
         if name in LANES:
@@ -213,7 +213,7 @@ def _gauges(state: LedgerState) -> Iterator[Metric]:
     yield _gauge(
         "captiond_queue_postponed_jobs",
         "Waiting jobs whose picture could not be loaded from its store.",
-        state.postponed,
+        state.queue.postponed,
     )
     yield _gauge("captiond_archives_waiting", "Archives that are not unpacked yet.", state.archives)
     yield _gauge(

@@ -41,7 +41,7 @@ QUEUES = {
     "interactive": _("Single pictures"),
     "bulk": _("Pictures of batches"),
     "suspects": _("Held by a lost worker, to be retried alone"),
-    "delayed": _("Waiting for the upload store"),
+    "postponed": _("Waiting for the upload store"),
 }
 
 #: What file dialogs offer, and what scripts take from folders: types and suffixes as in the `accept` of an input.
@@ -101,7 +101,8 @@ def job(job_id: str) -> str:
 def workers() -> str:
     """The workers with their last heartbeats, and the queue. A script or the browser refreshes it."""
     services = get_services()
-    lengths = services.ledger.queue_lengths()
+    queue = services.components.metrics.queue()
+    lengths = {name: lane.jobs for name, lane in queue.lanes.items()} | {"postponed": queue.postponed}
     return _render(
         "workers.html",
         workers=sorted(services.workers.with_ages(), key=lambda item: item[0].name),  # so that rows stay in place

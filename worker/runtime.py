@@ -44,6 +44,9 @@ EXTENSIONS_PER_LEASE = 3
 STALL_TIMEOUT = 60.0
 #: Idle seconds after which the worker checks whether the broker is reachable.
 BROKER_CHECK_DELAY = 10.0
+#: Seconds after a signal to stop in which the jobs that this worker holds are finished. After that it only completes
+#: the model call in progress. Kubernetes and the compose file send SIGKILL after 45 s.
+DRAIN_TIMEOUT = 20.0
 #: Maximum of pending notifications after a recovery: enough to start idle workers, too few to fill the broker.
 MAX_RECOVERY_NOTIFICATIONS = 4
 #: Seconds without notifications after the broker did not answer, which limits the log lines about it.
@@ -114,6 +117,8 @@ class WorkerRuntime:
         #: Number of threads that work on bulk jobs, and its maximum.
         self._bulk_tasks, self._max_bulk_tasks = 0, THREADS_PER_PICTURE * settings.max_batch
         self._notify_after = 0.0
+        #: When the jobs that wait for the model are returned; None until this worker is stopping.
+        self._return_at: float | None = None
         self._exit_process = exit_process
         self._last_busy = time.monotonic()
         self._closed = threading.Event()
@@ -219,13 +224,25 @@ class WorkerRuntime:
             self._exit_process(1)
 
     def extend(self) -> None:
-        """Extend the leases of the claims in progress, and stop the work on lost claims."""
+        """Extend the leases of the claims in progress, and stop the work on lost claims.
+
+        When this worker has been stopping for `DRAIN_TIMEOUT`, the jobs that wait for the model return to the queue.
+        """
         self.unpacker.extend()
         for claim in self.ledger.extend(self.held()):
             with self._lock:
                 future = self._held.pop(claim, None)
             if future:
                 future.cancel()
+
+        if self.stopping.is_set():
+            if self._return_at is None:
+                self._return_at = time.monotonic() + DRAIN_TIMEOUT
+            if time.monotonic() >= self._return_at:
+                with self._lock:
+                    held = dict(self._held)
+                # `cancel` fails for an image that the model is captioning.
+                self.release([claim for claim, future in held.items() if future and future.cancel()])
 
     def recover(self) -> None:
         """Requeue jobs of lost workers, notify of waiting jobs, cancel what is overdue, delete what has expired."""

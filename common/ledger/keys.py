@@ -7,7 +7,6 @@ import hashlib
 from common.jobs import Status
 
 LEASES = "leases"
-SUSPECTS = "queue:suspects"
 DELAYED = "queue:delayed"
 EXPIRING = "expiring"
 EXPIRING_BATCHES = "expiring:batches"
@@ -51,14 +50,6 @@ def all_jobs(scope: str = "") -> str:
 
 def in_status(status: Status, scope: str = "") -> str:
     return f"index:{status.value}{scope}"
-
-
-def turns(lane: str) -> str:
-    return f"turns:{lane}"
-
-
-def queue(lane: str, owner: str) -> str:
-    return f"queue:{lane}@{owner}"
 
 
 def batch(batch_id: str) -> str:

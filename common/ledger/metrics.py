@@ -30,19 +30,38 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Queue:
+    """The waiting jobs of all owners.
+
+    `lanes` are `interactive` and `bulk`, and the `suspects`, which are in no lane and have `owners` 0. `postponed` is
+    the number of jobs that wait for their images.
+    """
+
+    lanes: dict[str, Lane]
+    postponed: int
+
+    @property
+    def jobs(self) -> int:
+        return sum(lane.jobs for lane in self.lanes.values()) + self.postponed
+
+    @property
+    def oldest_seconds(self) -> float:
+        """The seconds for which the oldest job has waited that can be claimed; 0 without one."""
+        return max(lane.oldest_seconds for lane in self.lanes.values())
+
+
+@dataclass(frozen=True)
 class LedgerState:
     """A reading of the ledger.
 
-    `counters` are the fields of the hash `metrics`. `suspects` have `owners` 0. `postponed` is the number of jobs whose
-    images could not be loaded, `archives` that of archives that are not unpacked. `lease_overdue_seconds` is the time
-    since the earliest lease ended that the recovery has not handled, 0 without one. `memory` is None if Redis does not
-    tell.
+    `counters` are the fields of the hash `metrics`. `archives` is the number of archives that are not unpacked.
+    `lease_overdue_seconds` is the time since the earliest lease ended that the recovery has not handled, 0 without one.
+    `memory` is None if Redis does not tell.
     """
 
     counters: dict[str, int]
     jobs: dict[Status, int]
-    lanes: dict[str, Lane]
-    postponed: int
+    queue: Queue
     archives: int
     lease_overdue_seconds: float
     memory: Memory | None
@@ -56,25 +75,26 @@ class Metrics(Base):
         pipe = self._redis.pipeline(transaction=False)
         pipe.hgetall(keys.METRICS)
         pipe.zrange(keys.LEASES, 0, 0, withscores=True)
-        pipe.zcard(keys.DELAYED)
         pipe.zcard(keys.ARCHIVES)
         for status in Status:
             pipe.zcard(keys.in_status(status))
-        counters, leases, postponed, archives, *jobs = pipe.execute()
+        counters, leases, archives, *jobs = pipe.execute()
         return LedgerState(
             counters={name: int(value) for name, value in counters.items()},
             jobs=dict(zip(Status, jobs, strict=True)),
-            lanes=self.lanes(),
-            postponed=postponed,
+            queue=self.queue(),
             archives=archives,
             lease_overdue_seconds=max(0.0, self._clock() - leases[0][1]) if leases else 0.0,
             memory=self._memory(),
         )
 
-    def lanes(self) -> dict[str, Lane]:
-        """The lanes `interactive` and `bulk`, and the `suspects`, which are in no lane, in one round trip."""
+    def queue(self) -> Queue:
+        """Describe the queue, in two round trips."""
         lanes = cast("list[tuple[str, int, int, str]]", self._scripts.lanes(args=[self._script_time()]))
-        return {name: Lane(jobs, owners, float(oldest)) for name, jobs, owners, oldest in lanes}
+        return Queue(
+            {name: Lane(jobs, owners, float(oldest)) for name, jobs, owners, oldest in lanes},
+            self._redis.zcard(keys.DELAYED),
+        )
 
     def _memory(self) -> Memory | None:
         try:

@@ -13,9 +13,6 @@ from common.ledger.base import Base
 from common.ledger.leases import BULK_SHARE
 from common.problems import Problem
 
-#: The lanes of the queue, in the order in which they are served.
-LANES = ("interactive", "bulk")
-
 
 @dataclass(frozen=True)
 class Origin:
@@ -78,19 +75,6 @@ class Queries(Base):
         for status in Status:
             pipe.zcard(keys.in_status(status, scope))
         return dict(zip(Status, pipe.execute(), strict=True))
-
-    def queue_lengths(self) -> dict[str, int]:
-        """Number of waiting jobs in each lane (`interactive`, `bulk`), of `suspects`, and of `delayed` jobs."""
-        lengths = {}
-        for lane in LANES:
-            owners = cast("list[str]", self._redis.zrange(keys.turns(lane), 0, -1))
-            pipe = self._redis.pipeline(transaction=False)
-            for owner in owners:
-                pipe.zcard(keys.queue(lane, owner))
-            lengths[lane] = sum(pipe.execute())
-        for name, key in (("suspects", keys.SUSPECTS), ("delayed", keys.DELAYED)):
-            lengths[name] = self._redis.zcard(key)
-        return lengths
 
     def _missing_job(self, job_id: str) -> Problem:
         return self._missing_problem(

@@ -7,8 +7,10 @@ import signal
 import time
 
 import pytest
+import yaml
 
 from common.jobs import Status
+from common.settings import PROJECT_ROOT
 from tests.chaos.runs import LARGE_RUN_IMAGES
 from tests.support.audit import JobAudit
 from tests.support.images import drawing, encoded
@@ -112,3 +114,27 @@ def test_jobs_survive_a_rolling_restart_under_load(
     outcome = audit.finish("rolling restart of workers", undisturbed)
     assert outcome.ok and outcome.succeeded == 400
     assert {job.attempts for job in audit.jobs() if not job.cached} == {1}
+
+
+def test_a_busy_worker_ends_within_the_grace_period_and_returns_its_jobs(
+    processes: ServiceProcesses, images: list[bytes], undisturbed: dict[str, str]
+) -> None:
+    manifest = (PROJECT_ROOT / "deploy" / "kubernetes" / "base" / "worker.yaml").read_text()
+    pod = next(yaml.safe_load_all(manifest))["spec"]["template"]["spec"]
+    processes.start_redis()
+    processes.start_web()
+    worker = processes.start_worker("tests.chaos.hooks.slow_model")
+    processes.wait_ready()
+    audit = processes.audit()
+    audit.send(images[:60])
+    wait_until(lambda: audit.counts()[Status.PROCESSING] >= 4 * processes.settings.max_batch, audit.counts)
+
+    worker.terminate()
+    assert worker.wait(pod["terminationGracePeriodSeconds"]) == 0
+    after = audit.counts()
+    processes.start_worker()
+
+    assert after[Status.PROCESSING] == 0 and after[Status.QUEUED] > 0
+    outcome = audit.finish("a busy worker stopped with SIGTERM", undisturbed)
+    assert outcome.ok and outcome.succeeded == 60
+    assert {job.attempts for job in audit.jobs()} == {1}

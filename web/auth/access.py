@@ -53,6 +53,7 @@ REQUIRED_SCOPES: Mapping[str, Scope | None] = {
     "workers.index": Scope.ADMIN,
     "pages.workers": Scope.ADMIN,
     "metrics.show": Scope.READ,
+    "queue.show": Scope.READ,
 }
 
 

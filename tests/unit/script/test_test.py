@@ -44,7 +44,9 @@ def run(tmp_path: Path) -> Callable[..., list[str]]:
 def test_missing_programs_are_listed_and_pytest_runs(run: Callable[..., list[str]]) -> None:
     missing, tests = run("-k", "page")
 
-    assert missing.endswith("are not installed: chromium default-jre-headless libimage-exiftool-perl prometheus")
+    assert missing.endswith(
+        "are not installed: chromium default-jre-headless redis-sentinel libimage-exiftool-perl prometheus"
+    )
     assert tests == "python -m pytest -rs -m not slow -k page"
 
 
@@ -56,4 +58,6 @@ def test_the_slow_tests_require_more_programs(run: Callable[..., list[str]]) -> 
 
 
 def test_no_message_is_printed_when_no_program_is_missing(run: Callable[..., list[str]]) -> None:
-    assert run(installed=("google-chrome", "java", "exiftool", "promtool")) == ["python -m pytest -rs -m not slow"]
+    assert run(installed=("google-chrome", "java", "exiftool", "promtool", "redis-server")) == [
+        "python -m pytest -rs -m not slow"
+    ]

@@ -15,6 +15,7 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from common.jobs import ModelInfo
 from common.ledger import Ledger
 from common.settings import Settings
+from tests.support.images import encoded
 from tests.unit.web.client import MODEL, Client
 
 DEMO = ModelInfo(name="demo", version="sha256:2", demo=True)
@@ -38,6 +39,18 @@ class TestModels:
         announce(DEMO)
 
         assert "small demo model" in client.get("/v1/models").json["notice"]
+
+
+class TestQueue:
+    def test_the_queue_has_counts_and_ages_by_lane(self, client: Client) -> None:
+        empty = client.get("/v1/queue").json
+        client.post("/v1/jobs", data=encoded(), content_type="image/jpeg")
+        queue = client.get("/v1/queue").json
+
+        nothing = {"waiting": 0, "oldest_seconds": 0.0}
+        assert empty == {**nothing, "lanes": {"bulk": nothing, "interactive": nothing}}
+        assert (queue["waiting"], queue["lanes"]["interactive"]["waiting"], queue["lanes"]["bulk"]) == (1, 1, nothing)
+        assert queue["oldest_seconds"] >= 0
 
 
 class TestHealth:

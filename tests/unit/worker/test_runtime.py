@@ -24,10 +24,17 @@ from common.queue import CLAIM_SIZE
 from tests.support.claims import commit
 from tests.support.clock import Clock
 from tests.support.images import drawing, encoded
-from tests.unit.worker.fakes import MODEL, TIMEOUT, FakeCaptioner, Notifications, eventually, with_timeout
+from tests.unit.worker.fakes import MODEL, TIMEOUT, FakeCaptioner, Gate, Notifications, eventually, with_timeout
 from worker import runtime as module
 from worker.batcher import Closed
-from worker.runtime import BROKER_CHECK_DELAY, MAX_RECOVERY_NOTIFICATIONS, STALL_TIMEOUT, PreparedImage, WorkerRuntime
+from worker.runtime import (
+    BROKER_CHECK_DELAY,
+    DRAIN_TIMEOUT,
+    MAX_RECOVERY_NOTIFICATIONS,
+    STALL_TIMEOUT,
+    PreparedImage,
+    WorkerRuntime,
+)
 
 MakeJob = Callable[..., Job]
 
@@ -217,6 +224,29 @@ class TestNotifications:
             clock.advance(1)
 
         assert [at - started for at in attempts] == [0, 5, 10]
+
+
+class TestDraining:
+    def test_a_stopping_worker_returns_the_jobs_that_the_model_has_not_begun_in_time(
+        self, runtime: WorkerRuntime, captioner: FakeCaptioner, ledger: Ledger, create_job: MakeJob
+    ) -> None:
+        gate, image = Gate(captioner), prepared(runtime, captioner)
+        first, second = create_job().id, create_job().id
+        with runtime.claim_jobs() as claimed:
+            for claim in claimed.claims:
+                runtime.attach_future(claim, runtime.batcher.submit(image))
+                gate.wait_for_call()
+            runtime.stopping.set()
+            runtime.extend()
+            in_time = ledger.counts()[Status.PROCESSING]
+            assert runtime._return_at is not None
+            runtime._return_at -= DRAIN_TIMEOUT
+            runtime.extend()
+            gate.open()
+
+            returned = ledger.get(second)
+            assert (in_time, ledger.get(first).status) == (2, Status.PROCESSING)
+            assert (returned.status, returned.attempts) == (Status.QUEUED, 0)
 
 
 class TestClose:

@@ -81,6 +81,18 @@ def schemas() -> dict[str, Schema]:
         "The worker processes, including those that were lost a short time ago.",
         workers={"type": "array", "items": ref("Worker")},
     )
+    seconds = {
+        "type": "number",
+        "minimum": 0,
+        "description": "Seconds for which the oldest job has waited that can be claimed; 0 without one.",
+    }
+    waiting = {"waiting": COUNT, "oldest_seconds": seconds}
+    by_name["Lane"] = object_schema("The jobs that wait in a lane.", **waiting)
+    by_name["Queue"] = object_schema(
+        "The jobs of all API keys that wait. Jobs that are tried again after a failure may be in no lane.",
+        **waiting,
+        lanes=object_schema("Single jobs, and jobs of batches.", interactive=ref("Lane"), bulk=ref("Lane")),
+    )
     by_name["Alive"] = object_schema("The web server is alive.", status={"const": "ok"})
     by_name["Ready"] = object_schema("Pictures are accepted now.", status={"const": "ready"})
     by_name["Captioning"] = object_schema(

@@ -1,4 +1,4 @@
-"""Operations of the models, of the health checks, of the metrics and of this description."""
+"""Operations of the models, workers and queue, of the health checks, of the metrics and of this description."""
 
 from __future__ import annotations
 
@@ -21,6 +21,14 @@ PATHS = {
             "listWorkers",
             "List the worker processes. Requires the scope `admin` if there are API keys.",
             {200: response("The workers, latest heartbeat first.", ref("Workers"))},
+            *components.COMMON_PROBLEMS,
+        )
+    },
+    "/v1/queue": {
+        "get": operation(
+            "showQueue",
+            "Count the jobs that wait, and the seconds that the oldest has waited.",
+            {200: response("The waiting jobs of all API keys.", ref("Queue"))},
             *components.COMMON_PROBLEMS,
         )
     },

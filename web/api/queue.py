@@ -1,0 +1,26 @@
+"""`/v1/queue`: how many jobs wait and for how long, for autoscalers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify
+
+from common.ledger.metrics import Lane, Queue
+from web.services import get_services
+
+#: The lanes of the answer.
+LANES = ("interactive", "bulk")
+
+blueprint = Blueprint("queue", __name__)
+
+
+@blueprint.get("/v1/queue")
+def show() -> Response:
+    """The waiting jobs of all owners, without their ids, in all and in each lane."""
+    queue = get_services().components.metrics.queue()
+    return jsonify({**_body(queue), "lanes": {lane: _body(queue.lanes[lane]) for lane in LANES}})
+
+
+def _body(waiting: Queue | Lane) -> dict[str, Any]:
+    return {"waiting": waiting.jobs, "oldest_seconds": round(waiting.oldest_seconds, 3)}
