@@ -55,6 +55,8 @@ def add(settings: Settings, name: str, scopes: list[Scope]) -> int:
 def revoke(settings: Settings, name: str) -> int:
     """Delete a key and return the exit code. Its jobs stay until the retention time is over."""
 
+    if not settings.redis_url and (obstacle := folders.write_obstacle(settings.data)):
+        return _refuse(folders.data_folder_error(settings, obstacle))
     try:
         holders = [store for store in _stores(settings) if name in (store.read() or {})]
         if not holders:

@@ -79,6 +79,8 @@ def _broker(url: str) -> tuple[str, dict[str, Any], dict[str, Any] | None]:
     if url.startswith(f"{sentinel.SCHEME}:"):
         parsed = SentinelUrl.parse(url)
         return parsed.broker_url(), parsed.broker_options(), parsed.broker_ssl()
+    if url.startswith("rediss:"):  # Celery would not verify the certificate; options of the URL replace this one
+        return url, {}, {"ssl_cert_reqs": "required"}
     # A Unix socket's scheme is `redis+socket` in Celery and `unix` in redis-py.
     return ("redis+socket" + url.removeprefix("unix") if url.startswith("unix:") else url), {}, None
 

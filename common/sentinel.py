@@ -75,7 +75,7 @@ class SentinelUrl:
         return parsed
 
     def client(self, **options: Any) -> Redis:
-        """A client of the current primary Redis with these options of redis-py's connections.
+        """A client of the current primary Redis with redis-py's `options`, unless the URL says otherwise.
 
         redis-py asks the Sentinels only for a new connection. A primary that was paused during a failover answers the
         old ones until a Sentinel demotes it, ten seconds later, and loses what it accepts meanwhile. So a thread asks
@@ -87,7 +87,7 @@ class SentinelUrl:
         return client
 
     def _pooled_client(self, **options: Any) -> Redis:
-        options = {"db": self.db, "username": self.username, "password": self.password, **self.options, **options}
+        options = {"db": self.db, "username": self.username, "password": self.password, **options, **self.options}
         sentinels = Sentinel(self.hosts, sentinel_kwargs=self.sentinel_options)
         client: Redis = sentinels.master_for(self.service, **options)
         return client

@@ -123,8 +123,6 @@ class Load:
 
 
 MIN_REPLICAS = {"min-replicas-to-write": "1", "min-replicas-max-lag": "1"}
-
-
 PROMISES = pytest.mark.parametrize(
     ("awaited", "directives"), [(0, {}), (0, MIN_REPLICAS), (1, {})], ids=["none", "min-replicas", "one"]
 )
@@ -150,7 +148,7 @@ def test_what_is_lost_with_a_primary_whose_replicas_lag(
         wait_until(lambda: load.accepted[-1][1] > killed_at, timeout=60)
         load.stop()
 
-        lost = record_losses(load, killed_at, f"{lagging} of 2 replicas {LAG:.0f} s behind, {directives or ''}")
+        lost = record_losses(load, killed_at, directives, f"{lagging} of 2 replicas {LAG:.0f} s behind")
         assert not awaited or not lost
     finally:
         redis.stop()
@@ -177,13 +175,13 @@ def test_what_is_lost_with_a_primary_that_is_paused_and_continues(
         time.sleep(1)
         load.stop()
 
-        lost = record_losses(load, paused_at, f"primary paused for {PAUSE:.0f} s, {directives or ''}")
+        lost = record_losses(load, paused_at, directives, f"primary paused for {PAUSE:.0f} s")
         assert not awaited or not lost
     finally:
         redis.stop()
 
 
-def record_losses(load: Load, since: float, label: str) -> int:
+def record_losses(load: Load, since: float, directives: Mapping[str, str], label: str) -> int:
     """Count the accepted jobs that the primary does not have; add a line with them and the outage after `since`."""
     ledger = Components(connect(load.settings.redis_location), load.settings).ledger
     kept = {job.id for job in ledger.read(job_id for job_id, _moment in load.accepted)}
@@ -191,7 +189,7 @@ def record_losses(load: Load, since: float, label: str) -> int:
     moments = sorted(moment for _id, moment in load.accepted)
     outage = max(after - before for before, after in pairwise(moments) if after > since)
     LOSSES.append(
-        f"{label}, {load.settings.redis_replicas} replicas awaited: accepted {len(load.accepted)}, lost {lost}, "
-        f"longest time without an accepted job {outage:.1f} s"
+        f"{label}, {' '.join(directives) or 'no directives'}, {load.settings.redis_replicas} replicas awaited: "
+        f"accepted {len(load.accepted)}, lost {lost}, longest time without an accepted job {outage:.1f} s"
     )
     return lost

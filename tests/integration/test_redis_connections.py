@@ -94,6 +94,14 @@ def test_with_tls_and_an_acl_user(secured: ReplicatedRedis) -> None:
     assert_usable(f"rediss://captiond:{ENCODED}@127.0.0.1:{port}/0?ssl_ca_certs={ca}")
 
 
+def test_a_certificate_of_an_unknown_authority_is_refused(secured: ReplicatedRedis) -> None:
+    settings = Settings(redis_url=f"rediss://:{ENCODED}@127.0.0.1:{secured.primary().port}/0")
+
+    with pytest.raises(RedisError):
+        connect(settings.redis_location).ping()
+    assert not is_broker_reachable(make_celery(settings))
+
+
 def test_through_a_sentinel_with_tls_and_passwords(secured: ReplicatedRedis) -> None:
     assert_usable(secured.url)
 
@@ -108,3 +116,4 @@ def test_a_wrong_secret_or_authority_is_an_outage(
 
     with pytest.raises(RedisError):
         connect(url).ping()
+    assert not is_broker_reachable(make_celery(Settings(redis_url=url)))

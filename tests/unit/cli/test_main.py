@@ -81,7 +81,7 @@ def test_the_commands_speak_the_language_of_their_setting(
 
     monkeypatch.delenv("CAPTIOND_BEAMS")
     assert run("keys", "revoke", "alice", "--data", str(tmp_path)) == 1
-    assert capsys.readouterr().err == "Ключа с именем alice в файле нет. Список ключей: `captiond keys list`.\n"
+    assert capsys.readouterr().err == "Ключа с именем alice нет. Список ключей: `captiond keys list`.\n"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_hosts_service_database_and_password_are_parsed() -> None:
 def test_the_client_connects_to_the_primary_with_the_options_of_the_url() -> None:
     url = "sentinel://user:pw@one/main?sentinel_password=watch&ssl_ca_certs=/ca&socket_timeout=2"
 
-    pool: Any = SentinelUrl.parse(url).client().connection_pool
+    pool: Any = SentinelUrl.parse(url).client(socket_timeout=5.0).connection_pool
 
     connection = pool.make_connection()
     assert (connection.db, connection.username, connection.password) == (0, "user", "pw")

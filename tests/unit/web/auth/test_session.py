@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 from flask import Flask
 from redis import Redis
 
+from common import keyring
+from common.keyring import RedisKeys, Scope
 from common.settings import Settings
 from tests.support.images import encoded
 from tests.support.keys import add_key
@@ -75,6 +78,20 @@ def test_a_signed_in_browser_can_use_page_and_api(signed_in: Client) -> None:
     assert signed_in.get(sent.location, headers=HTML).status_code == 200
     assert "Sign out alice" in signed_in.get("/", headers=HTML).text
     assert signed_in.get("/v1/jobs").status_code == 200, "the page's scripts use the API"
+
+
+def test_a_sign_in_is_valid_on_every_web_server(tmp_path: Path, settings: Settings, redis: Redis) -> None:
+    secret, key = keyring.make("alice", [Scope.READ])
+    RedisKeys(redis).change(lambda keys: keys.update(alice=key))
+    first = create_app(settings, redis=redis).test_client()
+    second = create_app(settings.model_copy(update={"data": tmp_path / "second"}), redis=redis).test_client()
+
+    signed_in = first.post("/sign-in", data={"key": secret}, headers=SAME_ORIGIN)
+    name, _equals, value = signed_in.headers["Set-Cookie"].partition(";")[0].partition("=")
+
+    assert second.get("/v1/jobs").status_code == 401
+    second.set_cookie(name, value)
+    assert second.get("/v1/jobs", headers=SAME_ORIGIN).status_code == 200
 
 
 def test_sign_out_deletes_the_cookie(signed_in: Client) -> None:
