@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -28,7 +29,7 @@ def delays(server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch) -> lis
         delays.append(seconds)
         server.connected = len(delays) >= 100
 
-    monkeypatch.setattr(tasks, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(tasks, "time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
     return delays
 
 
