@@ -57,7 +57,7 @@ class Unpacker:
     def extend(self) -> None:
         """Extend the lease of the claim in progress, if any; unpacking stops if it is lost."""
         unpacking = self._unpacking
-        if unpacking and not self._archives.extend(unpacking.claim, progress=unpacking.recorded > 0):
+        if unpacking and not self._archives.extend(unpacking.claim, attempts=0 if unpacking.recorded else None):
             unpacking.lost = True
 
     def wait_until_stopped(self) -> None:
