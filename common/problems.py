@@ -110,7 +110,7 @@ BAD_ARCHIVE_ENTRY = Kind("bad-archive-entry", 422, "A file of the archive cannot
 MANIFESTS_OFF = Kind("manifests-off", 403, "Manifests are not read here")
 BAD_MANIFEST = Kind("bad-manifest", 422, "The manifest cannot be read")
 BAD_MANIFEST_ROW = Kind("bad-manifest-row", 422, "A row of the manifest names no picture")
-FILE_MISSING = Kind("file-missing", 404, "The file does not exist")
+FILE_UNREADABLE = Kind("file-unreadable", 422, "The file cannot be read")
 
 # Problems of the service.
 DEADLINE_EXCEEDED = Kind("deadline-exceeded", 504, "There was no caption in time")

@@ -88,6 +88,16 @@ def check_store(url: str) -> None:
         ) from None
 
 
+def check_root(url: str) -> None:
+    """Raise `ValueError` for a URL that is no store whose files may be read at a client's request.
+
+    Web servers are left out: they can redirect a request, and list no folders.
+    """
+    if "::" in url or split(url).scheme in ("http", "https"):
+        raise ValueError(_("It must name folders or buckets, such as s3://BUCKET/PREFIX, and no web servers."))
+    check_store(url)
+
+
 def check_web(url: str) -> None:
     """Raise `ValueError` unless the URL is http or https and has a host."""
     parts = split(url)

@@ -8,8 +8,8 @@ from pathlib import Path
 from cli.batch.alt_text import alt_text
 from cli.batch.beside import Embedded, TextSidecars, XmpSidecars
 from cli.batch.outputs import Existing, Output, TableFile
-from cli.batch.sources import SUFFIXES
 from common import xmp
+from common.images.decoding import SUFFIXES
 from common.options import PLACEHOLDER, check_template, fill_template
 from common.translation import Message, _
 

@@ -11,15 +11,12 @@ from pathlib import Path
 import fsspec
 import requests
 from fsspec.core import url_to_fs
-from PIL import Image
 
 from cli.batch import BatchError
 from common import problems
-from common.images.decoding import FORMATS
+from common.images.decoding import SUFFIXES
 from common.translation import _
 
-#: Suffixes of the accepted formats.
-SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
 #: URLs that are fetched with requests. They have no folders and no patterns.
 HTTP = ("http://", "https://")
 #: Seconds without data after which a download fails.

@@ -38,9 +38,10 @@ batch:{id}            hash   created_at, expires_at, owner (empty without keys)
                              archive_bytes     size of the archive
                              archive_token     fencing token of the claim
                              archive_attempts  claims since the last one that recorded a job
-                             manifest, manifest_format, manifest_output   `url`, `format` and `output` of `jobs.Manifest`
-                             manifest_status, manifest_error (JSON)       as in `jobs.Manifest`
-                             manifest_token, manifest_attempts            as for an archive
+                             manifest          URL of the manifest
+                             manifest_format, manifest_output, manifest_status, manifest_error (JSON),
+                             as in `jobs.Manifest`
+                             manifest_token, manifest_attempts, as for an archive
                              manifest_position        JSON of where the manifest is cut next
                              manifest_turn            turn of its first chunk in `chunks:waiting`
                              manifest_chunks          number of chunks that were cut
@@ -60,8 +61,8 @@ chunk:{id}/{number}   hash   a chunk of a batch's manifest, numbered from 0
                              captioned, failed    numbers of pictures, once it has ended
                              error       JSON of why it failed
 chunks                zset   `{id}/{number}` of a chunk that was claimed -> time as in `archives`
-chunks:waiting        zset   `{id}/{number}` of a waiting chunk -> turn. The lowest turn is next. A batch's first chunk has
-                             the lowest turn, each further one the next, so that batches take turns
+chunks:waiting        zset   `{id}/{number}` of a waiting chunk -> turn. The lowest turn is next. A batch's first
+                             chunk gets the lowest turn, each further one the next, so that batches take turns
 known:{id}            string owner (empty without keys) of a batch or of a deleted job, so that the API
                              answers 410 instead of 404 to those who could see it               has a TTL
 idempotency:{hash}    string `{"id", "sha256"}` of the job created with that Idempotency-Key     has a TTL

@@ -52,9 +52,9 @@ class NewBatch:
     """Fields of a batch to record.
 
     `archive` is the file name of a ZIP archive that is stored under the batch's id and waits to be unpacked, and
-    `archive_bytes` its size. A batch with a `manifest` has no jobs. `cancel_after` is the number of seconds after which the batch is canceled. `webhook` is
-    the URL notified when the batch is sealed and none of its jobs is open; `prefix` is the path prefix of the `urls` in
-    the webhook.
+    `archive_bytes` its size. A batch with a `manifest` has no jobs. `cancel_after` is the number of seconds after which
+    the batch is canceled. `webhook` is the URL notified when the batch is sealed and none of its jobs and chunks is
+    open; `prefix` is the path prefix of the `urls` in the webhook.
     """
 
     name: str | None = None
@@ -229,7 +229,7 @@ class Batches(Base):
         self._redis.zrem(keys.BATCH_DEADLINES, batch_id)
 
     def _chunk_pages(self, batch_id: str) -> Iterator[tuple[int, int]]:
-        """First number and size of each page of the batch's chunks; nothing without a manifest, at least one with it."""
+        """First number and size of each page of the batch's chunks: at least one page with a manifest, else none."""
         manifest, chunks = self._redis.hmget(keys.batch(batch_id), "manifest", "manifest_chunks")
         for first in range(0, max(1, int(chunks or 0)) if manifest else 0, PAGE_SIZE):
             yield first, PAGE_SIZE

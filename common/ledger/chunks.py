@@ -9,7 +9,7 @@ from typing import Any, cast
 from common import strict_json
 from common.jobs import Failure, ResultFormat, Shard, ShardStatus
 from common.ledger import keys, records
-from common.ledger.tasks import Tasks, TaskClaim
+from common.ledger.tasks import TaskClaim, Tasks
 from common.options import CaptionOptions
 from common.problems import Problem
 

@@ -1,4 +1,4 @@
-"""Manifests of batches: lists of pictures that a worker cuts into chunks, leased to one worker at a time as jobs are."""
+"""Manifests of batches: lists of pictures that are cut into chunks, leased to one worker at a time as jobs are."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Tasks(Base):
         self._set_lease(claim, delay, str(claim.attempts - 1))
 
     def _claim(self) -> tuple[TaskClaim, dict[str, str]] | None:
-        """Claim the next record for `lease_seconds`; returns it with its fields before the claim, None if none waits."""
+        """Claim the next record for `lease_seconds`; returns its fields before the claim, too. None if none waits."""
         token = secrets.token_hex(8)
         schema = [self._leases, self._waiting, self._record, self._field, self._claimed_status]
         claimed = self._scripts.claim_task(args=[self._script_time(), self._settings.lease_seconds, token, *schema])
