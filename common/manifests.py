@@ -10,6 +10,7 @@ import io
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -33,19 +34,13 @@ BUFFER_BYTES = 64 * 1024
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
-def root_url(text: str) -> str:
-    """The URL of a folder or bucket that ends without a slash. A path is a local folder."""
-    url = text if "://" in text else f"file://{os.path.abspath(text)}"
-    return url.rstrip("/")
-
-
 def check_url(url: str, roots: Sequence[str]) -> tuple[str, str]:
     """Return the root that contains `url`, and the path below it. Raises `url-not-allowed`."""
     parts = url.split("://", 1)[-1].rstrip("/").split("/")
     if len(url) <= MAX_URL_LENGTH and "\0" not in url and not {".", ".."} & set(parts) and "" not in parts[1:]:
         for root in roots:
-            if url.startswith(f"{root}/"):
-                return root, url.removeprefix(f"{root}/")
+            if f"{url}/".startswith(f"{root}/"):
+                return root, url.removeprefix(root).lstrip("/")
     raise problems.URL_NOT_ALLOWED(
         "The URL is not below one of the folders that this service reads manifests and their pictures from."
     )
@@ -164,13 +159,14 @@ class _Folder(Store):
         found = {
             entry["name"].rsplit("/", 1)[-1]: entry["type"]
             for entry in entries
-            if not entry.get("islink") and entry["name"].rstrip("/") != full_path.rstrip("/")
+            if not entry.get("islink") and entry["name"].rstrip("/") != full_path
         }
         del entries
-        yield from (f"{path}/{name}" for name in sorted(found) if found[name] == "file")
+        prefix = f"{path}/" if path else ""
+        yield from (f"{prefix}{name}" for name in sorted(found) if found[name] == "file")
         for name in sorted(found):
             if found[name] == "directory":
-                yield from self.list(f"{path}/{name}")
+                yield from self.list(f"{prefix}{name}")
 
     def _read(self, full_path: str, limit: int) -> bytes:
         try:
@@ -183,9 +179,9 @@ class _Folder(Store):
 
     def _checked(self, path: str, folder: bool = False) -> str:
         """The path in the file system. Raises `url-not-allowed` for links, and for files that are not regular."""
-        full_path = f"{self._root}/{path}"
+        full_path = f"{self._root}/{path}".rstrip("/")
         if self._local and os.path.lexists(full_path):
-            real = os.path.join(os.path.realpath(self._root), path)
+            real = os.path.join(os.path.realpath(self._root), path).rstrip("/")
             if os.path.realpath(full_path) != real or not (os.path.isdir(real) if folder else os.path.isfile(real)):
                 raise problems.URL_NOT_ALLOWED("Links, and what is no regular file, are not read.")
         return full_path
@@ -199,24 +195,27 @@ class _Folder(Store):
 
 
 class ResultStore(_Folder):
-    """The files of results, in folders below one URL. Methods raise `UploadsUnavailable`, and `url-not-allowed`."""
+    """The files of results, in folders below one URL that ends without a slash.
+
+    Methods raise `UploadsUnavailable`, and `url-not-allowed`.
+    """
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self._url = root_url(url)
+        self._url = url
 
-    def write(self, folder: str, name: str, data: bytes) -> None:
+    def write(self, folder: str, name: str, content: IO[bytes]) -> None:
         """Write a file into the folder of this URL, atomically; replaces one of that name. Raises `storage-full`."""
         path = f"{self._root}/{self.path(folder, name)}"
         with self._store_errors():
-            if not self._local:
-                self._files.pipe_file(path, data)
-                return
-            if not Path(self._root).is_dir():  # see `Store.create`
+            if self._local and not Path(self._root).is_dir():  # see `Store.create`
                 raise FileNotFoundError(self._root)
             # A worker that has lost its lease may write the same file meanwhile, so the temporary names differ.
-            with atomic_write(Path(path), PRIVATE_MODE, f".{secrets.token_hex(4)}.saving") as file:
-                file.write(data)
+            suffix = f".{secrets.token_hex(4)}.saving"
+            with (
+                atomic_write(Path(path), PRIVATE_MODE, suffix) if self._local else self._files.open(path, "wb")
+            ) as file:
+                shutil.copyfileobj(content, file)
 
     def path(self, folder: str, name: str) -> str:
         """The path of a file in the folder of this URL, as `open` takes it."""

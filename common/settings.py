@@ -285,9 +285,14 @@ class Settings(BaseSettings):
         return self.uploads_url or f"file://{self.data.absolute() / 'uploads'}"
 
     @property
+    def manifest_root_urls(self) -> list[str]:
+        """URLs of the folders and buckets of `manifest_roots`, without a slash at the end."""
+        return [urls.folder_url(root) for root in self.manifest_roots.split()]
+
+    @property
     def results_location(self) -> str:
-        """fsspec URL of the folder of the results of manifests."""
-        return self.results_url or f"file://{self.data.absolute() / 'results'}"
+        """fsspec URL of the folder of the results of manifests, without a slash at the end."""
+        return urls.folder_url(self.results_url or str(self.data / "results"))
 
     @property
     def configured_temporary_folder(self) -> Path | None:

@@ -5,6 +5,7 @@ No error message contains a part of a URL, because in an invalid URL a password 
 
 from __future__ import annotations
 
+import os
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import fsspec
@@ -86,6 +87,12 @@ def check_store(url: str) -> None:
         raise ValueError(
             _("fsspec needs a further Python package for {name}: `fsspec[{name}]`.", name=protocol)
         ) from None
+
+
+def folder_url(location: str) -> str:
+    """The URL of a store's folder, without a slash at the end. A path is a local folder."""
+    url = location if "://" in location else f"file://{os.path.abspath(location)}"
+    return url.rstrip("/")
 
 
 def check_root(url: str) -> None:

@@ -47,7 +47,7 @@ class Sandbox:
     def __init__(self, processes: int) -> None:
         # Last in, first out, so that no more processes are started than the load needs.
         self._idle: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
-        self._count = processes
+        self.processes = processes
         for _ in range(processes):
             self._idle.put(None)
 
@@ -65,10 +65,10 @@ class Sandbox:
 
     def close(self) -> None:
         """End the processes after their present image. They are started again when needed."""
-        for _ in range(self._count):
+        for _ in range(self.processes):
             if process := self._idle.get():
                 _end(process)
-        for _ in range(self._count):
+        for _ in range(self.processes):
             self._idle.put(None)
 
     def _request(self, task: str, data: bytes, *arguments: int) -> tuple[dict[str, Any], bytes]:

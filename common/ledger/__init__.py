@@ -108,6 +108,7 @@ from common.ledger.principal import ANONYMOUS, UNRESTRICTED, Principal
 from common.ledger.recovery import RecoveryResult
 from common.ledger.schema import SchemaError
 from common.ledger.submission import NewJob
+from common.ledger.tasks import TaskClaim
 from common.ledger.unreferenced import UnreferencedUploads
 from common.ledger.workers import Worker, Workers
 
@@ -136,6 +137,7 @@ __all__ = [
     "RecoveryResult",
     "Result",
     "SchemaError",
+    "TaskClaim",
     "UnreferencedUploads",
     "Worker",
     "Workers",
