@@ -382,6 +382,19 @@ class Batch(_Record):
     cancel_after: Moment | None = None
     expires_at: Moment
 
+    @property
+    def title(self) -> str | None:
+        """The batch's name, else that of its archive or manifest; None without any."""
+        if self.name or self.archive:
+            return self.name or (self.archive.filename if self.archive else None)
+        return self.manifest.url.rstrip("/").rpartition("/")[2] if self.manifest else None
+
+    @property
+    def pictures(self) -> int:
+        """Number of pictures: of its jobs, or of the chunks that are done."""
+        done = self.manifest.pictures if self.manifest else PictureCounts()
+        return self.request_counts.total + done.captioned + done.failed
+
     def body(self, prefix: str = "", language: str = SOURCE) -> dict[str, Any]:
         """Return the API's JSON. `prefix` and `language` are those of `Job.body`."""
         path = f"{prefix}/v1/batches/{self.id}"
