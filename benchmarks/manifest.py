@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         manifest = write_shards(folder / "pictures", count)
-        with workers(folder / "service", folder / "pictures") as running:
+        with workers(folder / "service", str(folder / "pictures")) as running:
             undisturbed = caption(running, manifest, "undisturbed")
             killed = caption(running, manifest, "killed", KILLS)
     equal = undisturbed.digests == killed.digests
@@ -135,9 +135,9 @@ class Workers:
 
 
 @contextmanager
-def workers(folder: Path, pictures: Path, **settings: Any) -> Iterator[Workers]:
-    """Redis, a web server and the workers, which read manifests below `pictures`."""
-    processes = ServiceProcesses(folder, lease_seconds=LEASE_SECONDS, manifest_roots=str(pictures), **settings)
+def workers(folder: Path, pictures: str, **settings: Any) -> Iterator[Workers]:
+    """Redis, a web server and the workers, which read manifests below the URL `pictures`."""
+    processes = ServiceProcesses(folder, lease_seconds=LEASE_SECONDS, manifest_roots=pictures, **settings)
     try:
         processes.start_redis()
         processes.start_web()

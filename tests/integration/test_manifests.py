@@ -67,10 +67,3 @@ def test_a_manifest_names_pictures_of_its_root_only(store_service: Service, s3: 
 
     errors = [row["error"] and row["error"]["type"] for row in rows(s3, done.stdout)]  # type: ignore[index]
     assert errors == [None, None, "/problems/url-not-allowed", "/problems/file-unreadable"]
-
-
-def test_a_missing_manifest_is_said(store_service: Service) -> None:
-    done = run(store_service, f"{ROOT}/none.jsonl")
-
-    assert done.returncode == 1
-    assert "none.jsonl does not exist" in done.stderr
