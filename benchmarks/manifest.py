@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -142,10 +142,11 @@ def workers(folder: Path, pictures: str, **settings: Any) -> Iterator[Workers]:
         processes.start_redis()
         processes.start_web()
         running = Workers(processes)
-        for worker in running.workers:
-            processes.wait_for_worker(worker)
-        processes.wait_ready()
-        yield running
+        with closing(running.client), closing(running.redis):
+            for worker in running.workers:
+                processes.wait_for_worker(worker)
+            processes.wait_ready()
+            yield running
     finally:
         processes.stop()
 

@@ -77,7 +77,7 @@ class Chunks(Tasks):
         ]
 
     def _finish(self, claim: ChunkClaim, status: ShardStatus, captioned: int, failed: int, error: str) -> bool:
-        arguments = [claim.id, claim.token, status, str(captioned), str(failed), error]
+        arguments = [claim.id, claim.token, status, str(captioned), str(failed), error, str(self._settings.retention)]
         return bool(self._scripts.finish_chunk(args=[self._script_time(), *arguments]))
 
 

@@ -7,7 +7,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,8 +61,9 @@ def running_s3() -> Iterator[S3]:
             aws_secret_access_key="test",
             region_name="us-east-1",
         )
-        client.create_bucket(Bucket=BUCKET)
-        yield S3(environment, client)
+        with closing(client):
+            client.create_bucket(Bucket=BUCKET)
+            yield S3(environment, client)
     finally:
         server.terminate()
         server.wait()

@@ -11,7 +11,7 @@ from common.problems import Problem
 from common.settings import Settings
 from common.translation import Message, ngettext
 from worker.leased import LeasedWorker, Stopped, Work
-from worker.manifests.formats import ManifestFiles, format_of, formats
+from worker.manifests.formats import LISTING, ManifestFiles, format_of, formats
 
 #: Pictures of a chunk.
 CHUNK_SIZE = 1000
@@ -35,7 +35,8 @@ class Cutter(LeasedWorker[ManifestClaim]):
     def _carry_out(self, work: Work[ManifestClaim]) -> None:
         claim, number = work.claim, work.claim.chunks
         position = claim.position or {}
-        files = self._files.find(claim.url, claim.output, resumed=claim.position is not None)
+        listed = position.get("file") == LISTING  # a folder is listed only once
+        files = [LISTING] if listed else self._files.find(claim.url, claim.output)
         if position and position["file"] not in files:
             raise problems.BAD_MANIFEST("The files of the manifest have changed while it was read.")
         start = position.get("start", 0)

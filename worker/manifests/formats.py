@@ -37,11 +37,10 @@ class ManifestFiles:
         self._source = source
         self._results = results
 
-    def find(self, url: str, output: str, resumed: bool) -> list[str]:
+    def find(self, url: str, output: str) -> list[str]:
         """The URLs of the files in order, or `LISTING`.
 
-        The pictures of a folder are listed once, in a file below `output`, so that all workers see the same ones.
-        `resumed` is whether that has been done.
+        The pictures of a folder are listed in a file below `output`, so that all workers see the same ones.
         """
         if suffix_of(url) != "":
             return expand(url)
@@ -51,13 +50,12 @@ class ManifestFiles:
                 suffix = os.path.splitext(found)[1].lower()
                 if suffix in SHARD_SUFFIXES:
                     shards.append(found)
-                elif suffix in SUFFIXES and not (shards or resumed):
+                elif suffix in SUFFIXES and not shards:
                     listing.write(f"{strict_json.dumps(found.removeprefix(url))}\n".encode())
             if shards:
                 return shards
-            if not resumed:
-                listing.seek(0)
-                self._results.write(output, LISTING, listing)
+            listing.seek(0)
+            self._results.write(output, LISTING, listing)
         return [LISTING]
 
     def open(self, file: str, output: str) -> AbstractContextManager[IO[bytes]]:

@@ -230,6 +230,19 @@ def test_a_deleted_batch_leaves_nothing_of_its_chunks(
     assert redis.exists("chunks", "chunks:waiting", "manifests") == 0
 
 
+def test_a_batch_is_kept_for_the_retention_time_after_its_last_chunk(
+    manifests: Manifests, chunks: Chunks, batches: Batches, components: Components, clock: Clock
+) -> None:
+    batch = create(batches)
+    cut(manifests, 1)
+    clock.advance(990)
+    chunks.finish(must_claim_chunk(chunks), captioned=10, failed=0)
+    clock.advance(990)
+
+    assert components.ledger.recover().expired_batches == []
+    assert batches.get(batch).expires_at.timestamp() == clock() + 10
+
+
 def test_a_chunk_is_a_record_of_less_than_a_kilobyte(
     manifests: Manifests, chunks: Chunks, batches: Batches, redis: Redis
 ) -> None:
