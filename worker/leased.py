@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
+
+from redis import RedisError
 
 from common import problems
 from common.ledger import TaskClaim
@@ -15,6 +18,8 @@ from common.uploads import UploadsUnavailable
 
 #: Seconds after which a record is claimed again when a store was unavailable or full.
 RETRY_DELAY = 5.0
+#: Seconds between attempts to write to Redis while it is unavailable.
+WRITE_RETRY_DELAY = 0.5
 
 ClaimT = TypeVar("ClaimT", bound=TaskClaim)
 ClaimT_co = TypeVar("ClaimT_co", bound=TaskClaim, covariant=True)
@@ -81,6 +86,19 @@ class LeasedWorker(ABC, Generic[ClaimT]):
         """Wait until `run` has returned after `stopping` was set."""
         with self._running:
             pass
+
+    def _until_redis_answers(self, work: Work[ClaimT], write: Callable[[], object]) -> None:
+        """Call `write` again while Redis does not answer, so that the work before is not lost.
+
+        Raises `redis.RedisError` on shutdown.
+        """
+        while True:
+            try:
+                write()
+                return
+            except RedisError:
+                if work.stopping.wait(WRITE_RETRY_DELAY):
+                    raise
 
     @abstractmethod
     def _carry_out(self, work: Work[ClaimT]) -> None:

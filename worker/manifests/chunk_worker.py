@@ -90,11 +90,13 @@ class ChunkWorker(LeasedWorker[ChunkClaim]):
             finally:
                 for future in ahead:
                     future.cancel()
-        self.extend()  # a worker that has lost its claim, for example while it was suspended, writes nothing
+        # A worker that has lost its claim, for example while it was suspended, writes nothing.
+        self._until_redis_answers(work, self.extend)
         work.raise_if_stopped()
         self._results.write(claim.output, claim.shard, io.BytesIO(shard(rows, claim.format)))
         captioned = sum(row["status"] == Status.SUCCEEDED for row in rows)
-        self._chunks.finish(claim, captioned=captioned, failed=len(rows) - captioned)
+        failed = len(rows) - captioned
+        self._until_redis_answers(work, lambda: self._chunks.finish(claim, captioned=captioned, failed=failed))
 
     def _rows(self, claim: ChunkClaim) -> Iterator[Row]:
         file, start, end = (claim.span[name] for name in ("file", "start", "end"))

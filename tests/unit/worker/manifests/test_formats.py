@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pyarrow import parquet
 from common import problems
 from common.problems import Problem
 from common.settings import Settings
+from common.uploads import StoredFile, UploadsUnavailable
 from worker.manifests.formats import format_of, formats
 from worker.manifests.rows import Row
 from worker.manifests.tables import READ_ROWS
@@ -156,6 +158,23 @@ def test_a_file_of_another_kind_is_refused(name: str, content: bytes, tmp_path: 
     with pytest.raises(Problem) as raised:
         rows_of(tmp_path / name)
     assert raised.value.kind is problems.BAD_MANIFEST
+
+
+@pytest.mark.parametrize(("name", "write"), MANIFESTS, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_store_that_is_away_is_no_damage(name: str, write: Callable[[Path], None], tmp_path: Path) -> None:
+    write(tmp_path / name)
+    format = format_of(formats(Settings()), name)
+    with (tmp_path / name).open("rb") as local:
+
+        @contextmanager
+        def store_errors() -> Iterator[None]:
+            if local.tell() > 100:
+                raise UploadsUnavailable
+            yield
+
+        with io.BufferedReader(StoredFile(local, store_errors), 64) as file, pytest.raises(UploadsUnavailable):
+            list(format.cut(file, 0, 10))
+            list(format.rows(file, 0, 10**6))
 
 
 def test_a_damaged_page_of_a_table_is_refused(tmp_path: Path) -> None:

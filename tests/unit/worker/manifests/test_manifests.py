@@ -6,11 +6,13 @@ import io
 import json
 import os
 import tarfile
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import fakeredis
 import pyarrow
 import pytest
 from fsspec.implementations.local import LocalFileSystem
@@ -312,6 +314,38 @@ def with_background(action: Callable[[], None]) -> Callable[[], None]:
         pool.shutdown()
 
     return join
+
+
+def test_a_chunk_survives_redis_being_away_when_its_captions_are_there(
+    send: Send,
+    runtime: WorkerRuntime,
+    manifest: str,
+    captioner: FakeCaptioner,
+    server: fakeredis.FakeServer,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.leased.WRITE_RETRY_DELAY", 0.01)
+    batch_id = send(manifest)
+    runtime.cut()
+    gate, retried = Gate(captioner), threading.Event()
+    until_redis_answers = ChunkWorker._until_redis_answers
+
+    def announced(self: ChunkWorker, work: Any, write: Callable[[], object]) -> None:
+        retried.set()
+        until_redis_answers(self, work, write)
+
+    monkeypatch.setattr(ChunkWorker, "_until_redis_answers", announced)
+    thread = with_background(runtime.caption_chunks)
+    gate.wait_for_call()
+    server.connected = False
+    gate.open()
+    assert retried.wait(30)
+    server.connected = True
+    thread()
+
+    assert len(results(settings, batch_id)) == 6
+    assert sum(captioner.calls) == 4  # no picture twice
 
 
 @pytest.mark.parametrize("step", ["read", "write"])
