@@ -12,6 +12,7 @@ from common import problems, strict_json
 from common.images.decoding import SUFFIXES
 from common.manifests import ManifestSource, ResultStore, expand, suffix_of
 from common.settings import Settings
+from worker.archives.names import is_skipped
 from worker.manifests.lines import Csv, JsonLines
 from worker.manifests.rows import Format
 from worker.manifests.tables import Parquet
@@ -50,7 +51,7 @@ class ManifestFiles:
                 suffix = os.path.splitext(found)[1].lower()
                 if suffix in SHARD_SUFFIXES:
                     shards.append(found)
-                elif suffix in SUFFIXES and not shards:
+                elif suffix in SUFFIXES and not shards and not is_skipped(found):
                     listing.write(f"{strict_json.dumps(found.removeprefix(url))}\n".encode())
             if shards:
                 return shards

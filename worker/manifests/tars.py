@@ -14,6 +14,7 @@ from common import problems
 from common.images.decoding import SUFFIXES
 from common.ingest import MAX_CUSTOM_ID_LENGTH, upload_too_large
 from common.problems import Problem
+from worker.archives.names import is_skipped
 from worker.manifests.rows import Row
 
 
@@ -65,7 +66,8 @@ def _members(file: IO[bytes], start: int, end: int | None = None) -> Iterator[tu
 
 
 def _is_picture(member: tarfile.TarInfo) -> bool:
-    return member.isreg() and not member.issparse() and PurePosixPath(member.name).suffix.lower() in SUFFIXES
+    suffix = PurePosixPath(member.name).suffix.lower()
+    return member.isreg() and not member.issparse() and suffix in SUFFIXES and not is_skipped(member.name)
 
 
 def _key(name: str) -> str:

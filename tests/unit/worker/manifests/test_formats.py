@@ -215,13 +215,15 @@ def test_a_column_of_bytes_is_one_of_pictures(tmp_path: Path) -> None:
 
 def test_members_of_a_tar_file_have_their_key_and_bytes(tmp_path: Path) -> None:
     path = tmp_path / "m.tar"
+    members = {"a/0.b.JPG": b"one", "a/._0.JPG": b"metadata of macOS", "1.png": b"x" * 11, "1.json": b"{}"}
     with tarfile.open(path, "w") as tar:
-        for name, data in {"a/0.b.JPG": b"one", "1.png": b"x" * 11, "1.json": b"{}", "link.jpg": b""}.items():
+        for name, data in members.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
-            if name == "link.jpg":
-                member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
             tar.addfile(member, io.BytesIO(data))
+        link = tarfile.TarInfo("link.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
 
     first, large = rows_of(path)
     assert first == Row("a/0.b.JPG", "a/0", b"one")

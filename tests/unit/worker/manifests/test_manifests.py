@@ -116,6 +116,7 @@ def test_the_pictures_of_a_folder_are_listed_once(
     (folder / "sub").mkdir()
     (folder / "0.png").rename(folder / "sub" / "0.png")
     (folder / "notes.txt").write_text("no picture", encoding="utf-8")
+    (folder / "._1.png").write_text("metadata of macOS", encoding="utf-8")
     (folder / "link.png").symlink_to(folder / "1.png")
     batch_id = send("")
     runtime.cut()
