@@ -27,6 +27,7 @@ EXAMPLES = {
   captiond batch photos --sidecars .txt --template 'sks, {caption}' --existing append
   captiond batch photos --recursive --embed --alt-text
   captiond batch 's3://archive/*.jpg' --out captions.csv --url http://127.0.0.1:8080
+  captiond batch --manifest s3://archive/all.parquet --url http://127.0.0.1:8080
 """,
     "watch": """
   captiond watch inbox --out captions.jsonl
@@ -84,7 +85,10 @@ def parser() -> argparse.ArgumentParser:
 
     batch = _command(commands, "batch", _("caption files and folders of any size; a run that was stopped goes on"))
     paths = batch.add_argument(
-        "paths", nargs="+", metavar="PATH", help=_("file, folder, pattern or URL (s3://, https:// …)")
+        "paths", nargs="*", metavar="PATH", help=_("file, folder, pattern or URL (s3://, https:// …)")
+    )
+    batch.add_argument(
+        "--manifest", metavar="URL", help=_("let the service at --url caption a manifest of any size in its store")
     )
     _add_outputs(batch)
     batch.add_argument("--limit", type=int, metavar="N", help=_("caption at most so many images"))

@@ -25,14 +25,14 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def atomic_write(path: Path, mode: int = DEFAULT_MODE) -> Iterator[BinaryIO]:
+def atomic_write(path: Path, mode: int = DEFAULT_MODE, suffix: str = TEMPORARY_SUFFIX) -> Iterator[BinaryIO]:
     """Context manager: a binary file that replaces `path` when the block ends and its content is on the disk.
 
     If the block raises or the disk is full, `path` stays unchanged and the temporary file is removed. Only one process
-    at a time may write a file.
+    at a time may write a file, unless each gives the temporary file a `suffix` of its own.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    temporary = path.with_name(path.name + suffix)
     try:
         with open(temporary, "wb", opener=partial(os.open, mode=mode)) as file:
             yield file

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from redis.exceptions import ConnectionError, TimeoutError
 
-from common import logs
+from common import logs, problems
 from common.images.sandbox import sandbox
 from common.jobs import InputInfo, Job, ModelInfo, new_id
 from common.ledger import Ledger, NewJob
 from common.logs import Subject
+from common.problems import Problem
 from common.uploads import UploadStore
 
 #: Characters of a file name, and of a name with folders; the beginning of a longer one is cut off.
@@ -28,6 +29,15 @@ def check_image(filename: str | None, data: bytes, sha256: str, max_pixels: int)
         format=header.format,
         width=header.width,
         height=header.height,
+    )
+
+
+def upload_too_large(limit: int) -> Problem:
+    """The problem of a file of more than `limit` bytes."""
+    return problems.UPLOAD_TOO_LARGE(
+        "The file is larger than the limit of {limit} MB. Make the picture smaller, for example by saving it as JPEG, "
+        "and send it again.",
+        limit=round(limit / 2**20),
     )
 
 

@@ -287,8 +287,91 @@ class Archive(_Record):
         return {**self.model_dump(mode="json"), "error": self.error.body(language) if self.error else None}
 
 
+class ManifestStatus(StrEnum):
+    """State of cutting a batch's manifest into chunks: `waiting -> cutting -> done | failed`."""
+
+    WAITING = "waiting"
+    CUTTING = "cutting"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class ResultFormat(StrEnum):
+    """Format of the files of results of a manifest, which is also their suffix."""
+
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+class ChunkCounts(_Record):
+    """Number of a manifest's chunks that were cut, and of those that have ended."""
+
+    total: int
+    done: int = 0
+    failed: int = 0
+    canceled: int = 0
+
+
+class PictureCounts(_Record):
+    """Number of pictures in the chunks that are done: with a caption, and with an error."""
+
+    captioned: int = 0
+    failed: int = 0
+
+
+class Manifest(_Record):
+    """The list of a batch's pictures, at `url`. It is cut into chunks, each of which becomes a file below `output`.
+
+    `error` says why it could not be cut to its end.
+    """
+
+    url: str
+    status: ManifestStatus
+    format: ResultFormat
+    output: str
+    chunks: ChunkCounts
+    pictures: PictureCounts
+    error: Failure | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether chunks have not ended."""
+        return self.chunks.total > self.chunks.done + self.chunks.failed + self.chunks.canceled
+
+    def body(self, language: str = SOURCE) -> dict[str, Any]:
+        """Return the API's JSON, with the error in `language`."""
+        return {**self.model_dump(mode="json"), "error": self.error.body(language) if self.error else None}
+
+
+class ShardStatus(StrEnum):
+    """State of a chunk of a manifest: `waiting -> processing -> done | failed | canceled`."""
+
+    WAITING = "waiting"
+    PROCESSING = "processing"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+class Shard(_Record):
+    """A chunk of a manifest, and the name of its file of results, which exists once it is `done`.
+
+    `captioned` and `failed` are numbers of pictures. `error` says why the chunk as a whole failed.
+    """
+
+    name: str
+    status: ShardStatus
+    captioned: int = 0
+    failed: int = 0
+    error: Failure | None = None
+
+    def body(self, language: str = SOURCE) -> dict[str, Any]:
+        """Return the API's JSON, with the error in `language`."""
+        return {**self.model_dump(mode="json"), "error": self.error.body(language) if self.error else None}
+
+
 class Batch(_Record):
-    """Images that were sent together.
+    """Images that were sent together, or the pictures of a manifest, which have no jobs.
 
     `options` apply to all its images. Its jobs are canceled at `cancel_after` if they have not ended by then.
     """
@@ -298,19 +381,35 @@ class Batch(_Record):
     status: BatchStatus
     options: CaptionOptions | None = None
     archive: Archive | None = None
+    manifest: Manifest | None = None
     request_counts: RequestCounts
     canceled_reason: str | None = None
     created_at: Moment
     cancel_after: Moment | None = None
     expires_at: Moment
 
+    @property
+    def title(self) -> str | None:
+        """The batch's name, else that of its archive or manifest; None without any."""
+        if self.name or self.archive:
+            return self.name or (self.archive.filename if self.archive else None)
+        return self.manifest.url.rstrip("/").rpartition("/")[2] if self.manifest else None
+
+    @property
+    def pictures(self) -> int:
+        """Number of pictures: of its jobs, or of the chunks that are done."""
+        done = self.manifest.pictures if self.manifest else PictureCounts()
+        return self.request_counts.total + done.captioned + done.failed
+
     def body(self, prefix: str = "", language: str = SOURCE) -> dict[str, Any]:
         """Return the API's JSON. `prefix` and `language` are those of `Job.body`."""
         path = f"{prefix}/v1/batches/{self.id}"
         actions = {name: f"{path}/{name}" for name in ("items", "seal", "jobs", "results", "cancel", "retry")}
         archive = self.archive.body(language) if self.archive else None
+        manifest = self.manifest.body(language) if self.manifest else None
         reason = Message(self.canceled_reason).translated(language) if self.canceled_reason else None
-        return _body(self, archive=archive, canceled_reason=reason, urls={"self": path, **actions})
+        translated = {"archive": archive, "manifest": manifest, "canceled_reason": reason}
+        return _body(self, **translated, urls={"self": path, **actions})
 
 
 def _body(record: Job | Batch, **members: Any) -> dict[str, Any]:

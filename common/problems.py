@@ -106,6 +106,12 @@ METHOD_NOT_ALLOWED = Kind("method-not-allowed", 405, "This address does not take
 BAD_ARCHIVE = Kind("bad-archive", 422, "The archive cannot be read")
 BAD_ARCHIVE_ENTRY = Kind("bad-archive-entry", 422, "A file of the archive cannot be taken")
 
+# Problems of a manifest and of its pictures.
+MANIFESTS_OFF = Kind("manifests-off", 403, "Manifests are not read here")
+BAD_MANIFEST = Kind("bad-manifest", 422, "The manifest cannot be read")
+BAD_MANIFEST_ROW = Kind("bad-manifest-row", 422, "A row of the manifest names no picture")
+FILE_UNREADABLE = Kind("file-unreadable", 422, "The file cannot be read")
+
 # Problems of the service.
 DEADLINE_EXCEEDED = Kind("deadline-exceeded", 504, "There was no caption in time")
 QUEUE_FULL = Kind("queue-full", 503, "Too many pictures are waiting")

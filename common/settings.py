@@ -37,6 +37,7 @@ URL_CHECKS = {
     "redis_url": urls.check_redis,
     "broker_url": urls.check_broker,
     "uploads_url": urls.check_store,
+    "results_url": urls.check_store,
     "model_url": urls.check_web,
 }
 
@@ -213,6 +214,18 @@ class Settings(BaseSettings):
         10.0, ge=1, description="Seconds without a heartbeat after which a worker no longer counts as ready."
     )
 
+    manifest_roots: str = Field(
+        "",
+        description="Folders and buckets, separated by spaces, below which manifests and their pictures may be read, "
+        "such as `s3://bucket/photos file:///srv/photos`; if unset, manifests are refused.",
+    )
+    results_url: str | None = Field(
+        None,
+        repr=False,
+        description="Folder or bucket of the results of manifests, any fsspec URL (`s3://bucket/prefix`); if unset, "
+        "`DATA/results`.",
+    )
+
     fetch_urls: bool = Field(False, description="Let clients send an image URL, which the server downloads.")
     webhook_secret: str | None = Field(
         None,
@@ -257,6 +270,13 @@ class Settings(BaseSettings):
             raise ValueError(_("It must be auto, cpu, cuda, or cuda: with the number of a GPU, such as cuda:1."))
         return device
 
+    @field_validator("manifest_roots")
+    @classmethod
+    def _are_stores(cls, roots: str) -> str:
+        for root in roots.split():
+            urls.check_root(root)
+        return roots
+
     @field_validator("translate")
     @classmethod
     def _names_language_and_model(cls, value: str | None) -> str | None:
@@ -288,6 +308,16 @@ class Settings(BaseSettings):
         return self.uploads_url or f"file://{self.data.absolute() / 'uploads'}"
 
     @property
+    def manifest_root_urls(self) -> list[str]:
+        """URLs of the folders and buckets of `manifest_roots`, without a slash at the end."""
+        return [urls.folder_url(root) for root in self.manifest_roots.split()]
+
+    @property
+    def results_location(self) -> str:
+        """fsspec URL of the folder of the results of manifests, without a slash at the end."""
+        return urls.folder_url(self.results_url or str(self.data / "results"))
+
+    @property
     def configured_temporary_folder(self) -> Path | None:
         """The folder for temporary files from TMPDIR, if set."""
         folder = os.environ.get("TMPDIR")
@@ -306,7 +336,7 @@ class Settings(BaseSettings):
     def secrets(self) -> set[str]:
         """Return the secrets that must not be logged: passwords, webhook secrets, and the query of `model_url`."""
         secrets = {urlsplit(self.model_url).query, *(self.webhook_secret or "").split(",")}
-        for url in (self.redis_url, self.broker_url, self.uploads_url, self.model_url):
+        for url in (self.redis_url, self.broker_url, self.uploads_url, self.results_url, self.model_url):
             secrets |= urls.secrets_in(url or "")
         return secrets - {""}
 

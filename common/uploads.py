@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import logging
 import os
 import re
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 FOLDERS = 256
 #: Bytes of each read while a stream is copied to the store.
 CHUNK_BYTES = 2**20
+#: Bytes that are read ahead from an object store.
+READ_AHEAD = 4 * 2**20
 #: Matches the file name of an image or of a temporary file, and captures the job id.
 _ID_IN_NAME = re.compile(rf"([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})(?:{re.escape(TEMPORARY_SUFFIX)})?")
 
@@ -41,11 +44,8 @@ class UploadsUnavailable(Problem):
         )
 
 
-class UploadStore:
-    """Uploaded images by job id, and archives by the id of their batch. Writes are atomic.
-
-    Methods raise `UploadsUnavailable`.
-    """
+class Store:
+    """A folder of files at an fsspec URL. Methods raise `UploadsUnavailable`."""
 
     def __init__(self, url: str) -> None:
         self._files, self._root = fsspec.core.url_to_fs(url)
@@ -55,12 +55,40 @@ class UploadStore:
     def create(self) -> None:
         """Create the store's folder. Errors are logged.
 
-        `save` never creates it, because a missing folder may be a file share that is not mounted, and images below its
+        Writing never creates it, because a missing folder may be a file share that is not mounted, and files below its
         mount point would be hidden later.
         """
         if self._local:
             with contextlib.suppress(UploadsUnavailable), self._store_errors():
                 Path(self._root).mkdir(parents=True, exist_ok=True)
+
+    def _open(self, path: str) -> StoredFile:
+        """Open a file of the file system for reading. Raises its errors."""
+        file = self._files.open(path, "rb", block_size=READ_AHEAD, cache_type="readahead")
+        return StoredFile(file, self._store_errors)
+
+    @contextmanager
+    def _store_errors(self) -> Iterator[None]:
+        """Convert a file system's errors to problems. The libraries behind fsspec do not only raise `OSError`."""
+        try:
+            yield
+        except Problem:
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
+                raise write_problem(error) from error
+            if not self._unavailable:  # log once per outage
+                log.warning("The store %s does not answer (%s: %s).", self._root, type(error).__name__, error)
+            self._unavailable = True
+            raise UploadsUnavailable from error
+        self._unavailable = False
+
+
+class UploadStore(Store):
+    """Uploaded images by job id, and archives by the id of their batch. Writes are atomic.
+
+    Methods raise `UploadsUnavailable`.
+    """
 
     def check(self) -> None:
         """Raise `UploadsUnavailable` or `storage-full` unless the store takes files now.
@@ -104,9 +132,9 @@ class UploadStore:
         """Open a stored archive for reading. Raises `upload-lost` if the store answers that it does not exist."""
         path = self._path(batch_id)
         with self._store_errors(), self._lost_if_missing(path):
-            file = self._files.open(path, "rb")
-        with contextlib.closing(file):
-            yield StoredFile(file, self._store_errors)
+            file = self._open(path)
+        with file:
+            yield file
 
     def load(self, job_id: str, sha256: str | None = None) -> bytes:
         """Return the image's bytes, and verify their SHA-256 if it is given.
@@ -163,37 +191,29 @@ class UploadStore:
         container = path.rsplit("/", 1)[0] if self._local else self._root.lstrip("/").split("/")[0]
         return bool(self._files.exists(container))
 
-    @contextmanager
-    def _store_errors(self) -> Iterator[None]:
-        """Convert a file system's errors to problems. The libraries behind fsspec do not only raise `OSError`."""
-        try:
-            yield
-        except Problem:
-            raise
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
-                raise write_problem(error) from error
-            if not self._unavailable:  # log once per outage
-                log.warning("The upload store does not answer (%s: %s).", type(error).__name__, error)
-            self._unavailable = True
-            raise UploadsUnavailable from error
-        self._unavailable = False
-
     def _path(self, job_id: str) -> str:
         # The last characters of a UUIDv7 are random, so the folders fill evenly.
         return f"{self._root}/{job_id[-2:]}/{job_id}"
 
 
-class StoredFile:
-    """A seekable file of the store. Its methods are those of a binary file, and raise `UploadsUnavailable`."""
+class StoredFile(io.RawIOBase):
+    """A file of the store that is open for reading. Methods raise `UploadsUnavailable`."""
 
     def __init__(self, file: IO[bytes], store_errors: Callable[[], AbstractContextManager[None]]) -> None:
         self._file = file
         self._store_errors = store_errors
 
-    def read(self, size: int = -1) -> bytes:
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         with self._store_errors():
-            return self._file.read(size)
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         with self._store_errors():
@@ -205,3 +225,7 @@ class StoredFile:
     def size(self) -> int:
         """Size in bytes; moves to the end of the file."""
         return self.seek(0, os.SEEK_END)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

@@ -5,6 +5,7 @@ No error message contains a part of a URL, because in an invalid URL a password 
 
 from __future__ import annotations
 
+import os
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import fsspec
@@ -91,6 +92,22 @@ def check_store(url: str) -> None:
         raise ValueError(
             _("fsspec needs a further Python package for {name}: `fsspec[{name}]`.", name=protocol)
         ) from None
+
+
+def folder_url(location: str) -> str:
+    """The URL of a store's folder, without a slash at the end. A path is a local folder."""
+    url = location if "://" in location else f"file://{os.path.abspath(location)}"
+    return url.rstrip("/")
+
+
+def check_root(url: str) -> None:
+    """Raise `ValueError` for a URL that is no store whose files may be read at a client's request.
+
+    Web servers are left out: they can redirect a request, and list no folders.
+    """
+    if "::" in url or split(url).scheme in ("http", "https"):
+        raise ValueError(_("It must name folders or buckets, such as s3://BUCKET/PREFIX, and no web servers."))
+    check_store(url)
 
 
 def check_web(url: str) -> None:

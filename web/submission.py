@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError, TimeoutError
 from werkzeug.datastructures import FileStorage
 
 from common import ingest, problems, tracing
-from common.ingest import check_image, clean_filename, clean_path, digest
+from common.ingest import check_image, clean_filename, clean_path, digest, upload_too_large
 from common.jobs import Job, ModelInfo, Status, new_id
 from common.ledger import NewBatch, NewJob
 from common.logs import Subject
@@ -88,15 +88,6 @@ def read_upload(file: FileStorage, limit: int) -> bytes:
     if len(data) > limit:
         raise upload_too_large(limit)
     return data
-
-
-def upload_too_large(limit: int) -> Problem:
-    """The problem of a file of more than `limit` bytes."""
-    return problems.UPLOAD_TOO_LARGE(
-        "The file is larger than the limit of {limit} MB. Make the picture smaller, for example by saving it as JPEG, "
-        "and send it again.",
-        limit=round(limit / 2**20),
-    )
 
 
 def submit_job(services: Services, filename: str | None, data: bytes, new_job: NewJob) -> Job:

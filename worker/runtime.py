@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 import psutil
 from celery import Celery
@@ -19,11 +20,13 @@ from redis import RedisError
 
 from captioning.captioner import Captioner, Pixels
 from common import logs
+from common.images.sandbox import sandbox
 from common.jobs import Output, Status
 from common.ledger import Claim, ClaimResult, Components, Worker
 from common.ledger.submission import SCHEMA_VERSION
 from common.logs import Subject
-from common.options import SearchOptions
+from common.manifests import ManifestSource, ResultStore
+from common.options import CaptionOptions, SearchOptions
 from common.outbound import Outbound
 from common.problems import Problem
 from common.queue import CLAIM_SIZE, THREADS_PER_PICTURE, is_broker_reachable, notify, pending_notifications
@@ -31,7 +34,11 @@ from common.settings import Settings
 from common.uploads import UploadStore, UploadsUnavailable
 from worker.archives.unpacker import Unpacker
 from worker.batcher import QUEUED_BATCHES, Batcher, ItemResult
+from worker.leased import LeasedWorker
 from worker.lock import SharedExclusiveLock
+from worker.manifests.chunk_worker import ChunkWorker
+from worker.manifests.cutter import Cutter
+from worker.manifests.formats import ManifestFiles
 from worker.recovery import delete_unreferenced_once, recover_once
 from worker.webhooks import SENDER_THREADS, WebhookSender
 
@@ -91,6 +98,15 @@ class WorkerRuntime:
         outbound = Outbound(settings.allow_local_urls)
         self.webhook_sender = WebhookSender(components.outbox, components.ledger, components.batches, outbound)
         self.unpacker = Unpacker(settings, components, self.uploads, celery, captioner.model)
+        source, results = ManifestSource(settings.manifest_root_urls), ResultStore(settings.results_location)
+        if settings.manifest_roots:
+            results.create()
+        files = ManifestFiles(source, results)
+        self.cutter = Cutter(settings, components, files)
+        self.chunk_worker = ChunkWorker(settings, components, files, source, results, self._caption_bytes)
+        #: Limits the pictures of chunks that are decoded, so that a job's picture waits for one of them at most.
+        self._decoding = threading.BoundedSemaphore(sandbox().processes)
+        self._leased_workers: list[LeasedWorker[Any]] = [self.unpacker, self.cutter, self.chunk_worker]
         self.stopping = threading.Event()
         self._workers = components.workers
         self._unreferenced = components.unreferenced
@@ -128,6 +144,8 @@ class WorkerRuntime:
             self._periodic_thread("leases", extend_interval, self.extend),
             self._periodic_thread("recovery", HEARTBEAT_INTERVAL, self.recover),
             self._periodic_thread("archives", HEARTBEAT_INTERVAL, self.unpack),
+            self._periodic_thread("manifests", HEARTBEAT_INTERVAL, self.cut),
+            self._periodic_thread("chunks", HEARTBEAT_INTERVAL, self.caption_chunks),
             *(
                 self._periodic_thread(f"webhooks-{number}", HEARTBEAT_INTERVAL, self.deliver)
                 for number in range(SENDER_THREADS)
@@ -135,7 +153,7 @@ class WorkerRuntime:
         ]
 
     def start(self) -> None:
-        """Start the threads for heartbeat, lease extension, recovery, archives and webhooks."""
+        """Start the threads for heartbeat, lease extension, recovery, archives, manifests and webhooks."""
         for thread in self._threads:
             thread.start()
 
@@ -158,14 +176,18 @@ class WorkerRuntime:
 
     @contextmanager
     def claim_suspect(self) -> Iterator[Claim | None]:
-        """Claim a suspect, if any, and extend its lease until the context ends."""
-        suspect = self.ledger.claim_suspect()
-        claims = [suspect] if suspect else []
-        self._add(claims)
-        try:
-            yield suspect
-        finally:
-            self.drop(claims)
+        """Claim a suspect, if any, and extend its lease until the context ends.
+
+        Meanwhile no picture of a chunk is worked on, so the chunk does not lose an attempt with the worker.
+        """
+        with self.chunk_worker.uncounted():
+            suspect = self.ledger.claim_suspect()
+            claims = [suspect] if suspect else []
+            self._add(claims)
+            try:
+                yield suspect
+            finally:
+                self.drop(claims)
 
     def held(self) -> list[Claim]:
         """The claims in progress."""
@@ -228,7 +250,8 @@ class WorkerRuntime:
 
         When this worker has been stopping for `DRAIN_TIMEOUT`, the jobs that wait for the model return to the queue.
         """
-        self.unpacker.extend()
+        for worker in self._leased_workers:
+            worker.extend()
         for claim in self.ledger.extend(self.held()):
             with self._lock:
                 future = self._held.pop(claim, None)
@@ -253,6 +276,14 @@ class WorkerRuntime:
         """Unpack the archives that wait."""
         self.unpacker.run(self.stopping)
 
+    def cut(self) -> None:
+        """Cut the manifests that wait."""
+        self.cutter.run(self.stopping)
+
+    def caption_chunks(self) -> None:
+        """Caption the chunks of manifests that wait."""
+        self.chunk_worker.run(self.stopping)
+
     def deliver(self) -> None:
         """Deliver the webhooks that are due."""
         self.webhook_sender.deliver(self.stopping)
@@ -260,7 +291,8 @@ class WorkerRuntime:
     def close(self) -> None:
         """Finish the batcher's queue, release the remaining claims and remove this worker from the registry."""
         self.stopping.set()
-        self.unpacker.wait_until_stopped()
+        for worker in self._leased_workers:
+            worker.wait_until_stopped()
         self.batcher.close()
         self._closed.set()
         try:
@@ -272,6 +304,15 @@ class WorkerRuntime:
     def _caption(self, images: Sequence[PreparedImage]) -> Sequence[Output | Problem]:
         """Caption images with the same search options in one model call."""
         return self.captioner.caption([image.pixels for image in images], images[0].search)
+
+    def _caption_bytes(self, data: bytes, options: CaptionOptions | None, subject: Subject) -> Output | Problem:
+        """Caption a picture of a chunk, in a batch with others. Raises its problem, or `Closed`."""
+        with self.lock.shared():
+            with self._decoding:
+                pixels = self.captioner.prepare(data)
+            del data
+            image = PreparedImage(pixels, SearchOptions.of(self.settings, options), subject)
+            return self.batcher.submit(image).result().result
 
     def _add(self, claims: Iterable[Claim]) -> None:
         with self._lock:

@@ -19,9 +19,13 @@ XMP = ".xmp"
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for: one of `out`, `sidecars` and `embed`, and `url` for a running service."""
+    """What the command line asks for: one of `out`, `sidecars` and `embed`, and `url` for a running service.
+
+    A `manifest` is captioned by the service, which writes the results itself.
+    """
 
     paths: list[str]
+    manifest: str | None = None
     recursive: bool = False
     out: Path | None = None
     sidecars: str | None = None
@@ -37,6 +41,14 @@ class Options:
 
     def wrong(self) -> Message | None:
         """An error message for invalid options, else None."""
+        if self.manifest is not None:
+            if self.paths or self.out or self.sidecars or self.embed or not self.url:
+                return _(
+                    "--manifest URL needs --url SERVICE, and no files and no output: the service writes the results."
+                )
+            return None
+        if not self.paths:
+            return _("Give the files or folders to caption, or --manifest URL.")
         if sum(map(bool, (self.out, self.sidecars, self.embed))) != 1:
             return _("Give one of --out FILE, --sidecars SUFFIX, --xmp and --embed, for where the captions go.")
         if self.out and self.existing in ("append", "prepend"):

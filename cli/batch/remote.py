@@ -47,10 +47,10 @@ class _Chunk:
         self.size += _size(data)
 
 
-class RemoteCaptioner:
-    """Captions images by the service at `url`, with an API key where it needs one. Raises `BatchError`.
+class Service:
+    """The service at `url`, with an API key where it needs one.
 
-    `patience` is the number of seconds of an outage after which the run ends.
+    `patience` is the number of seconds of an outage after which a request fails.
     """
 
     def __init__(
@@ -63,50 +63,14 @@ class RemoteCaptioner:
     ) -> None:
         self._url = url.rstrip("/")
         self._patience = patience
-        self._sleep = sleep
+        self.sleep = sleep
         self._session = requests.Session()
         self._session.headers["Accept-Language"] = terminal_language()
         if key:
             self._session.headers["Authorization"] = f"Bearer {key}"
 
-    def captions(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Output | Problem]]:
-        """Each image with its caption, or with its problem, in order."""
-        before: _Chunk | None = None
-        for chunk in _chunks(sources):
-            self._send(chunk)
-            if before:
-                yield from self._results(before)
-            before = chunk
-        if before:
-            yield from self._results(before)
-
-    def _send(self, chunk: _Chunk) -> None:
-        files = [(index, source, data) for index, (source, data) in enumerate(chunk.files) if isinstance(data, bytes)]
-        if not files:
-            return
-        batch = self._request(
-            "POST",
-            "/v1/batches",
-            files=[("images", (source.location, data)) for _, source, data in files],
-            data=[("custom_id", str(index)) for index, _, _ in files],
-        ).json()
-        chunk.batch = batch["id"]
-        # The next chunk is read while this one is captioned, and only its images need their bytes.
-        chunk.files = [(source, b"" if isinstance(data, bytes) else data) for source, data in chunk.files]
-
-    def _results(self, chunk: _Chunk) -> Iterator[tuple[Source, Output | Problem]]:
-        results: dict[int, Output | Problem] = {}
-        if chunk.batch is not None:
-            path = f"/v1/batches/{chunk.batch}"
-            while self._request("GET", path).json()["status"] == "in_progress":
-                self._sleep(POLL_INTERVAL)
-            lines = self._request("GET", f"{path}/results").iter_lines()
-            results = {int(result["custom_id"]): _result(result) for result in map(json.loads, lines)}
-        for index, (source, data) in enumerate(chunk.files):
-            yield source, data if isinstance(data, Problem) else results[index]
-
-    def _request(self, method: str, path: str, **arguments: Any) -> requests.Response:
-        """Send a request, and repeat it while the service is unreachable, full or overloaded."""
+    def request(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        """Send a request, and repeat it while the service is unreachable, full or overloaded. Raises `BatchError`."""
         deadline = time.monotonic() + self._patience
         said: Message | str | None = None
         while True:
@@ -141,7 +105,47 @@ class RemoteCaptioner:
             if reason != said:
                 warn(_("{reason} Trying again.", reason=reason))
                 said = reason
-            self._sleep(pause)
+            self.sleep(pause)
+
+
+class RemoteCaptioner(Service):
+    """Captions images by a service. Raises `BatchError`."""
+
+    def captions(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Output | Problem]]:
+        """Each image with its caption, or with its problem, in order."""
+        before: _Chunk | None = None
+        for chunk in _chunks(sources):
+            self._send(chunk)
+            if before:
+                yield from self._results(before)
+            before = chunk
+        if before:
+            yield from self._results(before)
+
+    def _send(self, chunk: _Chunk) -> None:
+        files = [(index, source, data) for index, (source, data) in enumerate(chunk.files) if isinstance(data, bytes)]
+        if not files:
+            return
+        batch = self.request(
+            "POST",
+            "/v1/batches",
+            files=[("images", (source.location, data)) for _, source, data in files],
+            data=[("custom_id", str(index)) for index, _, _ in files],
+        ).json()
+        chunk.batch = batch["id"]
+        # The next chunk is read while this one is captioned, and only its images need their bytes.
+        chunk.files = [(source, b"" if isinstance(data, bytes) else data) for source, data in chunk.files]
+
+    def _results(self, chunk: _Chunk) -> Iterator[tuple[Source, Output | Problem]]:
+        results: dict[int, Output | Problem] = {}
+        if chunk.batch is not None:
+            path = f"/v1/batches/{chunk.batch}"
+            while self.request("GET", path).json()["status"] == "in_progress":
+                self.sleep(POLL_INTERVAL)
+            lines = self.request("GET", f"{path}/results").iter_lines()
+            results = {int(result["custom_id"]): _result(result) for result in map(json.loads, lines)}
+        for index, (source, data) in enumerate(chunk.files):
+            yield source, data if isinstance(data, Problem) else results[index]
 
 
 def _chunks(sources: Iterable[Source]) -> Iterator[_Chunk]:

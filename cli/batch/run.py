@@ -15,10 +15,11 @@ from filelock import FileLock, Timeout
 
 from cli.batch import BatchError
 from cli.batch.journal import Caption, Journal
+from cli.batch.manifest import caption_manifest
 from cli.batch.options import Options
 from cli.batch.outputs import Output
 from cli.batch.progress import Progress
-from cli.batch.remote import OUTAGE_TIMEOUT, RemoteCaptioner
+from cli.batch.remote import OUTAGE_TIMEOUT, RemoteCaptioner, Service
 from cli.batch.sources import Source, find, left_out, without_raw_twins
 from cli.output import local, warn
 from common import jobs, strict_json
@@ -39,6 +40,8 @@ def batch(settings: Settings, options: Options) -> int:
         warn(wrong)
         return 2
     try:
+        if options.manifest is not None:
+            return exit_code(lambda: caption_manifest(options, Service(options.url or "", options.key)))
         return exit_code(lambda: _find_and_caption(settings, options))
     except KeyboardInterrupt:
         warn(_("Stopped. Run the same command again to continue."))

@@ -52,6 +52,7 @@ class Sandbox:
     """
 
     def __init__(self, processes: int) -> None:
+        self.processes = processes
         self._decoders, self._extractors = _Pool(processes), _Pool(processes)
 
     def check(self, data: bytes, max_pixels: int) -> ImageInfo:
@@ -93,7 +94,7 @@ class _Pool:
     def __init__(self, processes: int) -> None:
         # Last in, first out, so that no more processes are started than the load needs.
         self._idle: queue.LifoQueue[subprocess.Popen[bytes] | None] = queue.LifoQueue()
-        self._count = processes
+        self.processes = processes
         for _ in range(processes):
             self._idle.put(None)
 
@@ -120,10 +121,10 @@ class _Pool:
 
     def close(self) -> None:
         """End the processes after their present image."""
-        for _ in range(self._count):
+        for _ in range(self.processes):
             if process := self._idle.get():
                 _end(process)
-        for _ in range(self._count):
+        for _ in range(self.processes):
             self._idle.put(None)
 
 

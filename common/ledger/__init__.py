@@ -41,11 +41,31 @@ batch:{id}            hash   created_at, expires_at, owner (empty without keys)
                              archive_bytes     size of the archive
                              archive_token     fencing token of the claim
                              archive_attempts  claims since the last one that recorded a job
+                             manifest          URL of the manifest
+                             manifest_format, manifest_output, manifest_status, manifest_error (JSON),
+                             as in `jobs.Manifest`
+                             manifest_token, manifest_attempts, as for an archive
+                             manifest_position        JSON of where the manifest is cut next
+                             manifest_turn            turn of its first chunk in `chunks:waiting`
+                             manifest_chunks          number of chunks that were cut
+                             manifest_chunks_done, manifest_chunks_failed, manifest_chunks_canceled   of them
+                             manifest_captioned, manifest_failed          pictures of chunks that have ended
 batchesSCOPE          zset   batch ids of everybody or of an owner, all with score 0
 expiring:batches      zset   batch id -> time at which its record and archive are deleted
 deadlines:batches     zset   batch id -> time at which it is canceled
 archives              zset   id of a batch whose archive is not unpacked -> time from which it may be claimed, such as
                              the end of the current worker's lease
+manifests             zset   id of a batch whose manifest is not cut to its end -> time as in `archives`
+chunk:{id}/{number}   hash   a chunk of a batch's manifest, numbered from 0
+                             span        JSON of the rows that it consists of
+                             status      `processing`, `done`, `failed` or `canceled`; absent while it waits
+                             token       fencing token of the claim
+                             attempts    claims whose worker was lost, and the current one
+                             captioned, failed    numbers of pictures, once it has ended
+                             error       JSON of why it failed
+chunks                zset   `{id}/{number}` of a chunk that was claimed -> time as in `archives`
+chunks:waiting        zset   `{id}/{number}` of a waiting chunk -> turn. The lowest turn is next. A batch's first
+                             chunk gets the lowest turn, each further one the next, so that batches take turns
 known:{id}            string owner (empty without keys) of a batch or of a deleted job, so that the API
                              answers 410 instead of 404 to those who could see it               has a TTL
 idempotency:{hash}    string `{"id", "sha256"}` of the job created with that Idempotency-Key     has a TTL
@@ -82,13 +102,15 @@ jobs:ended            (a channel) the id of each job that reaches a terminal sta
 """
 
 from common.ledger.archives import ArchiveClaim, Archives
-from common.ledger.batches import CANCELED_BY_DEADLINE, Batches, NewBatch
+from common.ledger.batches import CANCELED_BY_DEADLINE, Batches, NewBatch, NewManifest
+from common.ledger.chunks import ChunkClaim, Chunks
 from common.ledger.completions import Completions
 from common.ledger.components import Components
 from common.ledger.connection import connect
 from common.ledger.counters import Counters
 from common.ledger.leases import Claim, ClaimResult, Result
 from common.ledger.ledger import Ledger
+from common.ledger.manifests import ManifestClaim, Manifests
 from common.ledger.metrics import LedgerState, Metrics
 from common.ledger.outbox import Delivery, Outbox
 from common.ledger.principal import ANONYMOUS, UNRESTRICTED, Principal
@@ -96,6 +118,7 @@ from common.ledger.queries import Origin
 from common.ledger.recovery import RecoveryResult
 from common.ledger.schema import SchemaError
 from common.ledger.submission import NewJob
+from common.ledger.tasks import TaskClaim
 from common.ledger.unreferenced import UnreferencedUploads
 from common.ledger.workers import Worker, Workers
 
@@ -106,6 +129,8 @@ __all__ = [
     "ArchiveClaim",
     "Archives",
     "Batches",
+    "ChunkClaim",
+    "Chunks",
     "Claim",
     "ClaimResult",
     "Completions",
@@ -114,15 +139,19 @@ __all__ = [
     "Delivery",
     "Ledger",
     "LedgerState",
+    "ManifestClaim",
+    "Manifests",
     "Metrics",
     "NewBatch",
     "NewJob",
+    "NewManifest",
     "Origin",
     "Outbox",
     "Principal",
     "RecoveryResult",
     "Result",
     "SchemaError",
+    "TaskClaim",
     "UnreferencedUploads",
     "Worker",
     "Workers",

@@ -8,7 +8,21 @@ from dataclasses import dataclass
 from typing import cast
 
 from common import problems, strict_json
-from common.jobs import Archive, Batch, BatchStatus, Failure, Job, RequestCounts, Status, moment
+from common.jobs import (
+    Archive,
+    Batch,
+    BatchStatus,
+    ChunkCounts,
+    Failure,
+    Job,
+    Manifest,
+    ManifestStatus,
+    PictureCounts,
+    RequestCounts,
+    ResultFormat,
+    Status,
+    moment,
+)
 from common.ledger import keys, quotas, records
 from common.ledger.base import Base
 from common.ledger.queries import Origin, Queries
@@ -17,7 +31,7 @@ from common.options import CaptionOptions
 from common.problems import Problem
 from common.translation import Message, _
 
-#: Jobs read, canceled or queued again per round trip.
+#: Jobs or chunks read, canceled, deleted or queued again per round trip.
 PAGE_SIZE = 500
 
 CANCELED_BY_CLIENT = _("The batch was canceled by a request.")
@@ -25,19 +39,29 @@ CANCELED_BY_DEADLINE = _("`Cancel-After` passed before all pictures had captions
 
 
 @dataclass(frozen=True)
+class NewManifest:
+    """A manifest to caption: its URL, and URL and format of its files of results."""
+
+    url: str
+    output: str
+    format: ResultFormat = ResultFormat.JSONL
+
+
+@dataclass(frozen=True)
 class NewBatch:
     """Fields of a batch to record.
 
     `archive` is the file name of a ZIP archive that is stored under the batch's id and waits to be unpacked, and
-    `archive_bytes` its size. `cancel_after` is the number of seconds after which the batch is canceled. `webhook` is
-    the URL notified when the batch is sealed and none of its jobs is open; `prefix` is the path prefix of the `urls` in
-    the webhook, and `traceparent` the trace of the request.
+    `archive_bytes` its size. A batch with a `manifest` has no jobs. `cancel_after` is the number of seconds after which
+    the batch is canceled. `webhook` is the URL notified when the batch is sealed and none of its jobs and chunks is
+    open; `prefix` is the path prefix of the `urls` in the webhook, and `traceparent` the trace of the request.
     """
 
     name: str | None = None
     options: CaptionOptions | None = None
     archive: str | None = None
     archive_bytes: int = 0
+    manifest: NewManifest | None = None
     cancel_after: int | None = None
     webhook: str | None = None
     prefix: str = ""
@@ -67,10 +91,17 @@ class Batches(Base):
                 "archive_status": "waiting",
                 "archive_bytes": str(new.archive_bytes),
             }
+        if new.manifest is not None:
+            fields |= {
+                "manifest": new.manifest.url,
+                "manifest_output": new.manifest.output,
+                "manifest_format": new.manifest.format,
+                "manifest_status": ManifestStatus.WAITING,
+            }
         flat = [part for name, value in fields.items() if value for part in (name, value)]
         cancel_after = "" if new.cancel_after is None else str(new.cancel_after)
-        has_archive = "" if new.archive is None else "1"
-        arguments = [batch_id, str(self._settings.retention), self._principal.owner or "", cancel_after, has_archive]
+        tasks = keys.ARCHIVES if new.archive is not None else keys.MANIFESTS if new.manifest else ""
+        arguments = [batch_id, str(self._settings.retention), self._principal.owner or "", cancel_after, tasks]
         self._scripts.create_batch(args=[self._script_time(), *arguments, *flat])
         self._await_replicas(keys.batch(batch_id))
 
@@ -107,7 +138,7 @@ class Batches(Base):
         if not fields or not self._principal.may_see(fields["owner"] or None):
             raise self._missing_batch(batch_id)
         closed = None
-        if fields.get("sealed") != "0" or "archive_filename" in fields:
+        if fields.get("sealed") != "0" or fields.keys() & {"archive_filename", "manifest"}:
             closed = problems.BATCH_SEALED(SEALED_DETAIL)
         elif jobs >= self._settings.max_batch_items:
             closed = problems.TOO_MANY_IMAGES(
@@ -152,25 +183,31 @@ class Batches(Base):
                 error = records.field(Failure.of(problems.DEADLINE_EXCEEDED(CANCELED_BY_DEADLINE)))
             for ids in self._pages(batch_id):
                 self._scripts.cancel(args=[self._script_time(), error, *ids])
+            if batch.manifest:
+                for pages in self._chunk_pages(batch_id):
+                    self._scripts.cancel_chunks(args=[self._script_time(), batch_id, *pages])
         self._redis.zrem(keys.BATCH_DEADLINES, batch_id)
         return self.get(batch_id)
 
     def retry(self, batch_id: str) -> tuple[Batch, int]:
         """Queue the failed and canceled jobs whose image is stored again; returns the batch and their number.
 
-        The batch is then no longer canceled. Raises `batch-not-found`, `batch-gone`, or the problem of a limit on open
+        Failed and canceled chunks of a manifest wait again, and a manifest that was not cut to its end is cut on. The
+        batch is then no longer canceled. Raises `batch-not-found`, `batch-gone`, or the problem of a limit on open
         jobs; those that were queued before stay queued.
         """
-        self.get(batch_id)
         retried = 0
+        if self.get(batch_id).manifest:
+            self._reopen(batch_id)
+            for pages in self._chunk_pages(batch_id):
+                self._scripts.retry_chunks(args=[self._script_time(), batch_id, *pages])
         for status in (Status.FAILED, Status.CANCELED):
             for ids in self._pages(batch_id, status):
                 stored = [job.id for job in self._queries().read(ids) if job.has_image]
                 if not stored:
                     continue
                 quotas.admit(self._redis, self._settings, self._principal.owner, len(stored))
-                self._redis.hdel(keys.batch(batch_id), "canceled_reason", "cancel_after")
-                self._redis.zrem(keys.BATCH_DEADLINES, batch_id)
+                self._reopen(batch_id)
                 retried += len(cast("list[str]", self._scripts.retry(args=[self._script_time(), *stored])))
         return self.get(batch_id), retried
 
@@ -192,8 +229,21 @@ class Batches(Base):
         return first
 
     def remove(self, batch_id: str) -> None:
-        """Delete the record of the batch, as when it has expired. Its jobs do not change."""
+        """Delete the records of the batch and its chunks, as when it has expired. Its jobs do not change."""
+        for pages in self._chunk_pages(batch_id):
+            self._scripts.delete_chunks(args=[batch_id, *pages])
         self._scripts.delete_batch(args=[batch_id])
+
+    def _reopen(self, batch_id: str) -> None:
+        """Let a batch that was canceled as a whole go on, without its deadline."""
+        self._redis.hdel(keys.batch(batch_id), "canceled_reason", "cancel_after")
+        self._redis.zrem(keys.BATCH_DEADLINES, batch_id)
+
+    def _chunk_pages(self, batch_id: str) -> Iterator[tuple[int, int]]:
+        """First number and size of each page of the batch's chunks: at least one page with a manifest, else none."""
+        manifest, chunks = self._redis.hmget(keys.batch(batch_id), "manifest", "manifest_chunks")
+        for first in range(0, max(1, int(chunks or 0)) if manifest else 0, PAGE_SIZE):
+            yield first, PAGE_SIZE
 
     def _read(self, batch_ids: Iterable[str]) -> list[Batch]:
         """The existing batches that the principal may see, in the same order."""
@@ -235,11 +285,12 @@ def _batch(batch_id: str, fields: dict[str, str], counts: dict[Status, int]) -> 
         archive = Archive.model_validate(
             {"filename": fields["archive_filename"], "status": fields["archive_status"], "error": error}
         )
+    manifest = _manifest(fields) if "manifest" in fields else None
     reason = fields.get("canceled_reason")
     sealed = fields.get("sealed") != "0"  # batches of schema 2 have no such field once they are complete
     if not sealed:
-        status = BatchStatus.IN_PROGRESS if archive else BatchStatus.OPEN
-    elif counts[Status.QUEUED] or counts[Status.PROCESSING]:
+        status = BatchStatus.IN_PROGRESS if archive or manifest else BatchStatus.OPEN
+    elif counts[Status.QUEUED] or counts[Status.PROCESSING] or (manifest and manifest.open):
         status = BatchStatus.IN_PROGRESS
     else:
         status = BatchStatus.CANCELED if reason else BatchStatus.COMPLETED
@@ -249,6 +300,7 @@ def _batch(batch_id: str, fields: dict[str, str], counts: dict[Status, int]) -> 
         status=status,
         options=records.options_of(fields),
         archive=archive,
+        manifest=manifest,
         request_counts=RequestCounts(
             total=sum(counts.values()), **{status.value: count for status, count in counts.items()}
         ),
@@ -256,4 +308,24 @@ def _batch(batch_id: str, fields: dict[str, str], counts: dict[Status, int]) -> 
         created_at=moment(float(fields["created_at"])),
         cancel_after=moment(float(fields["cancel_after"])) if "cancel_after" in fields else None,
         expires_at=moment(float(fields["expires_at"])),
+    )
+
+
+def _manifest(fields: dict[str, str]) -> Manifest:
+    def number(name: str) -> int:
+        return int(fields.get(f"manifest_{name}", 0))
+
+    return Manifest(
+        url=fields["manifest"],
+        status=ManifestStatus(fields["manifest_status"]),
+        format=ResultFormat(fields["manifest_format"]),
+        output=fields["manifest_output"],
+        chunks=ChunkCounts(
+            total=number("chunks"),
+            done=number("chunks_done"),
+            failed=number("chunks_failed"),
+            canceled=number("chunks_canceled"),
+        ),
+        pictures=PictureCounts(captioned=number("captioned"), failed=number("failed")),
+        error=Failure.model_validate(json.loads(fields["manifest_error"])) if "manifest_error" in fields else None,
     )

@@ -9,10 +9,12 @@ from redis import Redis
 from common.ledger.archives import Archives
 from common.ledger.base import Dependencies
 from common.ledger.batches import Batches
+from common.ledger.chunks import Chunks
 from common.ledger.clock import redis_clock
 from common.ledger.completions import Completions
 from common.ledger.counters import Counters
 from common.ledger.ledger import Ledger
+from common.ledger.manifests import Manifests
 from common.ledger.metrics import Metrics
 from common.ledger.outbox import Outbox
 from common.ledger.scripts import Scripts
@@ -38,4 +40,6 @@ class Components:
         self.ledger = Ledger(dependencies)
         self.batches = Batches(dependencies)
         self.archives = Archives(dependencies)
+        self.manifests = Manifests(dependencies)
+        self.chunks = Chunks(dependencies)
         self.metrics = Metrics(dependencies)

@@ -14,6 +14,11 @@ DEADLINES = "deadlines"
 BATCH_DEADLINES = "deadlines:batches"
 ARCHIVES = "archives"
 DELAYED = "queue:delayed"
+MANIFESTS = "manifests"
+CHUNKS = "chunks"
+WAITING_CHUNKS = "chunks:waiting"
+#: Beginnings of the keys of batches and of chunks.
+BATCH_PREFIX, CHUNK_PREFIX = "batch:", "chunk:"
 WORKERS = "workers"
 RECOVERING = "recovering"
 TIDYING = "tidying"
@@ -53,7 +58,11 @@ def in_status(status: Status, scope: str = "") -> str:
 
 
 def batch(batch_id: str) -> str:
-    return f"batch:{batch_id}"
+    return f"{BATCH_PREFIX}{batch_id}"
+
+
+def chunk(batch_id: str, number: int) -> str:
+    return f"{CHUNK_PREFIX}{batch_id}/{number}"
 
 
 def batches(scope: str = "") -> str:

@@ -40,9 +40,9 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service that accepts image URLs and webhooks of this machine."""
+    """A service that accepts image URLs and webhooks of this machine, and manifests in a folder."""
     folder = tmp_path_factory.mktemp("service")
-    running = Service(folder, fetch_urls=True, allow_local_urls=True).start()
+    running = Service(folder, fetch_urls=True, allow_local_urls=True, manifest_roots=str(folder / "photos")).start()
     yield running
     running.stop()
 
@@ -72,7 +72,8 @@ def test_an_example_of_the_api_guide_succeeds(
     service: Service, receiver: Receiver, folder: Path, language: str, code: str
 ) -> None:
     hosts = {"http://127.0.0.1:8080": service.url, "https://captions.example": service.url}
-    for host, replacement in {**hosts, "https://example.com": receiver.url("")}.items():
+    stores = {"https://example.com": receiver.url(""), "s3://photos": f"file://{service.data}/photos"}
+    for host, replacement in {**hosts, **stores}.items():
         code = code.replace(host, replacement)
 
     done = subprocess.run(

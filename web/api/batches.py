@@ -14,6 +14,7 @@ from common.ledger import NewBatch
 from common.queue import notify
 from common.uploads import UploadsUnavailable
 from web.api.deadline import requested_cancel_after
+from web.api.manifest import MANIFEST_MEMBERS, requested_manifest
 from web.api.paging import query_cursor, query_int, query_status
 from web.api.webhook import requested_webhook
 from web.bodies import batch_body, job_body
@@ -41,10 +42,13 @@ blueprint = Blueprint("batches", __name__, url_prefix="/v1/batches")
 
 @blueprint.post("")
 def create() -> Response:
-    """Create a batch: 202 with images or an archive, 201 with an open batch, which takes items until it is sealed."""
+    """Create a batch: 202 with images, an archive or a manifest, 201 with an open batch, which takes items."""
     services = get_services()
+    batch_id = new_id()
+    manifest = requested_manifest(services.settings, batch_id)
     new_batch = NewBatch(
         name=_requested_name() if request.is_json else None,
+        manifest=manifest,
         options=requested_options(),
         webhook=requested_webhook(services),
         cancel_after=requested_cancel_after(services.settings),
@@ -53,14 +57,14 @@ def create() -> Response:
     )
     archive = _uploaded_archive()
     if request.is_json:
-        services.batches.create(batch_id := new_id(), new_batch)
+        services.batches.create(batch_id, new_batch)
     elif archive is not None:  # a FileStorage without a name is false
         batch_id = submit_archive(services, archive.filename, archive.stream, new_batch)
     else:
         batch_id = submit_batch(services, request.files.getlist("images"), request.form.getlist("custom_id"), new_batch)
     response = jsonify(batch_body(services.batches.get(batch_id)))
     response.headers["Location"] = url_for("batches.show", batch_id=batch_id)
-    if request.is_json:
+    if request.is_json and not manifest:
         response.status_code = 201
     else:
         response.status_code = 202
@@ -100,9 +104,10 @@ def add_item(batch_id: str) -> Response:
 
 @blueprint.post("/<batch_id>/seal")
 def seal(batch_id: str) -> Response:
-    """Seal the batch: it takes no more items. The batch of an archive is sealed when the archive is unpacked."""
+    """Seal the batch: it takes no more items. That of an archive or a manifest is sealed when this has been read."""
     batches = get_services().batches
-    if batches.get(batch_id).archive is None:
+    batch = batches.get(batch_id)
+    if batch.archive is None and batch.manifest is None:
         batches.seal(batch_id)
     return jsonify(batch_body(batches.get(batch_id)))
 
@@ -157,9 +162,9 @@ def _uploaded_archive() -> FileStorage | None:
 
 
 def _requested_name() -> str | None:
-    """The member `name` of a JSON body that creates an open batch; its only other member is `options`."""
+    """The member `name` of a JSON body that creates a batch; its other members are `options` and a manifest's."""
     body = json_body()
-    if not isinstance(body, dict) or not body.keys() <= {"name", "options"}:
+    if not isinstance(body, dict) or not body.keys() <= {"name", "options", *MANIFEST_MEMBERS}:
         raise problems.BAD_REQUEST('The body of an open batch is a JSON object, for example {"name": "Holidays"}.')
     name = body.get("name")
     if name is not None and not (isinstance(name, str) and name.isprintable() and 0 < len(name) <= MAX_NAME_LENGTH):

@@ -9,9 +9,10 @@ from urllib.parse import unquote, urlsplit
 from werkzeug.datastructures import FileStorage
 
 from common import problems
+from common.ingest import upload_too_large
 from common.outbound import ResponseTooLarge, Unreachable, UrlNotAllowed
 from web.services import Services
-from web.submission import json_body, upload_too_large
+from web.submission import json_body
 
 #: Seconds for the whole download, redirects included.
 FETCH_TIMEOUT = 10.0

@@ -8,11 +8,13 @@ from common import problems
 from common.jobs import Status, is_id
 
 
-def query_int(name: str, default: int, maximum: int) -> int:
-    """An integer query parameter from 1 to `maximum`; raises `bad-request`."""
+def query_int(name: str, default: int, maximum: int, minimum: int = 1) -> int:
+    """An integer query parameter from `minimum` to `maximum`; raises `bad-request`."""
     text = request.args.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= maximum):
-        raise problems.BAD_REQUEST("`{name}` must be a whole number from 1 to {maximum}.", name=name, maximum=maximum)
+    if not (text.isascii() and text.isdigit() and minimum <= int(text[:9]) <= maximum):
+        raise problems.BAD_REQUEST(
+            "`{name}` must be a whole number from {minimum} to {maximum}.", name=name, minimum=minimum, maximum=maximum
+        )
     return int(text)
 
 

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, jsonify, request
 
 from common import problems
 from common.exports import FORMATS, Export, Format, Names
-from common.jobs import Batch
+from common.jobs import Batch, Manifest
+from web.api.paging import query_int
 from web.language import current_language
 from web.services import Services, get_services
 
 #: Bytes that are sent together, so that a row does not cost a packet.
 CHUNK_BYTES = 64 * 1024
+#: Files of results of a manifest on one page, and the largest number of one.
+DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, MAX_CURSOR = 100, 1000, 10**8
 
 blueprint = Blueprint("results", __name__, url_prefix="/v1/batches")
 
 
 @blueprint.get("/<batch_id>/results")
 def show(batch_id: str) -> Response:
-    """The batch's results in the format `format`; 304 if they are those of `If-None-Match`."""
+    """The batch's results in the format `format`; 304 if they are those of `If-None-Match`.
+
+    For a manifest, where its files of results are.
+    """
     services = get_services()
     batch = services.batches.get(batch_id)
+    if batch.manifest:
+        return _shards(services, batch.id, batch.manifest)
     name = request.args.get("format", "jsonl")
     if name not in FORMATS:
         raise problems.BAD_REQUEST(
@@ -39,6 +47,22 @@ def show(batch_id: str) -> Response:
     if tag:
         response.set_etag(tag, weak=True)
     return response
+
+
+def _shards(services: Services, batch_id: str, manifest: Manifest) -> Response:
+    """One page of the files of results of a manifest, with the folder in which they are."""
+    limit = query_int("limit", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+    first = query_int("cursor", 0, MAX_CURSOR, minimum=0)
+    shards = services.components.chunks.shards(batch_id, manifest.format, first, limit)
+    language = current_language()
+    return jsonify(
+        {
+            "output": manifest.output,
+            "format": manifest.format,
+            "shards": [shard.body(language) for shard in shards],
+            "next": str(first + limit) if first + limit < manifest.chunks.total else None,
+        }
+    )
 
 
 def _requested_names(name: str, format: Format) -> Names:

@@ -79,17 +79,23 @@ def require_keys(app: Flask, keyring: Keyring) -> None:
                 raise
         if g.key is not None:
             g.principal = Principal(g.key.name, g.key.may(Scope.ADMIN))
-        if scope is None:
-            return
-        if g.key is None:
-            raise _key_needed()
-        if not g.key.may(scope):
-            raise problems.KEY_REFUSED(
-                "This request requires the scope `{scope}`, which the key {name} does not have. Use another key, or "
-                "create one: captiond keys add NAME --scope {scope}",
-                scope=str(scope),
-                name=g.key.name,
-            )
+        if scope is not None:
+            check_scope(scope)
+
+
+def check_scope(scope: Scope) -> None:
+    """Raise `key-needed` or `key-refused` if API keys exist and that of this request does not have `scope`."""
+    if not g.keys_required:
+        return
+    if g.key is None:
+        raise _key_needed()
+    if not g.key.may(scope):
+        raise problems.KEY_REFUSED(
+            "This request requires the scope `{scope}`, which the key {name} does not have. Use another key, or "
+            "create one: captiond keys add NAME --scope {scope}",
+            scope=str(scope),
+            name=g.key.name,
+        )
 
 
 def is_unauthenticated() -> bool:

@@ -3,110 +3,64 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 
 from celery import Celery
 
-from common import ingest, logs, problems, tracing
+from common import ingest, problems, tracing
 from common.jobs import ModelInfo, Status, new_id
 from common.ledger import ArchiveClaim, Components, Ledger, NewJob, Principal
-from common.logs import Subject
 from common.problems import Problem
 from common.queue import CLAIM_SIZE, notify
 from common.settings import Settings
-from common.translation import ngettext
+from common.translation import Message, ngettext
 from common.uploads import UploadStore, UploadsUnavailable
 from worker.archives.reader import ArchiveReader, Entry
+from worker.leased import LeasedWorker, Work
 
 #: Seconds between two attempts to create jobs while too many are open.
 ADMISSION_INTERVAL = 0.5
-#: Seconds after which an archive is claimed again when the upload store was unavailable or full.
-RETRY_DELAY = 5.0
 
 log = logging.getLogger(__name__)
 
 
-class Unpacker:
-    """Creates a job for each file of an archive. One thread calls `run`, another one `extend`.
+class Unpacker(LeasedWorker[ArchiveClaim]):
+    """Creates a job for each file of an archive.
 
-    A killed worker's archive is claimed by another one when its lease ends, and no image gets a second job, because the
-    name of its entry is an idempotency key of the batch.
+    No image gets a second job when another worker continues, because the name of its entry is an idempotency key of the
+    batch.
     """
 
     def __init__(
         self, settings: Settings, components: Components, uploads: UploadStore, celery: Celery, model: ModelInfo
     ) -> None:
-        self._settings = settings
+        super().__init__(settings, components.archives)
         self._archives = components.archives
         self._ledger = components.ledger
         self._uploads = uploads
         self._celery = celery
         self._model = model
-        self._running = threading.Lock()
-        self._unpacking: _Unpacking | None = None
 
-    def run(self, stopping: threading.Event) -> None:
-        """Unpack the archives that wait, until none is left or `stopping` is set."""
-        with self._running:
-            while not stopping.is_set() and (claim := self._archives.claim()):
-                with logs.about(Subject(None, claim.id, claim.traceparent)), self._held(claim, stopping) as unpacking:
-                    self._run(unpacking)
-
-    def extend(self) -> None:
-        """Extend the lease of the claim in progress, if any; unpacking stops if it is lost."""
-        unpacking = self._unpacking
-        if unpacking and not self._archives.extend(unpacking.claim, progress=unpacking.recorded > 0):
-            unpacking.lost = True
-
-    def wait_until_stopped(self) -> None:
-        """Wait until `run` has returned after `stopping` was set, at most for one image."""
-        with self._running:
-            pass
-
-    @contextmanager
-    def _held(self, claim: ArchiveClaim, stopping: threading.Event) -> Iterator[_Unpacking]:
-        self._unpacking = _Unpacking(claim, self._ledger.for_principal(Principal(claim.owner)), stopping)
-        try:
-            yield self._unpacking
-        finally:
-            self._unpacking = None
-
-    def _run(self, unpacking: _Unpacking) -> None:
-        claim = unpacking.claim
-        try:
-            self._unpack(unpacking)
-        except _Stopped:
-            if not unpacking.lost:
-                self._archives.release(claim)
-        except Problem as problem:
-            if isinstance(problem, UploadsUnavailable) or problem.kind is problems.STORAGE_FULL:
-                self._archives.release(claim, RETRY_DELAY)
-            else:
-                log.info("The archive of batch %s is not unpacked to its end: %s", claim.id, problem.detail)
-                self._finish(claim, problem)
-        else:
-            self._finish(claim, None)
+    def _fail(self, claim: ArchiveClaim, problem: Problem) -> None:
+        log.info("The archive of batch %s is not unpacked to its end: %s", claim.id, problem.detail)
+        self._finish(claim, problem)
 
     def _finish(self, claim: ArchiveClaim, problem: Problem | None) -> None:
         if self._archives.finish(claim, problem):
             with suppress(UploadsUnavailable):  # the file is deleted with the batch
                 self._uploads.delete(claim.id)
 
-    def _unpack(self, unpacking: _Unpacking) -> None:
-        """Create the jobs. Raises a `Problem` of the archive as a whole, or `_Stopped`."""
-        claim, ledger = unpacking.claim, unpacking.ledger
-        if claim.attempts > self._settings.max_attempts:
-            raise problems.WORKER_LOST(
-                ngettext(
-                    "A worker stopped responding while unpacking the archive. Send its pictures in another one.",
-                    "Workers stopped responding {count} times while unpacking the archive. Send its pictures in "
-                    "another one.",
-                    self._settings.max_attempts,
-                )
-            )
+    def _lost_sentence(self, attempts: int) -> Message:
+        return ngettext(
+            "A worker stopped responding while unpacking the archive. Send its pictures in another one.",
+            "Workers stopped responding {count} times while unpacking the archive. Send its pictures in another one.",
+            attempts,
+        )
+
+    def _carry_out(self, work: Work[ArchiveClaim]) -> None:
+        """Create the jobs."""
+        claim, ledger = work.claim, self._ledger.for_principal(Principal(work.claim.owner))
         with self._uploads.open(claim.id) as file:
             if file.size() != claim.bytes:
                 raise UploadsUnavailable
@@ -120,15 +74,15 @@ class Unpacker:
                 if number % CLAIM_SIZE == 0:
                     notify(self._celery, queued)  # the first images are captioned while the others are unpacked
                     queued = 0
-                    self._wait_until_admitted(unpacking)
-                unpacking.raise_if_stopped()
-                queued += self._create_job(unpacking, reader, entry)
-                unpacking.recorded += 1
+                    self._wait_until_admitted(work, ledger)
+                work.raise_if_stopped()
+                queued += self._create_job(claim, ledger, reader, entry)
+                work.progress = True
             notify(self._celery, queued)
+        self._finish(claim, None)
 
-    def _create_job(self, unpacking: _Unpacking, reader: ArchiveReader, entry: Entry) -> bool:
+    def _create_job(self, claim: ArchiveClaim, ledger: Ledger, reader: ArchiveReader, entry: Entry) -> bool:
         """Create the job of an entry, a failed one if it is refused. Returns whether the job is queued."""
-        claim, ledger = unpacking.claim, unpacking.ledger
         new_job = NewJob(
             batch=claim.id,
             custom_id=entry.custom_id,
@@ -139,7 +93,7 @@ class Unpacker:
         )
         try:
             try:
-                with tracing.span("submit", Subject(None, claim.id, claim.traceparent)) as traceparent:
+                with tracing.span("submit", claim.subject) as traceparent:
                     data = reader.read(entry)
                     image = ingest.check_image(entry.custom_id, data, ingest.digest(data), self._settings.max_pixels)
                     new_job = replace(new_job, traceparent=traceparent)
@@ -155,31 +109,12 @@ class Unpacker:
                 return False
             raise
 
-    def _wait_until_admitted(self, unpacking: _Unpacking) -> None:
-        """Wait until fewer jobs are open than allowed. Raises `_Stopped`."""
+    def _wait_until_admitted(self, work: Work[ArchiveClaim], ledger: Ledger) -> None:
+        """Wait until fewer jobs are open than allowed. Raises `Stopped`."""
         while True:
-            unpacking.raise_if_stopped()
+            work.raise_if_stopped()
             try:
-                unpacking.ledger.admit()
+                ledger.admit()
                 return
             except Problem:
-                unpacking.stopping.wait(ADMISSION_INTERVAL)
-
-
-class _Stopped(Exception):
-    """The worker shuts down, or the claim is lost."""
-
-
-class _Unpacking:
-    """An archive that is being unpacked. `recorded` is the number of jobs of this claim."""
-
-    def __init__(self, claim: ArchiveClaim, ledger: Ledger, stopping: threading.Event) -> None:
-        self.claim = claim
-        self.ledger = ledger
-        self.stopping = stopping
-        self.lost = False
-        self.recorded = 0
-
-    def raise_if_stopped(self) -> None:
-        if self.lost or self.stopping.is_set():
-            raise _Stopped
+                work.stopping.wait(ADMISSION_INTERVAL)

@@ -139,10 +139,13 @@ local function add_webhook(subject, event, url, host, now)
   redis.call('ZADD', 'webhooks:hosts', number(now), host)
 end
 
--- Create the webhook event of a batch if the batch is sealed and none of its jobs is open.
+-- Create the webhook event of a batch if the batch is sealed and none of its jobs and chunks is open.
 local function add_batch_webhook(batch, now)
   if redis.call('EXISTS', 'index:queued#' .. batch, 'index:processing#' .. batch) > 0 then return end
-  local fields = redis.call('HMGET', 'batch:' .. batch, 'sealed', 'webhook', 'webhook_host')
+  local fields = redis.call('HMGET', 'batch:' .. batch, 'sealed', 'webhook', 'webhook_host', 'manifest_chunks',
+    'manifest_chunks_done', 'manifest_chunks_failed', 'manifest_chunks_canceled')
+  local ended = (fields[5] or 0) + (fields[6] or 0) + (fields[7] or 0)
+  if tonumber(fields[4] or 0) > ended then return end
   if fields[1] == '1' and fields[2] then add_webhook(batch, 'batch.completed', fields[2], fields[3], now) end
 end
 

@@ -1,6 +1,6 @@
 -- Record a batch unless it exists.
--- ARGV: now, id, retention, owner, seconds after which it is canceled or '', 1 if it has an archive or '', then names and
--- values of further fields.
+-- ARGV: now, id, retention, owner, seconds after which it is canceled or '', key of the leases of the task that fills it
+-- (`archives`, `manifests`) or '', then names and values of further fields.
 local now, id, retention, owner = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local key = 'batch:' .. id
 if redis.call('EXISTS', key) == 1 then return end -- redis-py repeats the script after a timeout
@@ -16,4 +16,4 @@ redis.call('HSET', key, unpack(fields))
 for _, scope in ipairs(scopes_of(owner, '')) do redis.call('ZADD', 'batches' .. scope, 0, id) end
 redis.call('ZADD', 'expiring:batches', number(now + retention), id)
 redis.call('SET', 'known:' .. id, owner, 'EX', math.floor(2 * retention) + 1)
-if ARGV[6] ~= '' then redis.call('ZADD', 'archives', number(now), id) end
+if ARGV[6] ~= '' then redis.call('ZADD', ARGV[6], number(now), id) end

@@ -10,11 +10,11 @@ from typing import Any
 from redis import Redis
 
 from common import problems, strict_json
+from common.ingest import upload_too_large
 from common.jobs import Job, ModelInfo, new_id
 from common.ledger import Components, Ledger, NewJob, keys
 from tests.support.images import encoded
 from tests.unit.web.client import Client
-from web.submission import upload_too_large
 
 RUSSIAN = {"Accept-Language": "ru-RU,ru;q=0.9,en;q=0.8"}
 

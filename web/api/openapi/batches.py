@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from common import problems
 from common.ingest import MAX_CUSTOM_ID_LENGTH, MAX_NAME_LENGTH
+from common.jobs import ResultFormat
 from web.api.batches import ARCHIVE_TYPES, DEFAULT_PAGE_SIZE, MAX_JOBS_PAGE_SIZE, MAX_PAGE_SIZE
 from web.api.openapi import components
 from web.api.openapi.components import BATCH_ID, IMAGE_FILE, multipart_form, operation, parameter, response
@@ -26,10 +27,20 @@ NEW_BATCH = multipart_form(
 NEW_BATCH["content"]["application/json"] = {
     "schema": {
         "type": "object",
-        "description": "An open batch, which takes items until it is sealed.",
+        "description": "An open batch, which takes items until it is sealed; or, with `manifest`, a batch of the "
+        "pictures that a manifest names.",
         "properties": {
             "name": {**STRING, "minLength": 1, "maxLength": MAX_NAME_LENGTH},
             "options": components.OPTIONS_FIELD,
+            "manifest": {
+                **STRING,
+                "description": "URL of a manifest, or of a folder, below one of `CAPTIOND_MANIFEST_ROOTS`.",
+            },
+            "output": {
+                **STRING,
+                "description": "Folder of the results, below `CAPTIOND_RESULTS_URL`; by default the id of the batch.",
+            },
+            "format": {"enum": [*ResultFormat], "default": ResultFormat.JSONL.value},
         },
         "additionalProperties": False,
     }
@@ -54,6 +65,8 @@ PATHS = {
             problems.MISSING_IMAGE,
             problems.TOO_MANY_IMAGES,
             problems.URL_NOT_ALLOWED,
+            problems.MANIFESTS_OFF,
+            problems.BAD_MANIFEST,
             parameters=[
                 components.WEBHOOK_URL,
                 components.CANCEL_AFTER,

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from common.exports.tables import QUALITY_FIELDS
-from common.jobs import Batch, Job, Status
+from common.jobs import Batch, Job, ResultFormat, Shard, Status
 from common.ledger import Worker
 from common.problems import KINDS
 
@@ -37,7 +37,8 @@ def nullable(schema: Schema) -> Schema:
 def schemas() -> dict[str, Schema]:
     """All component schemas by name."""
     _, definitions = models_json_schema(
-        [(model, "serialization") for model in (Job, Batch, Worker)], ref_template="#/components/schemas/{model}"
+        [(model, "serialization") for model in (Job, Batch, Shard, Worker)],
+        ref_template="#/components/schemas/{model}",
     )
     by_name: dict[str, Schema] = definitions["$defs"]
     urls = "Paths relative to the root of the host."
@@ -62,6 +63,14 @@ def schemas() -> dict[str, Schema]:
     by_name["BatchList"] = object_schema(
         "Batches, newest first. `next` is the cursor of the next page, or null.",
         batches={"type": "array", "items": ref("Batch")},
+        next=nullable(STRING),
+    )
+    by_name["Shards"] = object_schema(
+        "The files of results of a manifest, in its order. `output` is the URL of their folder, `next` the cursor of "
+        "the next page, or null.",
+        output=STRING,
+        format={"enum": [*ResultFormat]},
+        shards={"type": "array", "items": ref("Shard")},
         next=nullable(STRING),
     )
     by_name |= _exports(by_name["Output"])

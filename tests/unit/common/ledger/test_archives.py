@@ -64,14 +64,14 @@ def test_concurrent_claims_give_an_archive_to_one_worker(archives: Archives, bat
 def test_a_lost_lease_fences_its_worker_off(archives: Archives, batches: Batches, batch: str, clock: Clock) -> None:
     paused = must_claim(archives)
     clock.advance(20)
-    assert archives.extend(paused, progress=False)
+    assert archives.extend(paused)
     clock.advance(20)
     assert archives.claim() is None
     clock.advance(11)
     successor = must_claim(archives)
 
     assert (successor.resumed, successor.attempts) == (True, 2)
-    assert not archives.extend(paused, progress=True)
+    assert not archives.extend(paused, attempts=0)
     assert not archives.finish(paused, problems.BAD_ARCHIVE("It is no archive."))
     assert archives.finish(successor)
     assert not archives.finish(successor)  # ended before
