@@ -14,6 +14,8 @@ from tests.support.images import numbered
 from tests.support.s3 import BUCKET, S3, running_s3
 from tests.support.service import Service
 
+pytestmark = pytest.mark.slow
+
 ROOT = f"s3://{BUCKET}/photos"
 
 
