@@ -33,7 +33,7 @@ WORKERS, KILLS = 2, 3
 LEASE_SECONDS = 5.0
 #: Seconds between two looks at the batch, and number of rows of the table of memory.
 SAMPLE_INTERVAL, ROWS = 1.0, 10
-WORKER = "benchmarks.fake_worker"
+WORKER = "benchmarks.colour_worker"
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,7 @@ def running_workers(
             "BENCHMARK_CALL_SECONDS": str(call_seconds),
             "BENCHMARK_IMAGE_SECONDS": str(image_seconds),
         }
-        command = [sys.executable, "-m", "celery", "-A", "benchmarks.peers.simulated_worker", "worker", "-l", "WARNING"]
+        command = [sys.executable, "-m", "celery", "-A", "benchmarks.waiting_worker", "worker", "-l", "WARNING"]
         workers = [
             subprocess.Popen(
                 [*command, "-n", f"worker-{each}@%h"],

@@ -1,4 +1,4 @@
-"""`celery -A benchmarks.peers.simulated_worker worker`: the real worker with a captioner that only waits.
+"""`celery -A benchmarks.waiting_worker worker`: the real worker with a captioner that only waits.
 
 The environment variables BENCHMARK_CALL_SECONDS and BENCHMARK_IMAGE_SECONDS are the duration of a model call: fixed,
 and for each image.

@@ -1,4 +1,4 @@
-"""`celery -A benchmarks.fake_worker worker`: a worker whose model costs nothing. It names a picture's mean colour."""
+"""`celery -A benchmarks.colour_worker worker`: a worker whose model costs nothing. It names a picture's mean colour."""
 
 from __future__ import annotations
 
