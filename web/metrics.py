@@ -87,6 +87,18 @@ COUNTS = {
             for action in ("requeued", "failed", "expired", "batch-expired", "batch-canceled", "upload-deleted")
         ),
     ),
+    "chunk": Count(
+        "captiond_chunks_ended",
+        "Chunks of manifests whose results are written, and those that failed as a whole.",
+        ("state",),
+        (("done",), ("failed",)),
+    ),
+    "picture": Count(
+        "captiond_manifest_pictures",
+        "Pictures of the chunks of manifests that are done, with a caption or with an error.",
+        ("result",),
+        (("captioned",), ("failed",)),
+    ),
     "webhook": Count(
         "captiond_webhook_attempts",
         "Attempts to deliver a webhook: delivered, postponed, given up, or dropped because the job was deleted.",
@@ -216,6 +228,7 @@ def _gauges(state: LedgerState) -> Iterator[Metric]:
         state.queue.postponed,
     )
     yield _gauge("captiond_archives_waiting", "Archives that are not unpacked yet.", state.archives)
+    yield _gauge("captiond_chunks_waiting", "Chunks of manifests that no worker has claimed yet.", state.chunks)
     yield _gauge(
         "captiond_lease_overdue_seconds",
         "Seconds since the earliest lease ended that no recovery has handled; 0 without one.",

@@ -54,7 +54,8 @@ class Queue:
 class LedgerState:
     """A reading of the ledger.
 
-    `counters` are the fields of the hash `metrics`. `archives` is the number of archives that are not unpacked.
+    `counters` are the fields of the hash `metrics`. `archives` is the number of archives that are not unpacked,
+    `chunks` that of chunks of manifests that no worker has claimed.
     `lease_overdue_seconds` is the time since the earliest lease ended that the recovery has not handled, 0 without one.
     `memory` is None if Redis does not tell.
     """
@@ -63,6 +64,7 @@ class LedgerState:
     jobs: dict[Status, int]
     queue: Queue
     archives: int
+    chunks: int
     lease_overdue_seconds: float
     memory: Memory | None
 
@@ -76,14 +78,16 @@ class Metrics(Base):
         pipe.hgetall(keys.METRICS)
         pipe.zrange(keys.LEASES, 0, 0, withscores=True)
         pipe.zcard(keys.ARCHIVES)
+        pipe.zcard(keys.WAITING_CHUNKS)
         for status in Status:
             pipe.zcard(keys.in_status(status))
-        counters, leases, archives, *jobs = pipe.execute()
+        counters, leases, archives, chunks, *jobs = pipe.execute()
         return LedgerState(
             counters={name: int(value) for name, value in counters.items()},
             jobs=dict(zip(Status, jobs, strict=True)),
             queue=self.queue(),
             archives=archives,
+            chunks=chunks,
             lease_overdue_seconds=max(0.0, self._clock() - leases[0][1]) if leases else 0.0,
             memory=self._memory(),
         )

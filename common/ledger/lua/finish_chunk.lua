@@ -15,5 +15,9 @@ local retention = tonumber(ARGV[8])
 redis.call('HSET', 'batch:' .. batch, 'expires_at', number(now + retention))
 redis.call('ZADD', 'expiring:batches', 'XX', number(now + retention), batch)
 redis.call('EXPIRE', 'known:' .. batch, math.floor(2 * retention) + 1)
+count('chunk:' .. status)
+if tonumber(ARGV[5]) > 0 then count('picture:captioned', tonumber(ARGV[5])) end
+if tonumber(ARGV[6]) > 0 then count('picture:failed', tonumber(ARGV[6])) end
+write_counts()
 add_batch_webhook(batch, now)
 return 1

@@ -97,6 +97,23 @@ def test_a_chunk_has_the_fields_of_its_batch(manifests: Manifests, chunks: Chunk
     assert claim.options == CaptionOptions(beams=2)
 
 
+def test_a_chunk_and_its_pictures_are_counted_once_when_it_ends(
+    components: Components, manifests: Manifests, chunks: Chunks, batches: Batches
+) -> None:
+    create(batches)
+    cut(manifests, 3)
+    done, failed = must_claim_chunk(chunks), must_claim_chunk(chunks)
+    assert chunks.finish(done, captioned=8, failed=2)
+    assert not chunks.finish(done, captioned=8, failed=2)
+    assert chunks.fail(failed, problems.WORKER_LOST("It was lost."))
+
+    state = components.metrics.read()
+
+    counted = {"chunk:done": 1, "chunk:failed": 1, "picture:captioned": 8, "picture:failed": 2}
+    assert {name: count for name, count in state.counters.items() if name in counted} == counted
+    assert state.chunks == 1
+
+
 def test_batches_take_turns_with_their_chunks(manifests: Manifests, chunks: Chunks, batches: Batches) -> None:
     early = create(batches)
     cut(manifests, 4)
