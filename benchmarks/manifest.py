@@ -111,18 +111,19 @@ def write_shards(folder: Path, count: int) -> str:
 
 
 class Workers:
-    """A service with workers that can be killed."""
+    """A service with workers of the Celery app `app` that can be killed."""
 
-    def __init__(self, processes: ServiceProcesses) -> None:
+    def __init__(self, processes: ServiceProcesses, app: str) -> None:
         self.processes = processes
+        self._app = app
         self.client = HttpClient(processes.url)
         self.redis = Redis.from_url(processes.settings.redis_location)
-        self.workers = [processes.start_worker(WORKER) for _ in range(WORKERS)]
+        self.workers = [processes.start_worker(app) for _ in range(WORKERS)]
 
     def replace(self, number: int) -> None:
         """Kill a worker and start another one."""
         kill(self.workers[number])
-        self.workers[number] = self.processes.start_worker(WORKER)
+        self.workers[number] = self.processes.start_worker(self._app)
 
     def results(self, output: str) -> dict[str, str]:
         """The SHA-256 of each file of results."""
@@ -135,13 +136,13 @@ class Workers:
 
 
 @contextmanager
-def workers(folder: Path, pictures: str, **settings: Any) -> Iterator[Workers]:
+def workers(folder: Path, pictures: str, app: str = WORKER, **settings: Any) -> Iterator[Workers]:
     """Redis, a web server and the workers, which read manifests below the URL `pictures`."""
     processes = ServiceProcesses(folder, lease_seconds=LEASE_SECONDS, manifest_roots=pictures, **settings)
     try:
         processes.start_redis()
         processes.start_web()
-        running = Workers(processes)
+        running = Workers(processes, app)
         with closing(running.client), closing(running.redis):
             for worker in running.workers:
                 processes.wait_for_worker(worker)
