@@ -60,8 +60,6 @@ _TRANSPOSE_BY_ORIENTATION = {
 # The image itself is enough: no embedded thumbnails, depth maps or mattes.
 pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 
-#: Suffixes of the names of files in these formats.
-SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
 
 # Pillow's limit of 89 megapixels is global, while `max_pixels` is an argument of each call.
 Image.MAX_IMAGE_PIXELS = None

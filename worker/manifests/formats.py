@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import IO
 
 from common import problems, strict_json
-from common.images.decoding import SUFFIXES
+from common.images.formats import SUFFIXES
 from common.manifests import ManifestSource, ResultStore, expand, suffix_of
 from common.settings import Settings
 from worker.archives.names import is_skipped

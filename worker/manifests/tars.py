@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from common import problems
-from common.images.decoding import SUFFIXES
+from common.images.formats import SUFFIXES
 from common.ingest import MAX_CUSTOM_ID_LENGTH, upload_too_large
 from common.problems import Problem
 from worker.archives.names import is_skipped
