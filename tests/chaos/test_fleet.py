@@ -40,7 +40,7 @@ REDIS_PORT, RELAY_PORT, SENTINEL_PORT, STORE_PORT, STORE_RELAY_PORT, WEB_PORT = 
 STORE_AWAY, WORKER_AWAY, REDIS_AWAY = 20.0, 15.0, 8.0
 SERVICE = "main"
 #: Problems of requests during the faults.
-UNAVAILABLE = ("queue-unavailable", "uploads-unavailable")
+UNAVAILABLE = ("store-unavailable", "uploads-unavailable")
 
 
 class RedisMachine:
@@ -356,8 +356,10 @@ def draw(path: Path, account: Account, faults: Sequence[tuple[float, str]]) -> N
         axes.plot(seconds, [sample[1][status] for sample in account.samples], label=status.value)
     for moment, name in faults:
         axes.axvline(moment, color="grey", linestyle=":")
-        axes.annotate(name, (moment, 0), rotation=90, fontsize=8, va="bottom", ha="right")
+        axes.text(
+            moment, 0.98, name, rotation=90, fontsize=8, va="top", ha="right", transform=axes.get_xaxis_transform()
+        )
     axes.set_xlabel("seconds")
     axes.set_ylabel("jobs")
-    axes.legend()
+    axes.legend(loc="center left")
     figure.savefig(path, dpi=120)
