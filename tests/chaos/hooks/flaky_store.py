@@ -27,7 +27,8 @@ class FlakyFileSystem(LocalFileSystem):  # type: ignore[misc]
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
-        stripped: str = super()._strip_protocol(path.removeprefix("flaky://"))
+        # The first folder stands for the bucket, whose name has no slash before it.
+        stripped: str = super()._strip_protocol("/" + path.removeprefix("flaky://").lstrip("/"))
         return stripped
 
     def cat_file(self, path: str, **options: Any) -> bytes:
