@@ -188,10 +188,8 @@ class _Folder(Store):
 
     def _check_reachable(self) -> None:
         """Raise `OSError` unless the local folder or the bucket exists."""
-        self._files.invalidate_cache()
-        container = self._root if self._local else self._root.lstrip("/").split("/")[0]
-        if not self._files.exists(container):
-            raise OSError(f"{container} does not exist")
+        if not self._has_container(self._root):
+            raise OSError(f"{self._root} does not exist")
 
 
 class ResultStore(_Folder):

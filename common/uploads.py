@@ -67,6 +67,15 @@ class Store:
         file = self._files.open(path, "rb", block_size=READ_AHEAD, cache_type="readahead")
         return StoredFile(file, self._store_errors)
 
+    def _has_container(self, folder: str) -> bool:
+        """Whether `folder` (on a disk) or the bucket (of an object store) exists.
+
+        It does not if a file share is not mounted, or if this is not the store in which a file was saved.
+        """
+        self._files.invalidate_cache()
+        container = folder if self._local else self._root.lstrip("/").split("/")[0]
+        return bool(self._files.exists(container))
+
     @contextmanager
     def _store_errors(self) -> Iterator[None]:
         """Convert a file system's errors to problems. The libraries behind fsspec do not only raise `OSError`."""
@@ -101,7 +110,7 @@ class UploadStore(Store):
                 probe = Path(self._root) / "probe"
                 probe.write_bytes(b"1")
                 probe.unlink(missing_ok=True)
-            elif not self._has_container_of(self._root):
+            elif not self._has_container(self._root):
                 raise FileNotFoundError(self._root)
 
     def save(self, job_id: str, data: bytes) -> None:
@@ -176,20 +185,11 @@ class UploadStore(Store):
         try:
             yield
         except FileNotFoundError as error:
-            if not self._has_container_of(path) or self._files.exists(path):
+            if not self._has_container(path.rsplit("/", 1)[0]) or self._files.exists(path):
                 raise
             raise problems.UPLOAD_LOST(
                 "The file was accepted, but it does not exist any more. Send it again."
             ) from error
-
-    def _has_container_of(self, path: str) -> bool:
-        """Return whether the image's folder (on a disk) or bucket (of an object store) exists.
-
-        It does not if a file share is not mounted, or if this is not the store in which the image was saved.
-        """
-        self._files.invalidate_cache()
-        container = path.rsplit("/", 1)[0] if self._local else self._root.lstrip("/").split("/")[0]
-        return bool(self._files.exists(container))
 
     def _path(self, job_id: str) -> str:
         # The last characters of a UUIDv7 are random, so the folders fill evenly.

@@ -19,10 +19,9 @@ from redis import RedisError
 from common.jobs import Status
 from common.ledger import LedgerState
 from common.ledger.counters import SECONDS, SIZES
+from common.ledger.metrics import LANES
 from common.problems import KINDS, TYPE_PREFIX
 from web.services import Services, get_services
-
-LANES = ("interactive", "bulk")
 
 blueprint = Blueprint("metrics", __name__)
 

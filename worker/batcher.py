@@ -60,8 +60,8 @@ class Batcher(Generic[Item, Result]):
 
     `model` maps a list of items to a list of results of the same length and order; `key` returns an item's key, which
     all items of a call share. Each call runs in the `context` of its items, such as their ids on log lines. When a call
-    raises, the batch is split in halves and retried, so that only the failing
-    item gets the error. After an out-of-memory error, half the batch size becomes the new limit.
+    raises, the batch is split in halves and retried, so that only the failing item gets the error. After an
+    out-of-memory error, half the batch size becomes the new limit.
     """
 
     def __init__(

@@ -86,10 +86,14 @@ def _caption(runtime: WorkerRuntime, claims: Sequence[Claim]) -> None:
 
 
 def _record_queue_wait(claim: Claim) -> None:
+    if started_at := claim.job.started_at:
+        tracing.record("queue", claim.subject, _queue_seconds(claim), started_at.timestamp())
+
+
+def _queue_seconds(claim: Claim) -> float:
+    """Seconds from the submission of the job to its claim."""
     job = claim.job
-    if job.started_at:
-        waited = (job.started_at - job.created_at).total_seconds()
-        tracing.record("queue", claim.subject, waited, job.started_at.timestamp())
+    return (job.started_at - job.created_at).total_seconds() if job.started_at else 0.0
 
 
 def _load(runtime: WorkerRuntime, claim: Claim) -> bytes:
@@ -117,9 +121,11 @@ def _problem(claim: Claim, error: Exception) -> Problem:
 
 
 def _timings(claim: Claim, done: ItemResult[Output | Problem]) -> Timings:
-    job = claim.job
-    waited = (job.started_at - job.created_at).total_seconds() if job.started_at else 0.0
-    return Timings(queue_seconds=round(waited, 3), model_seconds=round(done.seconds, 3), batch_size=done.batch_size)
+    return Timings(
+        queue_seconds=round(_queue_seconds(claim), 3),
+        model_seconds=round(done.seconds, 3),
+        batch_size=done.batch_size,
+    )
 
 
 def _write(runtime: WorkerRuntime, results: Sequence[Result]) -> None:

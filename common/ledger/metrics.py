@@ -11,6 +11,9 @@ from common.jobs import Status
 from common.ledger import keys
 from common.ledger.base import Base
 
+#: The lanes of the queue: single jobs, and jobs of batches.
+LANES = ("interactive", "bulk")
+
 
 @dataclass(frozen=True)
 class Lane:

@@ -6,11 +6,8 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify
 
-from common.ledger.metrics import Lane, Queue
+from common.ledger.metrics import LANES, Lane, Queue
 from web.services import get_services
-
-#: The lanes of the answer.
-LANES = ("interactive", "bulk")
 
 blueprint = Blueprint("queue", __name__)
 
