@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import psutil
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from common.settings import Settings
