@@ -22,7 +22,7 @@ class ColourCaptioner:
     """Decodes pictures as the student's captioner does, in separate processes."""
 
     model = ModelInfo(name="colours", version="sha256:0")
-    device, precision = "cpu", "fp32"
+    device, precision, loaded = "cpu", "fp32", True
 
     def prepare(self, data: bytes) -> Pixels:
         image = sandbox().preprocess(data, MAX_PIXELS, SIDE)

@@ -23,8 +23,8 @@ from redis import Redis
 
 from benchmarks import report
 from benchmarks.http_client import HttpClient
+from benchmarks.processes import Process, Processes, kill
 from common import strict_json
-from tests.support.processes import Process, ServiceProcesses, kill
 
 #: Pictures of the manifest and of each of its tar files, and the side of a picture in pixels.
 PICTURES, PICTURES_QUICK, PICTURES_PER_SHARD, SIDE = 200_000, 10_000, 10_000, 32
@@ -113,7 +113,7 @@ def write_shards(folder: Path, count: int) -> str:
 class Workers:
     """A service with workers of the Celery app `app` that can be killed."""
 
-    def __init__(self, processes: ServiceProcesses, app: str) -> None:
+    def __init__(self, processes: Processes, app: str) -> None:
         self.processes = processes
         self._app = app
         self.client = HttpClient(processes.url)
@@ -138,7 +138,7 @@ class Workers:
 @contextmanager
 def workers(folder: Path, pictures: str, app: str = WORKER, **settings: Any) -> Iterator[Workers]:
     """Redis, a web server and the workers, which read manifests below the URL `pictures`."""
-    processes = ServiceProcesses(folder, lease_seconds=LEASE_SECONDS, manifest_roots=pictures, **settings)
+    processes = Processes(folder, lease_seconds=LEASE_SECONDS, manifest_roots=pictures, **settings)
     try:
         processes.start_redis()
         processes.start_web()

@@ -40,7 +40,7 @@ class SimulatedCaptioner:
     """A captioner that sleeps for the time of a model call: `call_seconds`, and `image_seconds` for each image."""
 
     model = MODEL
-    device, precision = "cpu", "fp32"
+    device, precision, loaded = "cpu", "fp32", True
 
     def __init__(self, call_seconds: float = CALL_SECONDS, image_seconds: float = IMAGE_SECONDS) -> None:
         self._call_seconds = call_seconds

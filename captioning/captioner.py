@@ -32,6 +32,13 @@ log = logging.getLogger(__name__)
 Pixels = NDArray[np.float32]
 
 
+class CaptionerUnavailable(Problem):
+    """The model cannot caption now. The picture is not at fault, and a later attempt may succeed."""
+
+    def __init__(self) -> None:
+        super().__init__(problems.NOT_READY, _("The model cannot be loaded at the moment. Try again later."))
+
+
 def limit_threads() -> None:
     """Limit torch's threads to the processors that this process may use. Call once, before any computation.
 
@@ -56,6 +63,10 @@ class Captioner(Protocol):
     def precision(self) -> str:
         """Precision that the model computes in, such as `fp32` or `int8`."""
 
+    @property
+    def loaded(self) -> bool:
+        """Whether the model is in memory."""
+
     def prepare(self, data: bytes) -> Pixels:
         """Decode and preprocess an image file into the model's input.
 
@@ -75,6 +86,8 @@ class StudentCaptioner:
     Raises `StudentError` if the prompt is longer than `max_length` allows, or if the configured device does not exist
     or does not support the configured precision.
     """
+
+    loaded = True
 
     def __init__(self, student: Student, settings: Settings) -> None:
         self._prompt_tokens = 1 + len(student.tokenizer.encode(settings.prompt, add_special_tokens=False))
@@ -165,7 +178,21 @@ class StudentCaptioner:
 def load_captioner(settings: Settings) -> Captioner:
     """The captioner of the student and the translation model that the settings name; raises `StudentError`."""
     limit_threads()
-    captioner = StudentCaptioner(weights.load(settings), settings)
+    student = weights.load(settings)
+    captioner = _captioner(student, settings)
+    if not settings.unload_after:
+        return captioner
+    from captioning.unloading import UnloadingCaptioner
+
+    # The same model and precision again: `auto` might find others, and the captions would differ.
+    model = settings.model if student.path is None else str(student.path)
+    chosen = settings.model_copy(update={"model": model, "precision": captioner.precision})
+    return UnloadingCaptioner(captioner, lambda: _captioner(weights.load(chosen), chosen), settings.unload_after)
+
+
+def _captioner(student: Student, settings: Settings) -> Captioner:
+    """The student's captioner, which translates if the settings say so."""
+    captioner = StudentCaptioner(student, settings)
     if not settings.translate:
         return captioner
     from captioning.translator import TranslatingCaptioner, Translator

@@ -55,6 +55,8 @@ class Translator:
 class TranslatingCaptioner:
     """A captioner whose captions get a translation. Alternatives get none, because few readers look at them."""
 
+    loaded = True
+
     def __init__(self, captioner: Captioner, language: str, translator: Translator) -> None:
         self._captioner = captioner
         self._language = language

@@ -158,6 +158,12 @@ class Settings(BaseSettings):
     gpu_memory: float = Field(
         1.0, gt=0, le=1, description="Largest part of the GPU's memory that the worker may use, from 0 to 1."
     )
+    unload_after: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds without a picture after which a worker's model leaves memory, until the next picture; 0 "
+        "keeps it in memory.",
+    )
     beams: PositiveInt = Field(5, description="Beams of the beam search.")
     max_length: int = Field(32, ge=2, description="Maximum caption length in tokens, with start and end token.")
     min_length: int = Field(0, ge=0, description="Minimum caption length in tokens, with start and end token.")

@@ -14,9 +14,9 @@ from common.ledger import TaskClaim
 from common.problems import Problem
 from common.settings import Settings
 from common.translation import Message
-from common.uploads import UploadsUnavailable
 
-#: Seconds after which a record is claimed again when a store was unavailable or full.
+#: Problems after which a record is claimed again, and the seconds until then.
+TEMPORARY = (problems.UPLOADS_UNAVAILABLE, problems.STORAGE_FULL, problems.NOT_READY)
 RETRY_DELAY = 5.0
 #: Seconds between attempts to write to Redis while it is unavailable.
 WRITE_RETRY_DELAY = 0.5
@@ -127,7 +127,7 @@ class LeasedWorker(ABC, Generic[ClaimT]):
             if not work.lost:
                 self._records.release(claim)
         except Problem as problem:
-            if isinstance(problem, UploadsUnavailable) or problem.kind is problems.STORAGE_FULL:
+            if problem.kind in TEMPORARY:
                 self._records.release(claim, RETRY_DELAY)
             else:
                 self._fail(claim, problem)

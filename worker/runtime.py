@@ -225,6 +225,8 @@ class WorkerRuntime:
     def heartbeat(self) -> None:
         """Record this worker as alive, and exit the process if it has stalled."""
         measured = {
+            "model": self.captioner.model,
+            "loaded": self.captioner.loaded,
             "pictures_per_second": self.batcher.items_per_second,
             "memory_bytes": psutil.Process().memory_info().rss,
             "jobs": len(self.held()),

@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from redis import RedisError
 
+from captioning.captioner import CaptionerUnavailable
 from common import logs, problems, tracing
 from common.jobs import Output, Timings
 from common.ledger import Claim, Result
@@ -42,13 +43,19 @@ def caption_waiting_jobs(runtime: WorkerRuntime) -> None:
                 more = True
         if more:  # this notification is consumed; let another worker claim the remaining jobs
             notify(runtime.celery, 1)
+    except CaptionerUnavailable:
+        pass  # logged by the captioner; the recovery sends a notification each second while jobs wait
     except RedisError as error:
         log.warning("Redis does not answer (%s); waiting jobs are claimed when it is back.", error)
 
 
 def _caption(runtime: WorkerRuntime, claims: Sequence[Claim]) -> None:
-    """Submit all images to the batcher, then write the results as they complete."""
+    """Submit all images to the batcher, then write the results as they complete.
+
+    Raises `CaptionerUnavailable` after that, if images were postponed because the model could not be loaded.
+    """
     results, postponed, unstarted = [], [], []
+    unavailable: CaptionerUnavailable | None = None
     futures: dict[Future[ItemResult[Output | Problem]], Claim] = {}
     for claim in claims:
         if runtime.stopping.is_set():
@@ -69,6 +76,9 @@ def _caption(runtime: WorkerRuntime, claims: Sequence[Claim]) -> None:
                 unstarted.append(claim)
             except UploadsUnavailable:
                 postponed.append(claim)
+            except CaptionerUnavailable as error:
+                postponed.append(claim)
+                unavailable = error
             except Exception as error:
                 results.append(Result(claim, problem=_problem(claim, error)))
     if unstarted:
@@ -83,6 +93,8 @@ def _caption(runtime: WorkerRuntime, claims: Sequence[Claim]) -> None:
         results = [_result(runtime, claim, future) for claim, future in finished if not future.cancelled()]
         if results:
             _write(runtime, results)
+    if unavailable:
+        raise unavailable
 
 
 def _record_queue_wait(claim: Claim) -> None:

@@ -116,10 +116,10 @@ class Leases(Base):
         return self._release(claims, "")
 
     def postpone(self, claims: Iterable[Claim]) -> list[str]:
-        """Return jobs whose images cannot be loaded now to the queue, without counting the attempt.
+        """Return jobs that cannot be captioned now to the queue, such as those whose images cannot be loaded.
 
-        They can be claimed again after `MIN_RETRY_DELAY`, which doubles each time up to `MAX_RETRY_DELAY`. Returns the
-        ids of the jobs whose claims were still valid.
+        The attempt does not count. They can be claimed again after `MIN_RETRY_DELAY`, which doubles each time up to
+        `MAX_RETRY_DELAY`. Returns the ids of the jobs whose claims were still valid.
         """
         return self._release(claims, str(MIN_RETRY_DELAY))
 

@@ -36,6 +36,8 @@ class Worker(BaseModel):
     #: Device and precision that the model computes with, such as `cuda:0` and `bf16`.
     device: str = ""
     precision: str = ""
+    #: Whether the model is in memory, which it leaves with `CAPTIOND_UNLOAD_AFTER`.
+    loaded: bool = True
     #: Maximum images per call of the model.
     capacity: int = 0
     #: Resident size of the process in bytes.

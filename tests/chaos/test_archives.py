@@ -6,9 +6,10 @@ import random
 import time
 import urllib.request
 
+from benchmarks.processes import kill
 from tests.chaos.test_workers import wait_for_captions
 from tests.support.archives import zipped
-from tests.support.processes import ServiceProcesses, kill
+from tests.support.processes import ServiceProcesses
 from tests.support.service import wait_until
 
 #: Pictures of the archive, and number of kills while it is unpacked.

@@ -10,13 +10,14 @@ from typing import Protocol
 
 import pytest
 
+from benchmarks.processes import kill
 from cli.redis_server import find_server
 from cli.serve import free_port
 from common.jobs import Status
 from tests.chaos.runs import LEASE_SECONDS
 from tests.chaos.test_workers import supervise, wait_for_captions
 from tests.support import rabbitmq
-from tests.support.processes import ServiceProcesses, kill
+from tests.support.processes import ServiceProcesses
 from tests.support.service import wait_until
 
 

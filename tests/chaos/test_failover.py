@@ -36,10 +36,8 @@ LAG = 3.0
 
 @pytest.fixture
 def replicated(tmp_path: Path) -> Iterator[ReplicatedRedis]:
-    redis = ReplicatedRedis(tmp_path / "redis")
-    redis.start()
-    yield redis
-    redis.stop()
+    with ReplicatedRedis(tmp_path / "redis").running() as redis:
+        yield redis
 
 
 @pytest.mark.parametrize("replicas", [0, 1])
@@ -133,9 +131,7 @@ PROMISES = pytest.mark.parametrize(
 def test_what_is_lost_with_a_primary_whose_replicas_lag(
     tmp_path: Path, lagging: int, awaited: int, directives: Mapping[str, str]
 ) -> None:
-    redis = ReplicatedRedis(tmp_path / "redis", directives=directives, links=True)
-    try:
-        redis.start()
+    with ReplicatedRedis(tmp_path / "redis", directives=directives, links=True).running() as redis:
         load = Load(Settings(redis_url=redis.url, redis_replicas=awaited))
         wait_until(lambda: len(load.accepted) > 100)
         for link in redis.links[:lagging]:
@@ -150,17 +146,13 @@ def test_what_is_lost_with_a_primary_whose_replicas_lag(
 
         lost = record_losses(load, killed_at, directives, f"{lagging} of 2 replicas {LAG:.0f} s behind")
         assert not awaited or not lost
-    finally:
-        redis.stop()
 
 
 @PROMISES
 def test_what_is_lost_with_a_primary_that_is_paused_and_continues(
     tmp_path: Path, awaited: int, directives: Mapping[str, str]
 ) -> None:
-    redis = ReplicatedRedis(tmp_path / "redis", directives=directives)
-    try:
-        redis.start()
+    with ReplicatedRedis(tmp_path / "redis", directives=directives).running() as redis:
         load = Load(Settings(redis_url=redis.url, redis_replicas=awaited))
         wait_until(lambda: len(load.accepted) > 100)
         old = redis.primary()
@@ -177,8 +169,6 @@ def test_what_is_lost_with_a_primary_that_is_paused_and_continues(
 
         lost = record_losses(load, paused_at, directives, f"primary paused for {PAUSE:.0f} s")
         assert not awaited or not lost
-    finally:
-        redis.stop()
 
 
 def record_losses(load: Load, since: float, directives: Mapping[str, str], label: str) -> int:

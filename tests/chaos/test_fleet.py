@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from redis import Redis, RedisError
+from redis import RedisError
 
+from benchmarks.processes import Process, kill
 from cli.redis_server import find_server
 from common.jobs import Job, Status
 from common.ledger import Components, connect, keys
@@ -27,7 +28,7 @@ from common.settings import Settings
 from tests.chaos.runs import LEASE_SECONDS
 from tests.support.audit import OUTCOMES, JobAudit, Outcome, distinct_images
 from tests.support.machines import Machine, Network, can_run
-from tests.support.processes import Process, kill
+from tests.support.replication import REPLICATED, SERVICE, RedisNode, monitoring
 from tests.support.service import Client, wait_until
 
 IMAGES, SENT_BEFORE = 5_000, 2_000
@@ -38,7 +39,6 @@ LATENCY = 0.005
 REDIS_PORT, RELAY_PORT, SENTINEL_PORT, STORE_PORT, STORE_RELAY_PORT, WEB_PORT = 6379, 6380, 26379, 5000, 5001, 8080
 #: Seconds for which the store and a worker are cut off, and after which a killed Redis starts again.
 STORE_AWAY, WORKER_AWAY, REDIS_AWAY = 20.0, 15.0, 8.0
-SERVICE = "main"
 #: Problems of requests during the faults.
 UNAVAILABLE = ("store-unavailable", "uploads-unavailable")
 
@@ -48,49 +48,21 @@ class RedisMachine:
 
     def __init__(self, machine: Machine, primary: str) -> None:
         self.machine = machine
-        server = find_server() or "redis-server"
-        address = machine.address
-        redis = [
-            "appendonly yes",
-            "auto-aof-rewrite-percentage 0",
-            'save ""',
-            "repl-diskless-sync-delay 0",
-            f"replica-announce-ip {address}",
-            f"replica-announce-port {RELAY_PORT}",
-        ]
+        program, address = find_server() or "redis-server", machine.address
+        announced = {"replica-announce-ip": address, "replica-announce-port": str(RELAY_PORT)}
+        directives = {**REPLICATED, **announced, "auto-aof-rewrite-percentage": "0"}
         if address != primary:
-            redis.append(f"replicaof {primary} {RELAY_PORT}")
-        sentinel = [
-            f"sentinel announce-ip {address}",
-            f"sentinel monitor {SERVICE} {primary} {RELAY_PORT} 2",
-            f"sentinel down-after-milliseconds {SERVICE} 1000",
-            f"sentinel failover-timeout {SERVICE} 6000",
-        ]
-        self._redis = [server, self._configuration("redis", REDIS_PORT, redis)]
-        self._sentinel = [server, self._configuration("sentinel", SENTINEL_PORT, sentinel), "--sentinel"]
-        self._process: Process | None = None
+            directives["replicaof"] = f"{primary} {RELAY_PORT}"
+        monitor = {"sentinel announce-ip": address, **monitoring(primary, RELAY_PORT, quorum=2)}
+        self.redis = RedisNode(machine.folder / "redis", program, directives, machine=machine, port=REDIS_PORT)
+        self.sentinel = RedisNode(machine.folder / "sentinel", program, monitor, machine=machine, port=SENTINEL_PORT)
 
     def start(self) -> None:
-        """Start Redis."""
-        self._process = self.machine.start(self._redis)
-
-    def start_network(self) -> None:
-        """Start what others connect to: the relay to Redis, and the Sentinel."""
+        """Start Redis, the relay through which others reach it, and the Sentinel."""
+        self.redis.start()
         relay = [sys.executable, "-m", "tests.support.relay", str(RELAY_PORT), str(REDIS_PORT), str(LATENCY)]
         self.machine.start(relay)
-        self.machine.start(self._sentinel)
-
-    def kill(self) -> None:
-        assert self._process is not None
-        kill(self._process)
-
-    def _configuration(self, name: str, port: int, lines: Sequence[str]) -> str:
-        folder = self.machine.folder / name
-        folder.mkdir()
-        path = folder / "redis.conf"
-        own = [f"port {port}", f"dir {folder}", "protected-mode no", *lines]
-        path.write_text("\n".join(own) + "\n", encoding="utf-8")
-        return str(path)
+        self.sentinel.start("--sentinel")
 
 
 class Fleet:
@@ -129,7 +101,6 @@ class Fleet:
         """Start everything, and wait until images are accepted and three workers are alive."""
         for redis in self.redis:
             redis.start()
-            redis.start_network()
         self.store.start([sys.executable, "-m", "moto.server", "-H", "0.0.0.0", "-p", str(STORE_PORT)])
         relay = ["-m", "tests.support.relay", str(STORE_RELAY_PORT), str(STORE_PORT), str(LATENCY)]
         self.store.start([sys.executable, *relay])
@@ -154,15 +125,15 @@ class Fleet:
     def clients(self) -> list[Client]:
         return [Client(f"http://{machine.address}:{WEB_PORT}") for machine in self.webs]
 
-    def primary(self) -> RedisMachine:
+    def primary(self) -> RedisNode:
         """The Redis that a Sentinel names as primary."""
-        for redis in self.redis:
+        for machine in self.redis:
             try:
-                with Redis(redis.machine.address, SENTINEL_PORT, socket_timeout=2) as client:
+                with machine.sentinel.client() as client:
                     address, _port = client.sentinel_get_master_addr_by_name(SERVICE)
             except RedisError:
                 continue
-            return next(each for each in self.redis if each.machine.address == address.decode())
+            return next(each.redis for each in self.redis if each.redis.host == address)
         raise LookupError("No Sentinel answers.")
 
     def _create_bucket(self) -> bool:
@@ -176,12 +147,12 @@ class Fleet:
     def _replicated(self) -> bool:
         """Whether all replicas are connected, and each Sentinel knows the replicas and the other Sentinels."""
         try:
-            for redis in self.redis:
-                with Redis(redis.machine.address, SENTINEL_PORT, socket_timeout=2) as client:
+            for machine in self.redis:
+                with machine.sentinel.client() as client:
                     state = client.sentinel_master(SERVICE)
                 if (state["num-slaves"], state["num-other-sentinels"]) != (2, 2):
                     return False
-            with Redis(self.redis[0].machine.address, RELAY_PORT, socket_timeout=2) as client:
+            with self.redis[0].redis.client() as client:
                 return bool(client.info("replication")["connected_slaves"] == 2)
         except RedisError:
             return False

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from redis import RedisError
 
+from benchmarks.processes import kill
 from common.jobs import Status
 from common.ledger import connect
 from tests.chaos.runs import LARGE_RUN_IMAGES, LEASE_SECONDS
 from tests.chaos.test_web import fill, small_disk
-from tests.support.processes import ServiceProcesses, kill
+from tests.support.processes import ServiceProcesses
 from tests.support.service import wait_until
 
 #: Images sent one by one while Redis is killed and restarted.

@@ -14,7 +14,7 @@ from tests.support.service import Service, wait_until
 
 
 def test_jobs_survive_a_killed_supervisor(tmp_path: Path, images: list[bytes], undisturbed: dict[str, str]) -> None:
-    service = Service(tmp_path / "data", lease_seconds=LEASE_SECONDS, precision="fp32", beams=1).start()
+    service = Service(tmp_path / "data", lease_seconds=LEASE_SECONDS, beams=1).start()
     store = service.data / "redis"
     settings = Settings(data=service.data, redis_url=f"unix://{store / 'redis.sock'}")
     audit = JobAudit(service, settings, store)

@@ -9,12 +9,13 @@ import time
 import pytest
 import yaml
 
+from benchmarks.processes import Process, kill
 from common.jobs import Status
 from common.settings import PROJECT_ROOT
 from tests.chaos.runs import LARGE_RUN_IMAGES
 from tests.support.audit import JobAudit
 from tests.support.images import drawing, encoded
-from tests.support.processes import Process, ServiceProcesses, kill
+from tests.support.processes import ServiceProcesses
 from tests.support.service import wait_until
 
 

@@ -12,7 +12,7 @@ from common.jobs import InputInfo, Status, new_id
 from common.ledger import Components, NewJob, connect
 from common.queue import is_broker_reachable, make_celery, notify, pending_notifications
 from common.settings import Settings
-from tests.support.replication import ReplicatedRedis, Tls, server_with_tls
+from tests.support.replication import ReplicatedRedis, Tls
 from web.auth.rates import RateLimiter
 
 PASSWORD = "p@ss/w:rd"
@@ -25,12 +25,8 @@ IMAGE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", widt
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicatedRedis]:
     """Redis and a Sentinel without TLS and passwords."""
-    replicated = ReplicatedRedis(tmp_path_factory.mktemp("plain"), replicas=0, sentinels=1)
-    try:
-        replicated.start()
+    with ReplicatedRedis(tmp_path_factory.mktemp("plain"), replicas=0, sentinels=1).running() as replicated:
         yield replicated
-    finally:
-        replicated.stop()
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +34,13 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicatedRedi
     """The same with TLS, a password of Redis and another one of the Sentinel."""
     folder = tmp_path_factory.mktemp("secured")
     try:
-        server_with_tls(folder)
+        replicated = ReplicatedRedis(
+            folder, replicas=0, sentinels=1, password=PASSWORD, sentinel_password="watch", tls=Tls(folder)
+        )
     except LookupError as error:
         pytest.skip(str(error))
-    replicated = ReplicatedRedis(
-        folder, replicas=0, sentinels=1, password=PASSWORD, sentinel_password="watch", tls=Tls(folder)
-    )
-    try:
-        replicated.start()
+    with replicated.running():
         yield replicated
-    finally:
-        replicated.stop()
 
 
 def assert_usable(url: str) -> None:

@@ -19,12 +19,8 @@ IMAGE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", widt
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicatedRedis]:
     """A primary and a replica."""
-    replicated = ReplicatedRedis(tmp_path_factory.mktemp("redis"), replicas=1, sentinels=0)
-    try:
-        replicated.start()
+    with ReplicatedRedis(tmp_path_factory.mktemp("redis"), replicas=1, sentinels=0).running() as replicated:
         yield replicated
-    finally:
-        replicated.stop()
 
 
 @pytest.fixture

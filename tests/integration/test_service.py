@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import psutil
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from common.settings import Settings
@@ -164,19 +163,22 @@ def test_a_killed_worker_is_replaced_and_its_jobs_are_captioned(tmp_path: Path) 
         service.stop()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_waiting_jobs_are_captioned_after_a_restart(tmp_path: Path, number: signal.Signals) -> None:
+def test_waiting_jobs_are_captioned_after_a_restart(tmp_path: Path) -> None:
     data = tmp_path / "my data #1, 100% фото?"  # characters with a meaning in URLs
     service = Service(data, lease_seconds=3).start()
-    ids = [service.post_image(image)[1]["id"] for image in numbered(40)]
-
-    service.stop(number)
-    restarted = Service(data, lease_seconds=3).start()
-
+    images = numbered(80)
+    exit_codes, outcomes = [], []
     try:
-        assert {restarted.settled(job_id)["status"] for job_id in ids} == {"succeeded"}
+        for number, sent in ((signal.SIGINT, images[:40]), (signal.SIGKILL, images[40:])):
+            ids = [service.post_image(image)[1]["id"] for image in sent]
+            exit_codes.append(service.stop(number))
+            service.start()
+            outcomes.append({service.settled(job_id)["status"] for job_id in ids})
     finally:
-        assert restarted.stop() == 0
+        exit_codes.append(service.stop())
+
+    assert outcomes == [{"succeeded"}] * 2
+    assert exit_codes == [0, -signal.SIGKILL, 0]
 
 
 def _pid_of_worker(service: Service) -> int:

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.processes import kill
 from cli.serve import free_port
 from common.ledger import Components, connect
 from common.settings import PROJECT_ROOT
 from tests.support.images import numbered
-from tests.support.processes import ServiceProcesses, kill
+from tests.support.processes import ServiceProcesses
 from tests.support.receiver import running_receiver, with_status
 from tests.support.service import wait_until
 

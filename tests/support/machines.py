@@ -12,8 +12,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.processes import Process
 from common.settings import PROJECT_ROOT
-from tests.support.processes import Process
 
 #: The network: an address of this machine and its prefix length, and the addresses of the others.
 GATEWAY, PREFIX_LENGTH, ADDRESSES = "10.213.77.1", 24, "10.213.77.{}"

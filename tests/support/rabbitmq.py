@@ -7,8 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from benchmarks.processes import Process
 from cli.serve import free_port
-from tests.support.processes import Process
 
 #: The script behind Debian's `rabbitmq-server` command, which itself runs only as root or rabbitmq, in system folders.
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")

@@ -8,9 +8,9 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 import trustme
@@ -19,12 +19,17 @@ from redis import Redis, RedisError
 from cli.redis_server import find_server
 from cli.serve import free_port
 from common.sentinel import NO_RETRY
+from tests.support.machines import Machine
 from tests.support.service import wait_until
 
 #: Name under which the Sentinels monitor the primary.
 SERVICE = "main"
 #: Milliseconds without an answer after which a Sentinel considers the primary lost.
 DOWN_AFTER_MS = 1000
+#: Milliseconds after which a Sentinel tries a failover again.
+FAILOVER_TIMEOUT_MS = 6000
+#: Directives of the Redis servers.
+REPLICATED = {"appendonly": "yes", "save": '""', "repl-diskless-sync-delay": "0"}
 
 
 class Tls:
@@ -45,15 +50,31 @@ class Tls:
 
 
 class RedisNode:
-    """One Redis server or Sentinel with a configuration file, which it rewrites when its role changes."""
+    """One Redis server or Sentinel with a configuration file, which it rewrites when its role changes.
 
-    def __init__(self, folder: Path, program: str, directives: Mapping[str, str], tls: Tls | None = None) -> None:
+    It runs on `machine`, by default on this one, and listens on `port`, by default a free one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        program: str,
+        directives: Mapping[str, str],
+        tls: Tls | None = None,
+        *,
+        machine: Machine | None = None,
+        port: int | None = None,
+    ) -> None:
         folder.mkdir(parents=True)
-        self.folder, self.port = folder, free_port()
+        self.folder, self.port = folder, port or free_port()
+        self.host = machine.address if machine else "127.0.0.1"
         self._program = program
         self._tls = tls
+        self._machine = machine
         listening = tls.directives(self.port) if tls else {"port": str(self.port)}
-        lines = {"bind": "127.0.0.1", "dir": str(folder), **listening, **directives}
+        # The first address is also that of outgoing connections.
+        bind = " ".join(dict.fromkeys([self.host, "127.0.0.1"]))
+        lines = {"bind": bind, "protected-mode": "no", "dir": str(folder), **listening, **directives}
         self.configuration = folder / "redis.conf"
         self.configuration.write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
         self.process: subprocess.Popen[bytes] | None = None
@@ -61,8 +82,11 @@ class RedisNode:
     def start(self, *options: str) -> None:
         """Start the process and wait until it answers."""
         command = [self._program, str(self.configuration), *options]
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        if self._machine:
+            self.process = self._machine.start(command)
+        else:
+            with (self.folder / "log").open("ab") as log:
+                self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         wait_until(self.answers, self.log, timeout=20)
 
     def kill(self) -> None:
@@ -74,7 +98,7 @@ class RedisNode:
     def client(self, **options: Any) -> Redis:
         """A client of this node alone."""
         tls: dict[str, Any] = {"ssl": True, "ssl_ca_certs": self._tls.ca} if self._tls else {}
-        return Redis(port=self.port, decode_responses=True, socket_timeout=2, retry=NO_RETRY, **tls, **options)
+        return Redis(self.host, self.port, decode_responses=True, socket_timeout=2, retry=NO_RETRY, **tls, **options)
 
     def answers(self) -> bool:
         """Whether the process answers, if only with an error about a missing password."""
@@ -85,6 +109,8 @@ class RedisNode:
             return "authentic" in str(error).lower() or "NOAUTH" in str(error)
 
     def log(self) -> str:
+        if self._machine:
+            return self._machine.log()
         return (self.folder / "log").read_text(errors="replace")[-3000:]
 
 
@@ -151,13 +177,7 @@ class ReplicatedRedis:
         folder.mkdir(parents=True, exist_ok=True)
         program = server_with_tls(folder) if tls else find_server() or "redis-server"
         self._password, self._sentinel_password, self._tls = password, sentinel_password, tls
-        own = {
-            "appendonly": "yes",
-            "aof-use-rdb-preamble": "no",
-            "save": '""',
-            "repl-diskless-sync-delay": "0",
-            **(directives or {}),
-        }
+        own = {**REPLICATED, "aof-use-rdb-preamble": "no", **(directives or {})}
         if password:
             own |= {"requirepass": password, "masterauth": password}
         primary = RedisNode(folder / "redis-0", program, own, tls)
@@ -167,11 +187,7 @@ class ReplicatedRedis:
             port = self.links[number].port if links else primary.port
             directives = {**own, "replicaof": f"127.0.0.1 {port}"}
             self.nodes.append(RedisNode(folder / f"redis-{number + 1}", program, directives, tls))
-        monitor = {
-            "sentinel monitor": f"{SERVICE} 127.0.0.1 {primary.port} {sentinels // 2 + 1}",
-            "sentinel down-after-milliseconds": f"{SERVICE} {DOWN_AFTER_MS}",
-            "sentinel failover-timeout": f"{SERVICE} 6000",
-        }
+        monitor = monitoring(primary.host, primary.port, sentinels // 2 + 1)
         if password:
             monitor |= {"sentinel auth-pass": f"{SERVICE} {password}"}
         if sentinel_password:
@@ -188,8 +204,16 @@ class ReplicatedRedis:
             options.append(f"sentinel_password={self._sentinel_password}")
         return f"sentinel://{credentials}{hosts}/{SERVICE}/0" + (f"?{'&'.join(options)}" if options else "")
 
-    def start(self) -> None:
-        """Start all processes, and wait until the replicas are connected and the Sentinels know each other."""
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Self]:
+        """Start all processes, wait until replicas and Sentinels know each other, and end the processes after that."""
+        try:
+            self._start()
+            yield self
+        finally:
+            self._stop()
+
+    def _start(self) -> None:
         for node in self.nodes:
             node.start()
         options: dict[str, Any] = {"password": self._password} if self._password else {}
@@ -205,8 +229,7 @@ class ReplicatedRedis:
             _host, port = client.sentinel_get_master_addr_by_name(SERVICE)
         return next(node for node in self.nodes if node.port == int(port))
 
-    def stop(self) -> None:
-        """End all processes."""
+    def _stop(self) -> None:
         for node in (*self.sentinels, *self.nodes):
             if node.process is not None:
                 node.kill()
@@ -222,6 +245,15 @@ class ReplicatedRedis:
             state = client.sentinel_master(SERVICE)
         others = int(state["num-other-sentinels"])
         return others == len(self.sentinels) - 1 and int(state["num-slaves"]) == len(self.nodes) - 1
+
+
+def monitoring(host: str, port: int, quorum: int) -> dict[str, str]:
+    """A Sentinel's directives to monitor this primary. `quorum` Sentinels must agree that it is lost."""
+    return {
+        "sentinel monitor": f"{SERVICE} {host} {port} {quorum}",
+        "sentinel down-after-milliseconds": f"{SERVICE} {DOWN_AFTER_MS}",
+        "sentinel failover-timeout": f"{SERVICE} {FAILOVER_TIMEOUT_MS}",
+    }
 
 
 def server_with_tls(folder: Path) -> str:

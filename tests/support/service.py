@@ -46,13 +46,17 @@ class Client:
 
 
 class Service(Client):
-    """A running `captiond serve` with the demo model."""
+    """A running `captiond serve` with the demo model.
+
+    It computes in float32, because `CAPTIOND_PRECISION=auto` measures for seconds at each start. The services of the
+    compose file run with `auto` in tests/integration/test_compose.py.
+    """
 
     def __init__(self, data: Path, **settings: Any) -> None:
         self.data = data
         self.port = free_port()
         super().__init__(f"http://127.0.0.1:{self.port}")
-        self._environment = Settings(data=data, model="demo", **settings).environment()
+        self._environment = Settings(data=data, model="demo", precision="fp32", **settings).environment()
         self.process: subprocess.Popen[bytes] | None = None
         self._log_offset = 0  # length of the log in bytes at the last start
 

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 
+from captioning.captioner import CaptionerUnavailable
 from common import problems
 from common.ingest import upload_too_large
 from common.jobs import Output, Status
@@ -106,14 +107,17 @@ class ChunkWorker(LeasedWorker[ChunkClaim]):
             yield from format_of(self._formats, file).rows(opened, start, end)
 
     def _result(self, work: Work[ChunkClaim], row: Row) -> ResultRow:
-        """Caption a picture. Raises `Stopped` or `UploadsUnavailable`, for which the chunk is begun again."""
+        """Caption a picture.
+
+        Raises `Stopped`, `UploadsUnavailable` or `CaptionerUnavailable`, for which the chunk is begun again.
+        """
         result: Output | Problem
         work.raise_if_stopped()
         try:
             result = self._caption(self._data(work.claim, row), work.claim.options, work.claim.subject)
         except Closed as error:
             raise Stopped from error
-        except UploadsUnavailable:
+        except (UploadsUnavailable, CaptionerUnavailable):
             raise
         except Problem as problem:
             result = problem

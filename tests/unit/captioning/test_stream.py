@@ -19,7 +19,7 @@ class Numbers:
     """A captioner whose images are numbers; 13 is damaged."""
 
     model = ModelInfo(name="numbers", version="1", demo=False)
-    device, precision = "cpu", "fp32"
+    device, precision, loaded = "cpu", "fp32", True
 
     def __init__(self) -> None:
         self.batches: list[int] = []

@@ -66,7 +66,7 @@ class FixedCaptioner:
     """A captioner whose results are given."""
 
     model = ModelInfo(name="fixed", version="sha256:0")
-    device, precision = "cpu", "fp32"
+    device, precision, loaded = "cpu", "fp32", True
 
     def __init__(self, results: Sequence[Output | Problem]) -> None:
         self._results = results

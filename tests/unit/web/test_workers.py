@@ -64,6 +64,12 @@ def test_the_page_shows_each_worker(client: Client, components: Components) -> N
     assert row.endswith(f"s ago {MODEL.name} cuda:0 bf16 12.3 per second 512 MB 3 {WORKER.version}")
 
 
+def test_a_worker_whose_model_is_unloaded_is_marked(client: Client, components: Components) -> None:
+    components.workers.announce(WORKER.model_copy(update={"loaded": False}))
+
+    assert f"{MODEL.name} not in memory cuda:0" in rows(client.get("/workers").text)[1]
+
+
 def test_a_worker_of_another_version_is_marked(client: Client, components: Components) -> None:
     components.workers.announce(WORKER.model_copy(update={"version": "0.0.9"}))
 

@@ -34,7 +34,7 @@ class FakeCaptioner:
 
     def __init__(self) -> None:
         self.model = MODEL
-        self.device, self.precision = "cpu", "fp32"
+        self.device, self.precision, self.loaded = "cpu", "fp32", True
         self.calls: list[int] = []
         self.searches: list[SearchOptions | None] = []
         self.on_prepare: Callable[[], object] = lambda: None

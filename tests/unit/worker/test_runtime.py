@@ -15,7 +15,7 @@ import fakeredis
 import pytest
 from redis import ConnectionError, Redis
 
-from common.jobs import Job, Output, Status, Timings, new_id
+from common.jobs import Job, ModelInfo, Output, Status, Timings, new_id
 from common.ledger import Claim, Ledger, Worker, Workers
 from common.ledger.submission import SCHEMA_VERSION
 from common.logs import Subject
@@ -80,6 +80,17 @@ class TestHeartbeat:
         assert (worker.device, worker.precision, worker.version) == ("cpu", "fp32", version("captiond"))
         assert (worker.capacity, worker.jobs) == (runtime.settings.max_batch, 1)
         assert worker.memory_bytes > 10_000_000
+
+    def test_the_heartbeat_announces_whether_the_model_is_loaded_and_which(
+        self, runtime: WorkerRuntime, captioner: FakeCaptioner, workers: Workers
+    ) -> None:
+        runtime.heartbeat()
+        (before,) = workers.alive()
+        captioner.loaded, captioner.model = False, ModelInfo(name="fake", version="sha256:2")
+        runtime.heartbeat()
+
+        (worker,) = workers.alive()
+        assert (before.loaded, worker.loaded, worker.model.version) == (True, False, "sha256:2")
 
     def test_the_heartbeat_announces_the_measured_speed(
         self, runtime: WorkerRuntime, captioner: FakeCaptioner, workers: Workers

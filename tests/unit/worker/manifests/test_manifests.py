@@ -19,6 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 from pyarrow import parquet
 from redis import Redis
 
+from captioning.captioner import CaptionerUnavailable
 from common import problems
 from common.jobs import Batch, BatchStatus, Job, ManifestStatus, Status
 from common.ledger import Batches, Components, Ledger
@@ -374,6 +375,33 @@ def test_a_store_that_is_away_postpones_the_chunk_without_losing_an_attempt(
 
     assert stored == "0"
     assert len(results(settings, batch_id)) == 6
+
+
+def test_a_model_that_cannot_be_loaded_postpones_the_chunk_without_losing_an_attempt(
+    send: Send,
+    runtime: WorkerRuntime,
+    finish: Finish,
+    manifest: str,
+    settings: Settings,
+    captioner: FakeCaptioner,
+    clock: Clock,
+    components: Components,
+) -> None:
+    def cannot_be_loaded() -> None:
+        raise CaptionerUnavailable
+
+    batch_id = send(manifest)
+    runtime.cut()
+    captioner.on_prepare = cannot_be_loaded
+    for _ in range(4):
+        runtime.caption_chunks()
+        clock.advance(RETRY_DELAY)
+    stored = components.ledger._redis.hget(f"chunk:{batch_id}/0", "attempts")
+    captioner.on_prepare = lambda: None
+    finish()
+
+    assert stored == "0"
+    assert [row["status"] for row in results(settings, batch_id)].count("succeeded") == 4
 
 
 def test_a_store_that_is_away_postpones_the_cutting(
