@@ -54,6 +54,9 @@ class Config:
     repeat: tuple[int, ...] = _flag(
         (), "times that an epoch shows the images of each training data set, in their order; default: once", nargs="+"
     )
+    rare_words: int = _flag(
+        0, "images with words that fewer than N images have are shown more often, sqrt(N / images) times; 0: no"
+    )
     limit: int = _flag(12_000, "images taken, before the split; 0 for all")
     train_fraction: float = _flag(0.8, "part of the images that is trained on, the rest validates")
 
@@ -139,6 +142,8 @@ class Config:
             )
         if self.repeat and (len(self.repeat) != len(self.data) + len(self.captions) or min(self.repeat) < 1):
             raise ValueError("--repeat takes a whole number of 1 or more for each training data set.")
+        if self.rare_words < 0:
+            raise ValueError("--rare-words must be 0 or more.")
         if self.limit < 0 or self.eval_limit < 0:
             raise ValueError("--limit and --eval-limit must be 0 or more.")
         if len(self.captions) != len(self.images) or len(self.val_captions) != len(self.val_images):

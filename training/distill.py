@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -25,7 +24,8 @@ from training.config import Config, parse
 from training.data import formats, pseudo
 from training.data.dataset import ImageCaptionDataset
 from training.data.fingerprint import Fingerprint
-from training.data.images import CaptionedImage, DataError, ImageId, limited, split, warn_of_overlap
+from training.data.images import CaptionedImage, DataError, limited, split, warn_of_overlap
+from training.data.repeats import repeated
 from training.distributed import Ranks, process_group
 from training.ema import EMA
 from training.forward import Forward
@@ -171,7 +171,7 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
 def images_of(config: Config) -> tuple[list[CaptionedImage], list[CaptionedImage]]:
     """Training and validation images: a seeded split, or separate data sets.
 
-    The images of a data set that `config.repeat` counts several times are that often among the training images.
+    Training images occur as often as `config.repeat` and `config.rare_words` say.
 
     Raises `DataError` when there are no training images or no validation images.
     """
@@ -183,7 +183,7 @@ def images_of(config: Config) -> tuple[list[CaptionedImage], list[CaptionedImage
     if config.val_sources:
         train, val = images, formats.read(config.val_sources)
         warn_of_overlap(train, val)
-        return repeated(train, repeats), val
+        return repeated(train, repeats, config.rare_words, config.seed), val
     train, val = split(images, config.train_fraction, config.seed)
     if not train or not val:
         raise DataError(
@@ -191,12 +191,7 @@ def images_of(config: Config) -> tuple[list[CaptionedImage], list[CaptionedImage
             f"--limit {config.limit} and --train-fraction {config.train_fraction:g} leave {len(train)} to train on and "
             f"{len(val)} to validate on. There must be 1 or more of each."
         )
-    return repeated(train, repeats), val
-
-
-def repeated(images: Sequence[CaptionedImage], repeats: Mapping[ImageId, int]) -> list[CaptionedImage]:
-    """Each image as often as `repeats` says for its id."""
-    return [image for image in images for _ in range(repeats[image.id])]
+    return repeated(train, repeats, config.rare_words, config.seed), val
 
 
 if __name__ == "__main__":

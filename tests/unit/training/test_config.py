@@ -104,6 +104,7 @@ def test_a_configuration_is_saved_as_plain_values() -> None:
         ([*DATA, "--train-fraction", "1"], "--train-fraction must lie between 0 and 1"),
         ([*DATA, "--lr", "nan"], "--lr must be a finite number"),
         ([*DATA, "--temperature", "inf"], "--temperature must be a finite number"),
+        ([*DATA, "--rare-words", "-1"], "--rare-words must be 0 or more"),
         ([*DATA, "--limit", "-1"], "--limit and --eval-limit must be 0 or more"),
         ([*DATA, "--recipe", "magic"], "invalid choice"),
         ([*DATA, "--epochs", "many"], "invalid int"),
