@@ -47,7 +47,7 @@ def test_missing_programs_are_listed_and_pytest_runs(run: Callable[..., list[str
     assert missing.endswith(
         "are not installed: chromium default-jre-headless redis-sentinel libimage-exiftool-perl prometheus"
     )
-    assert tests == "python -m pytest -rs -n 2 --dist loadfile -m not slow -k page"
+    assert tests == "python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder -m not slow -k page"
 
 
 def test_the_slow_tests_require_more_programs(run: Callable[..., list[str]]) -> None:
@@ -59,5 +59,5 @@ def test_the_slow_tests_require_more_programs(run: Callable[..., list[str]]) -> 
 
 def test_no_message_is_printed_when_no_program_is_missing(run: Callable[..., list[str]]) -> None:
     assert run(installed=("google-chrome", "java", "exiftool", "promtool", "redis-server")) == [
-        "python -m pytest -rs -n 2 --dist loadfile -m not slow"
+        "python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder -m not slow"
     ]
