@@ -70,7 +70,7 @@ class UnloadingCaptioner:
             if self._captioner is not None:
                 self._captioner = None
                 _return_memory()
-                log.info("The model is unloaded, as no picture came for %g s. The next one loads it again.", idle)
+                log.info("The model is unloaded, as no picture came for %.0f s. The next one loads it again.", idle)
         return self._idle_seconds
 
     @contextmanager

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Self
 from uuid import UUID
 
 import uuid_utils
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
-from pydantic.json_schema import SkipJsonSchema
+from pydantic import Field, PlainSerializer, WithJsonSchema
 
 from common import problems
+from common.manifest_records import Manifest, PictureCounts
 from common.options import CaptionOptions, fill_template
-from common.problems import Problem
+from common.records import Failure, Record
 from common.translation import SOURCE, Message
 
 
@@ -71,11 +71,7 @@ class Status(StrEnum):
 OPEN = frozenset({Status.QUEUED, Status.PROCESSING})
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class ModelInfo(_Record):
+class ModelInfo(Record):
     """A captioning model. `version` identifies its exact weights; `demo` marks the small bundled model."""
 
     name: str
@@ -83,7 +79,7 @@ class ModelInfo(_Record):
     demo: bool = False
 
 
-class InputInfo(_Record):
+class InputInfo(Record):
     """An uploaded image. `width` and `height` are in pixels, in upright orientation."""
 
     filename: str
@@ -94,21 +90,21 @@ class InputInfo(_Record):
     height: int
 
 
-class Alternative(_Record):
+class Alternative(Record):
     """A further caption. `score` is its length-normalised log-probability."""
 
     caption: str
     score: float | None = None
 
 
-class Translation(_Record):
+class Translation(Record):
     """A caption in another language, by its code (`ru`)."""
 
     language: str
     caption: str
 
 
-class Output(_Record):
+class Output(Record):
     """The best caption, and alternatives in order of their scores.
 
     `confidence` is the chance that the caption is right, and `unsure` whether it is below `CAPTIOND_UNSURE_BELOW`;
@@ -141,46 +137,21 @@ class Output(_Record):
         return self.model_copy(update=update)
 
 
-class Edit(_Record):
+class Edit(Record):
     """The caption that a person wrote in place of the model's, and when."""
 
     caption: str
     at: Moment
 
 
-class Failure(_Record):
-    """Why a job failed or was canceled, or an archive failed: type, title and detail of a problem, in English.
-
-    `message` is the detail with its values apart, for its translation; records of earlier versions have none.
-    """
-
-    type: str
-    title: str
-    detail: str
-    message: SkipJsonSchema[Message | None] = None
-
-    @classmethod
-    def of(cls, problem: Problem) -> Failure:
-        return cls(type=problem.kind.type, title=problem.kind.title, detail=problem.detail, message=problem.message)
-
-    def translated(self, language: str) -> Failure:
-        """Return the failure with title and detail in `language`, without `message`."""
-        detail = self.message.translated(language) if self.message else self.detail
-        return Failure(type=self.type, title=Message(self.title).translated(language), detail=detail)
-
-    def body(self, language: str = SOURCE) -> dict[str, str]:
-        """Return the API's JSON, with title and detail in `language`."""
-        return self.translated(language).model_dump(mode="json", exclude={"message"})
-
-
-class Progress(_Record):
+class Progress(Record):
     """Number of images before this one, and estimated seconds until its caption; None if unknown."""
 
     position: int
     eta_seconds: float | None = None
 
 
-class Timings(_Record):
+class Timings(Record):
     """Seconds in the queue and in the model, and the number of images in the model call."""
 
     queue_seconds: float
@@ -188,7 +159,7 @@ class Timings(_Record):
     batch_size: int
 
 
-class Job(_Record):
+class Job(Record):
     """A captioning job for one image."""
 
     id: str
@@ -243,7 +214,7 @@ class Job(_Record):
         return _body(self, error=error, urls=urls)
 
 
-class RequestCounts(_Record):
+class RequestCounts(Record):
     """Number of a batch's jobs in each state."""
 
     total: int
@@ -275,7 +246,7 @@ class ArchiveStatus(StrEnum):
     FAILED = "failed"
 
 
-class Archive(_Record):
+class Archive(Record):
     """The ZIP archive of a batch's images. `error` says why it could not be unpacked to its end."""
 
     filename: str
@@ -287,90 +258,7 @@ class Archive(_Record):
         return {**self.model_dump(mode="json"), "error": self.error.body(language) if self.error else None}
 
 
-class ManifestStatus(StrEnum):
-    """State of cutting a batch's manifest into chunks: `waiting -> cutting -> done | failed`."""
-
-    WAITING = "waiting"
-    CUTTING = "cutting"
-    DONE = "done"
-    FAILED = "failed"
-
-
-class ResultFormat(StrEnum):
-    """Format of the files of results of a manifest, which is also their suffix."""
-
-    JSONL = "jsonl"
-    PARQUET = "parquet"
-
-
-class ChunkCounts(_Record):
-    """Number of a manifest's chunks that were cut, and of those that have ended."""
-
-    total: int
-    done: int = 0
-    failed: int = 0
-    canceled: int = 0
-
-
-class PictureCounts(_Record):
-    """Number of pictures in the chunks that are done: with a caption, and with an error."""
-
-    captioned: int = 0
-    failed: int = 0
-
-
-class Manifest(_Record):
-    """The list of a batch's pictures, at `url`. It is cut into chunks, each of which becomes a file below `output`.
-
-    `error` says why it could not be cut to its end.
-    """
-
-    url: str
-    status: ManifestStatus
-    format: ResultFormat
-    output: str
-    chunks: ChunkCounts
-    pictures: PictureCounts
-    error: Failure | None = None
-
-    @property
-    def open(self) -> bool:
-        """Whether chunks have not ended."""
-        return self.chunks.total > self.chunks.done + self.chunks.failed + self.chunks.canceled
-
-    def body(self, language: str = SOURCE) -> dict[str, Any]:
-        """Return the API's JSON, with the error in `language`."""
-        return {**self.model_dump(mode="json"), "error": self.error.body(language) if self.error else None}
-
-
-class ShardStatus(StrEnum):
-    """State of a chunk of a manifest: `waiting -> processing -> done | failed | canceled`."""
-
-    WAITING = "waiting"
-    PROCESSING = "processing"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELED = "canceled"
-
-
-class Shard(_Record):
-    """A chunk of a manifest, and the name of its file of results, which exists once it is `done`.
-
-    `captioned` and `failed` are numbers of pictures. `error` says why the chunk as a whole failed.
-    """
-
-    name: str
-    status: ShardStatus
-    captioned: int = 0
-    failed: int = 0
-    error: Failure | None = None
-
-    def body(self, language: str = SOURCE) -> dict[str, Any]:
-        """Return the API's JSON, with the error in `language`."""
-        return {**self.model_dump(mode="json"), "error": self.error.body(language) if self.error else None}
-
-
-class Batch(_Record):
+class Batch(Record):
     """Images that were sent together, or the pictures of a manifest, which have no jobs.
 
     `options` apply to all its images. Its jobs are canceled at `cancel_after` if they have not ended by then.

@@ -16,7 +16,7 @@ from werkzeug.http import parse_accept_header, parse_cookie
 from werkzeug.wrappers import Response as WerkzeugResponse
 
 from common import problems
-from common.jobs import Failure
+from common.records import Failure
 from common.translation import LANGUAGES, SOURCE, Message, fill, script_sentences, show
 
 COOKIE = "language"

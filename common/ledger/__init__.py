@@ -43,7 +43,7 @@ batch:{id}            hash   created_at, expires_at, owner (empty without keys)
                              archive_attempts  claims since the last one that recorded a job
                              manifest          URL of the manifest
                              manifest_format, manifest_output, manifest_status, manifest_error (JSON),
-                             as in `jobs.Manifest`
+                             as in `manifest_records.Manifest`
                              manifest_token, manifest_attempts, as for an archive
                              manifest_position        JSON of where the manifest is cut next
                              manifest_turn            turn of its first chunk in `chunks:waiting`

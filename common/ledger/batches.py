@@ -8,27 +8,15 @@ from dataclasses import dataclass
 from typing import cast
 
 from common import problems, strict_json
-from common.jobs import (
-    Archive,
-    Batch,
-    BatchStatus,
-    ChunkCounts,
-    Failure,
-    Job,
-    Manifest,
-    ManifestStatus,
-    PictureCounts,
-    RequestCounts,
-    ResultFormat,
-    Status,
-    moment,
-)
+from common.jobs import Archive, Batch, BatchStatus, Job, RequestCounts, Status, moment
 from common.ledger import keys, quotas, records
 from common.ledger.base import Base
 from common.ledger.queries import Origin, Queries
 from common.ledger.submission import SEALED_DETAIL, host_of
+from common.manifest_records import ChunkCounts, Manifest, ManifestStatus, PictureCounts, ResultFormat
 from common.options import CaptionOptions
 from common.problems import Problem
+from common.records import Failure
 from common.translation import Message, _
 
 #: Jobs or chunks read, canceled, deleted or queued again per round trip.

@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from common import strict_json
-from common.jobs import Failure, ResultFormat, Shard, ShardStatus
 from common.ledger import keys, records
 from common.ledger.tasks import TaskClaim, Tasks
 from common.logs import Subject
+from common.manifest_records import ResultFormat, Shard, ShardStatus
 from common.options import CaptionOptions
 from common.problems import Problem
+from common.records import Failure
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from common.jobs import Failure, Job, ModelInfo, Output, Status, Timings
+from common.jobs import Job, ModelInfo, Output, Status, Timings
 from common.ledger import keys, records
 from common.ledger.base import Base
 from common.ledger.scripts import record_of
 from common.logs import Subject
 from common.options import cache_key
 from common.problems import Problem
+from common.records import Failure
 
 #: While both lanes have jobs, one claim in `BULK_SHARE` is from the bulk lane.
 BULK_SHARE = 8

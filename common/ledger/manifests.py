@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from common import strict_json
-from common.jobs import ManifestStatus
 from common.ledger import keys
 from common.ledger.tasks import BatchTasks, TaskClaim
+from common.manifest_records import ManifestStatus
 
 
 @dataclass(frozen=True)

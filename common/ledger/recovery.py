@@ -8,10 +8,10 @@ from typing import cast
 from redis.exceptions import OutOfMemoryError
 
 from common import problems
-from common.jobs import Failure
 from common.ledger import keys, records
 from common.ledger.leases import MAX_RETRY_DELAY
 from common.ledger.schema import Schema
+from common.records import Failure
 from common.translation import ngettext
 
 #: A lease that ends more than this many lease lengths ahead was granted before the clock of Redis was set back.

@@ -9,12 +9,13 @@ from typing import cast
 from urllib.parse import urlsplit
 
 from common import problems, strict_json
-from common.jobs import Failure, InputInfo, Job, ModelInfo, Output, Status, moment
+from common.jobs import InputInfo, Job, ModelInfo, Output, Status, moment
 from common.ledger import keys, quotas, records
 from common.ledger.base import PROBE_TTL
 from common.ledger.queries import Queries
 from common.options import CaptionOptions, cache_key
 from common.problems import Problem
+from common.records import Failure
 from common.translation import _
 
 #: Schema version of the ledger, stored as `_schema` in each job record. It must be raised whenever workers of the

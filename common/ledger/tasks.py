@@ -6,12 +6,12 @@ import secrets
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
-from common.jobs import Failure
 from common.ledger import keys, records
 from common.ledger.base import Base
 from common.ledger.scripts import record_of
 from common.logs import Subject
 from common.problems import Problem
+from common.records import Failure
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from common import problems
-from common.jobs import ResultFormat
 from common.keyring import Scope
 from common.ledger import NewManifest
+from common.manifest_records import ResultFormat
 from common.manifests import SUFFIXES, check_url, expand, join, suffix_of
 from common.problems import Problem
 from common.settings import Settings

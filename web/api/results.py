@@ -8,7 +8,8 @@ from flask import Blueprint, Response, jsonify, request
 
 from common import problems
 from common.exports import FORMATS, Export, Format, Names
-from common.jobs import Batch, Manifest
+from common.jobs import Batch
+from common.manifest_records import Manifest
 from web.api.paging import query_int
 from web.language import current_language
 from web.services import Services, get_services

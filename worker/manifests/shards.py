@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from common.exports.tables import QUALITY_FIELDS, json_line
-from common.jobs import Failure, Output, ResultFormat, Status
+from common.jobs import Output, Status
+from common.manifest_records import ResultFormat
 from common.options import CaptionOptions
 from common.problems import Problem
+from common.records import Failure
 from worker.manifests.rows import Row
 from worker.manifests.tables import pyarrow
 

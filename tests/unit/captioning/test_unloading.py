@@ -178,7 +178,7 @@ class TestOfSettings:
         unloaded = psutil.Process().memory_info().rss
 
         assert model_bytes > 150_000_000
-        assert loaded - unloaded > 0.9 * model_bytes
+        assert loaded - unloaded > 0.7 * model_bytes
         assert captioner.caption([pixels]) == expected
 
     def test_auto_loads_the_same_model_in_the_same_precision_again(

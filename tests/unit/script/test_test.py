@@ -24,7 +24,7 @@ def run(tmp_path: Path) -> Callable[..., list[str]]:
     script, programs = tmp_path / "script" / "test", tmp_path / "programs"
     write_program(tmp_path / "script" / "setup", "")
     write_program(tmp_path / ".venv" / "bin" / "playwright", "")
-    write_program(tmp_path / ".venv" / "bin" / "python", 'echo "python $@"')
+    write_program(tmp_path / ".venv" / "bin" / "python", 'echo "OMP_WAIT_POLICY=$OMP_WAIT_POLICY python $@"')
     shutil.copy(PROJECT_ROOT / "script" / "test", script)
     write_program(programs / "id", "echo 1000")
     (programs / "dirname").symlink_to(str(shutil.which("dirname")))
@@ -47,17 +47,17 @@ def test_missing_programs_are_listed_and_pytest_runs(run: Callable[..., list[str
     assert missing.endswith(
         "are not installed: chromium default-jre-headless redis-sentinel libimage-exiftool-perl prometheus"
     )
-    assert tests == "python -m pytest -rs -n 2 --dist loadfile -m not slow -k page"
+    assert tests == "OMP_WAIT_POLICY=passive python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder -m not slow -k page"
 
 
 def test_the_slow_tests_require_more_programs(run: Callable[..., list[str]]) -> None:
     missing, tests = run("--slow", installed=("chromium", "java"))
 
     assert "rabbitmq-server" in missing and "chromium" not in missing
-    assert tests == "python -m pytest -rs -m slow"
+    assert tests == "OMP_WAIT_POLICY= python -m pytest -rs -m slow"
 
 
 def test_no_message_is_printed_when_no_program_is_missing(run: Callable[..., list[str]]) -> None:
     assert run(installed=("google-chrome", "java", "exiftool", "promtool", "redis-server")) == [
-        "python -m pytest -rs -n 2 --dist loadfile -m not slow"
+        "OMP_WAIT_POLICY=passive python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder -m not slow"
     ]

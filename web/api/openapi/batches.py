@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from common import problems
 from common.ingest import MAX_CUSTOM_ID_LENGTH, MAX_NAME_LENGTH
-from common.jobs import ResultFormat
+from common.manifest_records import ResultFormat
 from web.api.batches import ARCHIVE_TYPES, DEFAULT_PAGE_SIZE, MAX_JOBS_PAGE_SIZE, MAX_PAGE_SIZE
 from web.api.openapi import components
 from web.api.openapi.components import BATCH_ID, IMAGE_FILE, multipart_form, operation, parameter, response

@@ -7,8 +7,9 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from common.exports.tables import QUALITY_FIELDS
-from common.jobs import Batch, Job, ResultFormat, Shard, Status
+from common.jobs import Batch, Job, Status
 from common.ledger import Worker
+from common.manifest_records import ResultFormat, Shard
 from common.problems import KINDS
 
 Schema = dict[str, Any]

@@ -8,19 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from common.exports import FORMATS, Export, Names
-from common.jobs import (
-    Batch,
-    BatchStatus,
-    Edit,
-    Failure,
-    InputInfo,
-    Job,
-    ModelInfo,
-    Output,
-    RequestCounts,
-    Status,
-    new_id,
-)
+from common.jobs import Batch, BatchStatus, Edit, InputInfo, Job, ModelInfo, Output, RequestCounts, Status, new_id
+from common.records import Failure
 
 TIME = datetime(2026, 5, 1, 9, 30, 2, tzinfo=UTC)
 MODEL = ModelInfo(name="student_epoch6", version="sha256:1f0c")

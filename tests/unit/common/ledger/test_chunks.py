@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from common import problems
-from common.jobs import BatchStatus, ManifestStatus, ResultFormat, ShardStatus, new_id
+from common.jobs import BatchStatus, new_id
 from common.ledger import (
     CANCELED_BY_DEADLINE,
     Batches,
@@ -18,6 +18,7 @@ from common.ledger import (
     NewBatch,
     NewManifest,
 )
+from common.manifest_records import ManifestStatus, ResultFormat, ShardStatus
 from common.options import CaptionOptions
 from tests.support.clock import Clock
 

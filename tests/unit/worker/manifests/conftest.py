@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from common.jobs import ResultFormat, new_id
+from common.jobs import new_id
 from common.ledger import Batches, Components, NewBatch, NewManifest
+from common.manifest_records import ResultFormat
 from common.options import CaptionOptions
 from common.settings import Settings
 from tests.support.images import drawing, encoded

@@ -21,8 +21,9 @@ from redis import Redis
 
 from captioning.captioner import CaptionerUnavailable
 from common import problems
-from common.jobs import Batch, BatchStatus, Job, ManifestStatus, Status
+from common.jobs import Batch, BatchStatus, Job, Status
 from common.ledger import Batches, Components, Ledger
+from common.manifest_records import ManifestStatus
 from common.options import CaptionOptions
 from common.settings import Settings
 from tests.support.clock import Clock
