@@ -22,7 +22,7 @@ from captioning.student.errors import StudentError
 from common import problems
 from common.images.sandbox import sandbox
 from common.jobs import Alternative, ModelInfo, Output
-from common.options import SearchOptions
+from common.options import SearchOptions, no_instructions
 from common.problems import Problem
 from common.settings import Settings
 from common.translation import _
@@ -109,6 +109,8 @@ class StudentCaptioner:
 
     def caption(self, images: Sequence[Pixels], search: SearchOptions | None = None) -> list[Output | Problem]:
         options = search or self._search
+        if options.instruction or options.language:  # no worker was known when the job was submitted
+            return [no_instructions(self.model.name)] * len(images)
         if self._prompt_tokens >= options.max_length:
             problem = problems.BAD_REQUEST(
                 "`options.max_length` is {limit}, but the prompt of this service has {tokens} tokens, so no token is "

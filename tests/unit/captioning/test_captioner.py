@@ -171,6 +171,15 @@ class TestCaption:
             assert output.detail.startswith("`options.max_length` is 4, but the prompt of this service has 4 tokens")
         assert len(outputs) == 2
 
+    def test_an_instruction_is_a_problem_of_each_image(self, student: Student) -> None:
+        captioner = make_captioner(student)
+        search = SearchOptions(beams=1, min_length=0, max_length=8, captions=1, language="de")
+
+        (output,) = captioner.caption([captioner.prepare(encoded(drawing()))], search)
+
+        assert isinstance(output, Problem) and output.kind is problems.BAD_REQUEST
+        assert output.detail.startswith(f"The model {student.name} takes no instructions.")
+
     def test_a_score_that_is_not_finite_is_a_problem_of_that_image_alone(self, student: Student) -> None:
         captioner = make_captioner(student)
         good = captioner.prepare(encoded(drawing()))
