@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from benchmarks.reference import generate
-from captioning.captioner import Pixels, StudentCaptioner, limit_threads
+from captioning.device import limit_threads
 from captioning.engine import Caption, Engine
+from captioning.errors import StudentError
 from captioning.student import Student
 from captioning.student.calibration import Calibration
-from captioning.student.errors import StudentError
+from captioning.student.captioner import Pixels, StudentCaptioner
 from common import problems
 from common.jobs import ModelInfo, Output
 from common.options import SearchOptions
@@ -80,7 +81,7 @@ def test_limit_threads_uses_at_most_the_allowed_processors(
     student: Student, monkeypatch: pytest.MonkeyPatch, allowed: int, expected: int
 ) -> None:
     torch.set_num_threads(2)
-    monkeypatch.setattr("captioning.captioner.joblib.cpu_count", lambda: allowed)
+    monkeypatch.setattr("captioning.device.joblib.cpu_count", lambda: allowed)
     limit_threads()
 
     assert torch.get_num_threads() == expected
