@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from captioning.errors import StudentError
 from common.jobs import ModelInfo, Output
 from common.options import SearchOptions
 from common.problems import Problem
@@ -85,7 +86,19 @@ def load_captioner(settings: Settings) -> Captioner:
     return TranslatingCaptioner(captioner, language, Translator(model, choose_device(settings)))
 
 
+def require_server(captioner: Captioner) -> None:
+    """Ask the server of the captioner's model, if it has one. Raises `StudentError` if it cannot caption now."""
+    if server := captioner.server:
+        server.check()
+        if reason := server.unavailable:
+            raise StudentError(reason)
+
+
 def _load(settings: Settings) -> Captioner:
+    if served := settings.served_model:
+        from captioning.remote import RemoteCaptioner
+
+        return RemoteCaptioner(served, settings)
     from captioning import weights
     from captioning.device import limit_threads
     from captioning.student.captioner import StudentCaptioner

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common import urls
 from common.options import check_instruction, check_language
+from common.outbound.targets import UrlNotAllowed, parse_url
 from common.signing import signing_key
 from common.translation import LANGUAGES, SOURCE, Message, _
 
@@ -66,6 +67,14 @@ class SettingsError(Exception):
     def __init__(self, wrong: Mapping[str, Message]) -> None:
         super().__init__("\n".join(f"{variable(name)}: {sentence}" for name, sentence in wrong.items()))
         self.wrong = wrong
+
+
+class ServedModel(NamedTuple):
+    """A model that a server runs: its protocol, the server's URL without a slash at the end, and the model's name."""
+
+    protocol: str
+    url: str
+    name: str
 
 
 def variable(name: str) -> str:
@@ -133,7 +142,10 @@ class Settings(BaseSettings):
     model: str = Field(
         "auto",
         description="Model: `auto` (the deployed student, else the demo), `demo`, a `.pt` file, a folder in Hugging "
-        "Face format or a hub id.",
+        "Face format, a hub id, or a server's: `openai:URL#NAME` or `ollama:URL#NAME`.",
+    )
+    model_key: str | None = Field(
+        None, repr=False, description="API key of the model's server, which is sent as a bearer token."
     )
     model_url: str = Field(
         "https://drive.google.com/uc?id=1w7hY_dpYc-QJ_qUzBkz-2uBqxnfS0lko",
@@ -189,7 +201,9 @@ class Settings(BaseSettings):
         description="Language of the captions of a model that takes instructions, a code such as `de`; if unset, that "
         "of the instruction.",
     )
-    max_batch: PositiveInt = Field(8, description="Maximum images per call of the model.")
+    max_batch: PositiveInt = Field(
+        8, description="Maximum images per call of the model, or requests at a time to its server."
+    )
 
     lease_seconds: PositiveFloat = Field(
         30.0, description="Seconds without a heartbeat after which a worker's jobs go to another."
@@ -273,6 +287,29 @@ class Settings(BaseSettings):
             URL_CHECKS[str(field.field_name)](url)
         return url
 
+    @field_validator("model")
+    @classmethod
+    def _names_a_model(cls, model: str) -> str:
+        if served := _served_model(model):
+            if not served.name or "#" in served.name:
+                raise ValueError(
+                    _("The name of the model follows the URL of its server after a #: openai:http://HOST:8000/v1#NAME.")
+                )
+            if "?" in served.url:
+                raise ValueError(_("The URL of a model's server must not have a query."))
+            try:
+                parse_url(served.url, allow_local=True)
+            except UrlNotAllowed as error:
+                raise ValueError(error.args[0]) from None
+        return model
+
+    @field_validator("model_key")
+    @classmethod
+    def _fits_into_a_header(cls, key: str | None) -> str | None:
+        if key and not re.fullmatch(r"[\x21-\x7e]+", key):
+            raise ValueError(_("It must have no spaces and no characters beyond ASCII."))
+        return key or None
+
     @field_validator("device")
     @classmethod
     def _is_a_device(cls, device: str) -> str:
@@ -310,6 +347,11 @@ class Settings(BaseSettings):
         for secret in secrets.split(",") if secrets else ():
             signing_key(secret)
         return secrets
+
+    @property
+    def served_model(self) -> ServedModel | None:
+        """The model of `model`, if a server runs it."""
+        return _served_model(self.model)
 
     @property
     def redis_location(self) -> str:
@@ -354,8 +396,8 @@ class Settings(BaseSettings):
         return self.data / "keys"
 
     def secrets(self) -> set[str]:
-        """Return the secrets that must not be logged: passwords, webhook secrets, and the query of `model_url`."""
-        secrets = {urlsplit(self.model_url).query, *(self.webhook_secret or "").split(",")}
+        """Return the secrets that must not be logged: passwords, webhook secrets, a key, the query of `model_url`."""
+        secrets = {urlsplit(self.model_url).query, self.model_key or "", *(self.webhook_secret or "").split(",")}
         for url in (self.redis_url, self.broker_url, self.uploads_url, self.results_url, self.model_url):
             secrets |= urls.secrets_in(url or "")
         return secrets - {""}
@@ -383,6 +425,14 @@ def terminal_language() -> str:
     locale = next((os.environ[name] for name in names if os.environ.get(name)), "")
     language = re.split(r"[_.@]", locale)[0].lower()
     return language if language in LANGUAGES else SOURCE
+
+
+def _served_model(model: str) -> ServedModel | None:
+    protocol, _colon, address = model.partition(":")
+    if protocol not in ("openai", "ollama"):
+        return None
+    url, _hash, name = address.partition("#")
+    return ServedModel(protocol, url.rstrip("/"), name)
 
 
 def _sentence(error: ErrorDetails) -> Message:

@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from redis import RedisError
 
+from captioning.captioner import ModelUnavailable
 from common import logs, problems, tracing
 from common.jobs import Output, Timings
 from common.ledger import Claim, Result
@@ -80,7 +81,15 @@ def _caption(runtime: WorkerRuntime, claims: Sequence[Claim]) -> None:
     while futures:
         done, _ = wait(futures, return_when=FIRST_COMPLETED)
         finished = [(futures.pop(future), future) for future in done]
-        results = [_result(runtime, claim, future) for claim, future in finished if not future.cancelled()]
+        results, untried = [], []
+        for claim, future in finished:
+            if future.cancelled():
+                continue
+            if isinstance(future.exception(), ModelUnavailable):
+                untried.append(claim)
+            else:
+                results.append(_result(runtime, claim, future))
+        runtime.release(untried)
         if results:
             _write(runtime, results)
 
