@@ -37,6 +37,8 @@ TRIES, TRIES_BEFORE_CHECK = 8, 3
 MIN_BACKOFF, MAX_BACKOFF = 0.5, 8.0
 #: First and longest pause in seconds while the server is unavailable, and the longest that it may ask for.
 MIN_PAUSE, MAX_PAUSE, MAX_RETRY_AFTER = 1.0, 30.0, 3600.0
+#: Seconds in which the same reason is logged once, because a server with a rate limit is busy again and again.
+LOG_INTERVAL = 60.0
 #: Side of captiond's own picture in pixels, and what is asked about it.
 CHECK_SIZE, CHECK_INSTRUCTION = 224, "Describe the picture in one sentence."
 
@@ -77,11 +79,13 @@ class Server:
         # The operator gave this URL, so it may be local.
         self._outbound = Outbound(allow_local=True, read_timeout=timeout)
         self._closed = threading.Event()
-        #: Guards the four values below.
+        #: Guards the values below.
         self._state = threading.Lock()
         self._reason: Message | None = NOT_ASKED
         self._retry_at, self._pause_seconds = 0.0, MIN_PAUSE
         self._last_success = float("-inf")
+        self._logged_at: dict[str, float] = {}
+        self._warned = False
         #: Held while the server is asked about captiond's own picture.
         self._checking = threading.Lock()
 
@@ -145,21 +149,26 @@ class Server:
             self._pause(failure.reason)
             return False
         with self._state:
-            if self._reason:
-                log.info("The model's server answers.")
             self._reason, self._pause_seconds, self._last_success = None, MIN_PAUSE, self._clock()
+            recovered, self._warned = self._warned, False
+        if recovered:
+            log.info("The model's server captions again.")
         return True
 
     def _pause(self, reason: Message, retry_after: float = 0.0) -> None:
         """Note that the server is unavailable. Failures of requests that were sent together count once."""
         with self._state:
-            now, changed = self._clock(), reason != self._reason
+            now = self._clock()
+            logged_at = self._logged_at.get(str(reason), float("-inf"))
+            warns = reason != self._reason and now - logged_at >= LOG_INTERVAL
             if self._reason is None or now >= self._retry_at:
                 self._retry_at = now + self._pause_seconds
                 self._pause_seconds = min(2 * self._pause_seconds, MAX_PAUSE)
             self._retry_at = max(self._retry_at, now + min(retry_after, MAX_RETRY_AFTER))
             self._reason = reason
-        if changed and not self._closed.is_set():
+            if warns:
+                self._logged_at[str(reason)], self._warned = now, True
+        if warns:
             log.warning("%s No picture is sent to it until it captions again.", reason)
 
     def _ask(self, image: bytes, instruction: str) -> str:

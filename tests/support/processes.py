@@ -20,7 +20,7 @@ Process = subprocess.Popen[bytes]
 
 
 class ServiceProcesses(Client):
-    """Redis with its append-only file, a web server, and workers with the demo model.
+    """Redis with its append-only file, a web server, and workers, by default with the demo model.
 
     `environment` has extra environment variables for the processes that are started later.
     """
@@ -30,11 +30,11 @@ class ServiceProcesses(Client):
         self.redis_folder = folder / "redis"
         self.redis_folder.mkdir(parents=True, exist_ok=True)
         self._redis_port = free_port()
+        settings.setdefault("model", "demo")
         settings.setdefault("redis_url", f"redis://127.0.0.1:{self._redis_port}/0")
         self.settings = Settings(
             data=folder,
             port=free_port(),
-            model="demo",
             precision="fp32",
             beams=1,  # faster, and a job takes the same steps
             **settings,

@@ -305,6 +305,22 @@ class TestUnavailable:
             "again."
         ]
 
+    def test_a_server_that_is_busy_again_and_again_is_logged_once_a_minute(
+        self, connect: Callable[..., Server], clock: Clock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        busy = with_status(429)
+        with running_receiver(GOOD, *[busy, GOOD] * 100) as receiver:
+            server = connect(model_at(receiver))
+            for _ in range(100):
+                with pytest.raises(ModelUnavailable):
+                    server.caption(IMAGE, "Describe.")
+                clock.advance(1)
+                server.check()
+
+        warning = "The model's server is busy. No picture is sent to it until it captions again."
+        assert caplog.messages == [warning, "The model's server captions again."] * 2
+
 
 def test_closing_ends_requests_in_progress() -> None:
     asked, released = threading.Event(), threading.Event()
