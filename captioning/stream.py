@@ -5,6 +5,7 @@ A server's model is asked about one image at a time, in several threads.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -20,23 +21,27 @@ from common.problems import Problem
 BATCHES_AHEAD = 2
 #: Threads that wait for decoding processes.
 DECODING_THREADS = 4
-#: Seconds for which an image waits for the model's server, and between two looks at it.
+#: Seconds for which an image waits for the model's server by default, and between two looks at it.
 OUTAGE_TIMEOUT, OUTAGE_INTERVAL = 600.0, 1.0
 
 Item = TypeVar("Item")
 
 
 def caption_stream(
-    captioner: Captioner, items: Iterable[Item], read: Callable[[Item], bytes], max_batch: int
+    captioner: Captioner,
+    items: Iterable[Item],
+    read: Callable[[Item], bytes],
+    max_batch: int,
+    patience: float = OUTAGE_TIMEOUT,
 ) -> Iterator[tuple[Item, Output | Problem]]:
     """Each item with its caption, or with its problem, in order.
 
     `read` returns the bytes of an item's file, and may raise its `Problem`. `items` is read as far as decoding ahead
     needs it. `max_batch` is the number of images in one call of the model, or of requests at a time to its server.
-    Raises `ModelUnavailable` if that has not captioned for `OUTAGE_TIMEOUT`.
+    Raises `ModelUnavailable` if an image has waited for that server for `patience` seconds.
     """
     if captioner.server:
-        yield from _from_server(captioner, captioner.server, items, read, max_batch)
+        yield from _from_server(captioner, captioner.server, items, read, max_batch, patience)
         return
 
     def prepare(item: Item) -> Pixels:
@@ -72,21 +77,28 @@ def _caption(captioner: Captioner, batch: list[tuple[Item, Future[Pixels]]]) -> 
 
 
 def _from_server(
-    captioner: Captioner, server: ModelServer, items: Iterable[Item], read: Callable[[Item], bytes], requests: int
+    captioner: Captioner,
+    server: ModelServer,
+    items: Iterable[Item],
+    read: Callable[[Item], bytes],
+    requests: int,
+    patience: float,
 ) -> Iterator[tuple[Item, Output | Problem]]:
+    stopping = threading.Event()
+
     def caption(item: Item) -> Output | Problem:
         try:
             pixels = captioner.prepare(read(item))
         except Problem as problem:
             return problem
-        deadline = time.monotonic() + OUTAGE_TIMEOUT
+        deadline = None
         while True:
             try:
                 return captioner.caption([pixels])[0]
             except ModelUnavailable:
-                if time.monotonic() > deadline:
+                deadline = deadline or time.monotonic() + patience
+                if stopping.wait(OUTAGE_INTERVAL) or time.monotonic() > deadline:
                     raise
-                time.sleep(OUTAGE_INTERVAL)
                 server.check()
 
     remaining = iter(items)
@@ -103,5 +115,7 @@ def _from_server(
         except BaseException:
             for _, future in ahead:
                 future.cancel()
-            server.close()  # otherwise leaving the block waits for the requests in progress
+            # Otherwise leaving the block waits for the requests in progress.
+            stopping.set()
+            server.close()
             raise

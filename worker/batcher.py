@@ -4,7 +4,8 @@ Each task waits on a future. A model thread takes up to `max_batch` queued image
 waits for a batch to fill up; the queue fills while the model is busy. Interactive images go first, in a call without
 bulk images; if bulk images wait, the next call is shared by both.
 
-A model in this process is called by one thread with many images, a server's by many threads with one image each.
+A model in this process is called by one thread with many images, a server's by many threads with one image each, so
+that interactive and bulk images take turns while both wait.
 
 All images of a call have the same key. It is the key of the image that has waited longest in the queue whose turn it
 is, so that images with a rare key are not left behind.
@@ -88,9 +89,7 @@ class Batcher(Generic[Item, Result]):
         self._items_per_second: float | None = None
         #: Threads that call the model now.
         self._busy = 0
-        self._threads = [
-            threading.Thread(target=self._run, name=f"model-{number}", daemon=True) for number in range(threads)
-        ]
+        self._threads = [threading.Thread(target=self._run, name="model", daemon=True) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
 

@@ -89,9 +89,9 @@ def _caption(runtime: WorkerRuntime, claims: Sequence[Claim]) -> None:
                 untried.append(claim)
             else:
                 results.append(_result(runtime, claim, future))
-        runtime.release(untried)
         if results:
             _write(runtime, results)
+        runtime.release(untried)
 
 
 def _record_queue_wait(claim: Claim) -> None:

@@ -132,7 +132,7 @@ class Run:
 
 @contextmanager
 def running(settings: Settings, options: Options, *, patience: float = OUTAGE_TIMEOUT) -> Iterator[Run]:
-    """A run, whose output is closed at the end. `patience` is that of `RemoteCaptioner`.
+    """A run, whose output is closed at the end. `patience` is that of `RemoteCaptioner` and `caption_stream`.
 
     Raises `BatchError`, also while another run writes to the same output.
     """
@@ -163,7 +163,7 @@ def _load(settings: Settings, options: Options, patience: float) -> Captioner:
         require_server(captioner)
     except StudentError as error:
         raise BatchError(error.args[0]) from error
-    return lambda sources: caption_stream(captioner, sources, Source.read, settings.max_batch)
+    return lambda sources: caption_stream(captioner, sources, Source.read, settings.max_batch, patience)
 
 
 def _missing(options: Options, sources: list[Source], output: Output, done: set[str]) -> list[Source]:

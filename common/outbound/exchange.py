@@ -61,7 +61,7 @@ class Response:
 
 
 class Outbound:
-    """HTTP client for URLs from clients. All such requests of the service use it.
+    """HTTP client for URLs from clients, and for the server of a model. All such requests of the service use it.
 
     `allow_local` allows http, any port and addresses that are not public. `read_timeout` is the timeout in seconds of
     each read and write. Proxies and passwords from the environment are ignored.

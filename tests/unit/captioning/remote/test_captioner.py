@@ -6,6 +6,7 @@ import io
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,11 +131,20 @@ class TestStream:
     def test_it_ends_with_the_reason_after_a_long_outage(
         self, captioner: Captioner, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("captioning.stream.OUTAGE_TIMEOUT", 0.0)
+        monkeypatch.setattr("captioning.stream.OUTAGE_INTERVAL", 0.01)
         stand_in.key = "another"
 
         with pytest.raises(ModelUnavailable, match="refuses the key"):
-            list(caption_stream(captioner, [encoded()], bytes, 4))
+            list(caption_stream(captioner, [encoded()], bytes, 4, patience=0.0))
+
+    def test_leaving_it_early_ends_the_pictures_that_wait(self, captioner: Captioner, stand_in: StandIn) -> None:
+        stream = caption_stream(captioner, [encoded(drawing("red")), *[encoded(drawing("blue"))] * 7], bytes, 4)
+        next(stream)
+        stand_in.fault = lambda number: Fault.BUSY
+        started = time.monotonic()
+        stream.close()  # type: ignore[attr-defined]
+
+        assert time.monotonic() - started < 10
 
 
 def test_a_server_that_cannot_caption_at_first_is_an_error(settings: Settings) -> None:
