@@ -23,6 +23,7 @@ class ColourCaptioner:
 
     model = ModelInfo(name="colours", version="sha256:0")
     device, precision, loaded = "cpu", "fp32", True
+    server = None
 
     def prepare(self, data: bytes) -> Pixels:
         image = sandbox().preprocess(data, MAX_PIXELS, SIDE)

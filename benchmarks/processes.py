@@ -27,8 +27,9 @@ Process = subprocess.Popen[bytes]
 
 
 class Processes:
-    """Redis with its append-only file, a web server, and workers with the demo model. `url` is that of the web server.
+    """Redis with its append-only file, a web server, and workers, by default with the demo model.
 
+    `url` is that of the web server.
     `environment` has extra environment variables for the processes that are started later.
     """
 
@@ -37,11 +38,11 @@ class Processes:
         self.redis_folder = folder / "redis"
         self.redis_folder.mkdir(parents=True, exist_ok=True)
         self._redis_port = free_port()
+        settings.setdefault("model", "demo")
         settings.setdefault("redis_url", f"redis://127.0.0.1:{self._redis_port}/0")
         self.settings = Settings(
             data=folder,
             port=free_port(),
-            model="demo",
             precision="fp32",
             beams=1,  # faster, and a job takes the same steps
             **settings,

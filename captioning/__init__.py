@@ -1,4 +1,5 @@
 """Captioning without the service: student models, the engine that runs them, preprocessing, download of weights.
 
-Only this package and `training` import torch. `captioning.preprocessing` and `captioning.download` do not need it.
+Only this package and `training` import torch. `captioner`, `remote`, `stream`, `preprocessing` and `download` do not
+need it.
 """

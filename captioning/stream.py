@@ -1,14 +1,19 @@
-"""Captions for a stream of images of any length: decoded ahead in threads, several in each call of the model."""
+"""Captions for a stream of images of any length: decoded ahead in threads, several in each call of the model.
+
+A server's model is asked about one image at a time, in several threads.
+"""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-from captioning.captioner import Captioner, Pixels
+from captioning.captioner import Captioner, ModelServer, ModelUnavailable, Pixels
 from common.jobs import Output
 from common.problems import Problem
 
@@ -16,18 +21,28 @@ from common.problems import Problem
 BATCHES_AHEAD = 2
 #: Threads that wait for decoding processes.
 DECODING_THREADS = 4
+#: Seconds for which an image waits for the model's server by default, and between two looks at it.
+OUTAGE_TIMEOUT, OUTAGE_INTERVAL = 600.0, 1.0
 
 Item = TypeVar("Item")
 
 
 def caption_stream(
-    captioner: Captioner, items: Iterable[Item], read: Callable[[Item], bytes], max_batch: int
+    captioner: Captioner,
+    items: Iterable[Item],
+    read: Callable[[Item], bytes],
+    max_batch: int,
+    patience: float = OUTAGE_TIMEOUT,
 ) -> Iterator[tuple[Item, Output | Problem]]:
     """Each item with its caption, or with its problem, in order.
 
     `read` returns the bytes of an item's file, and may raise its `Problem`. `items` is read as far as decoding ahead
-    needs it. `max_batch` is the number of images in one call of the model.
+    needs it. `max_batch` is the number of images in one call of the model, or of requests at a time to its server.
+    Raises `ModelUnavailable` if an image has waited for that server for `patience` seconds.
     """
+    if captioner.server:
+        yield from _from_server(captioner, captioner.server, items, read, max_batch, patience)
+        return
 
     def prepare(item: Item) -> Pixels:
         return captioner.prepare(read(item))
@@ -59,3 +74,48 @@ def _caption(captioner: Captioner, batch: list[tuple[Item, Future[Pixels]]]) -> 
     captions = iter(captioner.caption(prepared) if prepared else ())
     for index, (item, _) in enumerate(batch):
         yield item, refused[index] if index in refused else next(captions)
+
+
+def _from_server(
+    captioner: Captioner,
+    server: ModelServer,
+    items: Iterable[Item],
+    read: Callable[[Item], bytes],
+    requests: int,
+    patience: float,
+) -> Iterator[tuple[Item, Output | Problem]]:
+    stopping = threading.Event()
+
+    def caption(item: Item) -> Output | Problem:
+        try:
+            pixels = captioner.prepare(read(item))
+        except Problem as problem:
+            return problem
+        deadline = None
+        while True:
+            try:
+                return captioner.caption([pixels])[0]
+            except ModelUnavailable:
+                deadline = deadline or time.monotonic() + patience
+                if stopping.wait(OUTAGE_INTERVAL) or time.monotonic() > deadline:
+                    raise
+                server.check()
+
+    remaining = iter(items)
+    with ThreadPoolExecutor(requests, thread_name_prefix="model") as threads:
+        ahead: deque[tuple[Item, Future[Output | Problem]]] = deque()
+        try:
+            while True:
+                missing = 2 * requests - len(ahead)
+                ahead.extend((item, threads.submit(caption, item)) for item in islice(remaining, missing))
+                if not ahead:
+                    return
+                item, future = ahead.popleft()
+                yield item, future.result()
+        except BaseException:
+            for _, future in ahead:
+                future.cancel()
+            # Otherwise leaving the block waits for the requests in progress.
+            stopping.set()
+            server.close()
+            raise

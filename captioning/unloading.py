@@ -13,13 +13,16 @@ from contextlib import contextmanager, suppress
 
 import torch
 
-from captioning.captioner import Captioner, CaptionerUnavailable, Pixels
+from captioning.captioner import Captioner, ModelUnavailable, Pixels
 from common.jobs import Output
 from common.options import SearchOptions
 from common.problems import Problem
+from common.translation import _
 
 #: Seconds after a failed attempt to load the model in which no other is made.
 RETRY_DELAY = 5.0
+
+_AWAY = _("The model cannot be loaded at the moment. Try again later.")
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +31,7 @@ class UnloadingCaptioner:
     """Unloads `captioner` after `idle_seconds` without a picture. The next picture loads it again, with `reload`.
 
     The model that `reload` finds may be a later version of the first one; `model` is then that. Both methods raise
-    `CaptionerUnavailable` if the model cannot be loaded again now, such as while another program uses the GPU's memory.
+    `ModelUnavailable` if the model cannot be loaded again now, such as while another program uses the GPU's memory.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class UnloadingCaptioner:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.model, self.device, self.precision = captioner.model, captioner.device, captioner.precision
+        self.server = None
         self._captioner: Captioner | None = captioner
         self._reload = reload
         self._idle_seconds = idle_seconds
@@ -88,14 +92,14 @@ class UnloadingCaptioner:
 
     def _load(self) -> Captioner:
         if self._clock() < self._load_after:
-            raise CaptionerUnavailable
+            raise ModelUnavailable(_AWAY)
         log.info("Loading the model again ...")
         try:
             captioner = self._reload()
         except Exception as error:  # the file is gone or damaged, or there is not enough memory
             log.warning("The model cannot be loaded again: %s", error)
             self._load_after = self._clock() + RETRY_DELAY
-            raise CaptionerUnavailable from error
+            raise ModelUnavailable(_AWAY) from error
         self._captioner, self.model = captioner, captioner.model
         return captioner
 

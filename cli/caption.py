@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 
-from captioning.captioner import load_captioner
+from captioning.captioner import Captioner, ModelUnavailable, load_captioner, require_server
+from captioning.errors import StudentError
 from captioning.stream import caption_stream
-from captioning.student.errors import StudentError
 from cli.batch.sources import Source
 from cli.output import local, warn
 from common import strict_json
@@ -23,9 +23,14 @@ def caption(settings: Settings, files: list[str], *, as_json: bool, count: int =
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     try:
         captioner = load_captioner(settings)
-    except StudentError as error:
+        require_server(captioner)
+        return _caption(captioner, settings, files, as_json=as_json, count=count)
+    except (StudentError, ModelUnavailable) as error:
         warn(error)
         return 1
+
+
+def _caption(captioner: Captioner, settings: Settings, files: list[str], *, as_json: bool, count: int) -> int:
     failed = False
     for file, result in caption_stream(captioner, files, _read, settings.max_batch):
         if isinstance(result, Problem):

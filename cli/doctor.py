@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from redis import RedisError
 
+from captioning.remote.server import Server
 from cli.durability import check_durability
 from cli.findings import Finding
 from cli.output import local
@@ -17,7 +18,7 @@ from cli.redis_server import running_url
 from common import exposure, folders
 from common.jobs import Status
 from common.ledger import Components, UnreferencedUploads, connect
-from common.settings import PROJECT_ROOT, Settings
+from common.settings import PROJECT_ROOT, ServedModel, Settings
 from common.translation import Message, _
 from common.uploads import FOLDERS, UploadStore, UploadsUnavailable
 
@@ -65,7 +66,9 @@ def check_machine(settings: Settings) -> Iterator[Finding]:
             ),
         )
     yield check_access(settings)
-    if settings.model != "auto":
+    if settings.served_model:
+        yield check_model_server(settings.served_model, settings)
+    elif settings.model != "auto":
         yield Finding("model", True, _("CAPTIOND_MODEL names {model}.", model=settings.model))
     elif (PROJECT_ROOT / "student_epoch6.pt").exists():
         yield Finding("model", True, _("student_epoch6.pt is in the project's root."))
@@ -81,6 +84,15 @@ def check_machine(settings: Settings) -> Iterator[Finding]:
                 folder=PROJECT_ROOT,
             ),
         )
+
+
+def check_model_server(model: ServedModel, settings: Settings) -> Finding:
+    """Check that the server of the model describes a picture."""
+    server = Server(model, settings.model_key)
+    server.check()
+    if reason := server.unavailable:
+        return Finding("model", False, reason)
+    return Finding("model", True, _("{model} captions at its server.", model=model.name))
 
 
 def check_access(settings: Settings) -> Finding:
@@ -126,6 +138,11 @@ def _queue(components: Components, settings: Settings) -> Iterator[Finding]:
     if workers:
         names = ", ".join(f"{worker.name} ({worker.model.name})" for worker in workers)
         yield Finding("workers", True, Message(names))
+        for worker in workers:
+            if reason := worker.unavailable:
+                yield Finding(
+                    "workers", False, _("{worker} claims no job. {reason}", worker=worker.name, reason=reason)
+                )
     else:
         message = _("none is running. Start one with captiond serve or celery -A worker worker.")
         yield Finding("workers", False, message)

@@ -72,11 +72,15 @@ OPEN = frozenset({Status.QUEUED, Status.PROCESSING})
 
 
 class ModelInfo(Record):
-    """A captioning model. `version` identifies its exact weights; `demo` marks the small bundled model."""
+    """A captioning model. `version` identifies its exact weights; `demo` marks the small bundled model.
+
+    `instructions` is whether the model takes instructions in words, and thus a language.
+    """
 
     name: str
     version: str
     demo: bool = False
+    instructions: bool = False
 
 
 class InputInfo(Record):

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -24,6 +24,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common import urls
+from common.options import check_instruction, check_language
+from common.outbound.targets import UrlNotAllowed, parse_url
 from common.signing import signing_key
 from common.translation import LANGUAGES, SOURCE, Message, _
 
@@ -65,6 +67,14 @@ class SettingsError(Exception):
     def __init__(self, wrong: Mapping[str, Message]) -> None:
         super().__init__("\n".join(f"{variable(name)}: {sentence}" for name, sentence in wrong.items()))
         self.wrong = wrong
+
+
+class ServedModel(NamedTuple):
+    """A model that a server runs: its protocol, the server's URL without a slash at the end, and the model's name."""
+
+    protocol: str
+    url: str
+    name: str
 
 
 def variable(name: str) -> str:
@@ -132,7 +142,10 @@ class Settings(BaseSettings):
     model: str = Field(
         "auto",
         description="Model: `auto` (the deployed student, else the demo), `demo`, a `.pt` file, a folder in Hugging "
-        "Face format or a hub id.",
+        "Face format, a hub id, or a server's: `openai:URL#NAME` or `ollama:URL#NAME`.",
+    )
+    model_key: str | None = Field(
+        None, repr=False, description="API key of the model's server, which is sent as a bearer token."
     )
     model_url: str = Field(
         "https://drive.google.com/uc?id=1w7hY_dpYc-QJ_qUzBkz-2uBqxnfS0lko",
@@ -185,7 +198,18 @@ class Settings(BaseSettings):
         description="Captions with a lower confidence are marked `unsure`; 0 marks none.",
     )
     prompt: str = Field("", description="Words that start every caption, for a model trained with them.")
-    max_batch: PositiveInt = Field(8, description="Maximum images per call of the model.")
+    instruction: str = Field(
+        "Describe the picture in one sentence.",
+        description="What a model that takes instructions is asked for, in words.",
+    )
+    caption_language: str | None = Field(
+        None,
+        description="Language of the captions of a model that takes instructions, a code such as `de`; if unset, that "
+        "of the instruction.",
+    )
+    max_batch: PositiveInt = Field(
+        8, description="Maximum images per call of the model, or requests at a time to its server."
+    )
 
     lease_seconds: PositiveFloat = Field(
         30.0, description="Seconds without a heartbeat after which a worker's jobs go to another."
@@ -269,6 +293,29 @@ class Settings(BaseSettings):
             URL_CHECKS[str(field.field_name)](url)
         return url
 
+    @field_validator("model")
+    @classmethod
+    def _names_a_model(cls, model: str) -> str:
+        if served := _served_model(model):
+            if not served.name or "#" in served.name:
+                raise ValueError(
+                    _("The name of the model follows the URL of its server after a #: openai:http://HOST:8000/v1#NAME.")
+                )
+            if "?" in served.url:
+                raise ValueError(_("The URL of a model's server must not have a query."))
+            try:
+                parse_url(served.url, allow_local=True)
+            except UrlNotAllowed as error:
+                raise ValueError(error.args[0]) from None
+        return model
+
+    @field_validator("model_key")
+    @classmethod
+    def _fits_into_a_header(cls, key: str | None) -> str | None:
+        if key and not re.fullmatch(r"[\x21-\x7e]+", key):
+            raise ValueError(_("It must have no spaces and no characters beyond ASCII."))
+        return key or None
+
     @field_validator("device")
     @classmethod
     def _is_a_device(cls, device: str) -> str:
@@ -290,12 +337,27 @@ class Settings(BaseSettings):
             raise ValueError(_("It must be a language and a model, such as ru:Helsinki-NLP/opus-mt-en-ru."))
         return value
 
+    @field_validator("instruction")
+    @classmethod
+    def _is_an_instruction(cls, instruction: str) -> str:
+        return check_instruction(instruction)
+
+    @field_validator("caption_language")
+    @classmethod
+    def _is_a_language(cls, code: str | None) -> str | None:
+        return check_language(code) if code else None
+
     @field_validator("webhook_secret")
     @classmethod
     def _can_sign(cls, secrets: str | None) -> str | None:
         for secret in secrets.split(",") if secrets else ():
             signing_key(secret)
         return secrets
+
+    @property
+    def served_model(self) -> ServedModel | None:
+        """The model of `model`, if a server runs it."""
+        return _served_model(self.model)
 
     @property
     def redis_location(self) -> str:
@@ -340,8 +402,8 @@ class Settings(BaseSettings):
         return self.data / "keys"
 
     def secrets(self) -> set[str]:
-        """Return the secrets that must not be logged: passwords, webhook secrets, and the query of `model_url`."""
-        secrets = {urlsplit(self.model_url).query, *(self.webhook_secret or "").split(",")}
+        """Return the secrets that must not be logged: passwords, webhook secrets, a key, the query of `model_url`."""
+        secrets = {urlsplit(self.model_url).query, self.model_key or "", *(self.webhook_secret or "").split(",")}
         for url in (self.redis_url, self.broker_url, self.uploads_url, self.results_url, self.model_url):
             secrets |= urls.secrets_in(url or "")
         return secrets - {""}
@@ -369,6 +431,14 @@ def terminal_language() -> str:
     locale = next((os.environ[name] for name in names if os.environ.get(name)), "")
     language = re.split(r"[_.@]", locale)[0].lower()
     return language if language in LANGUAGES else SOURCE
+
+
+def _served_model(model: str) -> ServedModel | None:
+    protocol, _colon, address = model.partition(":")
+    if protocol not in ("openai", "ollama"):
+        return None
+    url, _hash, name = address.partition("#")
+    return ServedModel(protocol, url.rstrip("/"), name)
 
 
 def _sentence(error: ErrorDetails) -> Message:

@@ -16,8 +16,8 @@ import time
 
 import torch
 
+from captioning.errors import StudentError
 from captioning.student import preprocessing_of
-from captioning.student.errors import StudentError
 from common import strict_json
 from training import checkpoints, smoke
 from training.config import Config, parse

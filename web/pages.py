@@ -118,7 +118,7 @@ def _render(template: str, **context: Any) -> str:
     return render_template(
         template,
         model=model,
-        notice=model_notice(model),
+        notice=services.outage_notice() or model_notice(model),
         settings=services.settings,
         formats=FORMAT_NAMES,
         accepted=ACCEPTED,

@@ -66,6 +66,13 @@ class Services:
         """The model of the worker with the latest heartbeat; None if no worker is ready."""
         return next((worker.model for worker in self.workers.alive()), None)
 
+    def outage_notice(self) -> Message | None:
+        """Why no worker captions although there are some; None if one does, or if there is none."""
+        reasons = [worker.unavailable for worker in self.workers.alive()]
+        if not reasons or not all(reasons):
+            return None
+        return _("{reason} Pictures are accepted and wait.", reason=reasons[0])
+
 
 def get_services() -> Services:
     """The services of the current application."""

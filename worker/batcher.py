@@ -1,8 +1,11 @@
 """Dynamic batching: collects images of many tasks into model calls. Imports neither Celery nor torch.
 
-Each task waits on a future. One model thread takes up to `max_batch` queued images as soon as it is idle, so no image
+Each task waits on a future. A model thread takes up to `max_batch` queued images as soon as it is idle, so no image
 waits for a batch to fill up; the queue fills while the model is busy. Interactive images go first, in a call without
 bulk images; if bulk images wait, the next call is shared by both.
+
+A model in this process is called by one thread with many images, a server's by many threads with one image each, so
+that interactive and bulk images take turns while both wait.
 
 All images of a call have the same key. It is the key of the image that has waited longest in the queue whose turn it
 is, so that images with a rare key are not left behind.
@@ -56,7 +59,7 @@ class Closed(Exception):
 
 
 class Batcher(Generic[Item, Result]):
-    """Runs `model` on queued items in one thread.
+    """Runs `model` on queued items in `threads` threads, by default in one.
 
     `model` maps a list of items to a list of results of the same length and order; `key` returns an item's key, which
     all items of a call share. Each call runs in the `context` of its items, such as their ids on log lines. When a call
@@ -70,12 +73,13 @@ class Batcher(Generic[Item, Result]):
         key: Callable[[Item], Hashable],
         max_batch: int,
         context: Callable[[Sequence[Item]], AbstractContextManager[object]] = nullcontext,
+        threads: int = 1,
     ) -> None:
         self._model = model
         self._context = context
         self._key = key
         self._limit = max_batch
-        self._capacity = QUEUED_BATCHES * max_batch
+        self._capacity = QUEUED_BATCHES * max_batch * threads
         self._interactive: deque[QueueEntry[Item, Result]] = deque()
         self._bulk: deque[QueueEntry[Item, Result]] = deque()
         #: Whether the last call was interactive only although bulk items waited.
@@ -83,12 +87,15 @@ class Batcher(Generic[Item, Result]):
         self._changed = threading.Condition()
         self._open = True
         self._items_per_second: float | None = None
-        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
-        self._thread.start()
+        #: Threads that call the model now.
+        self._busy = 0
+        self._threads = [threading.Thread(target=self._run, name="model", daemon=True) for _ in range(threads)]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def items_per_second(self) -> float | None:
-        """Throughput of the model in items per second of model time; None before the first batch."""
+        """Throughput of the model in items per second while it is called; None before the first batch."""
         return self._items_per_second
 
     def submit(self, item: Item, *, interactive: bool = False) -> Future[ItemResult[Result]]:
@@ -108,11 +115,12 @@ class Batcher(Generic[Item, Result]):
         return entry.future
 
     def close(self) -> None:
-        """Refuse new items, finish the queued ones and stop the model thread."""
+        """Refuse new items, finish the queued ones and stop the model threads."""
         with self._changed:
             self._open = False
             self._changed.notify_all()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
         while True:
@@ -121,11 +129,14 @@ class Batcher(Generic[Item, Result]):
                 if not self._interactive and not self._bulk:
                     return
                 batch = self._next_batch()
+                self._busy += 1
                 self._changed.notify_all()
             # Skip futures that were canceled meanwhile; they cannot be resolved.
             pending = [entry for entry in batch if entry.future.set_running_or_notify_cancel()]
             if pending:
                 self._run_batch(pending)
+            with self._changed:
+                self._busy -= 1
 
     def _next_batch(self) -> list[QueueEntry[Item, Result]]:
         """Remove the items of the next call from the queues."""
@@ -146,7 +157,7 @@ class Batcher(Generic[Item, Result]):
                     del queue[index]
                     self._changed.notify_all()
                     break
-            else:  # the model thread has already taken it
+            else:  # a model thread has already taken it
                 return
         future.set_running_or_notify_cancel()  # wakes threads that wait for it
 
@@ -172,7 +183,7 @@ class Batcher(Generic[Item, Result]):
             self._run_batch(batch[half:])
             return
         seconds = time.monotonic() - started
-        self._update_speed(len(batch) / max(seconds, 1e-6))
+        self._update_speed(self._busy * len(batch) / max(seconds, 1e-6))
         for entry, result in zip(batch, results, strict=True):
             entry.future.set_result(ItemResult(result, seconds, len(batch)))
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -18,7 +18,7 @@ import psutil
 from celery import Celery
 from redis import RedisError
 
-from captioning.captioner import Captioner, Pixels
+from captioning.captioner import Captioner, ModelUnavailable, Pixels
 from common import logs
 from common.images.sandbox import sandbox
 from common.jobs import Output, Status
@@ -31,9 +31,10 @@ from common.outbound import Outbound
 from common.problems import Problem
 from common.queue import CLAIM_SIZE, THREADS_PER_PICTURE, is_broker_reachable, notify, pending_notifications
 from common.settings import Settings
+from common.translation import Message
 from common.uploads import UploadStore, UploadsUnavailable
 from worker.archives.unpacker import Unpacker
-from worker.batcher import QUEUED_BATCHES, Batcher, ItemResult
+from worker.batcher import QUEUED_BATCHES, Batcher, Closed, ItemResult
 from worker.leased import LeasedWorker
 from worker.lock import SharedExclusiveLock
 from worker.manifests.chunk_worker import ChunkWorker
@@ -91,8 +92,9 @@ class WorkerRuntime:
         self.batcher: Batcher[PreparedImage, Output | Problem] = Batcher(
             self._caption,
             lambda image: image.search,
-            settings.max_batch,
+            1 if captioner.server else settings.max_batch,
             lambda images: logs.about(*(image.subject for image in images)),
+            threads=settings.max_batch if captioner.server else 1,
         )
         self.lock = SharedExclusiveLock()
         outbound = Outbound(settings.allow_local_urls)
@@ -146,6 +148,7 @@ class WorkerRuntime:
             self._periodic_thread("archives", HEARTBEAT_INTERVAL, self.unpack),
             self._periodic_thread("manifests", HEARTBEAT_INTERVAL, self.cut),
             self._periodic_thread("chunks", HEARTBEAT_INTERVAL, self.caption_chunks),
+            self._periodic_thread("model-server", HEARTBEAT_INTERVAL, self.check_server),
             *(
                 self._periodic_thread(f"webhooks-{number}", HEARTBEAT_INTERVAL, self.deliver)
                 for number in range(SENDER_THREADS)
@@ -159,7 +162,14 @@ class WorkerRuntime:
 
     @contextmanager
     def claim_jobs(self) -> Iterator[ClaimResult]:
-        """Claim the next jobs and extend their leases until the context ends."""
+        """Claim the next jobs and extend their leases until the context ends.
+
+        None while the model's server is unavailable, because they would wait here instead of at another worker.
+        """
+        if self._unavailable():
+            self._last_busy = time.monotonic()
+            yield ClaimResult([], more=False, suspects=0)
+            return
         with self._claiming:
             bulk = self._max_bulk - sum(claim.job.batch is not None for claim in self.held())
             free = self._bulk_tasks < self._max_bulk_tasks
@@ -230,6 +240,7 @@ class WorkerRuntime:
             "pictures_per_second": self.batcher.items_per_second,
             "memory_bytes": psutil.Process().memory_info().rss,
             "jobs": len(self.held()),
+            "unavailable": self._unavailable(),
         }
         self._identity = self._workers.announce(self._identity.model_copy(update=measured))
         waiting = self.ledger.counts()[Status.QUEUED]
@@ -264,6 +275,8 @@ class WorkerRuntime:
             if self._return_at is None:
                 self._return_at = time.monotonic() + DRAIN_TIMEOUT
             if time.monotonic() >= self._return_at:
+                if self.captioner.server:  # a request may take minutes
+                    self.captioner.server.close()
                 with self._lock:
                     held = dict(self._held)
                 # `cancel` fails for an image that the model is captioning.
@@ -284,7 +297,13 @@ class WorkerRuntime:
 
     def caption_chunks(self) -> None:
         """Caption the chunks of manifests that wait."""
-        self.chunk_worker.run(self.stopping)
+        if not self._unavailable():
+            self.chunk_worker.run(self.stopping)
+
+    def check_server(self) -> None:
+        """Ask an unavailable server of the model again, if it is time to."""
+        if self.captioner.server:
+            self.captioner.server.check()
 
     def deliver(self) -> None:
         """Deliver the webhooks that are due."""
@@ -308,13 +327,26 @@ class WorkerRuntime:
         return self.captioner.caption([image.pixels for image in images], images[0].search)
 
     def _caption_bytes(self, data: bytes, options: CaptionOptions | None, subject: Subject) -> Output | Problem:
-        """Caption a picture of a chunk, in a batch with others. Raises its problem, or `Closed`."""
+        """Caption a picture of a chunk, in a batch with others. Raises its problem, or `Closed`.
+
+        While the model's server is unavailable the picture waits, because the chunk's other captions would be lost.
+        """
         with self.lock.shared():
             with self._decoding:
                 pixels = self.captioner.prepare(data)
             del data
             image = PreparedImage(pixels, SearchOptions.of(self.settings, options), subject)
-            return self.batcher.submit(image).result().result
+            if not self.captioner.server:
+                return self.batcher.submit(image).result().result
+        while not self.stopping.is_set():
+            with self.lock.shared(), suppress(ModelUnavailable):
+                return self.batcher.submit(image).result().result
+            self.stopping.wait(HEARTBEAT_INTERVAL)
+        raise Closed
+
+    def _unavailable(self) -> Message | None:
+        """Why the model's server cannot caption now; None if it can, or if the model is in this process."""
+        return self.captioner.server.unavailable if self.captioner.server else None
 
     def _add(self, claims: Iterable[Claim]) -> None:
         with self._lock:

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from redis import RedisError
 
-from captioning.captioner import CaptionerUnavailable
+from captioning.captioner import ModelUnavailable
 from common import logs, problems, tracing
 from common.jobs import Output, Timings
 from common.ledger import Claim, Result
@@ -43,7 +43,7 @@ def caption_waiting_jobs(runtime: WorkerRuntime) -> None:
                 more = True
         if more:  # this notification is consumed; let another worker claim the remaining jobs
             notify(runtime.celery, 1)
-    except CaptionerUnavailable:
+    except ModelUnavailable:
         pass  # logged by the captioner; the recovery sends a notification each second while jobs wait
     except RedisError as error:
         log.warning("Redis does not answer (%s); waiting jobs are claimed when it is back.", error)
@@ -52,10 +52,10 @@ def caption_waiting_jobs(runtime: WorkerRuntime) -> None:
 def _caption(runtime: WorkerRuntime, claims: Sequence[Claim]) -> None:
     """Submit all images to the batcher, then write the results as they complete.
 
-    Raises `CaptionerUnavailable` after that, if images were postponed because the model could not be loaded.
+    Raises `ModelUnavailable` after that, if images were postponed because the model could not be loaded.
     """
     results, postponed, unstarted = [], [], []
-    unavailable: CaptionerUnavailable | None = None
+    unavailable: ModelUnavailable | None = None
     futures: dict[Future[ItemResult[Output | Problem]], Claim] = {}
     for claim in claims:
         if runtime.stopping.is_set():
@@ -76,7 +76,7 @@ def _caption(runtime: WorkerRuntime, claims: Sequence[Claim]) -> None:
                 unstarted.append(claim)
             except UploadsUnavailable:
                 postponed.append(claim)
-            except CaptionerUnavailable as error:
+            except ModelUnavailable as error:
                 postponed.append(claim)
                 unavailable = error
             except Exception as error:
@@ -90,9 +90,17 @@ def _caption(runtime: WorkerRuntime, claims: Sequence[Claim]) -> None:
     while futures:
         done, _ = wait(futures, return_when=FIRST_COMPLETED)
         finished = [(futures.pop(future), future) for future in done]
-        results = [_result(runtime, claim, future) for claim, future in finished if not future.cancelled()]
+        results, untried = [], []
+        for claim, future in finished:
+            if future.cancelled():
+                continue
+            if isinstance(future.exception(), ModelUnavailable):
+                untried.append(claim)
+            else:
+                results.append(_result(runtime, claim, future))
         if results:
             _write(runtime, results)
+        runtime.release(untried)
     if unavailable:
         raise unavailable
 

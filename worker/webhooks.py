@@ -9,8 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from common import logs, strict_json
@@ -115,7 +113,9 @@ class WebhookSender:
         elif response.status == GONE:
             self._give_up(delivery, f"it answered {GONE} Gone")
         else:
-            self._retry(delivery, f"it answered {response.status}", self._retry_after(response))
+            self._retry(
+                delivery, f"it answered {response.status}", min(response.retry_after(self._clock()), MAX_RETRY_DELAY)
+            )
 
     def _retry(self, delivery: Delivery, reason: str, retry_after: float = 0.0) -> None:
         delay = min(MIN_RETRY_DELAY * BACKOFF_FACTOR ** min(delivery.attempts - 1, 10), MAX_RETRY_DELAY)
@@ -135,15 +135,3 @@ class WebhookSender:
             delivery.attempts,
             reason,
         )
-
-    def _retry_after(self, response: Response) -> float:
-        """The response's Retry-After in seconds, at most `MAX_RETRY_DELAY`; 0 without a valid one."""
-        value = response.headers["Retry-After"] or ""
-        if value.isascii() and value.isdigit():
-            return min(float(value[:9]), MAX_RETRY_DELAY)
-        try:
-            at = parsedate_to_datetime(value)
-        except ValueError:
-            return 0.0
-        seconds = at.replace(tzinfo=at.tzinfo or UTC).timestamp() - self._clock()
-        return min(max(seconds, 0.0), MAX_RETRY_DELAY)

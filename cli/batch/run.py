@@ -13,6 +13,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from captioning.captioner import ModelUnavailable, load_captioner, require_server
+from captioning.errors import StudentError
+from captioning.stream import caption_stream
 from cli.batch import BatchError
 from cli.batch.journal import Caption, Journal
 from cli.batch.manifest import caption_manifest
@@ -49,10 +52,10 @@ def batch(settings: Settings, options: Options) -> int:
 
 
 def exit_code(action: Callable[[], int]) -> int:
-    """The exit code of `action`, or 1 with a message when it raises `BatchError`, or cannot write its captions."""
+    """The exit code of `action`, or 1 with a message when it cannot caption or cannot write its captions."""
     try:
         return action()
-    except BatchError as error:
+    except (BatchError, ModelUnavailable) as error:
         warn(error)
     except BrokenPipeError:  # of standard output
         raise
@@ -129,7 +132,7 @@ class Run:
 
 @contextmanager
 def running(settings: Settings, options: Options, *, patience: float = OUTAGE_TIMEOUT) -> Iterator[Run]:
-    """A run, whose output is closed at the end. `patience` is that of `RemoteCaptioner`.
+    """A run, whose output is closed at the end. `patience` is that of `RemoteCaptioner` and `caption_stream`.
 
     Raises `BatchError`, also while another run writes to the same output.
     """
@@ -155,16 +158,12 @@ def _digest(*values: object) -> str:
 def _load(settings: Settings, options: Options, patience: float) -> Captioner:
     if options.url:
         return RemoteCaptioner(options.url, options.key, patience=patience).captions
-    # torch takes seconds to import, and only this needs it.
-    from captioning.captioner import load_captioner
-    from captioning.stream import caption_stream
-    from captioning.student.errors import StudentError
-
     try:
         captioner = load_captioner(settings)
+        require_server(captioner)
     except StudentError as error:
         raise BatchError(error.args[0]) from error
-    return lambda sources: caption_stream(captioner, sources, Source.read, settings.max_batch)
+    return lambda sources: caption_stream(captioner, sources, Source.read, settings.max_batch, patience)
 
 
 def _missing(options: Options, sources: list[Source], output: Output, done: set[str]) -> list[Source]:

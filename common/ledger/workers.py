@@ -10,6 +10,7 @@ from redis import Redis
 from common.jobs import ModelInfo
 from common.ledger import keys
 from common.settings import Settings
+from common.translation import Message
 
 #: A worker without a heartbeat for this many times `ready_seconds` is removed.
 EXPIRY_FACTOR = 6
@@ -33,17 +34,19 @@ class Worker(BaseModel):
     pid: int = 0
     #: Version of captiond.
     version: str = ""
-    #: Device and precision that the model computes with, such as `cuda:0` and `bf16`.
+    #: Device and precision that the model computes with, such as `cuda:0` and `bf16`; `server` if a server computes.
     device: str = ""
     precision: str = ""
     #: Whether the model is in memory, which it leaves with `CAPTIOND_UNLOAD_AFTER`.
     loaded: bool = True
-    #: Maximum images per call of the model.
+    #: Maximum images per call of the model, or requests at a time to its server.
     capacity: int = 0
     #: Resident size of the process in bytes.
     memory_bytes: int = 0
     #: Jobs that the worker holds.
     jobs: int = 0
+    #: Why the server of the model cannot caption now, so that the worker claims nothing.
+    unavailable: Message | None = None
     #: Unix time of the first heartbeat.
     started_at: float = 0.0
 

@@ -9,7 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from email.message import Message
+from email.utils import parsedate_to_datetime
 from functools import cached_property
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from urllib.parse import urljoin
@@ -17,7 +19,7 @@ from urllib.parse import urljoin
 from common.outbound.addresses import is_public, resolve
 from common.outbound.targets import Target, UrlNotAllowed, parse_url
 
-#: Timeouts in seconds of connecting, and of each read and write. The deadline applies in addition.
+#: Timeouts in seconds of connecting, and of each read and write by default. The deadline applies in addition.
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 10.0
 #: Largest number of a host's addresses that are tried in order.
@@ -46,18 +48,39 @@ class Response:
     headers: Message
     body: bytes
 
+    def retry_after(self, now: float) -> float:
+        """Seconds from `now`, a Unix time, to the time of Retry-After; 0 without a valid one."""
+        value = self.headers["Retry-After"] or ""
+        if value.isascii() and value.isdigit():
+            return float(value[:9])
+        try:
+            at = parsedate_to_datetime(value)
+        except ValueError:
+            return 0.0
+        return max(at.replace(tzinfo=at.tzinfo or UTC).timestamp() - now, 0.0)
+
 
 class Outbound:
-    """HTTP client for URLs from clients. All such requests of the service use it.
+    """HTTP client for URLs from clients, and for the server of a model. All such requests of the service use it.
 
-    `allow_local` allows http, any port and addresses that are not public. Proxies and passwords from the environment
-    are ignored.
+    `allow_local` allows http, any port and addresses that are not public. `read_timeout` is the timeout in seconds of
+    each read and write. Proxies and passwords from the environment are ignored.
     """
 
-    def __init__(self, allow_local: bool, *, tls: ssl.SSLContext | None = None, resolve: Resolver = resolve) -> None:
+    def __init__(
+        self,
+        allow_local: bool,
+        *,
+        read_timeout: float = READ_TIMEOUT,
+        tls: ssl.SSLContext | None = None,
+        resolve: Resolver = resolve,
+    ) -> None:
         self._allow_local = allow_local
+        self._read_timeout = read_timeout
         self._given_tls = tls
         self._resolve = resolve
+        #: Sockets of the exchanges in progress.
+        self._sockets: set[socket.socket] = set()
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
@@ -99,11 +122,16 @@ class Outbound:
                 raise Unreachable("it redirects to a URL that is not allowed") from error
         raise Unreachable("it redirects too often")
 
+    def abort(self) -> None:
+        """End the exchanges in progress, which raise `Unreachable`."""
+        for sock in self._sockets.copy():
+            _shut_down(sock)
+
     def _send(
         self, method: str, target: Target, deadline: float, body: bytes | None, headers: dict[str, str], max_bytes: int
     ) -> Response:
         try:
-            with self._connect(target, deadline) as sock, _shut_down_at(sock, deadline):
+            with self._connect(target, deadline) as sock, self._shut_down_at(sock, deadline):
                 stream = self._tls.wrap_socket(sock, server_hostname=target.host) if target.secure else sock
                 with contextlib.closing(stream):
                     connection = HTTPConnection(target.host, target.port)
@@ -134,29 +162,30 @@ class Outbound:
                 last_error = error
                 continue
             with sock:
-                sock.settimeout(READ_TIMEOUT)
+                sock.settimeout(self._read_timeout)
                 yield sock
             return
         raise last_error
 
+    @contextlib.contextmanager
+    def _shut_down_at(self, sock: socket.socket, deadline: float) -> Iterator[None]:
+        """Shut the socket down at the deadline, because single bytes sent in time never exceed the read timeout."""
+        handle = sock.dup()  # TLS takes over the socket itself
+        timer = threading.Timer(max(deadline - time.monotonic(), 0), _shut_down, (handle,))
+        timer.daemon = True
+        timer.start()
+        self._sockets.add(handle)
+        try:
+            yield
+        finally:
+            self._sockets.discard(handle)
+            timer.cancel()
+            handle.close()
 
-@contextlib.contextmanager
-def _shut_down_at(sock: socket.socket, deadline: float) -> Iterator[None]:
-    """Shut the socket down at the deadline, because single bytes sent in time never exceed the read timeout."""
-    handle = sock.dup()  # TLS takes over the socket itself
 
-    def shut_down() -> None:
-        with contextlib.suppress(OSError):
-            handle.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(max(deadline - time.monotonic(), 0), shut_down)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        handle.close()
+def _shut_down(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _read_body(response: HTTPResponse, max_bytes: int, deadline: float) -> bytes:

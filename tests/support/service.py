@@ -46,17 +46,17 @@ class Client:
 
 
 class Service(Client):
-    """A running `captiond serve` with the demo model.
+    """A running `captiond serve`, by default with the demo model.
 
     It computes in float32, because `CAPTIOND_PRECISION=auto` measures for seconds at each start. The services of the
     compose file run with `auto` in tests/integration/test_compose.py.
     """
 
-    def __init__(self, data: Path, **settings: Any) -> None:
+    def __init__(self, data: Path, model: str = "demo", **settings: Any) -> None:
         self.data = data
         self.port = free_port()
         super().__init__(f"http://127.0.0.1:{self.port}")
-        self._environment = Settings(data=data, model="demo", precision="fp32", **settings).environment()
+        self._environment = Settings(data=data, model=model, precision="fp32", **settings).environment()
         self.process: subprocess.Popen[bytes] | None = None
         self._log_offset = 0  # length of the log in bytes at the last start
 

@@ -34,11 +34,14 @@ def ready() -> Response:
 
 @blueprint.get("/readyz/captioning")
 def captioning() -> Response:
-    """503 unless Redis answers and a worker with a loaded model sent a heartbeat in the last seconds.
+    """503 unless Redis answers and a worker whose model can caption sent a heartbeat in the last seconds.
 
     The model and the number of workers are left out for requests without a required key or with an unknown host name.
     """
-    workers = get_services().workers.alive()
+    services = get_services()
+    if outage := services.outage_notice():
+        raise problems.NOT_READY(outage)
+    workers = services.workers.alive()
     if not workers:
         raise problems.NOT_READY(
             "No worker with a loaded model has sent a heartbeat in the last seconds. It may still be loading; pictures "

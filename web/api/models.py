@@ -15,10 +15,11 @@ blueprint = Blueprint("models", __name__)
 @blueprint.get("/v1/models")
 def index() -> Response:
     """Each model with its number of workers, and the model of the worker with the latest heartbeat."""
-    workers = get_services().workers.alive()
+    services = get_services()
+    workers = services.workers.alive()
     counts = Counter(worker.model for worker in workers)
     captioning = workers[0].model if workers else None
-    notice = model_notice(captioning)
+    notice = services.outage_notice() or model_notice(captioning)
     return jsonify(
         {
             "models": [{**model.model_dump(), "workers": count} for model, count in counts.items()],

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, jsonify
 
 from common.jobs import moment, rfc3339
 from common.ledger import Worker
+from web.language import current_language
 from web.services import get_services
 
 blueprint = Blueprint("workers", __name__)
@@ -23,4 +24,5 @@ def _body(worker: Worker, age: float) -> dict[str, Any]:
     fields = worker.model_dump()
     for name in ("heard_at", "started_at"):
         fields[name] = rfc3339(moment(fields[name]))
+    fields["unavailable"] = worker.unavailable and worker.unavailable.translated(current_language())
     return {**fields, "alive": age <= get_services().settings.ready_seconds}

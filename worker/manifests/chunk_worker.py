@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
 
-from captioning.captioner import CaptionerUnavailable
+from captioning.captioner import ModelUnavailable
 from common import problems
 from common.ingest import upload_too_large
 from common.jobs import Output, Status
@@ -109,7 +109,7 @@ class ChunkWorker(LeasedWorker[ChunkClaim]):
     def _result(self, work: Work[ChunkClaim], row: Row) -> ResultRow:
         """Caption a picture.
 
-        Raises `Stopped`, `UploadsUnavailable` or `CaptionerUnavailable`, for which the chunk is begun again.
+        Raises `Stopped`, `UploadsUnavailable` or `ModelUnavailable`, for which the chunk is begun again.
         """
         result: Output | Problem
         work.raise_if_stopped()
@@ -117,7 +117,7 @@ class ChunkWorker(LeasedWorker[ChunkClaim]):
             result = self._caption(self._data(work.claim, row), work.claim.options, work.claim.subject)
         except Closed as error:
             raise Stopped from error
-        except (UploadsUnavailable, CaptionerUnavailable):
+        except (UploadsUnavailable, ModelUnavailable):
             raise
         except Problem as problem:
             result = problem

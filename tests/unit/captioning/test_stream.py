@@ -20,6 +20,7 @@ class Numbers:
 
     model = ModelInfo(name="numbers", version="1", demo=False)
     device, precision, loaded = "cpu", "fp32", True
+    server = None
 
     def __init__(self) -> None:
         self.batches: list[int] = []

@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from captioning import captioner as captioner_module
-from captioning.captioner import CaptionerUnavailable, Pixels, load_captioner
+from captioning.captioner import ModelUnavailable, Pixels, load_captioner
+from captioning.errors import StudentError
 from captioning.student import build, small_config
-from captioning.student.errors import StudentError
 from captioning.student.folder import save_folder
 from captioning.unloading import RETRY_DELAY, UnloadingCaptioner
 from common.jobs import ModelInfo
@@ -138,11 +138,11 @@ def test_a_model_that_cannot_be_loaded_again_is_tried_later(
     clock.advance(IDLE_SECONDS)
     unloading.unload_if_idle()
     loads.error = error
-    with pytest.raises(CaptionerUnavailable):
+    with pytest.raises(ModelUnavailable):
         unloading.caption([pixels])
     loads.error = None
     clock.advance(RETRY_DELAY - 1)
-    with pytest.raises(CaptionerUnavailable):  # without an attempt
+    with pytest.raises(ModelUnavailable):  # without an attempt
         unloading.prepare(encoded())
     clock.advance(1)
     unloading.caption([pixels])

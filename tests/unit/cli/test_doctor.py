@@ -19,8 +19,10 @@ from common.jobs import InputInfo, ModelInfo, new_id
 from common.ledger import Claim, Components, NewJob, Worker
 from common.problems import EMPTY_UPLOAD
 from common.settings import Settings
+from common.translation import Message
 from common.uploads import UploadStore
 from tests.support.clock import Clock
+from tests.support.model_server import running_stand_in
 
 DURABLE = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
 INFO = {"redis_version": "7.0.15", "used_memory": 2_000_000, "maxmemory": 0, "aof_last_write_status": "ok"}
@@ -290,3 +292,20 @@ def test_the_findings_are_in_the_language_of_the_terminal(
     printed = capsys.readouterr().out
     assert "ok    waiting   очередь пуста." in printed
     assert "appendfsync everysec: при отключении питания может пропасть последняя секунда." in printed
+
+
+def test_the_server_of_a_model_is_asked_for_a_caption(settings: Settings) -> None:
+    with running_stand_in(key="sk-secret") as stand_in:
+        model = settings.model_copy(update={"model": stand_in.model()})
+        refused = findings(model)["model"]
+        accepted = findings(model.model_copy(update={"model_key": "sk-secret"}))["model"]
+
+    assert refused == (False, "The model's server refuses the key. Set CAPTIOND_MODEL_KEY.")
+    assert accepted == (True, "vlm captions at its server.")
+
+
+def test_a_worker_whose_model_is_unavailable_fails(redis: Redis, settings: Settings) -> None:
+    worker = Worker(name="host-1", model=ModelInfo(name="vlm", version="1"), unavailable=Message("It is busy."))
+    Components(redis, settings).workers.announce(worker)
+
+    assert findings(settings)["workers"] == (False, "host-1 claims no job. It is busy.")

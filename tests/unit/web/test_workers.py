@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from importlib.metadata import version
 
+from markupsafe import escape
 from redis import Redis
 
 from common.jobs import new_id
 from common.ledger import Components, Ledger, NewJob, Worker
+from common.translation import Message
 from tests.support.contract import assert_valid_response
 from tests.unit.web.client import MODEL, Client
 
@@ -25,6 +27,8 @@ WORKER = Worker(
     pictures_per_second=12.34,
     jobs=3,
 )
+
+BUSY = Message("The model's server is busy.")
 
 
 def rows(page: str) -> list[str]:
@@ -44,6 +48,30 @@ def test_a_worker_is_listed_with_its_identity_and_measurements(client: Client, c
         name: value for name, value in expected.items() if name not in ("heard_at", "started_at")
     }
     assert worker["heard_at"] == worker["started_at"] > "2026"
+
+
+def test_a_worker_whose_model_is_unavailable_says_why(client: Client, components: Components) -> None:
+    components.workers.announce(WORKER.model_copy(update={"unavailable": BUSY}))
+
+    answer = client.get("/v1/workers")
+    page = client.get("/workers", headers={"Accept-Language": "ru"})
+
+    assert_valid_response(answer)
+    assert answer.json["workers"][0]["unavailable"] == "The model's server is busy."
+    assert "недоступна Сервер модели занят." in rows(page.text)[1]
+
+
+def test_users_are_told_when_no_worker_s_model_is_available(client: Client, components: Components) -> None:
+    components.workers.announce(WORKER.model_copy(update={"unavailable": BUSY}))
+    answers = [client.get("/v1/models").json["notice"], client.get("/readyz/captioning").json["detail"]]
+    page = client.get("/").text
+    components.workers.announce(WORKER.model_copy(update={"name": "blue-1"}))
+
+    sentence = "The model's server is busy. Pictures are accepted and wait."
+    assert answers == [sentence, sentence]
+    assert escape(sentence) in page
+    assert client.get("/v1/models").json["notice"] is None
+    assert client.get("/readyz/captioning").status_code == 200
 
 
 def test_a_lost_worker_is_listed_as_such(client: Client, components: Components, redis: Redis) -> None:

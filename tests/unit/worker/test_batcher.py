@@ -369,3 +369,18 @@ def test_every_item_gets_its_own_result_or_error(arrivals: list[list[bool]], max
     assert all(str(future.exception()) == str(item) for item, future in futures.items() if not good[item])
     assert all(1 <= len(call) <= max_batch for call in model.calls)
     assert all(len({item % 3 for item in call}) == 1 for call in model.calls)
+
+
+def test_several_threads_call_the_model_at_the_same_time() -> None:
+    together = threading.Barrier(3, timeout=TIMEOUT)
+
+    def model(items: Sequence[int]) -> list[int]:
+        together.wait()
+        return [item * 10 for item in items]
+
+    batcher = Batcher(model, key, max_batch=1, threads=3)
+    futures = [batcher.submit(number) for number in range(6)]
+
+    assert [result_of(future) for future in futures] == [0, 10, 20, 30, 40, 50]
+    assert batcher.items_per_second is not None
+    with_timeout(batcher.close)

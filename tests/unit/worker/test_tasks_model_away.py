@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from redis import Redis
 
-from captioning.captioner import CaptionerUnavailable
+from captioning.captioner import ModelUnavailable
 from common.jobs import Job, Status
 from common.ledger import Ledger
 from common.queue import CLAIM_SIZE
+from common.translation import Message
 from tests.support.clock import Clock
 from tests.unit.worker.fakes import FakeCaptioner
 
@@ -18,7 +19,7 @@ RunTask = Callable[..., None]
 
 
 def cannot_be_loaded() -> None:
-    raise CaptionerUnavailable
+    raise ModelUnavailable(Message("The model cannot be loaded."))
 
 
 def test_a_job_is_captioned_when_the_model_can_be_loaded_again(
@@ -52,7 +53,7 @@ def test_no_further_jobs_are_claimed_while_the_model_cannot_be_loaded(
 
     def cannot_be_loaded_counted() -> None:
         attempts.append(None)
-        raise CaptionerUnavailable
+        raise ModelUnavailable(Message("The model cannot be loaded."))
 
     for _ in range(20):
         create_job()

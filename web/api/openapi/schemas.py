@@ -86,7 +86,14 @@ def schemas() -> dict[str, Schema]:
         captioning=nullable(ref("ModelInfo")),
         notice=nullable({**STRING, "description": "A notice for users about the model, or null."}),
     )
-    _add_properties(by_name["Worker"], heard_at=DATE_TIME, started_at=DATE_TIME, alive={"type": "boolean"})
+    reason = {**STRING, "description": "Why the model's server cannot caption now, or null."}
+    _add_properties(
+        by_name["Worker"],
+        heard_at=DATE_TIME,
+        started_at=DATE_TIME,
+        alive={"type": "boolean"},
+        unavailable=nullable(reason),
+    )
     by_name["Workers"] = object_schema(
         "The worker processes, including those that were lost a short time ago.",
         workers={"type": "array", "items": ref("Worker")},

@@ -273,6 +273,27 @@ class TestLimits:
         sender.join()
         assert elapsed < 10
 
+    def test_abort_ends_an_exchange_in_progress(self, local: Outbound) -> None:
+        def hold(handler: BaseHTTPRequestHandler) -> None:
+            local.abort()
+            handler.rfile.read(1)  # until the client closes the connection
+
+        with running_receiver(hold) as server:
+            began = time.monotonic()
+            with pytest.raises(Unreachable):
+                local.request("GET", server.url(), timeout=30, max_bytes=100)
+        assert time.monotonic() - began < 5
+
+    @pytest.mark.parametrize(
+        ("value", "seconds"),
+        [("30", 30.0), ("Tue, 14 Nov 2023 22:14:20 GMT", 60.0), ("Tue, 14 Nov 2023 22:00:00 GMT", 0.0), ("soon", 0.0)],
+    )
+    def test_retry_after_is_a_number_of_seconds_or_a_time(self, local: Outbound, value: str, seconds: float) -> None:
+        with running_receiver(with_status(429, Retry_After=value)) as server:
+            response = local.request("GET", server.url(), timeout=10)
+
+        assert response.retry_after(1_700_000_000.0) == seconds
+
     @pytest.mark.parametrize(
         "data", [b"SSH-2.0-OpenSSH\r\n", b"", b"HTTP/1.1 nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 200]
     )

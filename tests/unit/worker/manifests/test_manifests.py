@@ -19,13 +19,14 @@ from fsspec.implementations.local import LocalFileSystem
 from pyarrow import parquet
 from redis import Redis
 
-from captioning.captioner import CaptionerUnavailable
+from captioning.captioner import ModelUnavailable
 from common import problems
 from common.jobs import Batch, BatchStatus, Job, Status
 from common.ledger import Batches, Components, Ledger
 from common.manifest_records import ManifestStatus
 from common.options import CaptionOptions
 from common.settings import Settings
+from common.translation import Message
 from tests.support.clock import Clock
 from tests.unit.worker.fakes import FakeCaptioner, Gate, eventually, with_timeout
 from tests.unit.worker.manifests.conftest import WIDTHS, Send, results
@@ -389,7 +390,7 @@ def test_a_model_that_cannot_be_loaded_postpones_the_chunk_without_losing_an_att
     components: Components,
 ) -> None:
     def cannot_be_loaded() -> None:
-        raise CaptionerUnavailable
+        raise ModelUnavailable(Message("The model cannot be loaded."))
 
     batch_id = send(manifest)
     runtime.cut()
