@@ -163,6 +163,11 @@ class Failure(_Record):
     def of(cls, problem: Problem) -> Failure:
         return cls(type=problem.kind.type, title=problem.kind.title, detail=problem.detail, message=problem.message)
 
+    def problem(self) -> Problem:
+        """Return the problem that this failure records."""
+        kind = problems.KINDS.get(self.type.removeprefix(problems.TYPE_PREFIX), problems.INTERNAL)
+        return Problem(kind, self.message or Message(self.detail))
+
     def translated(self, language: str) -> Failure:
         """Return the failure with title and detail in `language`, without `message`."""
         detail = self.message.translated(language) if self.message else self.detail
