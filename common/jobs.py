@@ -76,11 +76,15 @@ class _Record(BaseModel):
 
 
 class ModelInfo(_Record):
-    """A captioning model. `version` identifies its exact weights; `demo` marks the small bundled model."""
+    """A captioning model. `version` identifies its exact weights; `demo` marks the small bundled model.
+
+    `instructions` is whether the model takes instructions in words, and thus a language.
+    """
 
     name: str
     version: str
     demo: bool = False
+    instructions: bool = False
 
 
 class InputInfo(_Record):

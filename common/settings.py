@@ -24,6 +24,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common import urls
+from common.options import check_instruction, check_language
 from common.signing import signing_key
 from common.translation import LANGUAGES, SOURCE, Message, _
 
@@ -182,6 +183,15 @@ class Settings(BaseSettings):
         description="Captions with a lower confidence are marked `unsure`; 0 marks none.",
     )
     prompt: str = Field("", description="Words that start every caption, for a model trained with them.")
+    instruction: str = Field(
+        "Describe the picture in one sentence.",
+        description="What a model that takes instructions is asked for, in words.",
+    )
+    caption_language: str | None = Field(
+        None,
+        description="Language of the captions of a model that takes instructions, a code such as `de`; if unset, that "
+        "of the instruction.",
+    )
     max_batch: PositiveInt = Field(8, description="Maximum images per call of the model.")
 
     lease_seconds: PositiveFloat = Field(
@@ -298,6 +308,16 @@ class Settings(BaseSettings):
         if value and not re.fullmatch(r"[a-z]{2,3}:.+", value):
             raise ValueError(_("It must be a language and a model, such as ru:Helsinki-NLP/opus-mt-en-ru."))
         return value
+
+    @field_validator("instruction")
+    @classmethod
+    def _is_an_instruction(cls, instruction: str) -> str:
+        return check_instruction(instruction)
+
+    @field_validator("caption_language")
+    @classmethod
+    def _is_a_language(cls, code: str | None) -> str | None:
+        return check_language(code) if code else None
 
     @field_validator("webhook_secret")
     @classmethod
