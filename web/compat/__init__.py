@@ -9,10 +9,15 @@ from __future__ import annotations
 from flask import Blueprint, Flask
 
 from common.settings import Settings
-from web.compat import huggingface
+from web.compat import huggingface, ollama, openai, photoprism
 
 #: The blueprint of each protocol by its name in `CAPTIOND_COMPAT`.
-PROTOCOLS: dict[str, Blueprint] = {"huggingface": huggingface.blueprint}
+PROTOCOLS: dict[str, Blueprint] = {
+    "openai": openai.blueprint,
+    "ollama": ollama.blueprint,
+    "huggingface": huggingface.blueprint,
+    "photoprism": photoprism.blueprint,
+}
 
 
 def register_protocols(app: Flask, settings: Settings) -> None:

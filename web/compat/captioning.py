@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 
 from flask import request
 
@@ -32,6 +33,25 @@ def caption_pictures(services: Services, pictures: list[Picture], options: Capti
     jobs = [submit_picture(services, picture, options) for picture in pictures]
     deadline = time.monotonic() + (preferred_wait(request.headers.get("Prefer")) or WAIT_SECONDS)
     return [_captioned(services, job, deadline) for job in jobs]
+
+
+def caption_texts(jobs: Sequence[Job], count: int = 1) -> list[str]:
+    """Up to `count` different answers about the pictures of `jobs`, the best one first.
+
+    An answer has a line for each picture, but none twice: frames of one event often have the same caption.
+    """
+    captions = [_captions(job, count) for job in jobs]
+    answers = [
+        "\n".join(dict.fromkeys(each[min(number, len(each) - 1)] for each in captions))
+        for number in range(max(map(len, captions)))
+    ]
+    return list(dict.fromkeys(answers))
+
+
+def _captions(job: Job, count: int) -> list[str]:
+    """Up to `count` captions of a captioned job."""
+    alternatives = job.output.alternatives if job.output else ()
+    return [job.caption or "", *(each.caption for each in alternatives)][:count]
 
 
 def submit_picture(services: Services, picture: Picture, options: CaptionOptions | None) -> Job:

@@ -1,4 +1,4 @@
-"""Pictures in the JSON of other protocols: base64, `data:` URLs, and URLs to download."""
+"""The JSON of other protocols, and the pictures in it: base64, `data:` URLs, and URLs to download."""
 
 from __future__ import annotations
 
@@ -48,6 +48,22 @@ def requested_json() -> dict[str, Any]:
     if not isinstance(body, dict):
         raise problems.BAD_REQUEST("The body must be a JSON object.")
     return cast("dict[str, Any]", body)
+
+
+def requested_text(body: dict[str, Any], name: str) -> str:
+    """The member `name` of a JSON object, empty if it is absent or null; raises `bad-request` if it is not text."""
+    value = body.get(name)
+    if not isinstance(value, str | None):
+        raise problems.BAD_REQUEST("`{name}` must be text.", name=name)
+    return value or ""
+
+
+def requested_list(body: dict[str, Any], name: str) -> list[Any]:
+    """The member `name` of a JSON object, empty if it is absent or null; raises `bad-request` if it is not a list."""
+    value = body.get(name)
+    if not isinstance(value, list | None):
+        raise problems.BAD_REQUEST("`{name}` must be a list.", name=name)
+    return value or []
 
 
 def read_pictures(services: Services, references: list[Any]) -> list[Picture]:
