@@ -81,9 +81,9 @@ def test_several_captions_and_the_frames_of_an_event(service: Service) -> None:
 
 
 def test_many_clients_at_once_are_all_answered(service: Service) -> None:
-    images = [encoded(drawing("plum", (200 + number, 300))) for number in range(40)]
+    images = [encoded(drawing("plum", (200 + number, 300))) for number in range(20)]
 
-    with openai_client(service, max_retries=5) as client, ThreadPoolExecutor(20) as threads:
+    with openai_client(service, max_retries=5) as client, ThreadPoolExecutor(10) as threads:
         captions = list(threads.map(lambda image: ask_openai(client, image), images))
 
     assert all(len(caption.split()) >= 3 for caption in captions)

@@ -8,6 +8,8 @@ from typing import Any
 
 from common import problems
 from common.problems import Problem
+from web.compat.pictures import Picture, read_pictures
+from web.services import Services
 
 
 @dataclass(frozen=True)
@@ -19,16 +21,16 @@ class Message:
     pictures: list[Any] = field(default_factory=list)
 
 
-def latest_pictures(messages: Sequence[Message]) -> list[Any]:
-    """The pictures of the last message that has any, because clients send the whole chat with each request."""
-    return next((message.pictures for message in reversed(messages) if message.pictures), [])
+def read_chat(services: Services, messages: Sequence[Message]) -> tuple[str, list[Picture]]:
+    """What a chat tells the model, and the pictures that it is about.
 
-
-def instruction(messages: Sequence[Message]) -> str:
-    """The text of the system's messages and of the user's last one."""
+    Clients send the whole chat with each request. So the pictures are those of the last message that has any, and the
+    instruction is the text of the system's messages and of the user's last one. Raises as `read_pictures` does.
+    """
     system = [message.text for message in messages if message.role == "system"]
     user = [message.text for message in messages if message.role == "user" and message.text]
-    return join_instructions(*system, *user[-1:])
+    references = next((message.pictures for message in reversed(messages) if message.pictures), [])
+    return join_instructions(*system, *user[-1:]), read_pictures(services, references)
 
 
 def join_instructions(*texts: str) -> str:

@@ -19,16 +19,10 @@ from flask import Blueprint, Response, jsonify
 from common import strict_json
 from common.jobs import ModelInfo, moment, rfc3339
 from web.compat.captioning import caption_pictures, caption_texts
-from web.compat.conversations import (
-    Message,
-    bad_messages,
-    instruction,
-    join_instructions,
-    latest_pictures,
-)
+from web.compat.conversations import Message, bad_messages, join_instructions, read_chat
 from web.compat.errors import show_errors
 from web.compat.models import ANY_MODEL, DEFAULT_TAG, caption_options, find_model, known_models
-from web.compat.pictures import read_pictures, requested_json, requested_list, requested_text
+from web.compat.pictures import Picture, read_pictures, requested_json, requested_text, take_list
 from web.services import get_services
 
 #: The version of Ollama whose API this follows; clients decide by it what they may send. It is the first with
@@ -78,10 +72,10 @@ def show() -> Response:
 def generate() -> Response:
     """The captions of pictures."""
     body = requested_json()
-    pictures, prompt = requested_list(body, "images"), requested_text(body, "prompt")
-    if not pictures and not prompt:
+    if not body.get("images") and not body.get("prompt"):
         return _loaded(body, _generated)
-    told = join_instructions(requested_text(body, "system"), prompt)
+    pictures = read_pictures(get_services(), take_list(body, "images"))
+    told = join_instructions(requested_text(body, "system"), requested_text(body, "prompt"))
     return _captioned(body, pictures, told, _generated)
 
 
@@ -89,16 +83,16 @@ def generate() -> Response:
 def chat() -> Response:
     """The captions of the pictures of a chat."""
     body = requested_json()
-    messages = [_message(item) for item in requested_list(body, "messages")]
-    if not messages:
+    if not body.get("messages"):
         return _loaded(body, _said)
-    return _captioned(body, latest_pictures(messages), instruction(messages), _said)
+    told, pictures = read_chat(get_services(), [_message(item) for item in take_list(body, "messages")])
+    return _captioned(body, pictures, told, _said)
 
 
-def _captioned(body: dict[str, Any], pictures: list[Any], told: str, part: Part) -> Response:
+def _captioned(body: dict[str, Any], pictures: list[Picture], told: str, part: Part) -> Response:
     started, services = time.monotonic_ns(), get_services()
     options = caption_options(services, find_model(services, body.get("model")), told)
-    jobs = caption_pictures(services, read_pictures(services, pictures), options)
+    jobs = caption_pictures(services, pictures, options)
     (text,) = caption_texts(jobs)
     model_seconds = sum(job.timings.model_seconds for job in jobs if job.timings and not job.cached)
     durations = {
@@ -144,7 +138,7 @@ def _lines(*values: dict[str, Any]) -> Response:
 def _message(item: object) -> Message:
     if not isinstance(item, dict):
         raise bad_messages()
-    return Message(str(item.get("role")), requested_text(item, "content"), requested_list(item, "images"))
+    return Message(str(item.get("role")), requested_text(item, "content"), take_list(item, "images"))
 
 
 def _listed(model: ModelInfo) -> dict[str, Any]:

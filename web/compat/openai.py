@@ -20,10 +20,10 @@ from common import problems, strict_json
 from common.jobs import Job
 from common.problems import Problem
 from web.compat.captioning import caption_pictures, caption_texts
-from web.compat.conversations import Message, bad_messages, instruction, latest_pictures
+from web.compat.conversations import Message, bad_messages, read_chat
 from web.compat.errors import show_errors
 from web.compat.models import ANY_MODEL, caption_options, check_caption_count, find_model, known_models
-from web.compat.pictures import read_pictures, requested_json, requested_list
+from web.compat.pictures import requested_json, take_list
 from web.services import get_services
 
 #: OpenAI's own codes for problems that clients distinguish. The code of others is the last part of their type.
@@ -49,11 +49,10 @@ def models() -> Response:
 def chat_completions() -> Response:
     """The captions of the pictures of a chat."""
     services, body = get_services(), requested_json()
-    messages = [_message(item) for item in requested_list(body, "messages")]
     count = check_caption_count(1 if body.get("n") is None else body["n"])
     model = find_model(services, body.get("model"))
-    options = caption_options(services, model, instruction(messages), count)
-    jobs = caption_pictures(services, read_pictures(services, latest_pictures(messages)), options)
+    told, pictures = read_chat(services, [_message(item) for item in take_list(body, "messages")])
+    jobs = caption_pictures(services, pictures, caption_options(services, model, told, count))
     texts = caption_texts(jobs, count)
     if body.get("stream"):
         stream_options = body.get("stream_options")
