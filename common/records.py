@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 from pydantic.json_schema import SkipJsonSchema
 
+from common import problems
 from common.problems import Problem
 from common.translation import SOURCE, Message
 
@@ -29,6 +30,11 @@ class Failure(Record):
     @classmethod
     def of(cls, problem: Problem) -> Failure:
         return cls(type=problem.kind.type, title=problem.kind.title, detail=problem.detail, message=problem.message)
+
+    def problem(self) -> Problem:
+        """Return the problem that this failure records."""
+        kind = problems.KINDS.get(self.type.removeprefix(problems.TYPE_PREFIX), problems.INTERNAL)
+        return Problem(kind, self.message or Message(self.detail))
 
     def translated(self, language: str) -> Failure:
         """Return the failure with title and detail in `language`, without `message`."""

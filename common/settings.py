@@ -44,6 +44,9 @@ URL_CHECKS = {
 }
 
 
+#: Names in `compat`: protocols of other software, each of which is a blueprint of `web.compat`.
+COMPAT_PROTOCOLS = ("openai", "ollama", "huggingface", "photoprism", "label-studio", "mcp")
+
 #: Sentences for pydantic's errors by their type. Placeholders are members of the error's context.
 REASONS = {
     "int_parsing": _("It must be a whole number."),
@@ -257,6 +260,11 @@ class Settings(BaseSettings):
     )
 
     fetch_urls: bool = Field(False, description="Let clients send an image URL, which the server downloads.")
+    compat: str = Field(
+        "",
+        description="Comma-separated protocols of other software that the web server also speaks: `openai`, `ollama`, "
+        "`huggingface`, `photoprism`, `label-studio`, `mcp`; if unset, none.",
+    )
     webhook_secret: str | None = Field(
         None,
         repr=False,
@@ -330,6 +338,13 @@ class Settings(BaseSettings):
             urls.check_root(root)
         return roots
 
+    @field_validator("compat")
+    @classmethod
+    def _names_protocols(cls, value: str) -> str:
+        if not set(_names(value)) <= set(COMPAT_PROTOCOLS):
+            raise ValueError(_("It must be names separated by commas, of: {names}.", names=", ".join(COMPAT_PROTOCOLS)))
+        return value
+
     @field_validator("translate")
     @classmethod
     def _names_language_and_model(cls, value: str | None) -> str | None:
@@ -374,6 +389,11 @@ class Settings(BaseSettings):
         """fsspec URL of the folder of uploaded images."""
         # Not `as_uri`: fsspec does not decode the path, and would create a folder named `my%20data`.
         return self.uploads_url or f"file://{self.data.absolute() / 'uploads'}"
+
+    @property
+    def compat_protocols(self) -> list[str]:
+        """The protocols of other software that the web server speaks."""
+        return _names(self.compat)
 
     @property
     def manifest_root_urls(self) -> list[str]:
@@ -439,6 +459,11 @@ def _served_model(model: str) -> ServedModel | None:
         return None
     url, _hash, name = address.partition("#")
     return ServedModel(protocol, url.rstrip("/"), name)
+
+
+def _names(value: str) -> list[str]:
+    """The names of a comma-separated list."""
+    return [name for part in value.split(",") if (name := part.strip())]
 
 
 def _sentence(error: ErrorDetails) -> Message:

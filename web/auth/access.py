@@ -54,6 +54,15 @@ REQUIRED_SCOPES: Mapping[str, Scope | None] = {
     "pages.workers": Scope.ADMIN,
     "metrics.show": Scope.READ,
     "queue.show": Scope.READ,
+    "openai.models": Scope.READ,
+    "openai.chat_completions": Scope.SUBMIT,
+    "ollama.version": Scope.READ,
+    "ollama.tags": Scope.READ,
+    "ollama.show": Scope.READ,
+    "ollama.generate": Scope.SUBMIT,
+    "ollama.chat": Scope.SUBMIT,
+    "huggingface.image_to_text": Scope.SUBMIT,
+    "photoprism.caption": Scope.SUBMIT,
 }
 
 
