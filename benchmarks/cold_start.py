@@ -16,8 +16,8 @@ STARTS = {
     "import web": "import web",
     "web application": "from web import create_app; import fakeredis; create_app(redis=fakeredis.FakeStrictRedis())",
     "worker with demo": (
-        "from common.settings import Settings; from captioning import weights; from captioning.captioner import"
-        " StudentCaptioner; s = Settings(model='demo'); StudentCaptioner(weights.load(s), s)"
+        "from common.settings import Settings; from captioning import weights; from captioning.student.captioner"
+        " import StudentCaptioner; s = Settings(model='demo'); StudentCaptioner(weights.load(s), s)"
     ),
 }
 MEASURE = (

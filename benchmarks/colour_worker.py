@@ -23,6 +23,7 @@ class ColourCaptioner:
 
     model = ModelInfo(name="colours", version="sha256:0")
     device, precision = "cpu", "fp32"
+    server = None
 
     def prepare(self, data: bytes) -> Pixels:
         image = sandbox().preprocess(data, MAX_PIXELS, SIDE)

@@ -41,6 +41,7 @@ class SimulatedCaptioner:
 
     model = MODEL
     device, precision = "cpu", "fp32"
+    server = None
 
     def __init__(self, call_seconds: float = CALL_SECONDS, image_seconds: float = IMAGE_SECONDS) -> None:
         self._call_seconds = call_seconds

@@ -1,44 +1,40 @@
-"""Captioner: file bytes to model input, model input to captions."""
+"""Captioner: file bytes to model input, model input to captions. Imports torch only for a model that needs it."""
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-import joblib
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from transformers import BlipForConditionalGeneration
-
-from captioning import weights
-from captioning.device import choose_device
-from captioning.engine import Caption, Engine, Precision, PrecisionError, Search, check_precision, choose_precision
-from captioning.student import Student
-from captioning.student.calibration import Calibration
-from captioning.student.errors import StudentError
-from common import problems
-from common.images.sandbox import sandbox
-from common.jobs import Alternative, ModelInfo, Output
+from common.jobs import ModelInfo, Output
 from common.options import SearchOptions
 from common.problems import Problem
 from common.settings import Settings
-from common.translation import _
+from common.translation import Message
 
-log = logging.getLogger(__name__)
+#: An image as a captioner prepares it: float32 [3, S, S] for a student, the bytes of a JPEG for a model of a server.
+Pixels = Any
 
-Pixels = NDArray[np.float32]
+
+class ModelUnavailable(Exception):
+    """The model's server cannot caption now, which is no fault of the image. `reason` is a sentence for people."""
+
+    def __init__(self, reason: Message) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
-def limit_threads() -> None:
-    """Limit torch's threads to the processors that this process may use. Call once, before any computation.
+class ModelServer(Protocol):
+    """The server of a captioner's model, as the worker sees it."""
 
-    By default torch takes one thread per processor of the machine. In a container limited to two processors, these
-    threads slow each other down.
-    """
-    torch.set_num_threads(min(torch.get_num_threads(), joblib.cpu_count()))
+    @property
+    def unavailable(self) -> Message | None:
+        """Why the server cannot caption now; None if it can. Contains neither its URL nor its key."""
+
+    def check(self) -> None:
+        """Ask an unavailable server again if it is time to. Called about once a second."""
+
+    def close(self) -> None:
+        """End the requests in progress; they raise `ModelUnavailable`."""
 
 
 class Captioner(Protocol):
@@ -50,152 +46,49 @@ class Captioner(Protocol):
 
     @property
     def device(self) -> str:
-        """torch's name of the device that the model computes on, such as `cpu` or `cuda:0`."""
+        """torch's name of the device that the model computes on, such as `cpu` or `cuda:0`, or `server`."""
 
     @property
     def precision(self) -> str:
-        """Precision that the model computes in, such as `fp32` or `int8`."""
+        """Precision that the model computes in, such as `fp32` or `int8`; empty for a model of a server."""
+
+    @property
+    def server(self) -> ModelServer | None:
+        """The server that computes the captions; None for a model in this process.
+
+        The captions of a server's model are asked for one image at a time, in several threads.
+        """
 
     def prepare(self, data: bytes) -> Pixels:
         """Decode and preprocess an image file into the model's input.
 
-        Called in the task threads, in parallel with the model. Raises a `Problem` as `Sandbox.preprocess` does.
+        Called in the task threads, in parallel with the model. Raises a `Problem` as the sandbox does.
         """
 
     def caption(self, images: Sequence[Pixels], search: SearchOptions | None = None) -> Sequence[Output | Problem]:
-        """Caption prepared images in one model call, by default as the settings say. Called in the model thread only.
+        """Caption prepared images in one model call, by default as the settings say. Called in a model thread only.
 
-        An image for which the model gives no usable caption gets a `Problem`.
+        An image for which the model gives no usable caption gets a `Problem`. Raises `ModelUnavailable`.
         """
 
 
-class StudentCaptioner:
-    """Captions images with a student by beam search, configured by the settings.
-
-    Raises `StudentError` if the prompt is longer than `max_length` allows, or if the configured device does not exist
-    or does not support the configured precision.
-    """
-
-    def __init__(self, student: Student, settings: Settings) -> None:
-        self._prompt_tokens = 1 + len(student.tokenizer.encode(settings.prompt, add_special_tokens=False))
-        if self._prompt_tokens >= settings.max_length:
-            raise StudentError(
-                _(
-                    "CAPTIOND_PROMPT and the start token are {tokens} tokens, and CAPTIOND_MAX_LENGTH is {limit}, so "
-                    "no token is left for a caption. Shorten the prompt or raise the length.",
-                    tokens=self._prompt_tokens,
-                    limit=settings.max_length,
-                )
-            )
-        device = choose_device(settings)
-        model = student.model.to(device)
-        precision, reason = _select_precision(model, settings)
-        log.info("Computing on %s in %s: %s.", device, precision, reason)
-        self._engine = Engine(model, student.tokenizer, precision)
-        self.device, self.precision = str(model.device), str(precision)
-        self._preprocessing = student.preprocessing
-        self._max_pixels = settings.max_pixels
-        self._search = SearchOptions.of(settings)
-        self._length_penalty = settings.length_penalty
-        self._prompt = settings.prompt
-        self._calibration = _calibration(student, settings)
-        self._unsure_below = settings.unsure_below
-        self.model = ModelInfo(name=student.name, version=student.version, demo=student.demo)
-
-    def prepare(self, data: bytes) -> Pixels:
-        """Return float32 [3, S, S]."""
-        image = sandbox().preprocess(data, self._max_pixels, self._preprocessing.size)
-        return self._preprocessing.pixels(image)
-
-    def caption(self, images: Sequence[Pixels], search: SearchOptions | None = None) -> list[Output | Problem]:
-        options = search or self._search
-        if self._prompt_tokens >= options.max_length:
-            problem = problems.BAD_REQUEST(
-                "`options.max_length` is {limit}, but the prompt of this service has {tokens} tokens, so no token is "
-                "left for a caption. Send a higher `max_length`.",
-                limit=options.max_length,
-                tokens=self._prompt_tokens,
-            )
-            return [problem] * len(images)
-        parameters = Search(
-            beams=options.beams,
-            max_length=options.max_length,
-            min_length=options.min_length,
-            length_penalty=self._length_penalty,
-        )
-        pixels = torch.from_numpy(np.stack(images))
-        results = self._search_captions(pixels, parameters, options.captions)
-        return [self._output(ranked) for ranked in results]
-
-    def _search_captions(self, pixels: torch.Tensor, search: Search, captions: int) -> list[list[Caption]]:
-        """Caption pixels [B, 3, S, S], half of them at a time if the GPU has not enough memory for all."""
-        try:
-            return self._engine.caption(pixels, search, captions=captions, prompt=self._prompt)
-        except torch.OutOfMemoryError:
-            if len(pixels) == 1:
-                raise
-        log.warning(
-            "The GPU has not enough memory for %d images at once: halving. Lower CAPTIOND_MAX_BATCH.", len(pixels)
-        )
-        halves = pixels.chunk(2)
-        return [ranked for half in halves for ranked in self._search_captions(half, search, captions)]
-
-    def _output(self, ranked: Sequence[Caption]) -> Output | Problem:
-        """Convert an image's captions, best first. Returns a `Problem` if the best score is not finite."""
-        best, *others = ranked
-        if not math.isfinite(best.score):
-            return problems.CAPTION_FAILED(
-                "The model's score for this picture is not a finite number, so its caption would be meaningless. If "
-                "this happens with other pictures, too, the model is damaged, or CAPTIOND_PRECISION does not suit it."
-            )
-        confidence = self._calibration.confidence(best.score) if self._calibration else None
-        output = Output(
-            caption=best.text,
-            score=round(best.score, 4),
-            alternatives=tuple(
-                Alternative(caption=other.text, score=round(other.score, 4))
-                for other in others
-                if math.isfinite(other.score)
-            ),
-            confidence=None if confidence is None else round(confidence, 3),
-        )
-        return output.judged(self._unsure_below)
-
-
 def load_captioner(settings: Settings) -> Captioner:
-    """The captioner of the student and the translation model that the settings name; raises `StudentError`."""
-    limit_threads()
-    captioner = StudentCaptioner(weights.load(settings), settings)
+    """The captioner of the model and the translation model that the settings name; raises `StudentError`."""
+    captioner = _load(settings)
     if not settings.translate:
         return captioner
+    from captioning.device import choose_device, limit_threads
     from captioning.translator import TranslatingCaptioner, Translator
 
+    limit_threads()
     language, _colon, model = settings.translate.partition(":")
     return TranslatingCaptioner(captioner, language, Translator(model, choose_device(settings)))
 
 
-def _calibration(student: Student, settings: Settings) -> Calibration | None:
-    """The student's calibration, if the settings give scores that can be compared with those it was fitted to."""
-    calibration = student.calibration
-    if calibration and (settings.prompt or settings.length_penalty != calibration.length_penalty):
-        log.info(
-            "Captions have no confidence: that of %s is for captions without CAPTIOND_PROMPT and with "
-            "CAPTIOND_LENGTH_PENALTY=%g.",
-            student.name,
-            calibration.length_penalty,
-        )
-        return None
-    return calibration
+def _load(settings: Settings) -> Captioner:
+    from captioning import weights
+    from captioning.device import limit_threads
+    from captioning.student.captioner import StudentCaptioner
 
-
-def _select_precision(model: BlipForConditionalGeneration, settings: Settings) -> tuple[Precision, str]:
-    """Return the precision to compute in, and the reason."""
-    if settings.precision == "auto":
-        return choose_precision(model)
-    try:
-        warning = check_precision(model, settings.precision)
-    except PrecisionError as error:
-        raise StudentError(error.args[0]) from error
-    if warning is not None:
-        log.warning("%s.", warning)
-    return settings.precision, "set by CAPTIOND_PRECISION"
+    limit_threads()
+    return StudentCaptioner(weights.load(settings), settings)

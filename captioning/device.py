@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import joblib
 import torch
 
-from captioning.student.errors import StudentError
+from captioning.errors import StudentError
 from common.settings import Settings
 from common.translation import _
+
+
+def limit_threads() -> None:
+    """Limit torch's threads to the processors that this process may use. Call once, before any computation.
+
+    By default torch takes one thread per processor of the machine. In a container limited to two processors, these
+    threads slow each other down.
+    """
+    torch.set_num_threads(min(torch.get_num_threads(), joblib.cpu_count()))
 
 
 def choose_device(settings: Settings) -> torch.device:

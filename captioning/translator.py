@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ import torch
 from transformers import MarianMTModel, MarianTokenizer
 
 from captioning.captioner import Captioner, Pixels
-from captioning.student.errors import StudentError
+from captioning.errors import StudentError
 from common.jobs import Output, Translation
 from common.options import SearchOptions
 from common.problems import Problem
@@ -60,6 +61,9 @@ class TranslatingCaptioner:
         self._language = language
         self._translator = translator
         self.model, self.device, self.precision = captioner.model, captioner.device, captioner.precision
+        self.server = captioner.server
+        #: A server's model is asked in several threads, but the Marian model translates in one at a time.
+        self._translating = threading.Lock()
 
     def prepare(self, data: bytes) -> Pixels:
         return self._captioner.prepare(data)
@@ -67,7 +71,8 @@ class TranslatingCaptioner:
     def caption(self, images: Sequence[Pixels], search: SearchOptions | None = None) -> list[Output | Problem]:
         results = self._captioner.caption(images, search)
         texts = [result.caption for result in results if isinstance(result, Output)]
-        translations = iter(self._translator.translate(texts))
+        with self._translating:
+            translations = iter(self._translator.translate(texts))
         return [
             result.model_copy(update={"translated": Translation(language=self._language, caption=next(translations))})
             if isinstance(result, Output)

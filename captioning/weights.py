@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from captioning.download import DownloadError, fetch
+from captioning.errors import StudentError
 from captioning.student import Student, load_student
-from captioning.student.errors import StudentError
 from common import urls
 from common.settings import PROJECT_ROOT, Settings
 

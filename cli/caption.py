@@ -6,8 +6,8 @@ import logging
 import sys
 
 from captioning.captioner import load_captioner
+from captioning.errors import StudentError
 from captioning.stream import caption_stream
-from captioning.student.errors import StudentError
 from cli.batch.sources import Source
 from cli.output import local, warn
 from common import strict_json

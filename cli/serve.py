@@ -28,7 +28,7 @@ from common.translation import Message, _
 #: Log lines of the worker and the web server with one of these levels or loggers are shown on the terminal: problems,
 #: and the model. The marks are those of text and of JSON, which escapes quotes in messages.
 SHOWN_LEVELS = ("WARNING", "ERROR", "CRITICAL")
-SHOWN_LOGGERS = ("captioning.weights", "captioning.captioner", "captioning.download")
+SHOWN_LOGGERS = ("captioning.weights", "captioning.student.captioner", "captioning.download")
 SHOWN_MARKS = (
     *(f" {level} " for level in SHOWN_LEVELS),
     *(f'"level": "{level}"' for level in SHOWN_LEVELS),

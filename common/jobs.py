@@ -76,11 +76,15 @@ class _Record(BaseModel):
 
 
 class ModelInfo(_Record):
-    """A captioning model. `version` identifies its exact weights; `demo` marks the small bundled model."""
+    """A captioning model. `version` identifies its exact weights; `demo` marks the small bundled model.
+
+    `instructions` is whether the model takes instructions in words, and thus a language.
+    """
 
     name: str
     version: str
     demo: bool = False
+    instructions: bool = False
 
 
 class InputInfo(_Record):
@@ -162,6 +166,11 @@ class Failure(_Record):
     @classmethod
     def of(cls, problem: Problem) -> Failure:
         return cls(type=problem.kind.type, title=problem.kind.title, detail=problem.detail, message=problem.message)
+
+    def problem(self) -> Problem:
+        """Return the problem that this failure records."""
+        kind = problems.KINDS.get(self.type.removeprefix(problems.TYPE_PREFIX), problems.INTERNAL)
+        return Problem(kind, self.message or Message(self.detail))
 
     def translated(self, language: str) -> Failure:
         """Return the failure with title and detail in `language`, without `message`."""

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
+from babel import Locale, UnknownLocaleError
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 #: The part of a template that the caption replaces.
 PLACEHOLDER = "{caption}"
-#: Characters of a template.
-MAX_TEMPLATE_LENGTH = 500
+#: Characters of a template, and of an instruction.
+MAX_TEMPLATE_LENGTH, MAX_INSTRUCTION_LENGTH = 500, 2000
 #: Upper bounds that protect the worker. A search with both takes three times as long as the longest one with the
 #: default settings. For eight images of the deployed student it needs 370 MB beside the model, 140 MB more.
 MAX_BEAMS, MAX_TOKENS = 10, 64
@@ -46,11 +47,28 @@ def check_template(template: str) -> str:
         raise ValueError(
             _("It must have {placeholder} exactly once, such as 'a photo of {placeholder}'.", placeholder=PLACEHOLDER)
         )
-    if len(template) > MAX_TEMPLATE_LENGTH:
-        raise ValueError(_("It must not have more than {limit} characters.", limit=MAX_TEMPLATE_LENGTH))
-    if _NOT_IN_XML.search(template):
-        raise ValueError(_("It must not have control characters or invalid Unicode."))
-    return template
+    return _check_text(template, MAX_TEMPLATE_LENGTH)
+
+
+def check_instruction(instruction: str) -> str:
+    """Return `instruction`. Raises `ValueError`, with a sentence, if it is not one that a model can be given."""
+    if not instruction.strip():
+        raise ValueError(_("It must not be empty."))
+    return _check_text(instruction, MAX_INSTRUCTION_LENGTH)
+
+
+def check_language(code: str) -> str:
+    """Return `code`. Raises `ValueError`, with a sentence, if it is not the code of a language, such as `pt-BR`."""
+    language_name(code)
+    return code
+
+
+def language_name(code: str) -> str:
+    """The English name of a language by its code: `German` for `de`. Raises `ValueError` for an unknown code."""
+    try:
+        return Locale.parse(code, sep="-").english_name or code
+    except (ValueError, UnknownLocaleError) as error:
+        raise ValueError(_("It must be the code of a language, such as de or pt-BR.")) from error
 
 
 def fill_template(template: str | None, caption: str) -> str:
@@ -58,10 +76,26 @@ def fill_template(template: str | None, caption: str) -> str:
     return template.replace(PLACEHOLDER, caption) if template is not None else caption
 
 
+def _check_text(text: str, limit: int) -> str:
+    if len(text) > limit:
+        raise ValueError(_("It must not have more than {limit} characters.", limit=limit))
+    if _NOT_IN_XML.search(text):
+        raise ValueError(_("It must not have control characters or invalid Unicode."))
+    return text
+
+
 _TEMPLATE_SCHEMA = {"type": "string", "maxLength": MAX_TEMPLATE_LENGTH, "pattern": re.escape(PLACEHOLDER)}
 
 #: A template that `check_template` accepts.
 Template = Annotated[StrictStr, AfterValidator(check_template), WithJsonSchema(_TEMPLATE_SCHEMA)]
+
+#: An instruction that `check_instruction` accepts, and a language that `check_language` accepts.
+Instruction = Annotated[
+    StrictStr,
+    AfterValidator(check_instruction),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": MAX_INSTRUCTION_LENGTH}),
+]
+Language = Annotated[StrictStr, AfterValidator(check_language), WithJsonSchema({"type": "string"})]
 
 
 class CaptionOptions(BaseModel):
@@ -82,6 +116,12 @@ class CaptionOptions(BaseModel):
         None, ge=1, le=MAX_BEAMS, description="Number of captions, the best one included; at most `beams`."
     )
     beams: StrictInt | None = Field(None, ge=1, le=MAX_BEAMS, description="Beams of the beam search.")
+    instruction: Instruction | None = Field(
+        None, description="What the model is asked for, in words. Only for models that take instructions."
+    )
+    language: Language | None = Field(
+        None, description="Code of the captions' language, such as `de`. Only for models that take instructions."
+    )
 
     def body(self) -> dict[str, Any]:
         """Return the API's JSON: the members that are set."""
@@ -92,13 +132,16 @@ class CaptionOptions(BaseModel):
 class SearchOptions:
     """What the model is asked for. Images with equal search options can share a model call.
 
-    Lengths are in tokens, with start and end token; `captions` is the number of captions of each image.
+    Lengths are in tokens, with start and end token; `captions` is the number of captions of each image. `instruction`
+    and `language` are those of the options; where they have none, the settings hold.
     """
 
     beams: int
     min_length: int
     max_length: int
     captions: int
+    instruction: str | None = None
+    language: str | None = None
 
     @classmethod
     def of(cls, settings: Settings, options: CaptionOptions | None = None) -> Self:
@@ -110,6 +153,8 @@ class SearchOptions:
             min_length=_first(given.min_length, settings.min_length),
             max_length=_first(given.max_length, settings.max_length),
             captions=_first(given.captions, min(DEFAULT_CAPTIONS, beams)),
+            instruction=given.instruction,
+            language=given.language,
         )
 
 
@@ -141,10 +186,20 @@ def parse_options(value: object, settings: Settings) -> CaptionOptions | None:
 
 def cache_key(settings: Settings, options: CaptionOptions | None) -> str:
     """Part of the caption cache's key: all settings and options that affect the model's output."""
+    given = options or CaptionOptions()
     search = SearchOptions.of(settings, options)
     lengths = f"length{search.min_length}-{search.max_length}-{settings.length_penalty:g}"
     key = f"{settings.precision}-beams{search.beams}-captions{search.captions}-{lengths}-{settings.prompt}"
-    return f"{key}-{settings.translate}" if settings.translate else key
+    # The language has no colon, so no two pairs of language and instruction have the same key.
+    asked = f"{given.language or settings.caption_language}:{given.instruction or settings.instruction}"
+    return f"{key}-{settings.translate}-{asked}"
+
+
+def no_instructions(model: str) -> Problem:
+    """The problem of `instruction` or `language` for a model that takes no instructions."""
+    return problems.BAD_REQUEST(
+        "The model {model} takes no instructions. Leave out `options.instruction` and `options.language`.", model=model
+    )
 
 
 def _first(option: int | None, setting: int) -> int:

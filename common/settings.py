@@ -24,6 +24,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common import urls
+from common.options import check_instruction, check_language
 from common.signing import signing_key
 from common.translation import LANGUAGES, SOURCE, Message, _
 
@@ -41,6 +42,9 @@ URL_CHECKS = {
     "model_url": urls.check_web,
 }
 
+
+#: Names in `compat`: protocols of other software, each of which is a blueprint of `web.compat`.
+COMPAT_PROTOCOLS = ("openai", "ollama", "huggingface", "photoprism", "label-studio", "mcp")
 
 #: Sentences for pydantic's errors by their type. Placeholders are members of the error's context.
 REASONS = {
@@ -179,6 +183,15 @@ class Settings(BaseSettings):
         description="Captions with a lower confidence are marked `unsure`; 0 marks none.",
     )
     prompt: str = Field("", description="Words that start every caption, for a model trained with them.")
+    instruction: str = Field(
+        "Describe the picture in one sentence.",
+        description="What a model that takes instructions is asked for, in words.",
+    )
+    caption_language: str | None = Field(
+        None,
+        description="Language of the captions of a model that takes instructions, a code such as `de`; if unset, that "
+        "of the instruction.",
+    )
     max_batch: PositiveInt = Field(8, description="Maximum images per call of the model.")
 
     lease_seconds: PositiveFloat = Field(
@@ -227,6 +240,11 @@ class Settings(BaseSettings):
     )
 
     fetch_urls: bool = Field(False, description="Let clients send an image URL, which the server downloads.")
+    compat: str = Field(
+        "",
+        description="Comma-separated protocols of other software that the web server also speaks: `openai`, `ollama`, "
+        "`huggingface`, `photoprism`, `label-studio`, `mcp`; if unset, none.",
+    )
     webhook_secret: str | None = Field(
         None,
         repr=False,
@@ -277,12 +295,29 @@ class Settings(BaseSettings):
             urls.check_root(root)
         return roots
 
+    @field_validator("compat")
+    @classmethod
+    def _names_protocols(cls, value: str) -> str:
+        if not set(_names(value)) <= set(COMPAT_PROTOCOLS):
+            raise ValueError(_("It must be names separated by commas, of: {names}.", names=", ".join(COMPAT_PROTOCOLS)))
+        return value
+
     @field_validator("translate")
     @classmethod
     def _names_language_and_model(cls, value: str | None) -> str | None:
         if value and not re.fullmatch(r"[a-z]{2,3}:.+", value):
             raise ValueError(_("It must be a language and a model, such as ru:Helsinki-NLP/opus-mt-en-ru."))
         return value
+
+    @field_validator("instruction")
+    @classmethod
+    def _is_an_instruction(cls, instruction: str) -> str:
+        return check_instruction(instruction)
+
+    @field_validator("caption_language")
+    @classmethod
+    def _is_a_language(cls, code: str | None) -> str | None:
+        return check_language(code) if code else None
 
     @field_validator("webhook_secret")
     @classmethod
@@ -306,6 +341,11 @@ class Settings(BaseSettings):
         """fsspec URL of the folder of uploaded images."""
         # Not `as_uri`: fsspec does not decode the path, and would create a folder named `my%20data`.
         return self.uploads_url or f"file://{self.data.absolute() / 'uploads'}"
+
+    @property
+    def compat_protocols(self) -> list[str]:
+        """The protocols of other software that the web server speaks."""
+        return _names(self.compat)
 
     @property
     def manifest_root_urls(self) -> list[str]:
@@ -363,6 +403,11 @@ def terminal_language() -> str:
     locale = next((os.environ[name] for name in names if os.environ.get(name)), "")
     language = re.split(r"[_.@]", locale)[0].lower()
     return language if language in LANGUAGES else SOURCE
+
+
+def _names(value: str) -> list[str]:
+    """The names of a comma-separated list."""
+    return [name for part in value.split(",") if (name := part.strip())]
 
 
 def _sentence(error: ErrorDetails) -> Message:

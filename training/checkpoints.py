@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from captioning.student.errors import StudentError
+from captioning.errors import StudentError
 from captioning.student.finite import not_finite
 from captioning.student.tokens import to_transformers
 from common.files import atomic_write

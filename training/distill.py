@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from captioning.errors import StudentError
 from captioning.student import preprocessing_of
-from captioning.student.errors import StudentError
 from common import strict_json
 from training import checkpoints, smoke
 from training.config import Config, parse

@@ -17,9 +17,9 @@ from typing import Any, get_args
 import torch
 
 from captioning.engine import Caption, Engine, Precision, Search
+from captioning.errors import StudentError
 from captioning.student import load_student
 from captioning.student.calibration import calibration_path
-from captioning.student.errors import StudentError
 from common import strict_json
 from common.settings import Settings, from_environment
 from training import calibration

@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from captioning.errors import StudentError
 from captioning.student import load_student, save_folder
-from captioning.student.errors import StudentError
 from common.settings import from_environment
 
 

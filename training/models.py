@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerFast
 
+from captioning.errors import StudentError
 from captioning.student import (
     Student,
     build,
@@ -19,7 +20,6 @@ from captioning.student import (
     small_config,
 )
 from captioning.student.checkpoint import load_checkpoint
-from captioning.student.errors import StudentError
 from captioning.student.stem import PATCH_SIZE
 from common.settings import from_environment
 from training.config import Config

@@ -16,8 +16,8 @@ from typing import get_args
 import torch
 
 from captioning.engine import Engine, Precision, Search, choose_precision
+from captioning.errors import StudentError
 from captioning.student import load_student
-from captioning.student.errors import StudentError
 from common.settings import from_environment
 from training.captioning import best_captions
 from training.config import Config

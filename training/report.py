@@ -22,8 +22,8 @@ import torch
 from jinja2 import Environment, PackageLoader
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
+from captioning.errors import StudentError
 from captioning.student import load_student
-from captioning.student.errors import StudentError
 from common.settings import from_environment
 from training import checkpoints
 from training.captioning import caption_images

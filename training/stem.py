@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import BlipForConditionalGeneration
 
+from captioning.errors import StudentError
 from captioning.preprocessing import Preprocessing
 from captioning.student import preprocessing_of
-from captioning.student.errors import StudentError
 from captioning.student.stem import HybridPatches, Stem, fold_published
 from training.config import Config
 from training.data.dataset import Features, ImageCaptionDataset

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from captioning.student.errors import StudentError
+from captioning.errors import StudentError
 from common import strict_json
 from common.files import append
 from training.losses import MIN_REST, TopK

@@ -16,6 +16,7 @@ from common.settings import Settings
 from web import body_limits, docs, errors, forms, language, metrics, pages, proxies, subjects
 from web.api import batches, edits, health, jobs, models, queue, results, workers
 from web.auth import access, rates, security, session
+from web.compat import register_protocols
 from web.services import Services
 
 
@@ -50,6 +51,7 @@ def create_app(settings: Settings | None = None, *, redis: Redis | None = None, 
     modules = (pages, session, language, jobs, edits, batches, results, models, workers, queue, health, metrics, docs)
     for module in modules:
         app.register_blueprint(module.blueprint)
+    register_protocols(app, settings)
     if settings.trusted_proxies:
         proxies.trust(app, settings.trusted_proxies)
     return app

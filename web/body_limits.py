@@ -20,6 +20,16 @@ MAX_FORM_IMAGES = 1000
 #: Endpoints that accept as many images as a batch, and their paths.
 BATCH_ENDPOINTS = frozenset({"batches.create", "pages.upload"})
 BATCH_PATHS = frozenset({"/v1/batches", "/"})
+#: Paths of `web.compat` that accept pictures as base64 in JSON.
+BASE64_PATHS = frozenset(
+    {
+        "/openai/v1/chat/completions",
+        "/api/generate",
+        "/api/chat",
+        "/huggingface/image-to-text",
+        "/api/v1/vision/caption",
+    }
+)
 
 
 def set_limits(app: Flask, settings: Settings) -> None:
@@ -33,6 +43,8 @@ def set_limits(app: Flask, settings: Settings) -> None:
             # An image and a `custom_id` for each job, the `options`, and one part more so that one image too many is
             # reported.
             request.max_form_parts = 2 * max_form_images(settings) + 2
+        elif request.path in BASE64_PATHS:
+            request.max_content_length = max_base64_bytes(settings)
 
 
 def max_form_images(settings: Settings) -> int:
@@ -40,9 +52,16 @@ def max_form_images(settings: Settings) -> int:
     return min(settings.max_batch_items, MAX_FORM_IMAGES)
 
 
+def max_base64_bytes(settings: Settings) -> int:
+    """Maximum size of a JSON body with pictures as base64: of all of them together as of one uploaded picture."""
+    return settings.max_upload_bytes * 4 // 3 + FORM_OVERHEAD
+
+
 def max_body_bytes(settings: Settings, keyring: Keyring, path: str, headers: dict[str, str]) -> int:
     """Maximum body of a request in bytes. Without a required key it suffices for the sign-in form only."""
     secret, _ = secret_of(headers.get("AUTHORIZATION"), headers.get("COOKIE"))
     if keyring.needed and (secret is None or not keyring.knows(secret)):
         return FORM_OVERHEAD
+    if path in BASE64_PATHS:
+        return max_base64_bytes(settings)
     return settings.max_batch_bytes if path in BATCH_PATHS else settings.max_upload_bytes + FORM_OVERHEAD

@@ -17,7 +17,7 @@ from common.ingest import check_image, clean_filename, clean_path, digest, uploa
 from common.jobs import Job, ModelInfo, Status, new_id
 from common.ledger import NewBatch, NewJob
 from common.logs import Subject
-from common.options import CaptionOptions, parse_options
+from common.options import CaptionOptions, no_instructions, parse_options
 from common.problems import Problem
 from common.queue import CLAIM_SIZE, notify
 from web.body_limits import max_form_images
@@ -57,7 +57,9 @@ def requested_options() -> CaptionOptions | None:
     """The caption options of a request; None without any. Raises `bad-request`.
 
     They are a JSON object: the form field or the query parameter `options`, or the member `options` of a JSON body.
+    Options that the present model cannot obey are refused; without a model that is known, they are accepted.
     """
+    services = get_services()
     if "options" in request.files:
         raise problems.BAD_REQUEST("Send `options` as a text field of the form, without a file name.")
     given = [_parse(text) for text in (*request.form.getlist("options"), *request.args.getlist("options"))]
@@ -65,7 +67,12 @@ def requested_options() -> CaptionOptions | None:
         given.append(body["options"])
     if len(given) > 1:
         raise problems.BAD_REQUEST("The request has several `options`. Send one JSON object.")
-    return parse_options(given[0], get_services().settings) if given and given[0] is not None else None
+    options = parse_options(given[0], services.settings) if given and given[0] is not None else None
+    if options and (options.instruction or options.language):
+        model = services.current_model()
+        if model and not model.instructions:
+            raise no_instructions(model.name)
+    return options
 
 
 def json_body() -> Any:

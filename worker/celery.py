@@ -71,7 +71,7 @@ def _load(**_: object) -> None:
         raise SystemExit(1) from error
     # These import torch, which needs the folder of temporary files.
     from captioning.captioner import load_captioner
-    from captioning.student.errors import StudentError
+    from captioning.errors import StudentError
     from worker.runtime import WorkerRuntime
 
     global _runtime

@@ -12,7 +12,7 @@ from flask import Flask, request
 
 from benchmarks.peers.model import port
 from captioning import weights
-from captioning.captioner import StudentCaptioner
+from captioning.student.captioner import StudentCaptioner
 from common.settings import Settings
 
 web = Flask(__name__)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
 
-from captioning.student.errors import StudentError
+from captioning.errors import StudentError
 from common.translation import _
 
 #: File name in a model's folder. Beside a `.pt` it is the suffix that replaces `.pt`.

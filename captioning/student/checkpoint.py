@@ -11,8 +11,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerFast
 
+from captioning.errors import StudentError
 from captioning.student.config import HEAD, WORD_EMBEDDINGS, build, infer_config
-from captioning.student.errors import StudentError
 from captioning.student.finite import check_finite
 from captioning.student.tokens import to_transformers
 from common.translation import _

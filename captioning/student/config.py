@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import BlipConfig, BlipForConditionalGeneration
 
+from captioning.errors import StudentError
 from captioning.preprocessing import CLIP_MEAN, CLIP_STD, Preprocessing
 from captioning.student import stem as stems
-from captioning.student.errors import StudentError
 from captioning.student.stem import STEMS, HybridPatches
 from common.translation import _
 

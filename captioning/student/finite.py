@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from captioning.student.errors import StudentError
+from captioning.errors import StudentError
 from common.translation import _
 
 #: Largest number of tensors that an error message names.

@@ -16,9 +16,9 @@ from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTok
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
+from captioning.errors import StudentError
 from captioning.student.checkpoint import load_exactly
 from captioning.student.config import build, preprocessing_of
-from captioning.student.errors import StudentError
 from captioning.student.finite import check_finite
 from captioning.student.processor import load_tokenizer
 from common import strict_json

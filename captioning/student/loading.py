@@ -8,11 +8,11 @@ from pathlib import Path
 
 from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
+from captioning.errors import StudentError
 from captioning.preprocessing import Preprocessing
 from captioning.student.calibration import Calibration, load_calibration
 from captioning.student.checkpoint import load_checkpoint
 from captioning.student.config import preprocessing_of
-from captioning.student.errors import StudentError
 from captioning.student.folder import load_folder
 from captioning.student.processor import load_tokenizer
 from common.settings import PROJECT_ROOT

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
 
-from captioning.student.errors import StudentError
+from captioning.errors import StudentError
 from common.translation import _
 
 #: BLIP's two tokens beyond BERT's 30,522: the start of a caption, and the marker of the image-grounded encoder.

@@ -157,8 +157,8 @@ def _load(settings: Settings, options: Options, patience: float) -> Captioner:
         return RemoteCaptioner(options.url, options.key, patience=patience).captions
     # torch takes seconds to import, and only this needs it.
     from captioning.captioner import load_captioner
+    from captioning.errors import StudentError
     from captioning.stream import caption_stream
-    from captioning.student.errors import StudentError
 
     try:
         captioner = load_captioner(settings)

@@ -69,6 +69,7 @@ chunks:waiting        zset   `{id}/{number}` of a waiting chunk -> turn. The low
 known:{id}            string owner (empty without keys) of a batch or of a deleted job, so that the API
                              answers 410 instead of 404 to those who could see it               has a TTL
 idempotency:{hash}    string `{"id", "sha256"}` of the job created with that Idempotency-Key     has a TTL
+                             (with `"while_open": true` if a later job may take the key once this one has ended)
                              (ends with `@{owner}` if there is an owner), or of the item of a batch with
                              that custom_id (ends with `#{id}`)
 caption:{...}         string cached caption for an image, a model, settings and options,

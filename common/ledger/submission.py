@@ -28,7 +28,8 @@ SEALED_DETAIL = _("This batch is sealed, canceled, or that of an archive. Create
 class NewJob:
     """Fields of a job to record: queued, or succeeded with a `cached` caption, or failed with an `error`.
 
-    `idempotency_key` is unique for the owner, or in the `batch` if there is one. `cancel_after` is the number of
+    `idempotency_key` is unique for the owner, or in the `batch` if there is one; with `unique_while_open`, only among
+    jobs that have not ended. `cancel_after` is the number of
     seconds after which the job is canceled. `webhook` is the URL notified when the job, or its whole `batch`, has
     ended; `prefix` is the path prefix of the `urls` in the webhook.
     `traceparent` is the trace of the request.
@@ -41,6 +42,7 @@ class NewJob:
     batch: str | None = None
     custom_id: str | None = None
     idempotency_key: str | None = None
+    unique_while_open: bool = False
     cancel_after: int | None = None
     webhook: str | None = None
     prefix: str = ""
@@ -97,7 +99,8 @@ class Submission(Queries):
         sha256 = new.input.sha256 if new.input else ""
         if new.idempotency_key:
             idempotency = keys.idempotency(new.idempotency_key, owner, new.batch)
-            entry = strict_json.dumps({"id": job_id, "sha256": sha256})
+            reference = {"id": job_id, "sha256": sha256}
+            entry = strict_json.dumps(reference | {"while_open": True} if new.unique_while_open else reference)
         private = {
             "_schema": str(SCHEMA_VERSION),
             "_owner": owner,

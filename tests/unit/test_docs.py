@@ -14,7 +14,7 @@ import pytest
 
 from common.images.formats import FORMAT_NAMES
 from common.problems import KINDS
-from common.settings import PROJECT_ROOT, Settings
+from common.settings import COMPAT_PROTOCOLS, PROJECT_ROOT, Settings
 from training import distill, evaluate, export, prepare, report
 from training.config import Config
 from web import create_app
@@ -72,8 +72,10 @@ def test_every_problem_is_in_the_api_guide_with_its_status(kind: object) -> None
     assert f"| `{kind.type}` | {kind.status} |" in text("docs/api.md")  # type: ignore[attr-defined]
 
 
-def test_the_api_guide_lists_exactly_the_routes() -> None:
-    app = create_app(Settings(), redis=fakeredis.FakeStrictRedis(decode_responses=True))
+def test_the_guides_list_exactly_the_routes() -> None:
+    app = create_app(
+        Settings(compat=",".join(COMPAT_PROTOCOLS)), redis=fakeredis.FakeStrictRedis(decode_responses=True)
+    )
     served = {
         f"{method} {rule.rule}"
         for rule in app.url_map.iter_rules()
@@ -81,7 +83,8 @@ def test_the_api_guide_lists_exactly_the_routes() -> None:
         if method in METHODS
     }
 
-    documented = set(re.findall(r"`((?:GET|POST|PATCH|DELETE) /[^`?]*)`", text("docs/api.md")))
+    guides = text("docs/api.md") + text("docs/integrations.md")
+    documented = set(re.findall(r"`((?:GET|POST|PATCH|DELETE) /[^`?]*)`", guides))
 
     assert documented == served
 

@@ -26,7 +26,11 @@ def fetched_image(services: Services) -> FileStorage:
 
     Raises `bad-request`, `fetching-off`, `fetching-busy`, `url-not-allowed`, `fetch-failed` and `upload-too-large`.
     """
-    url = _requested_url()
+    return fetch_image(services, _requested_url(), FETCH_TIMEOUT)
+
+
+def fetch_image(services: Services, url: str, timeout: float) -> FileStorage:
+    """Download the image at `url` within `timeout` seconds; raises as `fetched_image` does, except `bad-request`."""
     if not services.settings.fetch_urls:
         raise problems.FETCHING_OFF(
             "This service does not download pictures from URLs. Send the picture itself, or ask the operator to set "
@@ -35,7 +39,7 @@ def fetched_image(services: Services) -> FileStorage:
     if not services.fetch_slots.acquire(blocking=False):
         raise problems.FETCHING_BUSY("Too many pictures are being downloaded. Send this again in a few seconds.")
     try:
-        data = _fetch(services, url)
+        data = _fetch(services, url, timeout)
     finally:
         services.fetch_slots.release()
     return FileStorage(io.BytesIO(data), filename=unquote(urlsplit(url).path))
@@ -51,12 +55,10 @@ def _requested_url() -> str:
     return url
 
 
-def _fetch(services: Services, url: str) -> bytes:
+def _fetch(services: Services, url: str, timeout: float) -> bytes:
     limit = services.settings.max_upload_bytes
     try:
-        response = services.outbound.request(
-            "GET", url, timeout=FETCH_TIMEOUT, max_bytes=limit, max_redirects=MAX_REDIRECTS
-        )
+        response = services.outbound.request("GET", url, timeout=timeout, max_bytes=limit, max_redirects=MAX_REDIRECTS)
     except UrlNotAllowed as error:
         raise problems.URL_NOT_ALLOWED(error.args[0]) from error
     except ResponseTooLarge as error:

@@ -55,6 +55,7 @@ REQUIRED_SCOPES: Mapping[str, Scope | None] = {
     "pages.workers": Scope.ADMIN,
     "metrics.show": Scope.READ,
     "queue.show": Scope.READ,
+    "huggingface.image_to_text": Scope.SUBMIT,
 }
 
 

@@ -1,4 +1,5 @@
--- Record a job, unless a job with its idempotency entry exists or its batch takes no more jobs.
+-- Record a job, unless a job with its idempotency entry exists or its batch takes no more jobs. An entry with
+-- `while_open` no longer counts once its job has ended.
 -- ARGV: now, id, retention, owner, batch, status, Redis key of the idempotency entry or '', entry, seconds after which
 -- the job is canceled or '', then the fields.
 -- Returns {creation time, false}; {false, entry of the existing job}; or {false, false} if the batch is sealed or gone.
@@ -6,9 +7,11 @@ local now, id, retention, owner, batch, status = clock(ARGV[1]), ARGV[2], tonumb
 local key, idempotency = 'job:' .. id, ARGV[7]
 if idempotency ~= '' and not redis.call('SET', idempotency, ARGV[8], 'NX', 'EX', math.floor(retention) + 1) then
   local existing = redis.call('GET', idempotency)
-  local existing_id = cjson.decode(existing).id
-  if existing_id ~= id then -- else redis-py repeats the script after a timeout
-    if redis.call('EXISTS', 'job:' .. existing_id) == 1 then return {false, existing} end
+  local entry = cjson.decode(existing)
+  if entry.id ~= id then -- else redis-py repeats the script after a timeout
+    local job = read(entry.id)
+    local open = job and (job.status == 'queued' or job.status == 'processing')
+    if open or (job and not entry.while_open) then return {false, existing} end
     redis.call('SET', idempotency, ARGV[8], 'EX', math.floor(retention) + 1)
   end
 end

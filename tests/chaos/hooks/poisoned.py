@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Sequence
 
-from captioning.captioner import Pixels, StudentCaptioner
+from captioning.student.captioner import Pixels, StudentCaptioner
 from common.jobs import Output
 from common.options import SearchOptions
 from common.problems import Problem

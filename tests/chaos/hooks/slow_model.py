@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from captioning.captioner import Pixels, StudentCaptioner
+from captioning.student.captioner import Pixels, StudentCaptioner
 from common.jobs import Output
 from common.options import SearchOptions
 from common.problems import Problem

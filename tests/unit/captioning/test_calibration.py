@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from captioning.errors import StudentError
 from captioning.student import load_student
 from captioning.student.calibration import Calibration, calibration_path, load_calibration
-from captioning.student.errors import StudentError
 from tests.support.models import tiny_model, tiny_tokenizer
 
 CURVE = Calibration(model="sha256:1", length_penalty=1.0, slope=5.0, intercept=2.0)

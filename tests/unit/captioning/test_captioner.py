@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from benchmarks.reference import generate
-from captioning.captioner import Pixels, StudentCaptioner, limit_threads
+from captioning.device import limit_threads
 from captioning.engine import Caption, Engine
+from captioning.errors import StudentError
 from captioning.student import Student
 from captioning.student.calibration import Calibration
-from captioning.student.errors import StudentError
+from captioning.student.captioner import Pixels, StudentCaptioner
 from common import problems
 from common.jobs import ModelInfo, Output
 from common.options import SearchOptions
@@ -80,7 +81,7 @@ def test_limit_threads_uses_at_most_the_allowed_processors(
     student: Student, monkeypatch: pytest.MonkeyPatch, allowed: int, expected: int
 ) -> None:
     torch.set_num_threads(2)
-    monkeypatch.setattr("captioning.captioner.joblib.cpu_count", lambda: allowed)
+    monkeypatch.setattr("captioning.device.joblib.cpu_count", lambda: allowed)
     limit_threads()
 
     assert torch.get_num_threads() == expected
@@ -170,6 +171,15 @@ class TestCaption:
             assert isinstance(output, Problem) and output.kind is problems.BAD_REQUEST
             assert output.detail.startswith("`options.max_length` is 4, but the prompt of this service has 4 tokens")
         assert len(outputs) == 2
+
+    def test_an_instruction_is_a_problem_of_each_image(self, student: Student) -> None:
+        captioner = make_captioner(student)
+        search = SearchOptions(beams=1, min_length=0, max_length=8, captions=1, language="de")
+
+        (output,) = captioner.caption([captioner.prepare(encoded(drawing()))], search)
+
+        assert isinstance(output, Problem) and output.kind is problems.BAD_REQUEST
+        assert output.detail.startswith(f"The model {student.name} takes no instructions.")
 
     def test_a_score_that_is_not_finite_is_a_problem_of_that_image_alone(self, student: Student) -> None:
         captioner = make_captioner(student)

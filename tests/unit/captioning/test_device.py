@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from captioning.device import choose_device
-from captioning.student.errors import StudentError
+from captioning.errors import StudentError
 from common.settings import Settings, SettingsError
 
 

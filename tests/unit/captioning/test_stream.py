@@ -20,6 +20,7 @@ class Numbers:
 
     model = ModelInfo(name="numbers", version="1", demo=False)
     device, precision = "cpu", "fp32"
+    server = None
 
     def __init__(self) -> None:
         self.batches: list[int] = []

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, BlipForConditionalGeneration
 
+from captioning.errors import StudentError
 from captioning.preprocessing import Preprocessing
 from captioning.student import build, deployed_config, infer_config, load_student, load_tokenizer, save_folder, stem
 from captioning.student.config import HEAD, WORD_EMBEDDINGS
-from captioning.student.errors import StudentError
 from tests.support.models import tiny_config, tiny_hybrid, tiny_model, tiny_tokenizer
 
 TINY_HEADS = {"text_heads": 2, "vision_heads": 4}

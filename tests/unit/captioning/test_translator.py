@@ -14,7 +14,7 @@ import torch
 from transformers import MarianConfig, MarianMTModel
 
 from captioning.captioner import Pixels, load_captioner
-from captioning.student.errors import StudentError
+from captioning.errors import StudentError
 from captioning.translator import TranslatingCaptioner, Translator
 from common import problems
 from common.jobs import Alternative, ModelInfo, Output, Translation
@@ -67,6 +67,7 @@ class FixedCaptioner:
 
     model = ModelInfo(name="fixed", version="sha256:0")
     device, precision = "cpu", "fp32"
+    server = None
 
     def __init__(self, results: Sequence[Output | Problem]) -> None:
         self._results = results

@@ -14,7 +14,7 @@ import torch
 
 from captioning import weights
 from captioning.download import DownloadError
-from captioning.student.errors import StudentError
+from captioning.errors import StudentError
 from captioning.weights import DEPLOYED
 from common.settings import Settings
 from tests.support.models import tiny_model, tiny_tokenizer

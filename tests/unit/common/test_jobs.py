@@ -31,7 +31,7 @@ def test_a_finished_job_gives_the_documented_json() -> None:
         "status": "succeeded",
         "batch": None,
         "custom_id": None,
-        "model": {"name": "student_epoch6", "version": "sha256:1f0c", "demo": False},
+        "model": {"name": "student_epoch6", "version": "sha256:1f0c", "demo": False, "instructions": False},
         "input": {
             "filename": "dog.jpg",
             "sha256": "ab",

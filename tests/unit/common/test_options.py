@@ -8,6 +8,7 @@ from common import problems
 from common.jobs import Alternative, Output
 from common.options import (
     MAX_BEAMS,
+    MAX_INSTRUCTION_LENGTH,
     MAX_TEMPLATE_LENGTH,
     MAX_TOKENS,
     CaptionOptions,
@@ -15,6 +16,7 @@ from common.options import (
     cache_key,
     check_template,
     fill_template,
+    language_name,
     parse_options,
 )
 from common.problems import Problem
@@ -31,6 +33,8 @@ class TestParse:
             "max_length": MAX_TOKENS,
             "captions": MAX_BEAMS,
             "beams": MAX_BEAMS,
+            "instruction": "x" * MAX_INSTRUCTION_LENGTH,
+            "language": "pt-BR",
         }
 
         options = parse_options(value, SETTINGS)
@@ -48,7 +52,8 @@ class TestParse:
             ("beams", '`options` must be a JSON object, such as {"beams": 8}.'),
             (
                 {"beam": 3},
-                "`options` has no member 'beam'. Its members are template, min_length, max_length, captions, beams.",
+                "`options` has no member 'beam'. Its members are template, min_length, max_length, captions, beams, "
+                "instruction, language.",
             ),
             ({"beams": 0}, "`options.beams` must be a whole number from 1 to 10."),
             ({"beams": 11}, "`options.beams` must be a whole number from 1 to 10."),
@@ -68,6 +73,15 @@ class TestParse:
                 {"template": "{caption}\x00"},
                 "`options.template`: It must not have control characters or invalid Unicode.",
             ),
+            ({"instruction": " \n"}, "`options.instruction`: It must not be empty."),
+            ({"instruction": "x" * 2001}, "`options.instruction`: It must not have more than 2000 characters."),
+            (
+                {"instruction": "Name it.\x1b"},
+                "`options.instruction`: It must not have control characters or invalid Unicode.",
+            ),
+            ({"language": 1}, "`options.language` must be text."),
+            ({"language": "German"}, "`options.language`: It must be the code of a language, such as de or pt-BR."),
+            ({"language": ""}, "`options.language`: It must be the code of a language, such as de or pt-BR."),
             (
                 {"template": "{caption}\ud800"},
                 "`options.template`: It must not have control characters or invalid Unicode.",
@@ -133,6 +147,14 @@ class TestTemplate:
         assert output.with_template(None) is output
 
 
+class TestLanguage:
+    @pytest.mark.parametrize(
+        ("code", "name"), [("de", "German"), ("pt-BR", "Portuguese (Brazil)"), ("zh-Hant", "Chinese (Traditional)")]
+    )
+    def test_a_code_has_an_english_name(self, code: str, name: str) -> None:
+        assert language_name(code) == name
+
+
 class TestSearch:
     def test_what_is_not_set_is_as_in_the_settings(self) -> None:
         assert SearchOptions.of(SETTINGS) == SearchOptions(beams=5, min_length=4, max_length=32, captions=3)
@@ -156,6 +178,13 @@ class TestCacheKey:
     @pytest.mark.parametrize("member", ["beams", "min_length", "max_length", "captions"])
     def test_every_option_of_the_search_has_its_own_captions(self, member: str) -> None:
         assert cache_key(SETTINGS, CaptionOptions(**{member: 2})) != cache_key(SETTINGS, None)
+
+    @pytest.mark.parametrize("options", [CaptionOptions(instruction="Name it."), CaptionOptions(language="de")])
+    def test_every_instruction_and_language_has_its_own_captions(self, options: CaptionOptions) -> None:
+        settings = SETTINGS.model_copy(update=options.body() | {"caption_language": options.language})
+
+        assert cache_key(SETTINGS, options) != cache_key(SETTINGS, None)
+        assert cache_key(SETTINGS, options) == cache_key(settings, None)
 
     @pytest.mark.parametrize("changes", [{"precision": "int8"}, {"prompt": "a"}, {"length_penalty": 2.0}])
     def test_every_setting_of_the_search_has_its_own_captions(self, changes: dict[str, str]) -> None:

@@ -90,6 +90,18 @@ def test_a_quoted_value_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("instruction", " ", "It must not be empty."),
+        ("caption_language", "German", "It must be the code of a language, such as de or pt-BR."),
+    ],
+)
+def test_an_instruction_and_a_language_are_checked(name: str, value: str, sentence: str) -> None:
+    with pytest.raises(SettingsError, match=f"^CAPTIOND_{name.upper()}: {sentence}$"):
+        Settings(**{name: value})  # type: ignore[arg-type]
+
+
 def test_the_repr_of_the_settings_contains_no_secret() -> None:
     settings = Settings(
         redis_url="redis://:secret1@host/0",

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from captioning.errors import StudentError
 from captioning.student import build, preprocessing_of, small_config
-from captioning.student.errors import StudentError
 from tests.support.models import tiny_config, tiny_hybrid, tiny_hybrid_config, tiny_model, tiny_tokenizer
 from training.config import Config
 from training.models import make_student, make_tokenizer, student_config

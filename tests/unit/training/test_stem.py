@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from captioning.errors import StudentError
 from captioning.student import Student, preprocessing_of, save_folder, small_config
-from captioning.student.errors import StudentError
 from tests.support.coco import read_coco, write_coco
 from tests.support.models import tiny_hybrid, tiny_hybrid_config, tiny_model, tiny_tokenizer
 from tests.support.training import Run, weights

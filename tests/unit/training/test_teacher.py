@@ -11,9 +11,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from captioning.errors import StudentError
 from captioning.preprocessing import Preprocessing
 from captioning.student import Student, load_student
-from captioning.student.errors import StudentError
 from tests.support.coco import write_coco
 from tests.support.training import Run, teacher_folder, weights
 from training.config import Config

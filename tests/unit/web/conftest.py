@@ -11,7 +11,7 @@ from redis import Redis
 
 from common.jobs import ModelInfo, Output, Timings
 from common.ledger import Components, Ledger, Worker
-from common.settings import Settings
+from common.settings import COMPAT_PROTOCOLS, Settings
 from tests.support.claims import claim_job, commit
 from tests.unit.web.client import MODEL, Client
 from web import create_app
@@ -20,7 +20,12 @@ from web import create_app
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(
-        data=tmp_path, broker_url="memory://", max_upload_bytes=100_000, max_batch_bytes=300_000, max_batch_items=4
+        data=tmp_path,
+        broker_url="memory://",
+        max_upload_bytes=100_000,
+        max_batch_bytes=300_000,
+        max_batch_items=4,
+        compat=",".join(COMPAT_PROTOCOLS),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from common.jobs import ModelInfo
 from common.ledger import Ledger
 from common.settings import Settings
 from tests.support.images import encoded, numbered
@@ -114,6 +115,30 @@ class TestRefusals:
 
         assert answer.status_code == 400
         assert answer.json["detail"].startswith("The captions would need at least 12 and at most 8 tokens.")
+
+    @pytest.mark.parametrize("options", [{"instruction": "Name it."}, {"language": "de"}])
+    def test_instructions_are_refused_for_a_model_that_takes_none(
+        self, client: Client, announce: Callable[[ModelInfo], object], options: dict[str, str]
+    ) -> None:
+        announce(MODEL)
+
+        answer = send(client, options=json.dumps(options))
+
+        assert (answer.status_code, answer.json["detail"]) == (
+            400,
+            "The model student_epoch6 takes no instructions. Leave out `options.instruction` and `options.language`.",
+        )
+
+    @pytest.mark.parametrize("model", [None, ModelInfo(name="vlm", version="1", instructions=True)])
+    def test_instructions_are_accepted_for_a_model_that_takes_them_or_is_not_known(
+        self, client: Client, announce: Callable[[ModelInfo], object], model: ModelInfo | None
+    ) -> None:
+        if model:
+            announce(model)
+
+        answer = send(client, options='{"instruction": "Name it.", "language": "de"}')
+
+        assert (answer.status_code, answer.json["options"]) == (202, {"instruction": "Name it.", "language": "de"})
 
     def test_several_options_are_refused(self, client: Client) -> None:
         image = (io.BytesIO(encoded()), "ball.jpg")

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from kombu.connection import Connection
 
-from captioning.captioner import Pixels
+from captioning.captioner import ModelServer, Pixels
 from common.images.decoding import decode
 from common.jobs import InputInfo, ModelInfo, Output
 from common.options import SearchOptions
@@ -35,6 +35,7 @@ class FakeCaptioner:
     def __init__(self) -> None:
         self.model = MODEL
         self.device, self.precision = "cpu", "fp32"
+        self.server: ModelServer | None = None
         self.calls: list[int] = []
         self.searches: list[SearchOptions | None] = []
         self.on_prepare: Callable[[], object] = lambda: None

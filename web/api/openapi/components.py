@@ -145,32 +145,38 @@ def operation(
     parameters: Iterable[Component] = (),
     body: Component | None = None,
     page: bool = False,
+    error: Schema | None = None,
 ) -> Component:
     """An operation with its successful `responses`, and a response for each status of the problem `kinds`.
 
-    A `page` also has its problems as HTML, for clients that prefer it.
+    A `page` also has its problems as HTML, for clients that prefer it. `error` is the schema of problems in the shape
+    of another protocol.
     """
     component: Component = {"operationId": operation_id, "summary": summary}
     if parameters:
         component["parameters"] = list(parameters)
     if body:
         component["requestBody"] = body
-    by_status = {**responses, **_problem_responses(kinds, page)}
+    by_status = {**responses, **_problem_responses(kinds, page, error)}
     component["responses"] = {str(status): by_status[status] for status in sorted(by_status)}
     return component
 
 
-def _problem_responses(kinds: Iterable[Kind], page: bool) -> dict[int, Component]:
+def _problem_responses(kinds: Iterable[Kind], page: bool, error: Schema | None) -> dict[int, Component]:
     """One response for each status of `kinds`."""
     by_status: dict[int, list[Kind]] = {}
     for kind in dict.fromkeys(kinds):
         by_status.setdefault(kind.status, []).append(kind)
-    return {status: _problem_response(kinds, page) for status, kinds in by_status.items()}
+    return {status: _problem_response(kinds, page, error) for status, kinds in by_status.items()}
 
 
-def _problem_response(kinds: list[Kind], page: bool) -> Component:
-    schema = {**ref("Problem"), "properties": {"type": {"enum": [kind.type for kind in kinds]}}}
-    component = response("; or: ".join(f"{kind.title} (`{kind.slug}`)" for kind in kinds), schema, media=CONTENT_TYPE)
+def _problem_response(kinds: list[Kind], page: bool, error: Schema | None) -> Component:
+    description = "; or: ".join(f"{kind.title} (`{kind.slug}`)" for kind in kinds)
+    if error is None:
+        schema = {**ref("Problem"), "properties": {"type": {"enum": [kind.type for kind in kinds]}}}
+        component = response(description, schema, media=CONTENT_TYPE)
+    else:
+        component = response(description, error)
     if page:
         component["content"]["text/html"] = {"schema": STRING}
     if kinds[0].status in (429, 503):

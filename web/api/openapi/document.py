@@ -6,7 +6,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from web.api.openapi import batches, jobs, pages, results, service
+from web.api.openapi import batches, compat, jobs, pages, results, service
 from web.api.openapi.schemas import schemas
 from web.api.openapi.webhooks import WEBHOOKS
 
@@ -15,6 +15,7 @@ GROUPS = (
     ("Jobs", "Caption one picture.", jobs.PATHS),
     ("Batches", "Caption many pictures with one request.", {**batches.PATHS, **results.PATHS}),
     ("Service", "Models, health checks, metrics and this description.", service.PATHS),
+    ("Other software", "Protocols of other software. Each is off unless `CAPTIOND_COMPAT` names it.", compat.PATHS),
     ("Pages", "HTML pages for people. API clients do not need them.", pages.PATHS),
 )
 
@@ -28,7 +29,7 @@ KEY = {
 DESCRIPTION = (
     "Send photographs and get a caption for each. A picture creates a job, which is returned at once. Poll the job "
     "until it is finished, or send `Prefer: wait=10` to delay the response until then. Every error is an RFC 9457 "
-    "problem."
+    "problem, except in the protocols of other software, which have their own."
 )
 
 

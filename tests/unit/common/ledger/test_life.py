@@ -50,6 +50,17 @@ class TestCreate:
             ledger.create(new_id(), NewJob(input=IMAGE.model_copy(update={"sha256": "e1"}), idempotency_key="k"))
         assert refused.value.kind is problems.IDEMPOTENCY_CONFLICT
 
+    def test_a_key_that_is_unique_while_open_names_the_next_job_once_the_first_has_ended(self, ledger: Ledger) -> None:
+        first = create_job(ledger, idempotency_key="k", unique_while_open=True)
+        assert create_job(ledger, idempotency_key="k", unique_while_open=True).id == first.id
+        ledger.cancel(first.id)
+
+        second = create_job(ledger, idempotency_key="k", unique_while_open=True)
+        ledger.delete(first.id)
+
+        assert second.id != first.id
+        assert create_job(ledger, idempotency_key="k", unique_while_open=True).id == second.id
+
     def test_an_idempotency_key_belongs_to_the_options_too(self, ledger: Ledger) -> None:
         options = CaptionOptions(beams=8)
         first = create_job(ledger, idempotency_key="k", options=options)

@@ -255,7 +255,12 @@ class TestShow:
             "translated": None,
             "unsure": True,
         }
-        assert job["model"] == {"name": "student_epoch6", "version": "sha256:1f0c", "demo": False}
+        assert job["model"] == {
+            "name": "student_epoch6",
+            "version": "sha256:1f0c",
+            "demo": False,
+            "instructions": False,
+        }
         assert job["timings"] == {"queue_seconds": 0.1, "model_seconds": 0.2, "batch_size": 1}
         assert job["created_at"] < job["completed_at"] < job["expires_at"]
         assert job["attempts"] == 1

@@ -70,9 +70,9 @@ def test_a_request_without_a_key_reaches_public_endpoints_only(app: Flask, clien
             if REQUIRED_SCOPES[endpoint] is None:
                 assert answer.status_code != 401 or endpoint == "session.sign_in", path
             else:
-                assert (answer.status_code, answer.json["type"]) == (401, "/problems/key-needed"), (method, path)
+                assert answer.status_code == 401, (method, path)
                 assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-                assert "captiond keys add" in answer.json["detail"]
+                assert "captiond keys add" in answer.text
 
 
 @pytest.mark.parametrize("scope", [Scope.SUBMIT, Scope.READ])
@@ -84,8 +84,7 @@ def test_a_key_is_limited_to_its_scope(app: Flask, client: Client, key: Callable
             refused = REQUIRED_SCOPES[endpoint] not in (None, scope)
             assert (answer.status_code == 403) == refused, (method, path)
             if refused:
-                assert answer.json["type"] == "/problems/key-refused"
-                assert f"--scope {REQUIRED_SCOPES[endpoint]}" in answer.json["detail"]
+                assert f"--scope {REQUIRED_SCOPES[endpoint]}" in answer.text
 
 
 def test_an_unlisted_endpoint_requires_the_admin_scope(app: Flask, client: Client, key: Callable[..., Headers]) -> None:

@@ -1,0 +1,70 @@
+"""Caption the pictures of another protocol's request: the same jobs as those of `/v1/jobs`, waited for."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from flask import request
+
+from common import ingest, problems, strict_json
+from common.jobs import Job, Status
+from common.ledger import NewJob
+from common.options import CaptionOptions
+from common.queue import notify
+from web.api.preferences import preferred_wait, wait_until_done
+from web.compat.pictures import Picture
+from web.services import Services
+from web.submission import create_job
+
+#: Seconds that a request waits for its captions unless its header `Prefer` says otherwise. Clients often give up after
+#: 30 s; they are answered before.
+WAIT_SECONDS = 25
+#: Limits of `Retry-After` for a caption that is not ready, in seconds.
+MIN_RETRY_AFTER, MAX_RETRY_AFTER = 1, 30
+
+
+def caption_pictures(services: Services, pictures: list[Picture], options: CaptionOptions | None) -> list[Job]:
+    """Jobs of the pictures that have captions, in the same order.
+
+    Raises the problems of `submit_picture` and of a failed job, and `caption-pending` if a caption takes too long.
+    """
+    jobs = [submit_picture(services, picture, options) for picture in pictures]
+    deadline = time.monotonic() + (preferred_wait(request.headers.get("Prefer")) or WAIT_SECONDS)
+    return [_captioned(services, job, deadline) for job in jobs]
+
+
+def submit_picture(services: Services, picture: Picture, options: CaptionOptions | None) -> Job:
+    """A job for the picture: its open one, so that a repeated request does not make a second one; else a new one.
+
+    A job that failed or was canceled is queued again. Raises as `create_job` does.
+    """
+    sha256 = ingest.digest(picture.data)
+    key = strict_json.dumps(["compat", sha256, options.body() if options else None])
+    job = services.ledger.find_idempotent(key, sha256, options=options)
+    if job and job.status in (Status.FAILED, Status.CANCELED):
+        job, is_retried = services.ledger.retry(job.id)
+        notify(services.celery, int(is_retried))
+    if job is None or job.status.terminal:
+        services.ledger.admit()
+        new_job = NewJob(idempotency_key=key, unique_while_open=True, options=options)
+        job, _ = create_job(services, picture.filename, picture.data, sha256, services.current_model(), new_job)
+        if job.status is Status.QUEUED:
+            notify(services.celery, 1)
+    return job
+
+
+def _captioned(services: Services, job: Job, deadline: float) -> Job:
+    job = services.ledger.get(wait_until_done(services, job, max(0, math.ceil(deadline - time.monotonic()))).id)
+    if not job.status.terminal:
+        eta = job.progress.eta_seconds if job.progress else None
+        raise problems.CAPTION_PENDING(
+            "The picture is still waiting for its caption. Send the same request again: it then waits for the same "
+            "job.",
+            extensions={"retry_after": min(max(math.ceil(eta or 0), MIN_RETRY_AFTER), MAX_RETRY_AFTER)},
+        )
+    if job.status is Status.FAILED and job.error:
+        raise job.error.problem()
+    if job.caption is None:
+        raise problems.NOT_CAPTIONED("The job was canceled. Send the picture again for a caption.")
+    return job
