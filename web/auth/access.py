@@ -56,6 +56,11 @@ REQUIRED_SCOPES: Mapping[str, Scope | None] = {
     "metrics.show": Scope.READ,
     "queue.show": Scope.READ,
     "huggingface.image_to_text": Scope.SUBMIT,
+    "label_studio.health": Scope.SUBMIT,
+    "label_studio.setup": Scope.SUBMIT,
+    "label_studio.predict": Scope.SUBMIT,
+    "label_studio.webhook": None,
+    "mcp.answer": Scope.SUBMIT,
 }
 
 

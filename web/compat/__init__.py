@@ -9,10 +9,14 @@ from __future__ import annotations
 from flask import Blueprint, Flask
 
 from common.settings import Settings
-from web.compat import huggingface
+from web.compat import huggingface, label_studio, mcp
 
 #: The blueprint of each protocol by its name in `CAPTIOND_COMPAT`.
-PROTOCOLS: dict[str, Blueprint] = {"huggingface": huggingface.blueprint}
+PROTOCOLS: dict[str, Blueprint] = {
+    "huggingface": huggingface.blueprint,
+    "label-studio": label_studio.blueprint,
+    "mcp": mcp.blueprint,
+}
 
 
 def register_protocols(app: Flask, settings: Settings) -> None:
