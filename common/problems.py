@@ -100,6 +100,7 @@ JOB_GONE = Kind("job-gone", 410, "The job is no longer kept")
 BATCH_GONE = Kind("batch-gone", 410, "The batch is no longer kept")
 CAPTION_PENDING = Kind("caption-pending", 503, "The caption is not ready yet")
 NOT_CAPTIONED = Kind("not-captioned", 409, "The picture has no caption")
+MODEL_NOT_FOUND = Kind("model-not-found", 404, "No such model")
 NOT_FOUND = Kind("not-found", 404, "There is nothing at this address")
 METHOD_NOT_ALLOWED = Kind("method-not-allowed", 405, "This address does not take that method")
 

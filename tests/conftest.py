@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from common.settings import COMPAT_PROTOCOLS
 from tests.support.service import Service
 
 # The tests compare English sentences, whatever the locale.
@@ -17,6 +18,7 @@ os.environ["CAPTIOND_LANGUAGE"] = "en"
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A running service, shared by tests that do not change its configuration or stop it."""
-    running = Service(Path(tmp_path_factory.mktemp("service"))).start()
+    folder = Path(tmp_path_factory.mktemp("service"))
+    running = Service(folder, compat=",".join(COMPAT_PROTOCOLS)).start()
     yield running
     running.stop()

@@ -146,7 +146,7 @@ def test_idle_connections_do_not_block_new_clients(service: Service) -> None:
 
 def test_the_worker_has_a_lower_priority_than_the_supervisor(service: Service) -> None:
     assert service.process is not None
-    worker, supervisor = psutil.Process(_pid_of_worker(service)), psutil.Process(service.process.pid)
+    worker, supervisor = psutil.Process(service.worker_pid()), psutil.Process(service.process.pid)
 
     assert worker.nice() > supervisor.nice()
 
@@ -155,7 +155,7 @@ def test_a_killed_worker_is_replaced_and_its_jobs_are_captioned(tmp_path: Path) 
     service = Service(tmp_path / "data", lease_seconds=3).start()
     try:
         ids = [service.post_image(image)[1]["id"] for image in numbered(30)]
-        worker = _pid_of_worker(service)
+        worker = service.worker_pid()
         _kill(worker)
 
         wait_until(lambda: "captioning with demo" in service.log().split("killed by SIGKILL")[-1], service.log)
@@ -177,14 +177,6 @@ def test_waiting_jobs_are_captioned_after_a_restart(tmp_path: Path, number: sign
         assert {restarted.settled(job_id)["status"] for job_id in ids} == {"succeeded"}
     finally:
         assert restarted.stop() == 0
-
-
-def _pid_of_worker(service: Service) -> int:
-    from common.ledger import Components, connect
-
-    settings = Settings(redis_url=f"unix://{service.data / 'redis' / 'redis.sock'}")
-    (worker,) = Components(connect(settings.redis_location), settings).workers.alive()
-    return int(worker.name.rsplit("-", 1)[1])
 
 
 def _kill(pid: int) -> None:

@@ -81,6 +81,11 @@ class Service(Client):
         assert self.process is not None and self.process.poll() is None, self.log()
         return "captiond is at" in self.log()[self._log_offset :] and self.get("/readyz/captioning")[0] == 200
 
+    def worker_pid(self) -> int:
+        """The process id of the worker."""
+        (worker,) = self.get("/v1/workers")[1]["workers"]
+        return int(worker["pid"])
+
     def log(self) -> str:
         """The output of all starts."""
         return (self.data / "serve.log").read_text(encoding="utf-8")

@@ -9,11 +9,14 @@ from __future__ import annotations
 from flask import Blueprint, Flask
 
 from common.settings import Settings
-from web.compat import huggingface, label_studio, mcp
+from web.compat import huggingface, label_studio, mcp, ollama, openai, photoprism
 
 #: The blueprint of each protocol by its name in `CAPTIOND_COMPAT`.
 PROTOCOLS: dict[str, Blueprint] = {
+    "openai": openai.blueprint,
+    "ollama": ollama.blueprint,
     "huggingface": huggingface.blueprint,
+    "photoprism": photoprism.blueprint,
     "label-studio": label_studio.blueprint,
     "mcp": mcp.blueprint,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from flask import request
 
@@ -65,6 +65,25 @@ def caption_available(
             except Problem as problem:
                 outcomes[index] = problem
     return outcomes
+
+
+def caption_texts(jobs: Sequence[Job], count: int = 1) -> list[str]:
+    """Up to `count` different answers about the pictures of `jobs`, the best one first.
+
+    An answer has a line for each picture, but none twice: frames of one event often have the same caption.
+    """
+    captions = [_captions(job, count) for job in jobs]
+    answers = [
+        "\n".join(dict.fromkeys(each[min(number, len(each) - 1)] for each in captions))
+        for number in range(max(map(len, captions)))
+    ]
+    return list(dict.fromkeys(answers))
+
+
+def _captions(job: Job, count: int) -> list[str]:
+    """Up to `count` captions of a captioned job."""
+    alternatives = job.output.alternatives if job.output else ()
+    return [job.caption or "", *(each.caption for each in alternatives)][:count]
 
 
 def submit_picture(services: Services, picture: Picture, options: CaptionOptions | None) -> Job:

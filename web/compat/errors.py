@@ -12,7 +12,12 @@ from web.errors import register_handlers
 from web.language import current_language
 
 
-def show_errors(blueprint: Blueprint, body: Callable[[Problem, str], dict[str, Any]]) -> None:
+def error_sentence(problem: Problem, sentence: str) -> dict[str, Any]:
+    """The form of Hugging Face, Ollama and others: `{"error": …}`."""
+    return {"error": sentence}
+
+
+def show_errors(blueprint: Blueprint, body: Callable[[Problem, str], dict[str, Any]] = error_sentence) -> None:
     """Answer errors of `blueprint`, and problems of access and rates on its paths, with the JSON that `body` makes.
 
     `body` gets the problem and its sentence in the language of the request. The status and the headers, such as

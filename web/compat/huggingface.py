@@ -10,12 +10,9 @@ The request is the bytes of a picture, or `{"inputs": BASE64, "parameters": {…
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Blueprint, Response, jsonify, request
 
 from common.ingest import upload_too_large
-from common.problems import Problem
 from web.compat.captioning import caption_pictures
 from web.compat.errors import show_errors
 from web.compat.pictures import Picture, read_pictures, requested_json
@@ -44,8 +41,4 @@ def _requested_picture(services: Services) -> Picture:
     return Picture(data)
 
 
-def _error(problem: Problem, sentence: str) -> dict[str, Any]:
-    return {"error": sentence}
-
-
-show_errors(blueprint, _error)
+show_errors(blueprint)

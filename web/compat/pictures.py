@@ -1,9 +1,8 @@
-"""Pictures in the JSON of other protocols: base64, `data:` URLs, and URLs to download."""
+"""The JSON of other protocols, and the pictures in it: base64, `data:` URLs, and URLs to download."""
 
 from __future__ import annotations
 
 import base64
-import binascii
 import time
 from dataclasses import dataclass
 from typing import Any, cast
@@ -14,7 +13,6 @@ from common import problems
 from common.ingest import upload_too_large
 from web.api.fetching import FETCH_TIMEOUT, fetch_image
 from web.services import Services
-from web.submission import read_upload
 
 #: Pictures of one request. Software that describes an event sends several frames of it; Frigate sends up to ten.
 MAX_PICTURES = 16
@@ -50,10 +48,31 @@ def requested_json(max_values: int = MAX_JSON_VALUES) -> dict[str, Any]:
     return cast("dict[str, Any]", body)
 
 
+def requested_text(body: dict[str, Any], name: str) -> str:
+    """The member `name` of a JSON object, empty if it is absent or null; raises `bad-request` if it is not text."""
+    value = body.get(name)
+    if not isinstance(value, str | None):
+        raise problems.BAD_REQUEST("`{name}` must be text.", name=name)
+    return value or ""
+
+
+def take_list(body: dict[str, Any], name: str) -> list[Any]:
+    """Remove the list `name` from a JSON object and return it; empty if it is absent or null.
+
+    Removed, so that pictures in base64 do not stay in memory while the request waits. Raises `bad-request` if it is
+    something else.
+    """
+    value = body.pop(name, None)
+    if not isinstance(value, list | None):
+        raise problems.BAD_REQUEST("`{name}` must be a list.", name=name)
+    return value or []
+
+
 def read_pictures(services: Services, references: list[Any]) -> list[Picture]:
     """The pictures that a request refers to, each as base64, as a `data:` URL or as a URL to download.
 
-    Raises `missing-image`, `too-many-images`, `bad-request`, `upload-too-large` and the problems of `fetch_image`.
+    Together they may have as many bytes as one uploaded picture. Raises `missing-image`, `too-many-images`,
+    `bad-request`, `upload-too-large` and the problems of `fetch_image`.
     """
     if not references:
         raise problems.MISSING_IMAGE("The request has no picture. Captions are written for pictures only.")
@@ -64,7 +83,14 @@ def read_pictures(services: Services, references: list[Any]) -> list[Picture]:
             limit=MAX_PICTURES,
         )
     deadline = time.monotonic() + DOWNLOADS_TIMEOUT
-    return [_read_picture(services, reference, deadline) for reference in references]
+    pictures: list[Picture] = []
+    size, limit = 0, services.settings.max_upload_bytes
+    for reference in references:
+        pictures.append(_read_picture(services, reference, deadline))
+        size += len(pictures[-1].data)
+        if size > limit:
+            raise upload_too_large(limit)
+    return pictures
 
 
 def _read_picture(services: Services, reference: Any, deadline: float) -> Picture:
@@ -72,24 +98,14 @@ def _read_picture(services: Services, reference: Any, deadline: float) -> Pictur
         raise problems.BAD_REQUEST("A picture must be text: base64, or a URL.")
     scheme = reference[:8].lower()
     if scheme.startswith(("http://", "https://")):
-        # At least a second, so that a late download fails as unreachable instead of with an invalid timeout.
-        timeout = min(FETCH_TIMEOUT, max(1.0, deadline - time.monotonic()))
-        file = fetch_image(services, reference, timeout)
-        return Picture(read_upload(file, services.settings.max_upload_bytes), file.filename)
+        file = fetch_image(services, reference, max(0, min(FETCH_TIMEOUT, deadline - time.monotonic())))
+        return Picture(file.stream.read(), file.filename)
     if scheme.startswith("data:"):
         # The media type is not read, because the content tells what it is.
         head, _, reference = reference.partition(",")
         if not head.lower().endswith(";base64"):
             raise problems.BAD_REQUEST("A `data:` URL of a picture must be in base64: data:image/jpeg;base64,...")
-    return Picture(decode_base64(reference, services.settings.max_upload_bytes))
-
-
-def decode_base64(text: str, limit: int) -> bytes:
-    """Decode a file of at most `limit` bytes; line breaks are ignored. Raises `bad-request` or `upload-too-large`."""
     try:
-        data = base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:  # ValueError for other characters than ASCII
+        return Picture(base64.b64decode("".join(reference.split()), validate=True))  # it may be in lines
+    except ValueError as error:  # also for other characters than ASCII
         raise problems.BAD_REQUEST("A picture is no valid base64.") from error
-    if len(data) > limit:
-        raise upload_too_large(limit)
-    return data

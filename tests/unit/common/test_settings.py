@@ -102,6 +102,13 @@ def test_an_instruction_and_a_language_are_checked(name: str, value: str, senten
         Settings(**{name: value})  # type: ignore[arg-type]
 
 
+def test_the_protocols_of_other_software_are_a_list_of_known_names() -> None:
+    assert Settings(compat=" ollama, openai,").compat_protocols == ["ollama", "openai"]
+    assert Settings().compat_protocols == []
+    with pytest.raises(SettingsError, match=r"^CAPTIOND_COMPAT: It must be names separated by commas, of: openai, "):
+        Settings(compat="openai, gopher")
+
+
 def test_the_repr_of_the_settings_contains_no_secret() -> None:
     settings = Settings(
         redis_url="redis://:secret1@host/0",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -14,7 +16,7 @@ from common.ledger import Components, Ledger, Worker
 from common.settings import COMPAT_PROTOCOLS, Settings
 from tests.support.claims import claim_job, commit
 from tests.unit.web.client import MODEL, Client
-from web import create_app
+from web import create_app, server
 
 
 @pytest.fixture
@@ -37,6 +39,26 @@ def app(settings: Settings, redis: Redis) -> Flask:
 @pytest.fixture
 def client(app: Flask) -> Client:
     return app.test_client()
+
+
+@pytest.fixture
+def serve(redis: Redis) -> Iterator[Callable[[Settings], int]]:
+    """Starts a server with the given settings; returns its port."""
+    running: list[tuple[Any, threading.Thread]] = []
+
+    def start(settings: Settings) -> int:
+        http_server = server.create_server(create_app(settings, redis=redis), settings)
+        thread = threading.Thread(target=http_server.run, daemon=True)
+        thread.start()
+        running.append((http_server, thread))
+        return int(http_server.adj.sockets[0].getsockname()[1])
+
+    yield start
+    for http_server, thread in running:
+        # The attribute depends on the number of listening sockets.
+        http_server.asyncore.close_all(getattr(http_server, "map", None) or http_server._map)
+        thread.join(10)
+        http_server.task_dispatcher.shutdown(timeout=5)
 
 
 @pytest.fixture

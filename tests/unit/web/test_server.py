@@ -7,19 +7,17 @@ import http.client
 import json
 import os
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
 
 from common.settings import Settings
 from tests.support.images import encoded
 from tests.support.keys import add_key
-from web import create_app, server
+from web import server
 
 MB = 2**20
 
@@ -34,26 +32,6 @@ def settings(tmp_path: Path) -> Settings:
         max_batch_bytes=8 * MB,
         max_batch_items=4,
     )
-
-
-@pytest.fixture
-def serve(redis: Redis) -> Iterator[Callable[[Settings], int]]:
-    """Starts a server with the given settings; returns its port."""
-    running: list[tuple[Any, threading.Thread]] = []
-
-    def start(settings: Settings) -> int:
-        http_server = server.create_server(create_app(settings, redis=redis), settings)
-        thread = threading.Thread(target=http_server.run, daemon=True)
-        thread.start()
-        running.append((http_server, thread))
-        return int(http_server.adj.sockets[0].getsockname()[1])
-
-    yield start
-    for http_server, thread in running:
-        # The attribute depends on the number of listening sockets.
-        http_server.asyncore.close_all(getattr(http_server, "map", None) or http_server._map)
-        thread.join(10)
-        http_server.task_dispatcher.shutdown(timeout=5)
 
 
 @pytest.fixture

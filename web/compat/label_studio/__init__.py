@@ -24,7 +24,7 @@ from web.compat.captioning import caption_available
 from web.compat.errors import show_errors
 from web.compat.label_studio.labelling import caption_area, model_version
 from web.compat.label_studio.pictures import CLOUD, SERVED, HeldPictures
-from web.compat.pictures import Picture, read_pictures, requested_json
+from web.compat.pictures import Picture, read_pictures, requested_json, take_list
 from web.services import Services, get_services
 from web.submission import json_body
 
@@ -58,9 +58,7 @@ def predict() -> Response:
     """
     services = get_services()
     body = requested_json(MAX_JSON_VALUES)
-    area, tasks = caption_area(body.get("label_config")), body.get("tasks")
-    if not isinstance(tasks, list):
-        raise problems.BAD_REQUEST("The member `tasks` must be an array.")
+    area, tasks = caption_area(body.get("label_config")), take_list(body, "tasks")
     model, held = _model(services), HeldPictures(services)
     outcomes = caption_available(services, [partial(_read, services, held, area.data_key, task) for task in tasks])
     failures = [each for each in outcomes if isinstance(each, Problem) and each.kind is not problems.CAPTION_PENDING]

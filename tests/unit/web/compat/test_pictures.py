@@ -83,6 +83,14 @@ def test_a_body_above_the_limit_is_refused_in_the_shape_of_the_protocol(client: 
     assert "too large" in answer.json["error"]
 
 
+def test_the_pictures_of_a_request_are_limited_together(client: Client) -> None:
+    image = base64.b64encode(b"x" * 40_000).decode()
+
+    answers = [client.post("/api/generate", json={"images": [image] * count}) for count in (2, 3)]
+
+    assert [answer.status_code for answer in answers] == [415, 413]
+
+
 def test_a_picture_at_the_limit_fits_into_a_body(client: Client, settings: Settings) -> None:
     answer = ask(client, base64.b64encode(b"x" * settings.max_upload_bytes).decode())
 
@@ -102,6 +110,14 @@ class TestDownloads:
 
         assert answer.status_code == 200
         assert client.get("/v1/jobs").json["jobs"][0]["input"]["filename"] == "a b.jpg"
+
+    def test_downloads_of_a_request_end_together(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("web.compat.pictures.DOWNLOADS_TIMEOUT", 0)
+        with running_receiver(with_status(200, encoded(), Content_Type="image/jpeg")) as server:
+            answer = ask(client, server.url("/a.jpg"))
+
+        assert answer.status_code == 422
+        assert "in time" in answer.json["error"]
 
     def test_the_error_of_a_download_is_in_the_shape_of_the_protocol(self, client: Client) -> None:
         with running_receiver(with_status(404)) as server:

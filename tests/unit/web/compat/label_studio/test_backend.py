@@ -93,11 +93,11 @@ class TestPredictions:
         assert answer.json["results"] == [[], [], []]
         assert len(client.get("/v1/jobs").json["jobs"]) == 1
 
-    @pytest.mark.parametrize("tasks", [None, "tasks", {"id": 1}])
-    def test_tasks_must_be_an_array(self, client: Client, tasks: object) -> None:
+    @pytest.mark.parametrize("tasks", ["tasks", {"id": 1}])
+    def test_tasks_must_be_a_list(self, client: Client, tasks: object) -> None:
         answer = client.post("/label-studio/predict", json={"label_config": CONFIG, "tasks": tasks})
 
-        assert (answer.status_code, answer.json) == (400, {"error": "The member `tasks` must be an array."})
+        assert (answer.status_code, answer.json) == (400, {"error": "`tasks` must be a list."})
 
 
 class TestEvents:

@@ -1,22 +1,21 @@
-"""A server for MCP clients, which need a real one."""
+"""A web server for MCP clients, which need a real one."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
-from flask import Flask
-from werkzeug.serving import make_server
+
+from common.settings import Settings
 
 
 @pytest.fixture
-def url(app: Flask) -> Iterator[str]:
-    """The URL of the application's MCP endpoint."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/mcp"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def start(serve: Callable[[Settings], int], settings: Settings) -> Callable[[], str]:
+    """Starts a server; returns the URL of its MCP endpoint."""
+    return lambda: f"http://127.0.0.1:{serve(settings.model_copy(update={'port': 0}))}/mcp"
+
+
+@pytest.fixture
+def url(start: Callable[[], str]) -> str:
+    """The URL of the MCP endpoint of a running server."""
+    return start()

@@ -89,11 +89,13 @@ def test_an_agent_gets_a_caption_that_was_not_ready_the_next_time(
 
 class TestAccess:
     @pytest.mark.usefixtures("worker")
-    def test_a_tool_acts_for_the_owner_of_its_key(self, url: str, client: Client, settings: Settings) -> None:
+    def test_a_tool_acts_for_the_owner_of_its_key(
+        self, start: Callable[[], str], client: Client, settings: Settings
+    ) -> None:
         secrets = {name: add_key(settings, name) for name in ("alice", "bob")}
         client.application.extensions["captiond"].keyring.reload()
 
-        call(url, "caption_image", {"image": in_base64()}, key=secrets["alice"])
+        call(start(), "caption_image", {"image": in_base64()}, key=secrets["alice"])
 
         seen = {
             name: len(client.get("/v1/jobs", headers={"Authorization": f"Bearer {secret}"}).json["jobs"])
@@ -101,12 +103,11 @@ class TestAccess:
         }
         assert seen == {"alice": 1, "bob": 0}
 
-    def test_without_its_key_an_agent_is_told_to_send_one(self, url: str, client: Client, settings: Settings) -> None:
+    def test_without_its_key_an_agent_is_told_to_send_one(self, start: Callable[[], str], settings: Settings) -> None:
         add_key(settings, "alice")
-        client.application.extensions["captiond"].keyring.reload()
 
         with pytest.raises(MCPError, match="Send an API key as `Authorization: Bearer KEY`"):
-            call(url, "caption_image", {"image": in_base64()})
+            call(start(), "caption_image", {"image": in_base64()})
 
     def test_an_outage_is_an_error_of_the_protocol_without_details(
         self, url: str, server: fakeredis.FakeServer
