@@ -10,10 +10,10 @@ import pytest
 from mcp import MCPError
 
 from common.settings import Settings
+from tests.support.agent import LEGACY, MODERN, call, connected
 from tests.support.images import numbered
 from tests.support.keys import add_key
 from tests.unit.web.client import MODEL, Client
-from tests.unit.web.compat.mcp.agent import LEGACY, MODERN, call, connected
 from tests.unit.web.compat.requests import in_base64
 
 
