@@ -83,7 +83,8 @@ def webhook() -> Response:
 def explain(response: Response) -> Response:
     """Put the sentence of a problem into the status line, which is all that Label Studio shows."""
     if response.status_code >= 400 and response.is_json:
-        reason = response.get_json()["error"].encode("latin-1", "replace").decode("latin-1")
+        # One line of Latin-1, as HTTP requires: a sentence may quote a name from the request.
+        reason = " ".join(response.get_json()["error"].split()).encode("latin-1", "replace").decode("latin-1")
         response.status = f"{response.status_code} {reason}"
     return response
 

@@ -13,6 +13,8 @@ import logging
 from functools import cached_property
 from urllib.parse import urlencode
 
+from requests.utils import requote_uri
+
 from common import problems, strict_json
 from common.ingest import upload_too_large
 from common.outbound import Outbound, Response, ResponseTooLarge, Unreachable, UrlNotAllowed
@@ -65,7 +67,7 @@ class HeldPictures:
 
     def _get(self, path: str, limit: int) -> Response:
         headers = {"Authorization": self._authorization}
-        url = self._url + path
+        url = self._url + requote_uri(path)
         response = self._label_studio.request("GET", url, timeout=FETCH_TIMEOUT, headers=headers, max_bytes=limit)
         if response.status in (302, 303) and (location := response.headers["Location"]):
             # The signed URL of a cloud storage, which must not get the token.

@@ -83,6 +83,14 @@ class TestPredictions:
         assert answer.status.startswith("403 This service does not download pictures from URLs.")
         assert answer.json["error"].startswith("This service does not download pictures from URLs.")
 
+    def test_a_name_of_the_request_cannot_add_a_header(self, client: Client) -> None:
+        config = CONFIG.replace("$image", "$a&#10;X-Header: é&#1078;")
+
+        answer = predict(client, task(1, data_url()), config=config)
+
+        assert answer.status == "400 A task has no `a X-Header: é?` in its data, or no id."
+        assert "X-Header" not in answer.headers
+
     def test_a_full_queue_ends_the_submission(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         settings = client.application.extensions["captiond"].settings
         monkeypatch.setattr("web.compat.captioning.WAIT_SECONDS", 0.01)

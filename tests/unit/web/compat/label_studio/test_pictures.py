@@ -48,11 +48,12 @@ class TestReading:
     def test_an_uploaded_picture_is_read_with_the_token(
         self, connect: Callable[..., Client], label_studio: Receiver
     ) -> None:
-        answer = predict(connect(), task(1, "/data/upload/1/photo.jpg"))
+        answer = predict(connect(), task(1, "/data/upload/1/my photo%20é.jpg"))
 
         assert answer.json["results"] == [[]]  # it was submitted
         (request,) = label_studio.requests
-        assert (request.target, request.headers["Authorization"]) == ("/ls/data/upload/1/photo.jpg", f"Token {LEGACY}")
+        assert request.target == "/ls/data/upload/1/my%20photo%20%C3%A9.jpg"
+        assert request.headers["Authorization"] == f"Token {LEGACY}"
 
     def test_a_personal_access_token_is_exchanged_once_for_all_tasks(
         self, connect: Callable[..., Client], label_studio: Receiver
