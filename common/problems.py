@@ -99,6 +99,8 @@ BATCH_NOT_FOUND = Kind("batch-not-found", 404, "No such batch")
 JOB_GONE = Kind("job-gone", 410, "The job is no longer kept")
 BATCH_GONE = Kind("batch-gone", 410, "The batch is no longer kept")
 CAPTION_PENDING = Kind("caption-pending", 503, "The caption is not ready yet")
+# Not 409, which OpenAI's clients repeat by themselves.
+JOB_CANCELED = Kind("job-canceled", 410, "The job was canceled")
 NOT_CAPTIONED = Kind("not-captioned", 409, "The picture has no caption")
 MODEL_NOT_FOUND = Kind("model-not-found", 404, "No such model")
 NOT_FOUND = Kind("not-found", 404, "There is nothing at this address")

@@ -1,4 +1,4 @@
-"""The examples of docs/api.md in curl, Python and JavaScript, run against the real service."""
+"""The examples of docs/api.md and docs/integrations.md, run against the real service."""
 
 from __future__ import annotations
 
@@ -12,23 +12,31 @@ from pathlib import Path
 import playwright
 import pytest
 
-from common.settings import PROJECT_ROOT
+from common.settings import COMPAT_PROTOCOLS, PROJECT_ROOT
 from tests.support.archives import zipped
 from tests.support.images import numbered
 from tests.support.receiver import Receiver, running_receiver, with_status
 from tests.support.service import Service
 
-GUIDE = (PROJECT_ROOT / "docs/api.md").read_text(encoding="utf-8")
+GUIDES = {name: (PROJECT_ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("api.md", "integrations.md")}
 #: The command that runs an example from standard input, by the language of its block. Playwright's wheel has a Node.js.
 COMMANDS = {
     "sh": ["bash", "-euo", "pipefail"],
     "python": [sys.executable, "-W", "error", "-"],
     "js": [str(Path(playwright.__file__).parent / "driver" / "node"), "--input-type=module", "-"],
 }
-#: Languages of blocks that show an answer.
-ANSWERS = {"json"}
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
-EXAMPLES = [(language, code) for language, code in BLOCKS if language not in ANSWERS]
+#: Languages of blocks that show an answer, or the configuration of other software.
+NOT_RUN = {"json", "yaml"}
+BLOCKS = [
+    (name, *block)
+    for name, guide in GUIDES.items()
+    for block in re.findall(r"^```(\w*)\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+]
+EXAMPLES = [
+    pytest.param(language, code, id=f"{name}-{number}-{language}")
+    for number, (name, language, code) in enumerate(BLOCKS)
+    if language not in NOT_RUN and "captiond serve" not in code
+]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +50,13 @@ def receiver() -> Iterator[Receiver]:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service that accepts image URLs and webhooks of this machine, and manifests in a folder."""
     folder = tmp_path_factory.mktemp("service")
-    running = Service(folder, fetch_urls=True, allow_local_urls=True, manifest_roots=str(folder / "photos")).start()
+    running = Service(
+        folder,
+        fetch_urls=True,
+        allow_local_urls=True,
+        manifest_roots=str(folder / "photos"),
+        compat=",".join(COMPAT_PROTOCOLS),
+    ).start()
     yield running
     running.stop()
 
@@ -61,14 +75,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_example_is_in_a_language_that_is_run_and_none_is_missing() -> None:
-    assert {language for language, _ in EXAMPLES} == set(COMMANDS)
-    assert len(re.findall(r"^\s*(?:```|~~~)", GUIDE, re.MULTILINE)) == 2 * len(BLOCKS)
+    assert {language for _, language, _ in BLOCKS} == set(COMMANDS) | NOT_RUN
+    fences = [fence for guide in GUIDES.values() for fence in re.findall(r"^\s*(?:```|~~~)", guide, re.MULTILINE)]
+    assert len(fences) == 2 * len(BLOCKS)
 
 
-@pytest.mark.parametrize(
-    ("language", "code"), EXAMPLES, ids=[f"{number}-{language}" for number, (language, _) in enumerate(EXAMPLES)]
-)
-def test_an_example_of_the_api_guide_succeeds(
+@pytest.mark.parametrize(("language", "code"), EXAMPLES)
+def test_an_example_of_the_guides_succeeds(
     service: Service, receiver: Receiver, folder: Path, language: str, code: str
 ) -> None:
     hosts = {"http://127.0.0.1:8080": service.url, "https://captions.example": service.url}

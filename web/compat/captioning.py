@@ -118,7 +118,7 @@ def _captioned(services: Services, job: Job, deadline: float) -> Job:
     if job.status is Status.FAILED and job.error:
         raise job.error.problem()
     if job.caption is None:
-        raise problems.NOT_CAPTIONED("The job was canceled. Send the picture again for a caption.")
+        raise problems.JOB_CANCELED("The job was canceled. Send the picture again for a caption.")
     return job
 
 

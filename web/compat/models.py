@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from common import problems
 from common.jobs import ModelInfo
 from common.options import MAX_BEAMS, CaptionOptions, SearchOptions, parse_options
@@ -20,34 +22,35 @@ def known_models(services: Services) -> list[ModelInfo]:
     return list(dict.fromkeys(worker.model for worker in services.workers.alive()))
 
 
-def find_model(services: Services, name: object) -> ModelInfo | None:
-    """The model of this name, with or without `:latest`; for `captiond` or no name, the one that captions at present.
+def find_models(services: Services, name: object) -> list[ModelInfo]:
+    """The models that may caption a request which names this one, with or without `:latest`.
 
-    None if no worker is ready: the job then waits for one. Raises `model-not-found`.
+    All of them for `captiond` or no name; none if no worker is ready, as the job then waits for one. Raises
+    `model-not-found`.
     """
     models = known_models(services)
     wanted = str(name or ANY_MODEL).removesuffix(DEFAULT_TAG)
     if wanted == ANY_MODEL or not models:
-        return services.current_model()
-    model = next((model for model in models if model.name.removesuffix(DEFAULT_TAG) == wanted), None)
-    if model is None:
+        return models
+    named = [model for model in models if model.name.removesuffix(DEFAULT_TAG) == wanted]
+    if not named:
         raise problems.MODEL_NOT_FOUND(
             "There is no model {name} here. There are: {models}.",
             name=repr(wanted[:MAX_SHOWN_NAME_LENGTH]),
             models=", ".join([ANY_MODEL, *(model.name for model in models)]),
         )
-    return model
+    return named
 
 
 def caption_options(
-    services: Services, model: ModelInfo | None, instruction: str, captions: int = 1
+    services: Services, models: Sequence[ModelInfo], instruction: str, captions: int = 1
 ) -> CaptionOptions | None:
-    """The options of a job for which `model` is told `instruction`, and which needs this number of captions.
+    """The options of a job that any of `models` may caption, with this number of captions.
 
-    A model that takes no instructions is not given any. Raises `bad-request`.
+    It has the instruction only if all of them take instructions, because others fail such a job. Raises `bad-request`.
     """
     options: dict[str, object] = {}
-    if instruction.strip() and (model is None or model.instructions):
+    if instruction.strip() and models and all(model.instructions for model in models):
         options["instruction"] = instruction.strip()
     search = SearchOptions.of(services.settings)
     if captions > search.captions:  # otherwise the usual options, which share the usual entry of the caption cache

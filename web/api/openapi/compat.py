@@ -22,7 +22,7 @@ CAPTION_PROBLEMS = (
     problems.URL_NOT_ALLOWED,
     problems.MODEL_NOT_FOUND,
     problems.CAPTION_PENDING,
-    problems.NOT_CAPTIONED,
+    problems.JOB_CANCELED,
     problems.CAPTION_FAILED,
     problems.WORKER_LOST,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
@@ -18,17 +19,29 @@ def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def worker(ledger: Ledger, caption: Callable[[str, str], None]) -> Iterator[None]:
+def working(ledger: Ledger) -> Callable[[Callable[[str], object]], AbstractContextManager[None]]:
+    """Calls a function with the id of each queued job, in a thread."""
+
+    @contextmanager
+    def run(end: Callable[[str], object]) -> Iterator[None]:
+        stopping = threading.Event()
+
+        def work() -> None:
+            while not stopping.wait(0.01):
+                if job := ledger.oldest(Status.QUEUED):
+                    end(job.id)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        yield
+        stopping.set()
+        thread.join()
+
+    return run
+
+
+@pytest.fixture
+def worker(working: Callable[..., AbstractContextManager[None]], caption: Callable[[str, str], None]) -> Iterator[None]:
     """Captions each queued job as `a red ball`."""
-    stopping = threading.Event()
-
-    def work() -> None:
-        while not stopping.wait(0.01):
-            if job := ledger.oldest(Status.QUEUED):
-                caption(job.id, "a red ball")
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    stopping.set()
-    thread.join()
+    with working(lambda job_id: caption(job_id, "a red ball")):
+        yield

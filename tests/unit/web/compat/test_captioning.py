@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -23,6 +24,28 @@ class TestWaiting:
         answer = ask(client)
 
         assert (answer.status_code, answer.json) == (200, [{"generated_text": "a red ball"}])
+
+    def test_a_job_that_fails_is_the_request_s_error(
+        self, client: Client, ledger: Ledger, working: Callable[..., AbstractContextManager[None]]
+    ) -> None:
+        def fail(job_id: str) -> None:
+            claim = claim_job(ledger, job_id)
+            assert claim is not None
+            commit_failure(ledger, claim, problems.CAPTION_FAILED("The {part} is broken.", part="model"))
+
+        with working(fail):
+            answer = ask(client)
+
+        assert (answer.status_code, answer.json) == (500, {"error": "The model is broken."})
+
+    def test_a_job_that_somebody_cancels_is_the_request_s_error(
+        self, client: Client, ledger: Ledger, working: Callable[..., AbstractContextManager[None]]
+    ) -> None:
+        with working(ledger.cancel):
+            answer = ask(client)
+
+        assert answer.status_code == 410
+        assert "was canceled" in answer.json["error"]
 
     @pytest.mark.usefixtures("no_wait")
     def test_a_caption_that_is_not_ready_can_be_asked_for_again(

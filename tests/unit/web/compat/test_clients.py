@@ -105,10 +105,11 @@ def test_a_client_gets_a_caption(account: Account, name: str) -> None:
     ("image", "status", "said"),
     [
         (b"<h1>Hello</h1>", 415, "not a picture"),
+        (b"x" * 100_000, 415, "not a picture"),
         (b"x" * 100_001, 413, "larger than the limit"),
         (b"x" * 500_000, 413, "The request is too large"),
     ],
-    ids=["no picture", "large picture", "large body"],
+    ids=["no picture", "limit", "large picture", "large body"],
 )
 def test_a_client_raises_its_own_error_with_the_sentence(
     account: Account, name: str, image: bytes, status: int, said: str

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from common.jobs import Alternative, ModelInfo, Output, Timings
-from common.ledger import Ledger
+from common.ledger import Components, Ledger, Worker
 from tests.support.claims import claim_job, commit
 from tests.support.contract import assert_valid_response
 from tests.support.images import encoded, numbered
@@ -202,6 +202,17 @@ class TestPrompt:
         client.post(PATH, json={"messages": self.MESSAGES})
 
         assert options(client) == {"instruction": "You write alt texts.\nName the animals."}
+
+    @pytest.mark.parametrize("models", [(), (VLM, MODEL)], ids=["no worker", "another model, too"])
+    def test_a_job_that_another_model_may_claim_has_no_instruction_because_it_would_fail(
+        self, client: Client, components: Components, models: tuple[ModelInfo, ...]
+    ) -> None:
+        for model in models:
+            components.workers.announce(Worker(name=model.name, model=model))
+
+        client.post(PATH, json={"messages": self.MESSAGES})
+
+        assert options(client) is None
 
     def test_a_prompt_that_is_too_long_is_refused(self, client: Client, announce: Callable[..., None]) -> None:
         announce(VLM)

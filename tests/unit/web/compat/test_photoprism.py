@@ -5,13 +5,16 @@ Source: `internal/ai/vision/api_response.go` and `model.go` of github.com/photop
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 from common.jobs import ModelInfo
-from common.settings import Settings
+from common.settings import PROJECT_ROOT, Settings
 from tests.support.contract import assert_valid_response
 from tests.support.images import encoded
 from tests.support.receiver import running_receiver, with_status
@@ -64,6 +67,20 @@ def test_the_answer_fits_photoprism_s_structs(client: Client) -> None:
         "model": {"type": "caption", "name": MODEL.name, "version": MODEL.version},
         "result": {"caption": {"text": "a red ball", "confidence": 0.3}},
     }
+
+
+def test_the_guide_s_configuration_has_photoprism_s_fields_and_this_route() -> None:
+    """Sources: `Model` in `model.go` and `Service` in `service.go`; the formats in `api_format.go`."""
+    guide = (PROJECT_ROOT / "docs/integrations.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^## PhotoPrism$.*?^```yaml\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+
+    (model,) = yaml.safe_load(block)["Models"]
+
+    service = model.pop("Service")
+    assert model == {"Type": "caption", "Name": "captiond", "Resolution": 720}
+    assert urlsplit(service.pop("Uri")).path == PATH
+    assert service.pop("Key").startswith("captiond_")
+    assert service == {"FileScheme": "data", "RequestFormat": "vision", "ResponseFormat": "vision"}
 
 
 @pytest.mark.usefixtures("worker")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
+from flask import Flask
 from redis import Redis
 
 from common.settings import Settings
@@ -13,6 +14,7 @@ from tests.support.receiver import running_receiver, with_status
 from tests.unit.web.client import Client
 from tests.unit.web.compat.requests import PATH, ask, in_base64
 from web import create_app
+from web.body_limits import BASE64_PATHS
 
 JSON = {"Content-Type": "application/json"}
 
@@ -89,6 +91,10 @@ def test_the_pictures_of_a_request_are_limited_together(client: Client) -> None:
     answers = [client.post("/api/generate", json={"images": [image] * count}) for count in (2, 3)]
 
     assert [answer.status_code for answer in answers] == [415, 413]
+
+
+def test_the_paths_with_higher_limits_are_routes(app: Flask) -> None:
+    assert {rule.rule for rule in app.url_map.iter_rules() if "POST" in (rule.methods or ())} >= BASE64_PATHS
 
 
 def test_a_picture_at_the_limit_fits_into_a_body(client: Client, settings: Settings) -> None:

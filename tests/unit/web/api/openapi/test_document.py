@@ -76,7 +76,7 @@ def test_every_problem_of_a_request_is_described() -> None:
     described = set(re.findall(r"/problems/[a-z-]+", str(document()["paths"])))
     of_jobs = {"worker-lost", "caption-failed", "deadline-exceeded", "bad-archive", "bad-archive-entry"}
     of_pictures = {"bad-manifest-row", "file-unreadable"}
-    of_other_software = {"caption-pending"}  # shown in the shapes of its protocols
+    of_other_software = {"caption-pending", "job-canceled", "model-not-found"}  # shown in the shapes of its protocols
     excluded = {
         f"/problems/{slug}" for slug in (*of_jobs, *of_pictures, *of_other_software, "method-not-allowed")
     }  # that answers undescribed methods
