@@ -15,7 +15,7 @@ ARG CAPTIOND_TORCH_INDEX
 RUN mkdir captioning cli common training web worker \
     && touch LICENSE README.md \
     && script/torch python \
-    && pip install --editable '.[parquet,raw,s3]' -c constraints.txt \
+    && pip install --editable '.[mcp,parquet,raw,s3]' -c constraints.txt \
     && pip uninstall --yes pip \
     && packages=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
     && rm -rf "$packages/torch/test" "$packages/torch/include" \

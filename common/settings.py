@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -41,6 +42,7 @@ URL_CHECKS = {
     "uploads_url": urls.check_store,
     "results_url": urls.check_store,
     "model_url": urls.check_web,
+    "label_studio_url": urls.check_web,
 }
 
 
@@ -265,6 +267,13 @@ class Settings(BaseSettings):
         description="Comma-separated protocols of other software that the web server also speaks: `openai`, `ollama`, "
         "`huggingface`, `photoprism`, `label-studio`, `mcp`; if unset, none.",
     )
+    label_studio_url: str | None = Field(
+        None,
+        description="Label Studio's address, such as `http://label-studio:8080`, to read pictures that it holds.",
+    )
+    label_studio_token: str | None = Field(
+        None, repr=False, description="Access token of a user of Label Studio, to read these pictures."
+    )
     webhook_secret: str | None = Field(
         None,
         repr=False,
@@ -343,6 +352,9 @@ class Settings(BaseSettings):
     def _names_protocols(cls, value: str) -> str:
         if not set(_names(value)) <= set(COMPAT_PROTOCOLS):
             raise ValueError(_("It must be names separated by commas, of: {names}.", names=", ".join(COMPAT_PROTOCOLS)))
+        if "mcp" in _names(value) and find_spec("mcp") is None:
+            command = "pip install -e '.[mcp]' -c constraints.txt"
+            raise ValueError(_("The protocol mcp needs a package that is not installed: {command}", command=command))
         return value
 
     @field_validator("translate")
@@ -422,8 +434,9 @@ class Settings(BaseSettings):
         return self.data / "keys"
 
     def secrets(self) -> set[str]:
-        """Return the secrets that must not be logged: passwords, webhook secrets, a key, the query of `model_url`."""
-        secrets = {urlsplit(self.model_url).query, self.model_key or "", *(self.webhook_secret or "").split(",")}
+        """Return what must not be logged: passwords, tokens, keys, webhook secrets, and the query of `model_url`."""
+        secrets = {urlsplit(self.model_url).query, self.model_key or "", self.label_studio_token or ""}
+        secrets |= set((self.webhook_secret or "").split(","))
         for url in (self.redis_url, self.broker_url, self.uploads_url, self.results_url, self.model_url):
             secrets |= urls.secrets_in(url or "")
         return secrets - {""}

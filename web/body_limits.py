@@ -28,6 +28,8 @@ BASE64_PATHS = frozenset(
         "/api/chat",
         "/huggingface/image-to-text",
         "/api/v1/vision/caption",
+        "/label-studio/predict",
+        "/mcp",
     }
 )
 

@@ -57,9 +57,7 @@ def requested_options() -> CaptionOptions | None:
     """The caption options of a request; None without any. Raises `bad-request`.
 
     They are a JSON object: the form field or the query parameter `options`, or the member `options` of a JSON body.
-    Options that the present model cannot obey are refused; without a model that is known, they are accepted.
     """
-    services = get_services()
     if "options" in request.files:
         raise problems.BAD_REQUEST("Send `options` as a text field of the form, without a file name.")
     given = [_parse(text) for text in (*request.form.getlist("options"), *request.args.getlist("options"))]
@@ -67,7 +65,15 @@ def requested_options() -> CaptionOptions | None:
         given.append(body["options"])
     if len(given) > 1:
         raise problems.BAD_REQUEST("The request has several `options`. Send one JSON object.")
-    options = parse_options(given[0], services.settings) if given and given[0] is not None else None
+    return accepted_options(get_services(), given[0]) if given and given[0] is not None else None
+
+
+def accepted_options(services: Services, value: object) -> CaptionOptions | None:
+    """The caption options that a JSON value states; None if it sets nothing. Raises `bad-request`.
+
+    Options that the present model cannot obey are refused; without a model that is known, they are accepted.
+    """
+    options = parse_options(value, services.settings)
     if options and (options.instruction or options.language):
         model = services.current_model()
         if model and not model.instructions:

@@ -26,7 +26,7 @@ COMMANDS = {
     "js": [str(Path(playwright.__file__).parent / "driver" / "node"), "--input-type=module", "-"],
 }
 #: Languages of blocks that show an answer, or the configuration of other software.
-NOT_RUN = {"json", "yaml"}
+NOT_RUN = {"json", "xml", "yaml"}
 BLOCKS = [
     (name, *block)
     for name, guide in GUIDES.items()

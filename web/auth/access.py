@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from flask import Flask, g, request
 from redis import RedisError
+from werkzeug.datastructures import Authorization
 from werkzeug.http import parse_cookie
 
 from common import problems
@@ -63,6 +64,11 @@ REQUIRED_SCOPES: Mapping[str, Scope | None] = {
     "ollama.chat": Scope.SUBMIT,
     "huggingface.image_to_text": Scope.SUBMIT,
     "photoprism.caption": Scope.SUBMIT,
+    "label_studio.health": Scope.SUBMIT,
+    "label_studio.setup": Scope.SUBMIT,
+    "label_studio.predict": Scope.SUBMIT,
+    "label_studio.webhook": None,
+    "mcp.answer": Scope.SUBMIT,
 }
 
 
@@ -113,11 +119,13 @@ def is_unauthenticated() -> bool:
 
 
 def secret_of(authorization: str | None, cookie: str | None) -> tuple[str | None, bool]:
-    """The secret in the Authorization or Cookie header, and whether it comes from the cookie."""
-    scheme, _, secret = (authorization or "").partition(" ")
-    if scheme.lower() == "bearer" and secret.strip():
-        return secret.strip(), False
-    return parse_cookie(cookie).get(COOKIE), True
+    """The secret in the Authorization or Cookie header, and whether it comes from the cookie.
+
+    With HTTP basic authentication, which is all that some clients can do, the password is the secret.
+    """
+    credentials = Authorization.from_header(authorization)
+    secret = credentials and (credentials.token if credentials.type == "bearer" else credentials.password)
+    return (secret, False) if secret else (parse_cookie(cookie).get(COOKIE), True)
 
 
 def _request_key(keyring: Keyring) -> Key | None:

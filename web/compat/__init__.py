@@ -10,7 +10,7 @@ from __future__ import annotations
 from flask import Blueprint, Flask
 
 from common.settings import Settings
-from web.compat import huggingface, ollama, openai, photoprism
+from web.compat import huggingface, label_studio, mcp, ollama, openai, photoprism
 
 #: The blueprint of each protocol by its name in `CAPTIOND_COMPAT`.
 PROTOCOLS: dict[str, Blueprint] = {
@@ -18,6 +18,8 @@ PROTOCOLS: dict[str, Blueprint] = {
     "ollama": ollama.blueprint,
     "huggingface": huggingface.blueprint,
     "photoprism": photoprism.blueprint,
+    "label-studio": label_studio.blueprint,
+    "mcp": mcp.blueprint,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from flask import request
 
@@ -12,6 +12,7 @@ from common import ingest, problems, strict_json
 from common.jobs import Job, Status
 from common.ledger import NewJob
 from common.options import CaptionOptions
+from common.problems import Problem
 from common.queue import notify
 from web.api.preferences import preferred_wait, wait_until_done
 from web.compat.pictures import Picture
@@ -23,6 +24,8 @@ from web.submission import create_job
 WAIT_SECONDS = 25
 #: Limits of `Retry-After` for a caption that is not ready, in seconds.
 MIN_RETRY_AFTER, MAX_RETRY_AFTER = 1, 30
+#: Status of problems that the next picture would have, too: a rate, a quota, a full queue or store.
+REFUSALS = frozenset({429, 503, 507})
 
 
 def caption_pictures(services: Services, pictures: list[Picture], options: CaptionOptions | None) -> list[Job]:
@@ -31,8 +34,37 @@ def caption_pictures(services: Services, pictures: list[Picture], options: Capti
     Raises the problems of `submit_picture` and of a failed job, and `caption-pending` if a caption takes too long.
     """
     jobs = [submit_picture(services, picture, options) for picture in pictures]
-    deadline = time.monotonic() + (preferred_wait(request.headers.get("Prefer")) or WAIT_SECONDS)
+    deadline = time.monotonic() + _wait()
     return [_captioned(services, job, deadline) for job in jobs]
+
+
+def caption_available(
+    services: Services, pictures: Iterable[Callable[[], Picture]], options: CaptionOptions | None = None
+) -> list[Job | Problem]:
+    """For each picture its job with a caption, or the problem for which it has none yet, in the same order.
+
+    This is for any number of pictures, each of which is a function that reads it. Those that are not read or not
+    captioned in time have the problem `caption-pending`; the same request again goes on where this one ended.
+    """
+    deadline = time.monotonic() + _wait()
+    outcomes: list[Job | Problem] = []
+    refusal: Problem | None = None
+    for read in pictures:
+        if outcomes and refusal is None and time.monotonic() >= deadline:  # each request submits one at least
+            refusal = _pending(MIN_RETRY_AFTER)
+        try:
+            outcomes.append(refusal or submit_picture(services, read(), options))
+        except Problem as problem:
+            outcomes.append(problem)
+            if problem.status in REFUSALS:
+                refusal = problem
+    for index, outcome in enumerate(outcomes):
+        if isinstance(outcome, Job):
+            try:
+                outcomes[index] = _captioned(services, outcome, deadline)
+            except Problem as problem:
+                outcomes[index] = problem
+    return outcomes
 
 
 def caption_texts(jobs: Sequence[Job], count: int = 1) -> list[str]:
@@ -88,3 +120,15 @@ def _captioned(services: Services, job: Job, deadline: float) -> Job:
     if job.caption is None:
         raise problems.JOB_CANCELED("The job was canceled. Send the picture again for a caption.")
     return job
+
+
+def _pending(retry_after: int) -> Problem:
+    return problems.CAPTION_PENDING(
+        "The picture is still waiting for its caption. Send the same request again: it then waits for the same job.",
+        extensions={"retry_after": retry_after},
+    )
+
+
+def _wait() -> int:
+    """Seconds that the current request waits for its captions."""
+    return preferred_wait(request.headers.get("Prefer")) or WAIT_SECONDS

@@ -30,15 +30,15 @@ class Picture:
     filename: str | None = None
 
 
-def requested_json() -> dict[str, Any]:
+def requested_json(max_values: int = MAX_JSON_VALUES) -> dict[str, Any]:
     """The request's JSON object, whatever its Content-Type: curl's default is that of a form.
 
     Raises `bad-request`.
     """
     data = request.get_data(cache=False)
     # Each value except the first of its container follows a comma, and each container has an opening bracket.
-    if sum(data.count(mark) for mark in (b",", b"[", b"{")) > MAX_JSON_VALUES:
-        raise problems.BAD_REQUEST("The JSON has more than {limit} values.", limit=MAX_JSON_VALUES)
+    if sum(data.count(mark) for mark in (b",", b"[", b"{")) > max_values:
+        raise problems.BAD_REQUEST("The JSON has more than {limit} values.", limit=max_values)
     try:
         body = request.json_module.loads(data)
     except (ValueError, RecursionError) as error:  # for deeply nested arrays

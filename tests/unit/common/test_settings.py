@@ -197,3 +197,18 @@ def test_an_unknown_language_is_refused_with_the_known_ones(monkeypatch: pytest.
 
     with pytest.raises(SettingsError, match="CAPTIOND_LANGUAGE: It must be one of 'en', 'ru'"):
         Settings()
+
+
+def test_the_protocol_mcp_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.settings.find_spec", lambda _: None)
+
+    assert Settings(compat="openai").compat_protocols == ["openai"]
+    with pytest.raises(SettingsError, match=r"CAPTIOND_COMPAT: .* not installed: pip install -e '\.\[mcp\]'"):
+        Settings(compat="openai,mcp")
+
+
+def test_the_token_for_label_studio_is_a_secret() -> None:
+    settings = Settings(label_studio_url="http://label-studio:8080", label_studio_token="secret")
+
+    assert "secret" in settings.secrets()
+    assert "secret" not in repr(settings)

@@ -6,7 +6,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from web.api.openapi import batches, compat, jobs, pages, results, service
+from web.api.openapi import annotation, batches, compat, jobs, pages, results, service
 from web.api.openapi.schemas import schemas
 from web.api.openapi.webhooks import WEBHOOKS
 
@@ -15,7 +15,11 @@ GROUPS = (
     ("Jobs", "Caption one picture.", jobs.PATHS),
     ("Batches", "Caption many pictures with one request.", {**batches.PATHS, **results.PATHS}),
     ("Service", "Models, health checks, metrics and this description.", service.PATHS),
-    ("Other software", "Protocols of other software. Each is off unless `CAPTIOND_COMPAT` names it.", compat.PATHS),
+    (
+        "Other software",
+        "Protocols of other software. Each is off unless `CAPTIOND_COMPAT` names it.",
+        {**compat.PATHS, **annotation.PATHS},
+    ),
     ("Pages", "HTML pages for people. API clients do not need them.", pages.PATHS),
 )
 

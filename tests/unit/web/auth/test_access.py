@@ -106,6 +106,13 @@ def test_an_invalid_authorization_header_is_refused(
     assert client.get("/v1/jobs", headers={"Authorization": authorization}).status_code == 401
 
 
+def test_a_key_may_be_the_password_of_basic_authentication(client: Client, key: Callable[..., Headers]) -> None:
+    secret = key("alice")["Authorization"].removeprefix("Bearer ")
+
+    assert client.get("/v1/jobs", auth=("anybody", secret)).status_code == 200
+    assert client.get("/v1/jobs", auth=(secret, "anything")).status_code == 401
+
+
 def test_a_key_is_valid_until_it_is_revoked(
     app: Flask, client: Client, settings: Settings, key: Callable[..., Headers]
 ) -> None:
