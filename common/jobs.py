@@ -14,7 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 from common import problems
 from common.options import CaptionOptions, fill_template
 from common.problems import Problem
-from common.translation import SOURCE, Message
+from common.translation import SOURCE, Message, _
 
 
 def rfc3339(moment: datetime) -> str:
@@ -173,11 +173,28 @@ class Failure(_Record):
         return self.translated(language).model_dump(mode="json", exclude={"message"})
 
 
+def no_worker(model: str) -> Message:
+    """Why a job waits that asks for `model`, while no worker has it."""
+    return _("No worker with the model {model} is running. Pictures wait for one, and none is lost.", model=model)
+
+
+#: A sentence, in JSON as text.
+Sentence = Annotated[Message, PlainSerializer(str, return_type=str, when_used="json")]
+
+
 class Progress(_Record):
-    """Number of images before this one, and estimated seconds until its caption; None if unknown."""
+    """Number of images before this one, and estimated seconds until its caption; None if unknown.
+
+    `reason` says why the job waits although its turn may have come, if there is such a reason.
+    """
 
     position: int
     eta_seconds: float | None = None
+    reason: Sentence | None = None
+
+    def body(self, language: str = SOURCE) -> dict[str, Any]:
+        """Return the API's JSON, with the reason in `language`."""
+        return {**self.model_dump(mode="json"), "reason": self.reason.translated(language) if self.reason else None}
 
 
 class Timings(_Record):
@@ -240,7 +257,8 @@ class Job(_Record):
         actions = {name: f"{path}/{name}" for name in ("cancel", "retry")}
         urls = {"self": path, **actions, "image": f"{path}/image" if self.input else None}
         error = self.error.body(language) if self.error else None
-        return _body(self, error=error, urls=urls)
+        progress = self.progress.body(language) if self.progress else None
+        return _body(self, error=error, progress=progress, urls=urls)
 
 
 class RequestCounts(_Record):

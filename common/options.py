@@ -82,6 +82,10 @@ class CaptionOptions(BaseModel):
         None, ge=1, le=MAX_BEAMS, description="Number of captions, the best one included; at most `beams`."
     )
     beams: StrictInt | None = Field(None, ge=1, le=MAX_BEAMS, description="Beams of the beam search.")
+    model: StrictStr | None = Field(
+        None,
+        description="Name of the model that captions, one of `/v1/models`; by default any, or that of the service.",
+    )
 
     def body(self) -> dict[str, Any]:
         """Return the API's JSON: the members that are set."""
@@ -114,7 +118,10 @@ class SearchOptions:
 
 
 def parse_options(value: object, settings: Settings) -> CaptionOptions | None:
-    """Validate the JSON value `options` of a request; None if it sets nothing. Raises `bad-request`."""
+    """Validate the JSON value `options` of a request; None if it sets nothing. Raises `bad-request`.
+
+    Whether there is such a model is not checked.
+    """
     try:
         options = CaptionOptions.model_validate(value)
     except ValidationError as error:
@@ -137,6 +144,11 @@ def parse_options(value: object, settings: Settings) -> CaptionOptions | None:
             default_maximum=settings.max_length,
         )
     return options if options.body() else None
+
+
+def model_of(options: CaptionOptions | None) -> str:
+    """The name of the model that `options` ask for; '' if any model may caption."""
+    return (options.model if options else None) or ""
 
 
 def cache_key(settings: Settings, options: CaptionOptions | None) -> str:

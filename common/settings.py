@@ -134,6 +134,11 @@ class Settings(BaseSettings):
         description="Model: `auto` (the deployed student, else the demo), `demo`, a `.pt` file, a folder in Hugging "
         "Face format or a hub id.",
     )
+    default_model: str | None = Field(
+        None,
+        description="Name of the model, as `/v1/models` lists it, for jobs that ask for none; if unset, any worker "
+        "captions these. Read by the web servers.",
+    )
     model_url: str = Field(
         "https://drive.google.com/uc?id=1w7hY_dpYc-QJ_qUzBkz-2uBqxnfS0lko",
         repr=False,

@@ -102,7 +102,7 @@ def workers() -> str:
     """The workers with their last heartbeats, and the queue. A script or the browser refreshes it."""
     services = get_services()
     queue = services.components.metrics.queue()
-    lengths = {name: lane.jobs for name, lane in queue.lanes.items()} | {"postponed": queue.postponed}
+    lengths = {kind: queue.of_kind(kind).jobs for kind, _model in queue.lanes} | {"postponed": queue.postponed}
     return _render(
         "workers.html",
         workers=sorted(services.workers.with_ages(), key=lambda item: item[0].name),  # so that rows stay in place

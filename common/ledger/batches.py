@@ -27,7 +27,7 @@ from common.ledger import keys, quotas, records
 from common.ledger.base import Base
 from common.ledger.queries import Origin, Queries
 from common.ledger.submission import SEALED_DETAIL, host_of
-from common.options import CaptionOptions
+from common.options import CaptionOptions, model_of
 from common.problems import Problem
 from common.translation import Message, _
 
@@ -80,6 +80,7 @@ class Batches(Base):
         fields = {
             "name": new.name,
             "options": strict_json.dumps(new.options.body()) if new.options else None,
+            "model": model_of(new.options),
             "webhook": new.webhook,
             "webhook_host": host_of(new.webhook) if new.webhook else None,
             "prefix": new.prefix,

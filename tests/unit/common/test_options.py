@@ -48,8 +48,10 @@ class TestParse:
             ("beams", '`options` must be a JSON object, such as {"beams": 8}.'),
             (
                 {"beam": 3},
-                "`options` has no member 'beam'. Its members are template, min_length, max_length, captions, beams.",
+                "`options` has no member 'beam'. Its members are template, min_length, max_length, captions, beams, "
+                "model.",
             ),
+            ({"model": 1}, "`options.model` must be text."),
             ({"beams": 0}, "`options.beams` must be a whole number from 1 to 10."),
             ({"beams": 11}, "`options.beams` must be a whole number from 1 to 10."),
             ({"beams": True}, "`options.beams` must be a whole number from 1 to 10."),

@@ -75,12 +75,13 @@ def schemas() -> dict[str, Schema]:
     )
     by_name |= _exports(by_name["Output"])
     by_name["AnnouncedModel"] = object_schema(
-        "A model, and the number of workers that have loaded it.",
+        "A model, and the number of live workers that have loaded it.",
         **by_name["ModelInfo"]["properties"],
         workers=COUNT,
     )
     by_name["Models"] = object_schema(
-        "The models of the live workers. `captioning` is the model of the worker with the latest heartbeat.",
+        "The models that `options.model` can name: those of live workers, and those whose last worker sent a heartbeat "
+        "within the retention time. `captioning` is the model of the worker with the latest heartbeat.",
         models={"type": "array", "items": ref("AnnouncedModel")},
         captioning=nullable(ref("ModelInfo")),
         notice=nullable({**STRING, "description": "A notice for users about the model, or null."}),
@@ -98,7 +99,8 @@ def schemas() -> dict[str, Schema]:
     waiting = {"waiting": COUNT, "oldest_seconds": seconds}
     by_name["Lane"] = object_schema("The jobs that wait in a lane.", **waiting)
     by_name["Queue"] = object_schema(
-        "The jobs of all API keys that wait. Jobs that are tried again after a failure may be in no lane.",
+        "The jobs of all API keys that wait, or those of them that workers with a model may claim. Jobs that are tried "
+        "again after a failure may be in no lane.",
         **waiting,
         lanes=object_schema("Single jobs, and jobs of batches.", interactive=ref("Lane"), bulk=ref("Lane")),
     )
