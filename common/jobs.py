@@ -391,7 +391,8 @@ class Shard(_Record):
 class Batch(_Record):
     """Images that were sent together, or the pictures of a manifest, which have no jobs.
 
-    `options` apply to all its images. Its jobs are canceled at `cancel_after` if they have not ended by then.
+    `options` apply to all its images. Its jobs are canceled at `cancel_after` if they have not ended by then. `reason`
+    says why they wait although their turn may have come, if there is such a reason.
     """
 
     id: str
@@ -402,6 +403,7 @@ class Batch(_Record):
     manifest: Manifest | None = None
     request_counts: RequestCounts
     canceled_reason: str | None = None
+    reason: Sentence | None = None
     created_at: Moment
     cancel_after: Moment | None = None
     expires_at: Moment
@@ -426,7 +428,8 @@ class Batch(_Record):
         archive = self.archive.body(language) if self.archive else None
         manifest = self.manifest.body(language) if self.manifest else None
         reason = Message(self.canceled_reason).translated(language) if self.canceled_reason else None
-        translated = {"archive": archive, "manifest": manifest, "canceled_reason": reason}
+        waits = self.reason.translated(language) if self.reason else None
+        translated = {"archive": archive, "manifest": manifest, "canceled_reason": reason, "reason": waits}
         return _body(self, **translated, urls={"self": path, **actions})
 
 

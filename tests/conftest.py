@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import TwoModels
 from tests.support.service import Service
 
 # The tests compare English sentences, whatever the locale.
@@ -18,5 +19,14 @@ os.environ["CAPTIOND_LANGUAGE"] = "en"
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A running service, shared by tests that do not change its configuration or stop it."""
     running = Service(Path(tmp_path_factory.mktemp("service"))).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def two_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoModels]:
+    """A running service with two workers, which have different models."""
+    running = TwoModels(Path(tmp_path_factory.mktemp("two-models")))
+    running.start_all()
     yield running
     running.stop()

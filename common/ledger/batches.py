@@ -22,6 +22,7 @@ from common.jobs import (
     ResultFormat,
     Status,
     moment,
+    no_worker,
 )
 from common.ledger import keys, quotas, records
 from common.ledger.base import Base
@@ -259,8 +260,16 @@ class Batches(Base):
         for number, batch_id in enumerate(batch_ids):
             fields, *counts = answers[number * width : (number + 1) * width]
             if fields and self._principal.may_see(fields["owner"] or None):
-                batches.append(_batch(batch_id, fields, dict(zip(Status, counts, strict=True))))
+                batches.append(self._with_reason(_batch(batch_id, fields, dict(zip(Status, counts, strict=True)))))
         return batches
+
+    def _with_reason(self, batch: Batch) -> Batch:
+        """The batch with the reason why its jobs or chunks wait."""
+        model = model_of(batch.options)
+        waits = batch.request_counts.queued or (batch.manifest and batch.status is BatchStatus.IN_PROGRESS)
+        if not (model and waits) or self._dependencies.workers.with_model(model):
+            return batch
+        return batch.model_copy(update={"reason": no_worker(model)})
 
     def _pages(self, batch_id: str, status: Status | None = None) -> Iterator[list[str]]:
         """The ids of the batch's jobs in the order of submission, `PAGE_SIZE` at a time."""

@@ -106,6 +106,28 @@ class ServiceProcesses(Client):
         return process
 
 
+class TwoModels(ServiceProcesses):
+    """The service with a worker for each of `MODELS`: the demo model, and the same by another name."""
+
+    MODELS = ("demo", "second")
+
+    def start_all(self, fsync: str = "everysec") -> tuple[Process, Process, Process]:
+        """Start Redis, the web server and both workers, and wait until both have announced themselves."""
+        (self.folder / "second").symlink_to(PROJECT_ROOT / "models" / "demo")
+        started = self.start_redis(fsync), self.start_web(), self.start_worker()
+        self.start_second()
+        self.wait_ready()
+        self.wait_for_worker(started[2])
+        return started
+
+    def start_second(self) -> None:
+        """Start the worker with the model `second`, and wait until it has announced itself."""
+        self.environment["CAPTIOND_MODEL"] = str(self.folder / "second")
+        self.second = self.start_worker()
+        del self.environment["CAPTIOND_MODEL"]
+        self.wait_for_worker(self.second)
+
+
 def kill(process: Process) -> None:
     """Kill a process with SIGKILL and wait for it."""
     process.kill()
