@@ -154,7 +154,7 @@ def _digest(*values: object) -> str:
 
 def _load(settings: Settings, options: Options, patience: float) -> Captioner:
     if options.url:
-        return RemoteCaptioner(options.url, options.key, patience=patience).captions
+        return RemoteCaptioner(options.url, options.key, model=options.model, patience=patience).captions
     # torch takes seconds to import, and only this needs it.
     from captioning.captioner import load_captioner
     from captioning.stream import caption_stream

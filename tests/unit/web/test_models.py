@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -91,6 +92,73 @@ class TestChoice:
         assert (job["status"], job["progress"]["reason"]) == ("queued", sentence)
         assert russian["progress"]["reason"] not in (None, sentence) and "blip" in russian["progress"]["reason"]
         assert send(client, LLAVA.name).json["progress"]["reason"] is None
+
+
+class TestPages:
+    @pytest.fixture
+    def waiting(self, client: Client, announce: Announce, components: Components) -> dict[str, Any]:
+        """An open batch that asks for `blip`, whose workers are gone."""
+        announce(BLIP)
+        announce(LLAVA)
+        components.workers.leave("host-blip")
+        batch: dict[str, Any] = client.post("/v1/batches", json={"options": {"model": "blip"}}).json
+        return batch
+
+    def test_the_form_has_a_choice_only_among_several(self, client: Client, announce: Announce) -> None:
+        announce(BLIP)
+        without = client.get("/").text
+        announce(LLAVA)
+        page = client.get("/").text
+
+        assert "<select" not in without
+        assert re.findall(r"<option value=('[^']*'|\S+?) ?>([^<]*)<", page) == [
+            ('"{}"', "Any"),
+            ('\'{"model": "blip"}\'', "blip"),
+            ('\'{"model": "llava:7b"}\'', "llava:7b"),
+        ]
+        assert "blip · llava:7b" in page
+
+    def test_the_default_model_is_chosen_at_first(self, settings: Settings, redis: Redis, announce: Announce) -> None:
+        announce(BLIP)
+        announce(LLAVA)
+        app = create_app(settings.model_copy(update={"default_model": LLAVA.name}), redis=redis)
+
+        page = app.test_client().get("/").text
+
+        assert ">Any<" not in page and "selected>llava:7b<" in page
+
+    def test_the_form_sends_the_choice(self, client: Client, announce: Announce) -> None:
+        announce(BLIP)
+        options = {"options": '{"model": "blip"}'}
+        sent = client.post("/", data={"images": (io.BytesIO(encoded()), "a.jpg"), **options})
+        images = [(io.BytesIO(data), f"{number}.jpg") for number, data in enumerate(numbered(2))]
+        batch = client.post("/", data={"images": images, **options})
+
+        assert client.get(f"/v1{sent.location}").json["options"] == {"model": "blip"}
+        assert client.get(f"/v1{batch.location}").json["options"] == {"model": "blip"}
+
+    def test_pages_say_that_pictures_wait_for_a_worker_with_the_model(
+        self, client: Client, waiting: dict[str, Any]
+    ) -> None:
+        job = client.post(waiting["urls"]["items"], data={"image": (io.BytesIO(encoded()), "a.jpg")}).json
+
+        for path in (f"/batches/{waiting['id']}", f"/jobs/{job['id']}"):
+            assert "No worker with the model blip is running." in client.get(path).text
+        assert "<dt>Model</dt><dd>blip</dd>" in client.get(f"/jobs/{job['id']}").text
+        assert "<dt>Of all these, for the model blip</dt><dd>1</dd>" in client.get("/workers").text
+        assert "blip (not running)" in client.get("/").text
+
+    def test_a_batch_has_the_reason_while_its_pictures_wait(
+        self, client: Client, waiting: dict[str, Any], announce: Announce
+    ) -> None:
+        client.post(waiting["urls"]["items"], data={"image": (io.BytesIO(encoded()), "a.jpg")})
+        answer = client.get(waiting["urls"]["self"])
+        announce(BLIP)
+        running = client.get(waiting["urls"]["self"]).json
+
+        assert answer.json["reason"].startswith("No worker with the model blip is running.")
+        assert (waiting["reason"], running["reason"]) == (None, None)  # without pictures, and with a worker
+        assert_valid_response(answer)
 
 
 class TestCache:

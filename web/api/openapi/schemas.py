@@ -129,8 +129,8 @@ def _exports(output: Schema) -> dict[str, Schema]:
     translated = output["properties"]["translated"]
     result = object_schema(
         "The state of one picture of a batch, with its caption or its error once it is finished. `caption` is the "
-        "edited caption where there is one; `score` is that of `model_caption`, and "
-        "`translated` null for an edited caption.",
+        "edited caption where there is one; `score` is that of `model_caption`, `translated` null for an edited "
+        "caption, and `model` the name of the model that captioned.",
         custom_id=nullable(STRING),
         id=STRING,
         status=ref("Status"),
@@ -139,6 +139,7 @@ def _exports(output: Schema) -> dict[str, Schema]:
         edited={"type": "boolean"},
         **quality,
         translated=translated,
+        model=nullable(STRING),
         width=nullable(integer),
         height=nullable(integer),
         error=nullable(ref("Failure")),
@@ -152,7 +153,13 @@ def _exports(output: Schema) -> dict[str, Schema]:
         "A picture; its id is its position in the batch.", id=integer, file_name=STRING, width=integer, height=integer
     )
     coco_annotation = object_schema(
-        "A caption.", id=integer, image_id=integer, caption=STRING, **quality, translated=translated
+        "A caption.",
+        id=integer,
+        image_id=integer,
+        caption=STRING,
+        **quality,
+        translated=translated,
+        model=nullable(STRING),
     )
     coco = object_schema(
         "COCO captions.",
