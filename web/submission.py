@@ -103,9 +103,9 @@ def submit_job(services: Services, filename: str | None, data: bytes, new_job: N
     if key and (earlier := services.ledger.find_idempotent(key, sha256, options=new_job.options)):
         return earlier
     model = model_of(new_job.options)
-    job, _ = create_job(services, filename, data, sha256, services.workers.captioning(model), new_job)
-    if job.status is Status.QUEUED:
-        notify(services.celery, 1, model)
+    models = services.workers.captioning(model)
+    job, _ = create_job(services, filename, data, sha256, models, new_job)
+    _notify(services, int(job.status is Status.QUEUED), model, models)
     return job
 
 
@@ -128,9 +128,9 @@ def submit_item(
         batch=batch_id, custom_id=custom_id, idempotency_key=custom_id, webhook=shared.webhook, options=shared.options
     )
     model = model_of(shared.options)
-    job, is_new = create_job(services, file.filename, data, sha256, services.workers.captioning(model), new_job)
-    if job.status is Status.QUEUED:
-        notify(services.celery, 1, model)
+    models = services.workers.captioning(model)
+    job, is_new = create_job(services, file.filename, data, sha256, models, new_job)
+    _notify(services, int(job.status is Status.QUEUED), model, models)
     return job, is_new
 
 
@@ -174,9 +174,9 @@ def submit_batch(services: Services, files: list[FileStorage], custom_ids: list[
             continue
         queued += job.status is Status.QUEUED
         if queued == CLAIM_SIZE:  # workers start on the first images before the last one is stored
-            notify(services.celery, queued, model)
+            _notify(services, queued, model, models)
             queued = 0
-    notify(services.celery, queued, model)
+    _notify(services, queued, model, models)
     services.batches.seal(batch_id)
     return batch_id
 
@@ -215,6 +215,16 @@ def create_job(
         services.ledger.charge(len(data))
         new_job = replace(new_job, prefix=request.script_root, traceparent=traceparent)
         return ingest.create_job(services.ledger, services.uploads, image, data, models, new_job)
+
+
+def _notify(services: Services, jobs: int, model: str, models: Sequence[ModelInfo]) -> None:
+    """Notify the workers that may caption these jobs. `models` are the models of those that are alive.
+
+    While no worker has the model that the jobs ask for, nobody would empty its queue of notifications. The recovery
+    notifies the first worker that starts.
+    """
+    if models or not model:
+        notify(services.celery, jobs, model)
 
 
 def _with_model(services: Services, options: CaptionOptions | None) -> CaptionOptions | None:

@@ -228,6 +228,15 @@ class TestNotifications:
         assert own == (5, 0)
         assert pending_notifications(celery) == 1
 
+    def test_a_model_without_workers_gets_no_notifications_that_nobody_would_receive(
+        self, client: Client, announce: Announce, celery: Celery, components: Components
+    ) -> None:
+        announce(BLIP)
+        components.workers.leave("host-blip")
+
+        assert send(client, "blip").status_code == 202
+        assert pending_notifications(celery, "blip") == 0
+
 
 class TestLists:
     def test_models_are_listed_with_their_live_workers(
