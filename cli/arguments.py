@@ -27,6 +27,7 @@ EXAMPLES = {
   captiond batch photos --sidecars .txt --template 'sks, {caption}' --existing append
   captiond batch photos --recursive --embed --alt-text
   captiond batch 's3://archive/*.jpg' --out captions.csv --url http://127.0.0.1:8080
+  captiond batch photos --out captions.csv --url http://127.0.0.1:8080 --model blip-large
   captiond batch --manifest s3://archive/all.parquet --url http://127.0.0.1:8080
 """,
     "watch": """
@@ -127,8 +128,10 @@ def parser() -> argparse.ArgumentParser:
             "--data", type=Path, help=_("folder for uploads, logs, weights, keys and Redis (./data)")
         )
         _complete(data, shtab.DIRECTORY)
+    weights = _("auto, demo, a .pt file, a folder, or a hub id")
+    weights_or_name = _("auto, demo, a .pt file, a folder, or a hub id; with --url, the name of the service's model")
     for command in (serve, caption, batch, watch, doctor):
-        model = command.add_argument("--model", help=_("auto, demo, a .pt file, a folder, or a hub id"))
+        model = command.add_argument("--model", help=weights_or_name if command in (batch, watch) else weights)
         _complete(model, shtab.FILE)
     for argument in (files, paths):
         _complete(argument, shtab.FILE)

@@ -16,8 +16,9 @@ from cli.findings import Finding
 from cli.output import local
 from cli.redis_server import running_url
 from common import exposure, folders
-from common.jobs import Status
+from common.jobs import Status, no_worker
 from common.ledger import Components, UnreferencedUploads, connect
+from common.options import model_of
 from common.settings import PROJECT_ROOT, ServedModel, Settings
 from common.translation import Message, _
 from common.uploads import FOLDERS, UploadStore, UploadsUnavailable
@@ -156,6 +157,14 @@ def _queue(components: Components, settings: Settings) -> Iterator[Finding]:
     elif not stuck:
         message = _("the oldest job, {job}, has waited for {seconds} s.", job=oldest.id, seconds=round(waited))
         yield Finding("waiting", True, message)
+    elif (model := model_of(oldest.options)) and not components.workers.with_model(model):
+        message = _(
+            "the oldest job, {job}, has waited for {seconds} s. {reason}",
+            job=oldest.id,
+            seconds=round(waited),
+            reason=no_worker(model),
+        )
+        yield Finding("waiting", False, message)
     else:
         message = _(
             "the oldest job, {job}, has waited for {seconds} s. Start more workers, or read the worker's log.",

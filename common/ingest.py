@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 from redis.exceptions import ConnectionError, TimeoutError
@@ -47,16 +48,16 @@ def digest(data: bytes) -> str:
 
 
 def create_job(
-    ledger: Ledger, uploads: UploadStore, image: InputInfo, data: bytes, model: ModelInfo | None, new_job: NewJob
+    ledger: Ledger, uploads: UploadStore, image: InputInfo, data: bytes, models: Sequence[ModelInfo], new_job: NewJob
 ) -> tuple[Job, bool]:
-    """Store a checked image and record its job. A cached caption of `model` finishes the job at once.
+    """Store a checked image and record its job. A cached caption of one of `models` finishes the job at once.
 
     Returns the job, and whether it is new rather than one with the same idempotency key. Raises the problems of
     `Ledger.create`, `storage-full`, or `redis.RedisError`. The image is then deleted, unless the job may have been
     recorded.
     """
-    output = ledger.cached_caption(image.sha256, model.version, new_job.options) if model else None
-    cached = (model, output) if model and output else None
+    known = ((model, ledger.cached_caption(image.sha256, model.version, new_job.options)) for model in models)
+    cached = next(((model, output) for model, output in known if output), None)
     job_id = new_id()
     with logs.about(Subject(job_id, new_job.batch, new_job.traceparent)):
         uploads.save(job_id, data)

@@ -14,7 +14,7 @@ from common import problems
 from common.manifest_records import Manifest, PictureCounts
 from common.options import CaptionOptions, fill_template
 from common.records import Failure, Record
-from common.translation import SOURCE, Message
+from common.translation import SOURCE, Message, _
 
 
 def rfc3339(moment: datetime) -> str:
@@ -148,11 +148,28 @@ class Edit(Record):
     at: Moment
 
 
+def no_worker(model: str) -> Message:
+    """Why a job waits that asks for `model`, while no worker has it."""
+    return _("No worker with the model {model} is running. Pictures wait for one, and none is lost.", model=model)
+
+
+#: A sentence, in JSON as text.
+Sentence = Annotated[Message, PlainSerializer(str, return_type=str, when_used="json")]
+
+
 class Progress(Record):
-    """Number of images before this one, and estimated seconds until its caption; None if unknown."""
+    """Number of images before this one, and estimated seconds until its caption; None if unknown.
+
+    `reason` says why the job waits although its turn may have come, if there is such a reason.
+    """
 
     position: int
     eta_seconds: float | None = None
+    reason: Sentence | None = None
+
+    def body(self, language: str = SOURCE) -> dict[str, Any]:
+        """Return the API's JSON, with the reason in `language`."""
+        return {**self.model_dump(mode="json"), "reason": self.reason.translated(language) if self.reason else None}
 
 
 class Timings(Record):
@@ -215,7 +232,8 @@ class Job(Record):
         actions = {name: f"{path}/{name}" for name in ("cancel", "retry")}
         urls = {"self": path, **actions, "image": f"{path}/image" if self.input else None}
         error = self.error.body(language) if self.error else None
-        return _body(self, error=error, urls=urls)
+        progress = self.progress.body(language) if self.progress else None
+        return _body(self, error=error, progress=progress, urls=urls)
 
 
 class RequestCounts(Record):
@@ -265,7 +283,8 @@ class Archive(Record):
 class Batch(Record):
     """Images that were sent together, or the pictures of a manifest, which have no jobs.
 
-    `options` apply to all its images. Its jobs are canceled at `cancel_after` if they have not ended by then.
+    `options` apply to all its images. Its jobs are canceled at `cancel_after` if they have not ended by then. `reason`
+    says why they wait although their turn may have come, if there is such a reason.
     """
 
     id: str
@@ -276,6 +295,7 @@ class Batch(Record):
     manifest: Manifest | None = None
     request_counts: RequestCounts
     canceled_reason: str | None = None
+    reason: Sentence | None = None
     created_at: Moment
     cancel_after: Moment | None = None
     expires_at: Moment
@@ -300,7 +320,8 @@ class Batch(Record):
         archive = self.archive.body(language) if self.archive else None
         manifest = self.manifest.body(language) if self.manifest else None
         reason = Message(self.canceled_reason).translated(language) if self.canceled_reason else None
-        translated = {"archive": archive, "manifest": manifest, "canceled_reason": reason}
+        waits = self.reason.translated(language) if self.reason else None
+        translated = {"archive": archive, "manifest": manifest, "canceled_reason": reason, "reason": waits}
         return _body(self, **translated, urls={"self": path, **actions})
 
 

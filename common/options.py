@@ -124,6 +124,10 @@ class CaptionOptions(BaseModel):
     language: Language | None = Field(
         None, description="Code of the captions' language, such as `de`. Only for models that take instructions."
     )
+    model: StrictStr | None = Field(
+        None,
+        description="Name of the model that captions, one of `/v1/models`; by default any, or that of the service.",
+    )
 
     def body(self) -> dict[str, Any]:
         """Return the API's JSON: the members that are set."""
@@ -161,7 +165,10 @@ class SearchOptions:
 
 
 def parse_options(value: object, settings: Settings) -> CaptionOptions | None:
-    """Validate the JSON value `options` of a request; None if it sets nothing. Raises `bad-request`."""
+    """Validate the JSON value `options` of a request; None if it sets nothing. Raises `bad-request`.
+
+    Whether there is such a model is not checked.
+    """
     try:
         options = CaptionOptions.model_validate(value)
     except ValidationError as error:
@@ -184,6 +191,11 @@ def parse_options(value: object, settings: Settings) -> CaptionOptions | None:
             default_maximum=settings.max_length,
         )
     return options if options.body() else None
+
+
+def model_of(options: CaptionOptions | None) -> str:
+    """The name of the model that `options` ask for; '' if any model may caption."""
+    return (options.model if options else None) or ""
 
 
 def cache_key(settings: Settings, options: CaptionOptions | None) -> str:

@@ -13,6 +13,7 @@ from common.sentinel import SentinelUrl
 from common.settings import Settings
 
 CAPTION_TASK = "captiond.caption"
+#: The queue of notifications of jobs that ask for no model.
 QUEUE = "captiond"
 
 #: Largest number of jobs that a worker thread claims at once, and that a notification stands for. It does not exceed
@@ -85,9 +86,15 @@ def _broker(url: str) -> tuple[str, dict[str, Any], dict[str, Any] | None]:
     return ("redis+socket" + url.removeprefix("unix") if url.startswith("unix:") else url), {}, None
 
 
-def notify(celery: Celery, jobs: int) -> bool:
-    """Notify the workers that `jobs` jobs wait, once per `CLAIM_SIZE` jobs. Returns whether it succeeded.
+def queue_of(model: str) -> str:
+    """The queue of the notifications of jobs that ask for `model`, '' for none. Only workers with it receive these."""
+    return f"{QUEUE}:{model}" if model else QUEUE
 
+
+def notify(celery: Celery, jobs: int, model: str = "") -> bool:
+    """Notify the workers that `jobs` jobs wait which ask for `model`, '' for none. Returns whether it succeeded.
+
+    A notification stands for `CLAIM_SIZE` jobs.
     An unreachable broker is only logged, because the jobs are in the ledger and the recovery notifies again.
     """
     if not jobs:
@@ -95,19 +102,19 @@ def notify(celery: Celery, jobs: int) -> bool:
     try:
         with celery.producer_or_acquire() as producer:
             for _ in range(0, jobs, CLAIM_SIZE):
-                celery.send_task(CAPTION_TASK, producer=producer, retry=False)
+                celery.send_task(CAPTION_TASK, producer=producer, retry=False, queue=queue_of(model))
     except (OperationalError, OSError) as error:
         log.warning("The broker does not answer (%s); the recovery notifies the workers later.", error)
         return False
     return True
 
 
-def pending_notifications(celery: Celery) -> int:
-    """Return the number of notifications in the broker's queue; 0 if it does not answer."""
+def pending_notifications(celery: Celery, model: str = "") -> int:
+    """Return the number of notifications in the broker's queue of `model`; 0 if it does not answer."""
     with celery.connection_for_write() as connection:
         try:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=BROKER_TIMEOUT)
-            return int(connection.default_channel.queue_declare(QUEUE, passive=True).message_count)
+            return int(connection.default_channel.queue_declare(queue_of(model), passive=True).message_count)
         except (OperationalError, OSError, *connection.channel_errors, *connection.connection_errors):
             return 0  # the broker does not answer, or the queue does not exist because it is empty
 

@@ -152,6 +152,11 @@ class Settings(BaseSettings):
     model_key: str | None = Field(
         None, repr=False, description="API key of the model's server, which is sent as a bearer token."
     )
+    default_model: str | None = Field(
+        None,
+        description="Name of the model, as `/v1/models` lists it, for jobs that ask for none; if unset, any worker "
+        "captions these. Read by the web servers.",
+    )
     model_url: str = Field(
         "https://drive.google.com/uc?id=1w7hY_dpYc-QJ_qUzBkz-2uBqxnfS0lko",
         repr=False,

@@ -38,13 +38,18 @@ class Count:
 
 @dataclass(frozen=True)
 class Distribution:
-    """A histogram with one label, or none. `known` are its values that are reported before the first event."""
+    """A histogram. `known` are label values that are reported before the first event."""
 
     name: str
     help: str
-    label: str | None
-    known: tuple[str, ...]
+    labels: tuple[str, ...]
+    known: tuple[tuple[str, ...], ...]
     bounds: tuple[float, ...] = SECONDS
+
+
+#: Labels of what is counted by lane: its kind, and the model that its jobs ask for, '' for none.
+LANE_LABELS = ("lane", "model")
+KNOWN_LANES = tuple((lane, "") for lane in LANES)
 
 
 #: The counters by the first part of their fields in the ledger.
@@ -52,17 +57,15 @@ COUNTS = {
     "accepted": Count(
         "captiond_jobs_accepted",
         "Jobs that were accepted: queued, or answered from the cache.",
-        ("lane",),
-        tuple((lane,) for lane in LANES),
+        LANE_LABELS,
+        KNOWN_LANES,
     ),
-    "cached": Count(
-        "captiond_cache_hits", "Jobs answered with a cached caption.", ("lane",), tuple((lane,) for lane in LANES)
-    ),
+    "cached": Count("captiond_cache_hits", "Jobs answered with a cached caption.", LANE_LABELS, KNOWN_LANES),
     "ended": Count(
         "captiond_jobs_ended",
         "Jobs that ended, by their last state. Pictures that a batch or an archive was refused end as failed.",
-        ("state", "lane"),
-        tuple((status.value, lane) for status in Status if status.terminal for lane in LANES),
+        ("state", *LANE_LABELS),
+        tuple((status.value, *lane) for status in Status if status.terminal for lane in KNOWN_LANES),
     ),
     "failed": Count(
         "captiond_jobs_failed",
@@ -110,33 +113,39 @@ DISTRIBUTIONS = {
     "queue": Distribution(
         "captiond_queue_wait_seconds",
         "Seconds from the submission of a job to the claim of its first attempt, counted when it ends.",
-        "lane",
-        LANES,
+        LANE_LABELS,
+        KNOWN_LANES,
     ),
     "turn": Distribution(
         "captiond_turn_wait_seconds",
         "The queue wait of jobs whose owner had no other job waiting in the lane: how long other owners delay one.",
-        "lane",
-        LANES,
+        LANE_LABELS,
+        KNOWN_LANES,
     ),
     "job": Distribution(
-        "captiond_job_seconds", "Seconds from the submission of a job to its end, unless canceled.", "lane", LANES
+        "captiond_job_seconds",
+        "Seconds from the submission of a job to its end, unless canceled.",
+        LANE_LABELS,
+        KNOWN_LANES,
     ),
     "model": Distribution(
-        "captiond_model_call_seconds", "Seconds of the model call, observed for each captioned picture.", "model", ()
+        "captiond_model_call_seconds",
+        "Seconds of the model call, observed for each captioned picture.",
+        ("model",),
+        (),
     ),
     "batch": Distribution(
         "captiond_model_call_pictures",
         "Pictures in the model call, observed for each captioned picture.",
-        "model",
+        ("model",),
         (),
         SIZES,
     ),
     "recovered": Distribution(
         "captiond_recovery_seconds",
         "Seconds from a lost worker's last lease extension to the return of its job to the queue.",
-        None,
-        ("",),
+        (),
+        ((),),
     ),
 }
 
@@ -208,26 +217,33 @@ def _gauges(state: LedgerState) -> Iterator[Metric]:
         jobs.add_metric((status.value,), count)
     waiting = GaugeMetricFamily(
         "captiond_queue_jobs",
-        "Jobs that can be claimed, by lane; `suspects` were held by a lost worker and run alone.",
-        labels=("lane",),
+        "Jobs that can be claimed, by lane and the model that they ask for; `suspects` were held by a lost worker and "
+        "run alone.",
+        labels=LANE_LABELS,
     )
     oldest = GaugeMetricFamily(
-        "captiond_queue_oldest_seconds", "Seconds that the oldest of these jobs has waited.", labels=("lane",)
+        "captiond_queue_oldest_seconds", "Seconds that the oldest of these jobs has waited.", labels=LANE_LABELS
     )
-    owners = GaugeMetricFamily("captiond_queue_owners", "API keys with such jobs.", labels=("lane",))
-    for name, lane in state.queue.lanes.items():
-        waiting.add_metric((name,), lane.jobs)
-        oldest.add_metric((name,), lane.oldest_seconds)
-        if name in LANES:
-            owners.add_metric((name,), lane.owners)
-    yield from (jobs, waiting, oldest, owners)
+    owners = GaugeMetricFamily("captiond_queue_owners", "API keys with such jobs.", labels=LANE_LABELS)
+    for (kind, model), lane in state.queue.lanes.items():
+        waiting.add_metric((kind, model), lane.jobs)
+        oldest.add_metric((kind, model), lane.oldest_seconds)
+        if kind in LANES:
+            owners.add_metric((kind, model), lane.owners)
+    chunks = GaugeMetricFamily(
+        "captiond_chunks_waiting",
+        "Chunks of manifests that no worker has claimed yet, by the model that they ask for.",
+        labels=("model",),
+    )
+    for model, count in state.chunks.items():
+        chunks.add_metric((model,), count)
+    yield from (jobs, waiting, oldest, owners, chunks)
     yield _gauge(
         "captiond_queue_postponed_jobs",
         "Waiting jobs whose picture could not be loaded from its store.",
         state.queue.postponed,
     )
     yield _gauge("captiond_archives_waiting", "Archives that are not unpacked yet.", state.archives)
-    yield _gauge("captiond_chunks_waiting", "Chunks of manifests that no worker has claimed yet.", state.chunks)
     yield _gauge(
         "captiond_lease_overdue_seconds",
         "Seconds since the earliest lease ended that no recovery has handled; 0 without one.",
@@ -253,14 +269,14 @@ def _counters(fields: dict[str, int]) -> Iterator[Metric]:
 
 def _histograms(fields: dict[str, int]) -> Iterator[Metric]:
     for key, distribution in DISTRIBUTIONS.items():
-        values: dict[str, dict[str, int]] = {label: {} for label in distribution.known}
-        for (bound, label), value in _fields_of(key, fields, 2):
-            values.setdefault(label, {})[bound] = value
-        labels = (distribution.label,) if distribution.label else ()
-        family = HistogramMetricFamily(distribution.name, distribution.help, labels=labels)
-        for label, counted in values.items():
+        values: dict[tuple[str, ...], dict[str, int]] = {labels: {} for labels in distribution.known}
+        number = len(distribution.labels)
+        for (bound, *given), value in _fields_of(key, fields, 1 + max(1, number)):
+            values.setdefault(tuple(given[:number]), {})[bound] = value
+        family = HistogramMetricFamily(distribution.name, distribution.help, labels=distribution.labels)
+        for labels, counted in values.items():
             sum_value = counted.pop("sum", 0) / 1000
-            family.add_metric((label,) if labels else (), _buckets(distribution.bounds, counted), sum_value)
+            family.add_metric(labels, _buckets(distribution.bounds, counted), sum_value)
         yield family
 
 
@@ -275,8 +291,12 @@ def _buckets(bounds: Iterable[float], counted: dict[str, int]) -> list[tuple[str
 
 
 def _fields_of(key: str, fields: dict[str, int], labels: int) -> Iterator[tuple[tuple[str, ...], int]]:
-    """The labels and values of the fields that begin with `key`. The last label may contain colons."""
+    """The labels and values of the fields that begin with `key`.
+
+    The last label may contain colons. It is missing, and then '', where it is the model of a lane that has none.
+    """
     for field, value in fields.items():
         name, _, rest = field.partition(":")
         if name == key:
-            yield tuple(rest.split(":", labels - 1)), value
+            given = rest.split(":", labels - 1)
+            yield (*given, *[""] * (labels - len(given))), value

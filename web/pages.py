@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from importlib.metadata import version
 from itertools import islice
 from typing import Any
@@ -15,10 +16,11 @@ from common.images import raw
 from common.images.formats import FORMAT_NAMES, RENDERED_SUFFIXES, SUFFIXES
 from common.jobs import BatchStatus, Job
 from common.ledger import NewBatch, NewJob
+from common.options import model_of
 from common.translation import _
 from web.api.paging import query_cursor
 from web.services import get_services, model_notice
-from web.submission import read_upload, submit_batch, submit_job
+from web.submission import read_upload, requested_options, submit_batch, submit_job
 
 #: Batches on the start page, and pictures that it shows of each.
 BATCHES, PREVIEWS = 12, 4
@@ -72,10 +74,11 @@ def upload() -> WerkzeugResponse:
     if not files:
         raise problems.MISSING_IMAGE("No picture was chosen. Go back, choose at least one, and send the form again.")
     if len(files) > 1:
-        return redirect(url_for("pages.batch", batch_id=submit_batch(services, files, [], NewBatch())), 303)
+        batch_id = submit_batch(services, files, [], NewBatch(options=requested_options()))
+        return redirect(url_for("pages.batch", batch_id=batch_id), 303)
     services.ledger.admit()
     data = read_upload(files[0], services.settings.max_upload_bytes)
-    job = submit_job(services, files[0].filename, data, NewJob())
+    job = submit_job(services, files[0].filename, data, NewJob(options=requested_options()))
     return redirect(url_for("pages.job", job_id=job.id), 303)
 
 
@@ -102,22 +105,27 @@ def workers() -> str:
     """The workers with their last heartbeats, and the queue. A script or the browser refreshes it."""
     services = get_services()
     queue = services.components.metrics.queue()
-    lengths = {name: lane.jobs for name, lane in queue.lanes.items()} | {"postponed": queue.postponed}
+    asked = Counter[str]()
+    for (_kind, model), lane in queue.lanes.items():
+        asked[model] += lane.jobs
+    lengths = {kind: queue.of_kind(kind).jobs for kind, _model in queue.lanes} | {"postponed": queue.postponed}
     return _render(
         "workers.html",
         workers=sorted(services.workers.with_ages(), key=lambda item: item[0].name),  # so that rows stay in place
         queue=[(label, lengths[name]) for name, label in QUEUES.items()],
+        asked=sorted((model, jobs) for model, jobs in asked.items() if model),
         version=version("captiond"),
     )
 
 
 def _render(template: str, **context: Any) -> str:
-    """Render a page, with what all of them show: the model, its notice, and what the form accepts."""
+    """Render a page, with what all of them show: the models, a notice about them, and what the form accepts."""
     services = get_services()
-    model = services.current_model()
+    model, models = services.current_model(), services.workers.models()
     return render_template(
         template,
-        model=model,
+        models=models,
+        running=[known.name for known, workers in models if workers],
         notice=services.outage_notice() or model_notice(model),
         settings=services.settings,
         formats=FORMAT_NAMES,
@@ -137,8 +145,8 @@ def _facts(job: Job) -> Any:
     """Names and values of what is known about the job."""
     if job.output and job.output.confidence is not None:
         yield _("Confidence"), _("{percent} %", percent=round(100 * job.output.confidence))
-    if job.model:
-        yield _("Model"), job.model.name
+    if model := job.model.name if job.model else model_of(job.options):
+        yield _("Model"), model
     if job.input:
         yield (
             _("Picture"),

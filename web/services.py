@@ -64,7 +64,7 @@ class Services:
 
     def current_model(self) -> ModelInfo | None:
         """The model of the worker with the latest heartbeat; None if no worker is ready."""
-        return next((worker.model for worker in self.workers.alive()), None)
+        return next(iter(self.workers.captioning()), None)
 
     def outage_notice(self) -> Message | None:
         """Why no worker captions although there are some; None if one does, or if there is none."""

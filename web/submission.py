@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from typing import IO, Any
@@ -17,7 +18,7 @@ from common.ingest import check_image, clean_filename, clean_path, digest, uploa
 from common.jobs import Job, ModelInfo, Status, new_id
 from common.ledger import NewBatch, NewJob
 from common.logs import Subject
-from common.options import CaptionOptions, no_instructions, parse_options
+from common.options import MAX_SHOWN_NAME_LENGTH, CaptionOptions, model_of, no_instructions, parse_options
 from common.problems import Problem
 from common.queue import CLAIM_SIZE, notify
 from web.body_limits import max_form_images
@@ -57,6 +58,7 @@ def requested_options() -> CaptionOptions | None:
     """The caption options of a request; None without any. Raises `bad-request`.
 
     They are a JSON object: the form field or the query parameter `options`, or the member `options` of a JSON body.
+    Without a model, they get the service's default model, if it has one.
     """
     if "options" in request.files:
         raise problems.BAD_REQUEST("Send `options` as a text field of the form, without a file name.")
@@ -65,19 +67,19 @@ def requested_options() -> CaptionOptions | None:
         given.append(body["options"])
     if len(given) > 1:
         raise problems.BAD_REQUEST("The request has several `options`. Send one JSON object.")
-    return accepted_options(get_services(), given[0]) if given and given[0] is not None else None
+    return accepted_options(get_services(), given[0] if given else None)
 
 
 def accepted_options(services: Services, value: object) -> CaptionOptions | None:
-    """The caption options that a JSON value states; None if it sets nothing. Raises `bad-request`.
+    """The caption options that a JSON value states, and the default model if they ask for none; None if there are none.
 
-    Options that the present model cannot obey are refused; without a model that is known, they are accepted.
+    Raises `bad-request` for a model that nobody knows, and for options that a model cannot obey which may caption now.
     """
-    options = parse_options(value, services.settings)
+    options = _with_model(services, None if value is None else parse_options(value, services.settings))
     if options and (options.instruction or options.language):
-        model = services.current_model()
-        if model and not model.instructions:
-            raise no_instructions(model.name)
+        for model in services.workers.captioning(model_of(options)):
+            if not model.instructions:
+                raise no_instructions(model.name)
     return options
 
 
@@ -111,9 +113,10 @@ def submit_job(services: Services, filename: str | None, data: bytes, new_job: N
     key, sha256 = new_job.idempotency_key, digest(data)
     if key and (earlier := services.ledger.find_idempotent(key, sha256, options=new_job.options)):
         return earlier
-    job, _ = create_job(services, filename, data, sha256, services.current_model(), new_job)
-    if job.status is Status.QUEUED:
-        notify(services.celery, 1)
+    model = model_of(new_job.options)
+    models = services.workers.captioning(model)
+    job, _ = create_job(services, filename, data, sha256, models, new_job)
+    notify_workers(services, int(job.status is Status.QUEUED), model, models)
     return job
 
 
@@ -135,9 +138,10 @@ def submit_item(
     new_job = NewJob(
         batch=batch_id, custom_id=custom_id, idempotency_key=custom_id, webhook=shared.webhook, options=shared.options
     )
-    job, is_new = create_job(services, file.filename, data, sha256, services.current_model(), new_job)
-    if job.status is Status.QUEUED:
-        notify(services.celery, 1)
+    model = model_of(shared.options)
+    models = services.workers.captioning(model)
+    job, is_new = create_job(services, file.filename, data, sha256, models, new_job)
+    notify_workers(services, int(job.status is Status.QUEUED), model, models)
     return job, is_new
 
 
@@ -167,12 +171,13 @@ def submit_batch(services: Services, files: list[FileStorage], custom_ids: list[
     services.ledger.admit(len(files))
     batch_id = new_id()
     services.batches.create(batch_id, new_batch)
-    model, queued = services.current_model(), 0  # one query of the workers for the whole batch
+    model, queued = model_of(new_batch.options), 0
+    models = services.workers.captioning(model)  # one query of the workers for the whole batch
     for file, custom_id in zip(files, custom_ids or [clean_path(file.filename) for file in files], strict=True):
         new_job = NewJob(batch=batch_id, custom_id=custom_id, webhook=new_batch.webhook, options=new_batch.options)
         try:
             data = read_upload(file, services.settings.max_upload_bytes)
-            job, _ = create_job(services, file.filename, data, digest(data), model, new_job)
+            job, _ = create_job(services, file.filename, data, digest(data), models, new_job)
         except Problem as problem:
             if problem.kind in (problems.BATCH_SEALED, problems.BATCH_GONE):
                 break  # another request canceled or deleted it
@@ -180,9 +185,9 @@ def submit_batch(services: Services, files: list[FileStorage], custom_ids: list[
             continue
         queued += job.status is Status.QUEUED
         if queued == CLAIM_SIZE:  # workers start on the first images before the last one is stored
-            notify(services.celery, queued)
+            notify_workers(services, queued, model, models)
             queued = 0
-    notify(services.celery, queued)
+    notify_workers(services, queued, model, models)
     services.batches.seal(batch_id)
     return batch_id
 
@@ -210,7 +215,7 @@ def submit_archive(services: Services, filename: str | None, stream: IO[bytes], 
 
 
 def create_job(
-    services: Services, filename: str | None, data: bytes, sha256: str, model: ModelInfo | None, new_job: NewJob
+    services: Services, filename: str | None, data: bytes, sha256: str, models: Sequence[ModelInfo], new_job: NewJob
 ) -> tuple[Job, bool]:
     """Check and store one image, and record its job, as `ingest.create_job` does. `sha256` is the digest of `data`.
 
@@ -220,7 +225,34 @@ def create_job(
         image = check_image(filename, data, sha256, services.settings.max_pixels)
         services.ledger.charge(len(data))
         new_job = replace(new_job, prefix=request.script_root, traceparent=traceparent)
-        return ingest.create_job(services.ledger, services.uploads, image, data, model, new_job)
+        return ingest.create_job(services.ledger, services.uploads, image, data, models, new_job)
+
+
+def notify_workers(services: Services, jobs: int, model: str, models: Sequence[ModelInfo]) -> None:
+    """Notify the workers that may caption these jobs. `models` are the models of those that are alive.
+
+    While no worker has the model that the jobs ask for, nobody would empty its queue of notifications. The recovery
+    notifies the first worker that starts.
+    """
+    if models or not model:
+        notify(services.celery, jobs, model)
+
+
+def _with_model(services: Services, options: CaptionOptions | None) -> CaptionOptions | None:
+    """`options` with the default model if they ask for none. Raises `bad-request` for a model that nobody knows."""
+    model, default = model_of(options), services.settings.default_model
+    if not model:
+        return (options or CaptionOptions()).model_copy(update={"model": default}) if default else options
+    known = {known.name for known, _ in services.workers.models()} | ({default} if default else set())
+    if model in known:
+        return options
+    if not known:
+        raise problems.BAD_REQUEST("`options.model` cannot be chosen yet, because no worker has started.")
+    raise problems.BAD_REQUEST(
+        "There is no model {model}. `options.model` must be one of {models}.",
+        model=repr(model[:MAX_SHOWN_NAME_LENGTH]),
+        models=", ".join(sorted(known)),
+    )
 
 
 def _parse(text: str) -> Any:

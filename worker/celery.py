@@ -12,7 +12,7 @@ from celery import signals
 from common import folders, logs, tracing
 from common.folders import FolderError
 from common.ledger import Components, SchemaError, connect
-from common.queue import CAPTION_TASK, make_celery
+from common.queue import CAPTION_TASK, make_celery, queue_of
 from common.settings import from_environment
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def _load(**_: object) -> None:
     except StudentError as error:
         log.error("The worker cannot start without a model. %s", error)
         raise SystemExit(1) from error
+    app.amqp.queues.select_add(queue_of(captioner.model.name))
     _runtime = WorkerRuntime(settings, captioner, app, components)
     _runtime.start()
 

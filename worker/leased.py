@@ -69,7 +69,7 @@ class LeasedWorker(ABC, Generic[ClaimT]):
     def run(self, stopping: threading.Event) -> None:
         """Work on the records that wait, until none is left or `stopping` is set."""
         with self._running:
-            while not stopping.is_set() and (claim := self._records.claim()):
+            while not stopping.is_set() and (claim := self._claim()):
                 self._work = Work(claim, stopping)
                 try:
                     with logs.about(claim.subject):
@@ -100,6 +100,10 @@ class LeasedWorker(ABC, Generic[ClaimT]):
             except RedisError:
                 if work.stopping.wait(WRITE_RETRY_DELAY):
                     raise
+
+    def _claim(self) -> ClaimT | None:
+        """Claim the next record that this worker may work on; None if none waits."""
+        return self._records.claim()
 
     @abstractmethod
     def _carry_out(self, work: Work[ClaimT]) -> None:

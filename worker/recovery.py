@@ -19,12 +19,15 @@ log = logging.getLogger(__name__)
 
 
 def recover_once(
-    ledger: Ledger, batches: Batches, uploads: UploadStore, notify: Callable[[int], None], counters: Counters
+    ledger: Ledger, batches: Batches, uploads: UploadStore, notify: Callable[[int, str], None], counters: Counters
 ) -> None:
-    """Run one recovery: notify the workers of waiting jobs, cancel overdue batches, delete what has expired."""
+    """Run one recovery: notify the workers of waiting jobs, cancel overdue batches, delete what has expired.
+
+    `notify` gets the number of waiting jobs that ask for a model, and its name, '' for none.
+    """
     recovered = ledger.recover()
-    if recovered.waiting:
-        notify(recovered.waiting)
+    for model, jobs in recovered.waiting.items():
+        notify(jobs, model)
     for job_id in recovered.expired:
         with logs.about(Subject(job_id)):
             try:

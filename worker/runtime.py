@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ from redis import RedisError
 from captioning.captioner import Captioner, ModelUnavailable, Pixels
 from common import logs
 from common.images.sandbox import sandbox
-from common.jobs import Output, Status
+from common.jobs import Output
 from common.ledger import Claim, ClaimResult, Components, Worker
 from common.ledger.submission import SCHEMA_VERSION
 from common.logs import Subject
@@ -55,7 +56,8 @@ BROKER_CHECK_DELAY = 10.0
 #: Seconds after a signal to stop in which the jobs that this worker holds are finished. After that it only completes
 #: the model call in progress. Kubernetes and the compose file send SIGKILL after 45 s.
 DRAIN_TIMEOUT = 20.0
-#: Maximum of pending notifications after a recovery: enough to start idle workers, too few to fill the broker.
+#: Maximum of pending notifications for each model after a recovery: enough to start idle workers, too few to fill the
+#: broker.
 MAX_RECOVERY_NOTIFICATIONS = 4
 #: Seconds without notifications after the broker did not answer, which limits the log lines about it.
 BROKER_RETRY_DELAY = 5.0
@@ -86,6 +88,8 @@ class WorkerRuntime:
     ) -> None:
         self.settings = settings
         self.captioner = captioner
+        #: The model whose jobs this worker claims, besides those that ask for none.
+        self._model = captioner.model.name
         self.celery = celery
         self.ledger, self._batches = components.ledger, components.batches
         self.uploads = UploadStore(settings.uploads_location)
@@ -99,13 +103,15 @@ class WorkerRuntime:
         self.lock = SharedExclusiveLock()
         outbound = Outbound(settings.allow_local_urls)
         self.webhook_sender = WebhookSender(components.outbox, components.ledger, components.batches, outbound)
-        self.unpacker = Unpacker(settings, components, self.uploads, celery, captioner.model)
+        self.unpacker = Unpacker(settings, components, self.uploads, celery)
         source, results = ManifestSource(settings.manifest_root_urls), ResultStore(settings.results_location)
         if settings.manifest_roots:
             results.create()
         files = ManifestFiles(source, results)
         self.cutter = Cutter(settings, components, files)
-        self.chunk_worker = ChunkWorker(settings, components, files, source, results, self._caption_bytes)
+        self.chunk_worker = ChunkWorker(
+            settings, components, files, source, results, self._caption_bytes, captioner.model
+        )
         #: Limits the pictures of chunks that are decoded, so that a job's picture waits for one of them at most.
         self._decoding = threading.BoundedSemaphore(sandbox().processes)
         self._leased_workers: list[LeasedWorker[Any]] = [self.unpacker, self.cutter, self.chunk_worker]
@@ -173,7 +179,8 @@ class WorkerRuntime:
         with self._claiming:
             bulk = self._max_bulk - sum(claim.job.batch is not None for claim in self.held())
             free = self._bulk_tasks < self._max_bulk_tasks
-            claimed = self.ledger.claim_next(CLAIM_SIZE, max(0, min(bulk, CLAIM_SIZE)) if free else 0)
+            bulk = max(0, min(bulk, CLAIM_SIZE)) if free else 0
+            claimed = self.ledger.claim_next(CLAIM_SIZE, bulk, model=self._model)
             self._add(claimed.claims)
             bulk_task = any(claim.job.batch is not None for claim in claimed.claims)
             self._bulk_tasks += bulk_task
@@ -191,7 +198,7 @@ class WorkerRuntime:
         Meanwhile no picture of a chunk is worked on, so the chunk does not lose an attempt with the worker.
         """
         with self.chunk_worker.uncounted():
-            suspect = self.ledger.claim_suspect()
+            suspect = self.ledger.claim_suspect(self._model)
             claims = [suspect] if suspect else []
             self._add(claims)
             try:
@@ -228,9 +235,15 @@ class WorkerRuntime:
         """Return these jobs to the queue and notify the workers."""
         if not claims:
             return
-        released = self.ledger.release(claims)
+        released = set(self.ledger.release(claims))
         self.drop(claims)
-        notify(self.celery, len(released))
+        for model, jobs in Counter(claim.model for claim in claims if claim.id in released).items():
+            notify(self.celery, jobs, model)
+
+    def pass_on(self) -> None:
+        """Let other workers claim the jobs that this one leaves, because it has received their notification."""
+        for model in ("", self._model):
+            notify(self.celery, 1, model)
 
     def heartbeat(self) -> None:
         """Record this worker as alive, and exit the process if it has stalled."""
@@ -243,19 +256,16 @@ class WorkerRuntime:
             "unavailable": self._unavailable(),
         }
         self._identity = self._workers.announce(self._identity.model_copy(update=measured))
-        waiting = self.ledger.counts()[Status.QUEUED]
         idle = time.monotonic() - self._last_busy
         if (
-            not waiting
+            not self.ledger.is_waiting(self._model)
             or self.held()
             or self.stopping.is_set()
             or (idle > BROKER_CHECK_DELAY and not is_broker_reachable(self.celery))
         ):
             self._last_busy = time.monotonic()
         elif idle > STALL_TIMEOUT:
-            log.error(
-                "%d jobs are waiting, but this worker got no notification for %.0f s; exiting.", waiting, STALL_TIMEOUT
-            )
+            log.error("Jobs are waiting, but this worker got no notification for %.0f s; exiting.", STALL_TIMEOUT)
             self._exit_process(1)
 
     def extend(self) -> None:
@@ -352,12 +362,13 @@ class WorkerRuntime:
         with self._lock:
             self._held |= dict.fromkeys(claims)
 
-    def _notify(self, waiting: int) -> None:
-        """Notify the workers of `waiting` jobs, unless enough notifications are pending at the broker."""
+    def _notify(self, waiting: int, model: str) -> None:
+        """Notify the workers of `waiting` jobs of a model, unless enough notifications are pending at the broker."""
         if time.monotonic() < self._notify_after:
             return
-        missing = min(waiting, (MAX_RECOVERY_NOTIFICATIONS - pending_notifications(self.celery)) * CLAIM_SIZE)
-        if missing > 0 and not notify(self.celery, missing):
+        pending = pending_notifications(self.celery, model)
+        missing = min(waiting, (MAX_RECOVERY_NOTIFICATIONS - pending) * CLAIM_SIZE)
+        if missing > 0 and not notify(self.celery, missing, model):
             self._notify_after = time.monotonic() + BROKER_RETRY_DELAY
 
     def _periodic_thread(self, name: str, seconds: float, action: Callable[[], None]) -> threading.Thread:

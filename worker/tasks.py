@@ -15,7 +15,6 @@ from common.jobs import Output, Timings
 from common.ledger import Claim, Result
 from common.options import SearchOptions
 from common.problems import Problem
-from common.queue import notify
 from common.uploads import UploadsUnavailable
 from worker.batcher import Closed, ItemResult
 from worker.runtime import PreparedImage, WorkerRuntime
@@ -41,8 +40,8 @@ def caption_waiting_jobs(runtime: WorkerRuntime) -> None:
                 with runtime.lock.exclusive(), runtime.claim_suspect() as suspect:
                     _caption(runtime, [suspect] if suspect else [])
                 more = True
-        if more:  # this notification is consumed; let another worker claim the remaining jobs
-            notify(runtime.celery, 1)
+        if more:
+            runtime.pass_on()
     except ModelUnavailable:
         pass  # logged by the captioner; the recovery sends a notification each second while jobs wait
     except RedisError as error:

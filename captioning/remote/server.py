@@ -3,7 +3,7 @@
 A request that fails is repeated for the same image, after 0.5, 1, 2, ... seconds, unless the server has refused it.
 Whether image or server is at fault shows in other requests: if none has succeeded in the meantime, the server is asked
 about a picture of captiond's own. While the server is unavailable, no image is sent to it, only that picture, after 1,
-2, 4, ... seconds or when `Retry-After` says. So no image fails because of the server, and none keeps the others waiting.
+2, 4, ... seconds or when `Retry-After` says. So no image fails because of the server, and none keeps others waiting.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from cli.batch.options import Options
 from cli.batch.remote import Service
@@ -15,13 +16,16 @@ POLL_INTERVAL, LINE_INTERVAL = 2.0, 10.0
 
 def caption_manifest(options: Options, service: Service) -> int:
     """Send the manifest, and wait for its end. Return 0 if all pictures have captions, else 1. Raises `BatchError`."""
-    batch = service.request("POST", "/v1/batches", json={"manifest": options.manifest}).json()
+    body: dict[str, Any] = {"manifest": options.manifest}
+    if options.model:
+        body["options"] = {"model": options.model}
+    batch = service.request("POST", "/v1/batches", json=body).json()
     path = f"/v1/batches/{batch['id']}"
     warn(_("The service captions it as batch {id}, also if this command is stopped.", id=batch["id"]))
     shown = time.monotonic()
     while batch["status"] == "in_progress":
         service.sleep(POLL_INTERVAL)
-        batch = service.request("GET", path).json()
+        batch = service.read_batch(path)
         if time.monotonic() - shown > LINE_INTERVAL:
             shown = time.monotonic()
             warn(

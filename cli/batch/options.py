@@ -21,7 +21,8 @@ XMP = ".xmp"
 class Options:
     """What the command line asks for: one of `out`, `sidecars` and `embed`, and `url` for a running service.
 
-    A `manifest` is captioned by the service, which writes the results itself.
+    `model` is the name of a model of that service; without a service, the settings name the model. A `manifest` is
+    captioned by the service, which writes the results itself.
     """
 
     paths: list[str]
@@ -38,6 +39,7 @@ class Options:
     poll: float | None = None
     url: str | None = None
     key: str | None = None
+    model: str | None = None
 
     def wrong(self) -> Message | None:
         """An error message for invalid options, else None."""

@@ -13,7 +13,7 @@ import requests
 from cli.batch import BatchError
 from cli.batch.sources import Source
 from cli.output import warn
-from common import problems
+from common import problems, strict_json
 from common.jobs import Output
 from common.problems import Kind, Problem
 from common.settings import terminal_language
@@ -64,6 +64,7 @@ class Service:
         self._url = url.rstrip("/")
         self._patience = patience
         self.sleep = sleep
+        self._reason: str | None = None
         self._session = requests.Session()
         self._session.headers["Accept-Language"] = terminal_language()
         if key:
@@ -107,9 +108,21 @@ class Service:
                 said = reason
             self.sleep(pause)
 
+    def read_batch(self, path: str) -> dict[str, Any]:
+        """The batch at `path`. Says why its pictures wait, if the service gives a new reason. Raises `BatchError`."""
+        batch: dict[str, Any] = self.request("GET", path).json()
+        reason, self._reason = self._reason, batch.get("reason")
+        if self._reason and self._reason != reason:
+            warn(self._reason)
+        return batch
+
 
 class RemoteCaptioner(Service):
-    """Captions images by a service. Raises `BatchError`."""
+    """Captions images by a service, with its model of this name if one is given. Raises `BatchError`."""
+
+    def __init__(self, url: str, key: str | None, *, model: str | None = None, **arguments: Any) -> None:
+        super().__init__(url, key, **arguments)
+        self._options = [("options", strict_json.dumps({"model": model}))] if model else []
 
     def captions(self, sources: Iterable[Source]) -> Iterator[tuple[Source, Output | Problem]]:
         """Each image with its caption, or with its problem, in order."""
@@ -130,7 +143,7 @@ class RemoteCaptioner(Service):
             "POST",
             "/v1/batches",
             files=[("images", (source.location, data)) for _, source, data in files],
-            data=[("custom_id", str(index)) for index, _, _ in files],
+            data=[*self._options, *(("custom_id", str(index)) for index, _, _ in files)],
         ).json()
         chunk.batch = batch["id"]
         # The next chunk is read while this one is captioned, and only its images need their bytes.
@@ -140,7 +153,7 @@ class RemoteCaptioner(Service):
         results: dict[int, Output | Problem] = {}
         if chunk.batch is not None:
             path = f"/v1/batches/{chunk.batch}"
-            while self.request("GET", path).json()["status"] == "in_progress":
+            while self.read_batch(path)["status"] == "in_progress":
                 self.sleep(POLL_INTERVAL)
             lines = self.request("GET", f"{path}/results").iter_lines()
             results = {int(result["custom_id"]): _result(result) for result in map(json.loads, lines)}

@@ -157,7 +157,7 @@ def _digest(*values: object) -> str:
 
 def _load(settings: Settings, options: Options, patience: float) -> Captioner:
     if options.url:
-        return RemoteCaptioner(options.url, options.key, patience=patience).captions
+        return RemoteCaptioner(options.url, options.key, model=options.model, patience=patience).captions
     try:
         captioner = load_captioner(settings)
         require_server(captioner)

@@ -43,6 +43,7 @@ def coco(export: Export) -> Iterator[bytes]:
             translated = job.translation.model_dump() if job.translation else None
             annotation = {"id": position, "image_id": position, "caption": caption, **quality(job)}
             annotation["translated"] = translated
+            annotation["model"] = job.model.name if job.model else None
             annotations.write(f"{separator}{strict_json.dumps(annotation)}".encode())
             yield f"{separator}{strict_json.dumps(image)}".encode()
             separator = ",\n"

@@ -2,8 +2,13 @@
 
 A job leaves the open states only by `finish` or `cancel`. Each is one Lua script that compares and writes atomically,
 so an accepted job is captioned at least once and its result is written exactly once, whichever process dies. No other
-package knows the Redis keys. Below, SCOPE is empty for all jobs, `@{owner}` for one owner's, `#{id}` for one batch's;
-LANE is `interactive` for single jobs and `bulk` for jobs of batches. Times are Unix times in seconds.
+package knows the Redis keys. Below, SCOPE is empty for all jobs, `@{owner}` for one owner's, `#{id}` for one batch's.
+Times are Unix times in seconds.
+
+LANE is `interactive` for single jobs, `bulk` for jobs of batches, and `chunks` for chunks of manifests. What asks for a
+model is in a lane of its own, such as `bulk:{model}`; MODEL is `:{model}` for it, and empty otherwise. A worker treats
+the lane without a model and that of its own model as one: next is the owner whose last turn, in either, is the longest
+ago.
 
 ```
 job:{id}              hash   the fields of `jobs.Job`, each as JSON (times as numbers), and private ones:
@@ -16,16 +21,21 @@ job:{id}              hash   the fields of `jobs.Job`, each as JSON (times as nu
                              _webhook_host  host name of that URL
                              _prefix        path prefix of the `urls` in the webhook, where a proxy adds one
                              _traceparent   `traceparent` of its submission, if the request had one
+                             _model         name of the model that it asks for, as in `options`; absent without
                              _first         set if its owner had no other job waiting in its lane when it was created
                              _queued_at     time at which it was queued again by a request, for its durations
                              _owner         name of the API key that created it; absent without keys
 index:{status}SCOPE   zset   job ids in that state, all with score 0: UUIDv7 ids sort by age as text
 index:allSCOPE        zset   job ids in any state, likewise
-queue:LANE@{owner}    zset   an owner's waiting job ids in that lane, all with score 0 (owner empty without keys)
-turns:LANE            zset   owner with waiting jobs -> turn. The lowest turn is next and is then raised by one; a new
-                             owner starts at the lowest turn
-queue:passed          string interactive claims since the last bulk claim, while both lanes had jobs
-queue:suspects        zset   ids of waiting jobs that a lost worker had held, score 0; each runs alone
+queue:LANE@{owner}    zset   an owner's waiting job ids in that lane, all with score 0 (owner empty without keys).
+                             In the lanes of chunks the owner is a batch, with `{id}/{number}` -> number
+turns:LANE            zset   owner with waiting jobs -> turn: the number that `turn` had when the owner was served last,
+                             or came. The lowest is next
+turn                  string number of turns so far, in all lanes
+passed                hash   model of workers -> their interactive claims since their last bulk claim, while they could
+                             have claimed both
+queue:suspectsMODEL   zset   ids of waiting jobs that a lost worker had held, score 0; each runs alone
+queue:models          set    models for which jobs or chunks wait or have waited a short time ago
 queue:delayed         zset   id of a postponed job -> time at which it returns to its lane
 leases                zset   job id -> time at which its lease ends
 expiring              zset   job id -> time at which its record and image are deleted
@@ -34,6 +44,7 @@ batch:{id}            hash   created_at, expires_at, owner (empty without keys)
                              sealed            0 while it takes jobs, then 1
                              version           number of changes of its ended jobs
                              name, options     as in `jobs.Batch`, the latter as JSON
+                             model             name of the model that `options` ask for; absent without
                              cancel_after      time at which it is canceled, as in `deadlines:batches`
                              canceled_reason   why it was canceled
                              webhook, webhook_host, prefix, traceparent, as for a job
@@ -46,7 +57,6 @@ batch:{id}            hash   created_at, expires_at, owner (empty without keys)
                              as in `manifest_records.Manifest`
                              manifest_token, manifest_attempts, as for an archive
                              manifest_position        JSON of where the manifest is cut next
-                             manifest_turn            turn of its first chunk in `chunks:waiting`
                              manifest_chunks          number of chunks that were cut
                              manifest_chunks_done, manifest_chunks_failed, manifest_chunks_canceled   of them
                              manifest_captioned, manifest_failed          pictures of chunks that have ended
@@ -58,14 +68,13 @@ archives              zset   id of a batch whose archive is not unpacked -> time
 manifests             zset   id of a batch whose manifest is not cut to its end -> time as in `archives`
 chunk:{id}/{number}   hash   a chunk of a batch's manifest, numbered from 0
                              span        JSON of the rows that it consists of
+                             model       that of its batch; absent without
                              status      `processing`, `done`, `failed` or `canceled`; absent while it waits
                              token       fencing token of the claim
                              attempts    claims whose worker was lost, and the current one
                              captioned, failed    numbers of pictures, once it has ended
                              error       JSON of why it failed
-chunks                zset   `{id}/{number}` of a chunk that was claimed -> time as in `archives`
-chunks:waiting        zset   `{id}/{number}` of a waiting chunk -> turn. The lowest turn is next. A batch's first
-                             chunk gets the lowest turn, each further one the next, so that batches take turns
+chunksMODEL           zset   `{id}/{number}` of a chunk that was claimed -> time as in `archives`
 known:{id}            string owner (empty without keys) of a batch or of a deleted job, so that the API
                              answers 410 instead of 404 to those who could see it               has a TTL
 idempotency:{hash}    string `{"id", "sha256"}` of the job created with that Idempotency-Key     has a TTL
@@ -91,11 +100,13 @@ webhooks:given-up     zset   webhook id -> time at which it was given up
 webhooks:secret       string generated signing secret, used unless the settings contain one
 api-keys              string entries of the API keys that `captiond keys` made, one a line; used by `common.keyring`
 workers               hash   worker name -> JSON of `workers.Worker`: live workers and their models
+models                hash   model name -> JSON of `workers.KnownModel`: models that workers have or had
 recovering            string lock of the process that is running a recovery                     has a TTL
 tidying               string lock for a minute after a scan for unreferenced uploads            has a TTL
 tidied                string number of scans, which selects the next folder
 metrics               hash   counters that `web.metrics` describes: NAME:LABEL…, and for histograms NAME:BOUND:LABEL
-                             (number of values in that bucket) and NAME:sum:LABEL (their sum in thousandths)
+                             (number of values in that bucket) and NAME:sum:LABEL (their sum in thousandths). Labels
+                             may be the name of a lane
 schema                string `submission.SCHEMA_VERSION`, so that an older version can refuse to start
 probe                 string written by the readiness probe of the web servers                  has a TTL
 jobs:ended            (a channel) the id of each job that reaches a terminal state

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import cast
 
 from common import problems, strict_json
-from common.jobs import Archive, Batch, BatchStatus, Job, RequestCounts, Status, moment
+from common.jobs import Archive, Batch, BatchStatus, Job, RequestCounts, Status, moment, no_worker
 from common.ledger import keys, quotas, records
 from common.ledger.base import Base
 from common.ledger.queries import Origin, Queries
 from common.ledger.submission import SEALED_DETAIL, host_of
 from common.manifest_records import ChunkCounts, Manifest, ManifestStatus, PictureCounts, ResultFormat
-from common.options import CaptionOptions
+from common.options import CaptionOptions, model_of
 from common.problems import Problem
 from common.records import Failure
 from common.translation import Message, _
@@ -68,6 +68,7 @@ class Batches(Base):
         fields = {
             "name": new.name,
             "options": strict_json.dumps(new.options.body()) if new.options else None,
+            "model": model_of(new.options),
             "webhook": new.webhook,
             "webhook_host": host_of(new.webhook) if new.webhook else None,
             "prefix": new.prefix,
@@ -246,8 +247,16 @@ class Batches(Base):
         for number, batch_id in enumerate(batch_ids):
             fields, *counts = answers[number * width : (number + 1) * width]
             if fields and self._principal.may_see(fields["owner"] or None):
-                batches.append(_batch(batch_id, fields, dict(zip(Status, counts, strict=True))))
+                batches.append(self._with_reason(_batch(batch_id, fields, dict(zip(Status, counts, strict=True)))))
         return batches
+
+    def _with_reason(self, batch: Batch) -> Batch:
+        """The batch with the reason why its jobs or chunks wait."""
+        model = model_of(batch.options)
+        waits = batch.request_counts.queued or (batch.manifest and batch.status is BatchStatus.IN_PROGRESS)
+        if not (model and waits) or self._dependencies.workers.with_model(model):
+            return batch
+        return batch.model_copy(update={"reason": no_worker(model)})
 
     def _pages(self, batch_id: str, status: Status | None = None) -> Iterator[list[str]]:
         """The ids of the batch's jobs in the order of submission, `PAGE_SIZE` at a time."""

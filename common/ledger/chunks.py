@@ -11,7 +11,7 @@ from common.ledger import keys, records
 from common.ledger.tasks import TaskClaim, Tasks
 from common.logs import Subject
 from common.manifest_records import ResultFormat, Shard, ShardStatus
-from common.options import CaptionOptions
+from common.options import CaptionOptions, model_of
 from common.problems import Problem
 from common.records import Failure
 
@@ -38,15 +38,13 @@ class ChunkClaim(TaskClaim):
 class Chunks(Tasks):
     """Leases chunks to one worker at a time. Batches take turns, each with its chunks in the order of the manifest."""
 
-    _leases = keys.CHUNKS
-    _waiting = keys.WAITING_CHUNKS
     _record = keys.CHUNK_PREFIX
     _field = ""
     _claimed_status = ShardStatus.PROCESSING
 
-    def claim(self) -> ChunkClaim | None:
-        """Claim the next chunk for `lease_seconds`; None if none waits."""
-        claimed = self._claim()
+    def claim(self, model: str = "") -> ChunkClaim | None:
+        """Claim the next chunk that asks for no model or for `model`, for `lease_seconds`; None if none waits."""
+        claimed = self._claim_by(self._scripts.claim_chunk, model, self._claimed_status)
         if claimed is None:
             return None
         claim, fields = claimed
@@ -81,6 +79,10 @@ class Chunks(Tasks):
         return [
             _shard(shard_name(number, format), fields) for number, fields in enumerate(pipe.execute(), first) if fields
         ]
+
+    def _leases_of(self, claim: TaskClaim) -> str:
+        assert isinstance(claim, ChunkClaim), "chunks are claimed by `claim`"
+        return keys.chunk_leases(model_of(claim.options))
 
     def _finish(self, claim: ChunkClaim, status: ShardStatus, captioned: int, failed: int, error: str) -> bool:
         arguments = [claim.id, claim.token, status, str(captioned), str(failed), error, str(self._settings.retention)]

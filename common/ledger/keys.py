@@ -13,13 +13,11 @@ EXPIRING_BATCHES = "expiring:batches"
 DEADLINES = "deadlines"
 BATCH_DEADLINES = "deadlines:batches"
 ARCHIVES = "archives"
-DELAYED = "queue:delayed"
 MANIFESTS = "manifests"
-CHUNKS = "chunks"
-WAITING_CHUNKS = "chunks:waiting"
 #: Beginnings of the keys of batches and of chunks.
 BATCH_PREFIX, CHUNK_PREFIX = "batch:", "chunk:"
 WORKERS = "workers"
+MODELS = "models"
 RECOVERING = "recovering"
 TIDYING = "tidying"
 TIDIED = "tidied"
@@ -65,6 +63,18 @@ def chunk(batch_id: str, number: int) -> str:
     return f"{CHUNK_PREFIX}{batch_id}/{number}"
 
 
+def chunk_leases(model: str = "") -> str:
+    """The leases of the chunks that ask for `model`; '' for none."""
+    return _lane("chunks", model)
+
+
+def claimable(model: str) -> list[str]:
+    """Keys that exist only while jobs wait that a worker with this model may claim."""
+    return [
+        _lane(kind, asked) for kind in ("turns:interactive", "turns:bulk", "queue:suspects") for asked in ("", model)
+    ]
+
+
 def batches(scope: str = "") -> str:
     return f"batches{scope}"
 
@@ -95,3 +105,7 @@ def caption(image_sha256: str, model_version: str, settings: str, owner: str | N
 
 def uploaded(owner: str, day: str) -> str:
     return f"uploaded:{day}{scope(owner)}"
+
+
+def _lane(name: str, model: str) -> str:
+    return f"{name}:{model}" if model else name

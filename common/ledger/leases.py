@@ -12,11 +12,11 @@ from common.ledger import keys, records
 from common.ledger.base import Base
 from common.ledger.scripts import record_of
 from common.logs import Subject
-from common.options import cache_key
+from common.options import cache_key, model_of
 from common.problems import Problem
 from common.records import Failure
 
-#: While both lanes have jobs, one claim in `BULK_SHARE` is from the bulk lane.
+#: While jobs of both kinds wait, one claim in `BULK_SHARE` is of a bulk job.
 BULK_SHARE = 8
 #: First and longest delay in seconds before a postponed job is retried. The longest must be well below
 #: `worker.runtime.STALL_TIMEOUT`, after which a worker without notifications exits while jobs wait.
@@ -37,6 +37,11 @@ class Claim:
         return self.job.id
 
     @property
+    def model(self) -> str:
+        """The model that the job asks for; '' for none."""
+        return model_of(self.job.options)
+
+    @property
     def subject(self) -> Subject:
         """The job for log lines."""
         return Subject(self.job.id, self.job.batch, self.traceparent)
@@ -44,7 +49,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """Result of `claim_next`: the claims, whether more jobs can be claimed, and the number of waiting suspects."""
+    """Result of `claim_next`: the claims, whether this worker can claim more jobs, and its number of suspects."""
 
     claims: list[Claim]
     more: bool
@@ -68,24 +73,32 @@ class Result:
 class Leases(Base):
     """Leases jobs to one worker at a time; the lease's token fences its writes."""
 
-    def claim_next(self, count: int, bulk: int | None = None) -> ClaimResult:
-        """Claim up to `count` waiting jobs for `lease_seconds`, at most `bulk` of them from the bulk lane.
+    def claim_next(self, count: int, bulk: int | None = None, *, model: str = "") -> ClaimResult:
+        """Claim up to `count` waiting jobs for `lease_seconds`, at most `bulk` of them bulk jobs.
 
-        Interactive jobs come first, but one claim in `BULK_SHARE` is from the bulk lane while it has jobs. Within a
-        lane, owners are served round-robin, oldest job first. Suspects are claimed by `claim_suspect` only.
+        Only jobs that ask for no model or for `model` are claimed. Interactive jobs come first, but one claim in
+        `BULK_SHARE` is of a bulk job while there are any. Within both kinds, owners are served round-robin, oldest job
+        first. Suspects are claimed by `claim_suspect` only.
         """
         token, max_bulk = secrets.token_hex(8), count if bulk is None else bulk
         response = self._scripts.claim(
-            args=[self._script_time(), self._settings.lease_seconds, token, count, max_bulk, BULK_SHARE]
+            args=[self._script_time(), self._settings.lease_seconds, token, count, max_bulk, BULK_SHARE, model]
         )
         claimed, more, suspects = cast("tuple[list[object], int, int]", response)
         return ClaimResult([_claim(record, token) for record in claimed], bool(more), suspects)
 
-    def claim_suspect(self) -> Claim | None:
-        """Claim the oldest suspect: a lost worker had held it, so its image may have killed the worker."""
+    def claim_suspect(self, model: str = "") -> Claim | None:
+        """Claim the oldest suspect that asks for no model or for `model`.
+
+        A lost worker had held it, so its image may have killed the worker.
+        """
         token = secrets.token_hex(8)
-        record = self._scripts.claim_suspect(args=[self._script_time(), self._settings.lease_seconds, token])
+        record = self._scripts.claim_suspect(args=[self._script_time(), self._settings.lease_seconds, token, model])
         return _claim(record, token) if record else None
+
+    def is_waiting(self, model: str) -> bool:
+        """Whether jobs wait that a worker with this model may claim."""
+        return bool(self._redis.exists(*keys.claimable(model)))
 
     def extend(self, claims: Iterable[Claim]) -> list[Claim]:
         """Renew the leases. Returns the lost claims, whose jobs were canceled, deleted or claimed by another worker."""

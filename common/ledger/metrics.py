@@ -11,13 +11,16 @@ from common.jobs import Status
 from common.ledger import keys
 from common.ledger.base import Base
 
-#: The lanes of the queue: single jobs, and jobs of batches.
+#: The kinds of lanes: of single jobs, and of jobs of batches.
 LANES = ("interactive", "bulk")
 
 
 @dataclass(frozen=True)
 class Lane:
-    """Waiting jobs of a lane, the owners they belong to, and the seconds for which the oldest job has waited."""
+    """Waiting jobs of one or more lanes, the owners they belong to, and the seconds that the oldest job has waited.
+
+    An owner counts in each lane.
+    """
 
     jobs: int
     owners: int
@@ -36,12 +39,23 @@ class Memory:
 class Queue:
     """The waiting jobs of all owners.
 
-    `lanes` are `interactive` and `bulk`, and the `suspects`, which are in no lane and have `owners` 0. `postponed` is
-    the number of jobs that wait for their images.
+    `lanes` are by kind and by the model that the jobs ask for, '' for none. The kinds are `interactive` and `bulk`, and
+    the `suspects`, which are in no lane and have `owners` 0. `postponed` is the number of jobs that wait for their
+    images.
     """
 
-    lanes: dict[str, Lane]
+    lanes: dict[tuple[str, str], Lane]
     postponed: int
+
+    def for_worker(self, model: str) -> Queue:
+        """The jobs that a worker with this model may claim."""
+        return Queue({key: lane for key, lane in self.lanes.items() if key[1] in ("", model)}, 0)
+
+    def of_kind(self, kind: str) -> Lane:
+        """The lanes of a kind together."""
+        lanes = [lane for (name, _), lane in self.lanes.items() if name == kind]
+        oldest = max((lane.oldest_seconds for lane in lanes), default=0.0)
+        return Lane(sum(lane.jobs for lane in lanes), sum(lane.owners for lane in lanes), oldest)
 
     @property
     def jobs(self) -> int:
@@ -50,7 +64,7 @@ class Queue:
     @property
     def oldest_seconds(self) -> float:
         """The seconds for which the oldest job has waited that can be claimed; 0 without one."""
-        return max(lane.oldest_seconds for lane in self.lanes.values())
+        return max((lane.oldest_seconds for lane in self.lanes.values()), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -58,7 +72,7 @@ class LedgerState:
     """A reading of the ledger.
 
     `counters` are the fields of the hash `metrics`. `archives` is the number of archives that are not unpacked,
-    `chunks` that of chunks of manifests that no worker has claimed.
+    `chunks` that of chunks of manifests that no worker has claimed, by the model that they ask for.
     `lease_overdue_seconds` is the time since the earliest lease ended that the recovery has not handled, 0 without one.
     `memory` is None if Redis does not tell.
     """
@@ -67,7 +81,7 @@ class LedgerState:
     jobs: dict[Status, int]
     queue: Queue
     archives: int
-    chunks: int
+    chunks: dict[str, int]
     lease_overdue_seconds: float
     memory: Memory | None
 
@@ -81,14 +95,14 @@ class Metrics(Base):
         pipe.hgetall(keys.METRICS)
         pipe.zrange(keys.LEASES, 0, 0, withscores=True)
         pipe.zcard(keys.ARCHIVES)
-        pipe.zcard(keys.WAITING_CHUNKS)
         for status in Status:
             pipe.zcard(keys.in_status(status))
-        counters, leases, archives, chunks, *jobs = pipe.execute()
+        counters, leases, archives, *jobs = pipe.execute()
+        queue, chunks = self._read_queue()
         return LedgerState(
             counters={name: int(value) for name, value in counters.items()},
             jobs=dict(zip(Status, jobs, strict=True)),
-            queue=self.queue(),
+            queue=queue,
             archives=archives,
             chunks=chunks,
             lease_overdue_seconds=max(0.0, self._clock() - leases[0][1]) if leases else 0.0,
@@ -97,11 +111,14 @@ class Metrics(Base):
 
     def queue(self) -> Queue:
         """Describe the queue, in two round trips."""
-        lanes = cast("list[tuple[str, int, int, str]]", self._scripts.lanes(args=[self._script_time()]))
-        return Queue(
-            {name: Lane(jobs, owners, float(oldest)) for name, jobs, owners, oldest in lanes},
-            self._redis.zcard(keys.DELAYED),
-        )
+        return self._read_queue()[0]
+
+    def _read_queue(self) -> tuple[Queue, dict[str, int]]:
+        """The queue, and the number of waiting chunks by the model that they ask for."""
+        rows = cast("list[tuple[str, str, int, int, str]]", self._scripts.lanes(args=[self._script_time()]))
+        lanes = {(kind, model): Lane(jobs, owners, float(oldest)) for kind, model, jobs, owners, oldest in rows}
+        chunks = {model: lanes.pop((kind, model)).jobs for kind, model, *_ in rows if kind == "chunks"}
+        return Queue(lanes, self._redis.zcard(keys.DELAYED)), chunks
 
     def _memory(self) -> Memory | None:
         try:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import cast
 
 from common import problems
-from common.jobs import Job, Progress, Status
+from common.jobs import Job, Progress, Status, no_worker
 from common.ledger import keys, records
 from common.ledger.base import Base
 from common.ledger.leases import BULK_SHARE
+from common.options import model_of
 from common.problems import Problem
 
 
@@ -91,8 +92,13 @@ class Queries(Base):
     def _progress(self, job: Job, owner: str) -> Progress:
         if job.status.terminal:
             return Progress(position=0, eta_seconds=0.0)
-        position = 0
+        position, model = 0, model_of(job.options)
         if job.status is Status.QUEUED:
-            position = cast("int", self._scripts.position(args=[job.id, owner, job.batch or "", BULK_SHARE]))
-        rate = sum(worker.pictures_per_second or 0.0 for worker in self._dependencies.workers.alive())
-        return Progress(position=position, eta_seconds=round((position + 1) / rate, 1) if rate else None)
+            position = cast("int", self._scripts.position(args=[job.id, owner, job.batch or "", model, BULK_SHARE]))
+        workers = self._dependencies.workers.with_model(model)
+        rate = sum(worker.pictures_per_second or 0.0 for worker in workers)
+        return Progress(
+            position=position,
+            eta_seconds=round((position + 1) / rate, 1) if rate else None,
+            reason=None if workers or not model else no_worker(model),
+        )

@@ -11,6 +11,7 @@ from common import problems
 from common.ledger import keys, records
 from common.ledger.leases import MAX_RETRY_DELAY
 from common.ledger.schema import Schema
+from common.ledger.scripts import record_of
 from common.records import Failure
 from common.translation import ngettext
 
@@ -24,9 +25,13 @@ RECOVERY_LOCK_MS = 900
 
 @dataclass(frozen=True)
 class RecoveryResult:
-    """Number of jobs that can be claimed now, the ids of expired jobs and batches, and of batches to cancel."""
+    """The number of jobs that can be claimed now, the ids of expired jobs and batches, and of batches to cancel.
 
-    waiting: int = 0
+    `waiting` has the models that these jobs ask for, '' for none, and their numbers; of more than `RECOVERY_LIMIT`
+    owners, at least that many.
+    """
+
+    waiting: dict[str, int] = field(default_factory=dict)
     expired: list[str] = field(default_factory=list)
     expired_batches: list[str] = field(default_factory=list)
     overdue_batches: list[str] = field(default_factory=list)
@@ -38,7 +43,7 @@ class Recovery(Schema):
     def recover(self) -> RecoveryResult:
         """Requeue the jobs of lost workers and cancel those whose Cancel-After has passed.
 
-        Returns the number of waiting jobs, and the expired records and overdue batches that the caller handles.
+        Returns the numbers of waiting jobs, and the expired records and overdue batches that the caller handles.
 
         Every worker calls this about once a second. One of them recovers at a time, the others get an empty result.
         """
@@ -47,7 +52,7 @@ class Recovery(Schema):
                 return RecoveryResult()
         except OutOfMemoryError:  # only deletions free memory
             return RecoveryResult(expired=self._due(keys.EXPIRING), expired_batches=self._due(keys.EXPIRING_BATCHES))
-        self.migrate()  # a web server with schema 1 may still be running
+        self.migrate()  # a web server with schema 1 may still be running, and Redis may not have answered at the start
         settings = self._settings
         lost = problems.WORKER_LOST(
             ngettext(
@@ -72,7 +77,7 @@ class Recovery(Schema):
         )
         self._cancel_overdue()
         return RecoveryResult(
-            cast("int", waiting),
+            {model: int(jobs) for model, jobs in record_of(waiting).items()},
             self._due(keys.EXPIRING),
             self._due(keys.EXPIRING_BATCHES),
             self._due(keys.BATCH_DEADLINES),

@@ -1,4 +1,4 @@
-"""Schema version of the ledger: refuses incompatible versions and migrates records of schema 1."""
+"""Schema version of the ledger: refuses incompatible versions and migrates records of earlier ones."""
 
 from __future__ import annotations
 
@@ -35,14 +35,15 @@ class Schema(Base):
         """
         try:
             self._check()
-            self._redis.set(keys.SCHEMA, SCHEMA_VERSION)
             while self.migrate():
                 pass
         except RedisError as error:
             log.warning("Redis does not answer (%s); the recovery migrates the ledger later.", error)
 
     def migrate(self) -> bool:
-        """Migrate up to `MIGRATION_BATCH_SIZE` jobs of schema 1; returns whether there may be more."""
+        """Migrate the queue and up to `MIGRATION_BATCH_SIZE` jobs of schema 1; returns whether there may be more."""
+        if self._stored_version() < SCHEMA_VERSION:
+            self._scripts.upgrade(args=[SCHEMA_VERSION])
         ids = cast("list[str]", self._redis.zrange(keys.LEGACY_ALL, 0, MIGRATION_BATCH_SIZE - 1))
         if not ids:
             return False
@@ -56,8 +57,7 @@ class Schema(Base):
         return True
 
     def _check(self) -> None:
-        stored = int(cast("str | None", self._redis.get(keys.SCHEMA)) or 1)
-        if stored > SCHEMA_VERSION:
+        if (stored := self._stored_version()) > SCHEMA_VERSION:
             raise SchemaError(
                 f"The ledger in Redis has schema {stored}, but this version supports schemas up to {SCHEMA_VERSION}. "
                 "Start the version that wrote it, or a newer one."
@@ -70,6 +70,9 @@ class Schema(Base):
                     "and web servers of that version, then start this one; waiting jobs are kept."
                 )
             time.sleep(POLL_INTERVAL)
+
+    def _stored_version(self) -> int:
+        return int(cast("str | None", self._redis.get(keys.SCHEMA)) or 1)
 
     def _earlier_workers(self) -> list[str]:
         return [worker.name for worker in self._dependencies.workers.alive() if worker.ledger_schema < SCHEMA_VERSION]

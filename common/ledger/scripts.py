@@ -39,6 +39,7 @@ class Scripts:
         self.seal = script("seal")
         self.delete_batch = script("delete_batch")
         self.claim_task = script("claim_task")
+        self.claim_chunk = script("claim_chunk")
         self.extend_task = script("extend_task")
         self.finish_task = script("finish_task")
         self.add_chunk = script("add_chunk")
@@ -47,6 +48,7 @@ class Scripts:
         self.retry_chunks = script("retry_chunks")
         self.delete_chunks = script("delete_chunks")
         self.migrate = script("migrate")
+        self.upgrade = script("upgrade")
         self.position = script("position")
         self.lanes = script("lanes")
 

@@ -13,14 +13,15 @@ from common.jobs import InputInfo, Job, ModelInfo, Output, Status, moment
 from common.ledger import keys, quotas, records
 from common.ledger.base import PROBE_TTL
 from common.ledger.queries import Queries
-from common.options import CaptionOptions, cache_key
+from common.options import CaptionOptions, cache_key, model_of
 from common.problems import Problem
 from common.records import Failure
 from common.translation import _
 
 #: Schema version of the ledger, stored as `_schema` in each job record. It must be raised whenever workers of the
-#: earlier version would treat new jobs wrongly: those with schema 2 would caption without the job's options.
-SCHEMA_VERSION = 3
+#: earlier version would treat new jobs wrongly: those with schema 2 would caption without the job's options, and those
+#: with schema 3 would not claim jobs and chunks that ask for a model, and would caption lost ones with any.
+SCHEMA_VERSION = 4
 #: Detail of the problem of a batch that takes no more jobs.
 SEALED_DETAIL = _("This batch is sealed, canceled, or that of an archive. Create a new batch for further pictures.")
 
@@ -113,7 +114,7 @@ class Submission(Queries):
         }
         fields = {**records.to_fields(job), **{name: value for name, value in private.items() if value}}
         flat = [part for field in fields.items() for part in field]
-        job_arguments = [job_id, str(retention), owner or "", new.batch or "", job.status.value]
+        job_arguments = [job_id, str(retention), owner or "", new.batch or "", model_of(new.options), job.status.value]
         cancel_after = "" if new.cancel_after is None else str(new.cancel_after)
         response = self._scripts.create(
             args=[self._script_time(), *job_arguments, idempotency, entry, cancel_after, *flat]

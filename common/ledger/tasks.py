@@ -6,6 +6,8 @@ import secrets
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
+from redis.commands.core import Script
+
 from common.ledger import keys, records
 from common.ledger.base import Base
 from common.ledger.scripts import record_of
@@ -36,8 +38,6 @@ class Tasks(Base):
 
     #: Sorted set: id of a record -> time from which it may be claimed, such as the end of the current lease.
     _leases: ClassVar[str]
-    #: Sorted set of ids that are claimed in this order when no lease has ended; '' if there is none.
-    _waiting: ClassVar[str] = ""
     #: Beginning of the record's key, and of the names of its fields for status, token and attempts.
     _record: ClassVar[str]
     _field: ClassVar[str]
@@ -54,17 +54,24 @@ class Tasks(Base):
 
     def _claim(self) -> tuple[TaskClaim, dict[str, str]] | None:
         """Claim the next record for `lease_seconds`; returns its fields before the claim, too. None if none waits."""
+        return self._claim_by(self._scripts.claim_task, self._leases, self._record, self._field, self._claimed_status)
+
+    def _claim_by(self, script: Script, *arguments: str) -> tuple[TaskClaim, dict[str, str]] | None:
+        """Claim a record by a script that takes the time, the lease and the token before its other arguments."""
         token = secrets.token_hex(8)
-        schema = [self._leases, self._waiting, self._record, self._field, self._claimed_status]
-        claimed = self._scripts.claim_task(args=[self._script_time(), self._settings.lease_seconds, token, *schema])
+        claimed = script(args=[self._script_time(), self._settings.lease_seconds, token, *arguments])
         if not claimed:
             return None
         task_id, record = cast("tuple[str, object]", claimed)
         fields = record_of(record)
         return TaskClaim(task_id, token, int(fields.get(f"{self._field}attempts", 0)) + 1), fields
 
+    def _leases_of(self, claim: TaskClaim) -> str:
+        """The key of the leases that a claim is in."""
+        return self._leases
+
     def _set_lease(self, claim: TaskClaim, seconds: float, attempts: str) -> bool:
-        schema = [self._leases, self._record, self._field]
+        schema = [self._leases_of(claim), self._record, self._field]
         arguments = [claim.id, claim.token, str(seconds), attempts]
         return bool(self._scripts.extend_task(args=[self._script_time(), *schema, *arguments]))
 

@@ -1,8 +1,10 @@
-"""Registry of the worker processes and their models, for the probes, the demo banner and the page of the workers."""
+"""Registry of the worker processes, and of the models that they have or had."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
+from typing import cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from redis import Redis
@@ -51,6 +53,15 @@ class Worker(BaseModel):
     started_at: float = 0.0
 
 
+class KnownModel(BaseModel):
+    """A model, and the time of the last heartbeat of a worker with it, by the ledger's clock."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: ModelInfo
+    heard_at: float
+
+
 class Workers:
     """Heartbeats of the workers."""
 
@@ -63,7 +74,10 @@ class Workers:
         """Record a heartbeat of `worker`; return the record with its times."""
         now = self._clock()
         stamped = worker.model_copy(update={"heard_at": now, "started_at": worker.started_at or now})
-        self._redis.hset(keys.WORKERS, worker.name, stamped.model_dump_json())
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hset(keys.WORKERS, worker.name, stamped.model_dump_json())
+        pipe.hset(keys.MODELS, worker.model.name, KnownModel(model=worker.model, heard_at=now).model_dump_json())
+        pipe.execute()
         return stamped
 
     def leave(self, name: str) -> None:
@@ -73,6 +87,30 @@ class Workers:
     def alive(self) -> list[Worker]:
         """The workers with a heartbeat within `ready_seconds`, latest heartbeat first."""
         return [worker for worker, age in self.with_ages() if age <= self._settings.ready_seconds]
+
+    def with_model(self, model: str) -> list[Worker]:
+        """The live workers that may caption jobs which ask for `model`, '' for any; latest heartbeat first."""
+        return [worker for worker in self.alive() if model in ("", worker.model.name)]
+
+    def captioning(self, model: str = "") -> list[ModelInfo]:
+        """The models of these workers, each once, latest heartbeat first."""
+        return list(dict.fromkeys(worker.model for worker in self.with_model(model)))
+
+    def models(self) -> list[tuple[ModelInfo, int]]:
+        """The models in the order of their names, each with its number of live workers.
+
+        Includes those whose last worker sent a heartbeat within the retention time.
+        """
+        workers = Counter(worker.model.name for worker in self.alive())
+        oldest = self._clock() - self._settings.retention
+        models = []
+        for name, stored in sorted(cast("dict[str, str]", self._redis.hgetall(keys.MODELS)).items()):
+            known = KnownModel.model_validate_json(stored)
+            if known.heard_at < oldest:
+                self._redis.hdel(keys.MODELS, name)
+            else:
+                models.append((known.model, workers[name]))
+        return models
 
     def with_ages(self) -> list[tuple[Worker, float]]:
         """The workers with the seconds since their last heartbeat, latest heartbeat first.

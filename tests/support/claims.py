@@ -7,10 +7,10 @@ from common.ledger import Claim, Ledger, Result
 from common.problems import Problem
 
 
-def claim_job(ledger: Ledger, job_id: str) -> Claim | None:
-    """Claim this job; None when it is not waiting. Other waiting jobs stay in the queue."""
-    claims = ledger.claim_next(1000).claims
-    while suspect := ledger.claim_suspect():
+def claim_job(ledger: Ledger, job_id: str, model: str = "") -> Claim | None:
+    """Claim this job as a worker with `model`; None when it is not waiting. Other waiting jobs stay in the queue."""
+    claims = ledger.claim_next(1000, model=model).claims
+    while suspect := ledger.claim_suspect(model):
         claims.append(suspect)
     ledger.release([claim for claim in claims if claim.id != job_id])
     return next((claim for claim in claims if claim.id == job_id), None)

@@ -11,6 +11,7 @@ from common import problems
 from common.ingest import MAX_CUSTOM_ID_LENGTH, MAX_NAME_LENGTH, clean_path
 from common.jobs import new_id
 from common.ledger import NewBatch
+from common.options import model_of
 from common.queue import notify
 from common.uploads import UploadsUnavailable
 from web.api.deadline import requested_cancel_after
@@ -133,7 +134,7 @@ def retry(batch_id: str) -> Response:
     """Queue the failed and canceled jobs again whose image is stored."""
     services = get_services()
     batch, retried = services.batches.retry(batch_id)
-    notify(services.celery, retried)
+    notify(services.celery, retried, model_of(batch.options))
     return jsonify(batch_body(batch))
 
 

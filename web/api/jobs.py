@@ -8,6 +8,7 @@ from common import problems
 from common.images.sandbox import sandbox
 from common.jobs import Job
 from common.ledger import NewJob
+from common.options import model_of
 from common.queue import notify
 from web.api.deadline import requested_cancel_after
 from web.api.fetching import fetched_image
@@ -80,7 +81,7 @@ def retry(job_id: str) -> Response:
     """Queue a failed or canceled job again whose image is stored; another job is returned unchanged."""
     services = get_services()
     job, is_retried = services.ledger.retry(job_id)
-    notify(services.celery, int(is_retried))
+    notify(services.celery, int(is_retried), model_of(job.options))
     return jsonify(job_body(job))
 
 

@@ -1,8 +1,6 @@
-"""`/v1/models`: the models of the live workers."""
+"""`/v1/models`: the models that workers have, or had a short time ago."""
 
 from __future__ import annotations
-
-from collections import Counter
 
 from flask import Blueprint, Response, jsonify
 
@@ -14,15 +12,13 @@ blueprint = Blueprint("models", __name__)
 
 @blueprint.get("/v1/models")
 def index() -> Response:
-    """Each model with its number of workers, and the model of the worker with the latest heartbeat."""
+    """Each model with its number of live workers, and the model of the worker with the latest heartbeat."""
     services = get_services()
-    workers = services.workers.alive()
-    counts = Counter(worker.model for worker in workers)
-    captioning = workers[0].model if workers else None
+    captioning = services.current_model()
     notice = services.outage_notice() or model_notice(captioning)
     return jsonify(
         {
-            "models": [{**model.model_dump(), "workers": count} for model, count in counts.items()],
+            "models": [{**model.model_dump(), "workers": count} for model, count in services.workers.models()],
             "captioning": captioning.model_dump() if captioning else None,
             "notice": notice.translated(current_language()) if notice else None,
         }

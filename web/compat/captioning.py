@@ -11,13 +11,13 @@ from flask import request
 from common import ingest, problems, strict_json
 from common.jobs import Job, Status
 from common.ledger import NewJob
-from common.options import CaptionOptions
+from common.options import CaptionOptions, model_of
 from common.problems import Problem
 from common.queue import notify
 from web.api.preferences import preferred_wait, wait_until_done
 from web.compat.pictures import Picture
 from web.services import Services
-from web.submission import create_job
+from web.submission import create_job, notify_workers
 
 #: Seconds that a request waits for its captions unless its header `Prefer` says otherwise. Clients often give up after
 #: 30 s; they are answered before.
@@ -91,18 +91,18 @@ def submit_picture(services: Services, picture: Picture, options: CaptionOptions
 
     A job that failed or was canceled is queued again. Raises as `create_job` does.
     """
-    sha256 = ingest.digest(picture.data)
+    sha256, model = ingest.digest(picture.data), model_of(options)
     key = strict_json.dumps(["compat", sha256, options.body() if options else None])
     job = services.ledger.find_idempotent(key, sha256, options=options)
     if job and job.status in (Status.FAILED, Status.CANCELED):
         job, is_retried = services.ledger.retry(job.id)
-        notify(services.celery, int(is_retried))
+        notify(services.celery, int(is_retried), model)
     if job is None or job.status.terminal:
         services.ledger.admit()
         new_job = NewJob(idempotency_key=key, unique_while_open=True, options=options)
-        job, _ = create_job(services, picture.filename, picture.data, sha256, services.current_model(), new_job)
-        if job.status is Status.QUEUED:
-            notify(services.celery, 1)
+        models = services.workers.captioning(model)
+        job, _ = create_job(services, picture.filename, picture.data, sha256, models, new_job)
+        notify_workers(services, int(job.status is Status.QUEUED), model, models)
     return job
 
 

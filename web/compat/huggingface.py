@@ -17,6 +17,7 @@ from web.compat.captioning import caption_pictures
 from web.compat.errors import show_errors
 from web.compat.pictures import Picture, read_pictures, requested_json
 from web.services import Services, get_services
+from web.submission import accepted_options
 
 blueprint = Blueprint("huggingface", __name__, url_prefix="/huggingface")
 
@@ -25,7 +26,7 @@ blueprint = Blueprint("huggingface", __name__, url_prefix="/huggingface")
 def image_to_text() -> Response:
     """The caption of a picture."""
     services = get_services()
-    (job,) = caption_pictures(services, [_requested_picture(services)], None)
+    (job,) = caption_pictures(services, [_requested_picture(services)], accepted_options(services, None))
     return jsonify([{"generated_text": job.caption}])
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from common import problems
 from common.jobs import ModelInfo
 from common.options import MAX_BEAMS, CaptionOptions, SearchOptions, parse_options
@@ -18,39 +16,39 @@ MAX_SHOWN_NAME_LENGTH = 60
 
 
 def known_models(services: Services) -> list[ModelInfo]:
-    """The models of the live workers."""
-    return list(dict.fromkeys(worker.model for worker in services.workers.alive()))
+    """The models that workers have or had, in the order of their names."""
+    return [model for model, _ in services.workers.models()]
 
 
-def find_models(services: Services, name: object) -> list[ModelInfo]:
-    """The models that may caption a request which names this one, with or without `:latest`.
+def find_model(services: Services, name: object) -> str:
+    """The model that the job of a request asks for; '' if any may caption. Raises `model-not-found`.
 
-    All of them for `captiond` or no name; none if no worker is ready, as the job then waits for one. Raises
-    `model-not-found`.
+    `name` is the one in the request, with or without `:latest`; `captiond` or none is the service's default.
     """
-    models = known_models(services)
     wanted = str(name or ANY_MODEL).removesuffix(DEFAULT_TAG)
-    if wanted == ANY_MODEL or not models:
-        return models
-    named = [model for model in models if model.name.removesuffix(DEFAULT_TAG) == wanted]
-    if not named:
+    if wanted == ANY_MODEL:
+        return services.settings.default_model or ""
+    models = known_models(services)
+    found = next((model.name for model in models if model.name.removesuffix(DEFAULT_TAG) == wanted), None)
+    if found is None:
         raise problems.MODEL_NOT_FOUND(
             "There is no model {name} here. There are: {models}.",
             name=repr(wanted[:MAX_SHOWN_NAME_LENGTH]),
             models=", ".join([ANY_MODEL, *(model.name for model in models)]),
         )
-    return named
+    return found
 
 
-def caption_options(
-    services: Services, models: Sequence[ModelInfo], instruction: str, captions: int = 1
-) -> CaptionOptions | None:
-    """The options of a job that any of `models` may caption, with this number of captions.
+def caption_options(services: Services, model: str, instruction: str, captions: int = 1) -> CaptionOptions | None:
+    """The options of a job for `model`, '' for any, with this number of captions.
 
-    It has the instruction only if all of them take instructions, because others fail such a job. Raises `bad-request`.
+    It has the instruction only if all models that may caption it take instructions, because others fail such a job.
+    Raises `bad-request`.
     """
-    options: dict[str, object] = {}
-    if instruction.strip() and models and all(model.instructions for model in models):
+    options: dict[str, object] = {"model": model or None}
+    named = [known for known in known_models(services) if known.name == model]
+    models = named or services.workers.captioning(model)
+    if instruction.strip() and models and all(each.instructions for each in models):
         options["instruction"] = instruction.strip()
     search = SearchOptions.of(services.settings)
     if captions > search.captions:  # otherwise the usual options, which share the usual entry of the caption cache

@@ -21,7 +21,7 @@ from common.jobs import ModelInfo, moment, rfc3339
 from web.compat.captioning import caption_pictures, caption_texts
 from web.compat.conversations import Message, bad_messages, join_instructions, read_chat
 from web.compat.errors import show_errors
-from web.compat.models import ANY_MODEL, DEFAULT_TAG, caption_options, find_models, known_models
+from web.compat.models import ANY_MODEL, DEFAULT_TAG, caption_options, find_model, known_models
 from web.compat.pictures import Picture, read_pictures, requested_json, requested_text, take_list
 from web.services import get_services
 
@@ -54,7 +54,7 @@ def tags() -> Response:
 def show() -> Response:
     """What a model can do."""
     body = requested_json()
-    find_models(get_services(), body.get("model") or body.get("name"))
+    find_model(get_services(), body.get("model") or body.get("name"))
     return jsonify(
         {
             "modelfile": "",
@@ -91,7 +91,7 @@ def chat() -> Response:
 
 def _captioned(body: dict[str, Any], pictures: list[Picture], told: str, part: Part) -> Response:
     started, services = time.monotonic_ns(), get_services()
-    options = caption_options(services, find_models(services, body.get("model")), told)
+    options = caption_options(services, find_model(services, body.get("model")), told)
     jobs = caption_pictures(services, pictures, options)
     (text,) = caption_texts(jobs)
     model_seconds = sum(job.timings.model_seconds for job in jobs if job.timings and not job.cached)
@@ -112,7 +112,7 @@ def _captioned(body: dict[str, Any], pictures: list[Picture], told: str, part: P
 
 def _loaded(body: dict[str, Any], part: Part) -> Response:
     """The answer to an empty request, which loads a model into memory, or unloads it with `keep_alive` 0."""
-    find_models(get_services(), body.get("model"))
+    find_model(get_services(), body.get("model"))
     reason = "unload" if body.get("keep_alive") == 0 else "load"
     return jsonify({**_head(body), **part(""), "done": True, "done_reason": reason})
 

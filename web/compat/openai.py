@@ -22,7 +22,7 @@ from common.problems import Problem
 from web.compat.captioning import caption_pictures, caption_texts
 from web.compat.conversations import Message, bad_messages, read_chat
 from web.compat.errors import show_errors
-from web.compat.models import ANY_MODEL, caption_options, check_caption_count, find_models, known_models
+from web.compat.models import ANY_MODEL, caption_options, check_caption_count, find_model, known_models
 from web.compat.pictures import requested_json, take_list
 from web.services import get_services
 
@@ -50,9 +50,9 @@ def chat_completions() -> Response:
     """The captions of the pictures of a chat."""
     services, body = get_services(), requested_json()
     count = check_caption_count(1 if body.get("n") is None else body["n"])
-    models = find_models(services, body.get("model"))
+    model = find_model(services, body.get("model"))
     told, pictures = read_chat(services, [_message(item) for item in take_list(body, "messages")])
-    jobs = caption_pictures(services, pictures, caption_options(services, models, told, count))
+    jobs = caption_pictures(services, pictures, caption_options(services, model, told, count))
     texts = caption_texts(jobs, count)
     if body.get("stream"):
         stream_options = body.get("stream_options")

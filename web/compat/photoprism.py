@@ -14,7 +14,7 @@ from common.problems import Problem
 from web.compat.captioning import caption_pictures, caption_texts
 from web.compat.conversations import join_instructions
 from web.compat.errors import show_errors
-from web.compat.models import ANY_MODEL, caption_options, find_models
+from web.compat.models import ANY_MODEL, caption_options, find_model
 from web.compat.pictures import read_pictures, requested_json, requested_text, take_list
 from web.services import get_services
 
@@ -26,11 +26,11 @@ def caption() -> Response:
     """The caption of a photograph."""
     services, body = get_services(), requested_json()
     request_id = requested_text(body, "id")
-    models = find_models(services, body.get("model"))
+    model = find_model(services, body.get("model"))
     url = requested_text(body, "url")
     pictures = read_pictures(services, take_list(body, "images") or ([url] if url else []))
     told = join_instructions(requested_text(body, "system"), requested_text(body, "prompt"))
-    jobs = caption_pictures(services, pictures, caption_options(services, models, told))
+    jobs = caption_pictures(services, pictures, caption_options(services, model, told))
     (text,) = caption_texts(jobs)
     result: dict[str, Any] = {"text": text}
     if jobs[0].output and jobs[0].output.confidence is not None:

@@ -18,16 +18,21 @@ export async function add(files, entries, workspace, show) {
   if (pictures.length) {
     showProblem("problem", null);
     if (!workspace()?.isOpen) {
-      const batch = await request(api("batches"), "POST", { name });
+      const batch = await request(api("batches"), "POST", { name, options: optionsFor(workspace()) });
       rememberBatch(batch.id, true);
       await show(batch, name);
     }
     workspace().add(pictures);
   }
-  for (const archive of archives) await show(await sendArchive(archive), archive.name);
+  for (const archive of archives) await show(await sendArchive(archive, optionsFor(workspace())), archive.name);
 }
 
-async function sendArchive(archive) {
+/** The options of a new batch: those of the batch that is shown, or with the model that was chosen on the start page. */
+function optionsFor(shown) {
+  return shown ? shown.batch.options : JSON.parse(byId("choice")?.value ?? null);
+}
+
+async function sendArchive(archive, options) {
   const { name } = archive;
   const text = t("Sending {name}", { name });
   announce(text);
@@ -36,6 +41,7 @@ async function sendArchive(archive) {
   try {
     const form = new FormData();
     form.append("archive", archive, name);
+    form.append("options", JSON.stringify(options));
     return await upload(api("batches"), form, (fraction) => (byId("archive-bar").value = fraction));
   } finally {
     byId("archive").hidden = true;

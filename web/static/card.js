@@ -76,6 +76,7 @@ function createMeta(item) {
   const meta = create("p", { className: "file" }, create("span", { textContent: item.name, title: item.name }));
   if (item.job?.edited) meta.append(create("b", { className: "badge", textContent: t("Edited") }));
   else if (isUnsure(item)) meta.append(create("b", { className: "badge unsure", textContent: t("Unsure") }));
+  if (item.job?.model) meta.append(create("small", { className: "by", textContent: item.job.model.name }));
   return meta;
 }
 

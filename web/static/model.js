@@ -1,4 +1,4 @@
-// Shows the current model and its notice. Polls often until a worker is ready, then rarely.
+// Shows the models and the notice about them. Polls often until a worker is ready, then rarely.
 import { api } from "./api.js";
 import { t } from "./translate.js";
 
@@ -8,13 +8,15 @@ const READY_INTERVAL = 60000;
 
 export async function watchModel() {
   const response = await fetch(api("models")).catch(() => null);
-  const models = response?.ok ? await response.json() : null;
-  if (models) {
+  const known = response?.ok ? await response.json() : null;
+  if (known) {
+    const running = known.models.filter(({ workers }) => workers).map(({ name }) => name);
     const notice = document.getElementById("notice");
-    notice.textContent = models.notice ?? "";
-    notice.hidden = !models.notice;
-    document.getElementById("loading").hidden = models.captioning !== null;
-    document.getElementById("model").textContent = models.captioning?.name ?? t("model loading");
+    notice.textContent = known.notice ?? "";
+    notice.hidden = !known.notice;
+    document.getElementById("loading").hidden = known.captioning !== null;
+    document.getElementById("model").textContent = running.join(" · ") || t("model loading");
+    document.documentElement.classList.toggle("models", known.models.length > 1);
   }
-  setTimeout(watchModel, models?.captioning ? READY_INTERVAL : LOADING_INTERVAL);
+  setTimeout(watchModel, known?.captioning ? READY_INTERVAL : LOADING_INTERVAL);
 }

@@ -111,6 +111,7 @@ export class Workspace {
     this.#grid.show(this.#shown);
     const notes = [];
     if (["waiting", "unpacking"].includes(archive?.status)) notes.push(t("unpacking the ZIP file"));
+    if (this.batch.reason) notes.push(this.batch.reason);
     if (this.#uploader?.holdsFiles && counts.unsent) notes.push(t("keep this tab open until all are sent"));
     this.#progress.show(counts, notes);
     const isDone = !counts.unsent && !counts.open;

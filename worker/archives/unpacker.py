@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from celery import Celery
 from common import ingest, problems, tracing
 from common.jobs import ModelInfo, Status, new_id
 from common.ledger import ArchiveClaim, Components, Ledger, NewJob, Principal
+from common.options import model_of
 from common.problems import Problem
 from common.queue import CLAIM_SIZE, notify
 from common.settings import Settings
@@ -32,15 +34,13 @@ class Unpacker(LeasedWorker[ArchiveClaim]):
     batch.
     """
 
-    def __init__(
-        self, settings: Settings, components: Components, uploads: UploadStore, celery: Celery, model: ModelInfo
-    ) -> None:
+    def __init__(self, settings: Settings, components: Components, uploads: UploadStore, celery: Celery) -> None:
         super().__init__(settings, components.archives)
         self._archives = components.archives
         self._ledger = components.ledger
         self._uploads = uploads
         self._celery = celery
-        self._model = model
+        self._workers = components.workers
 
     def _fail(self, claim: ArchiveClaim, problem: Problem) -> None:
         log.info("The archive of batch %s is not unpacked to its end: %s", claim.id, problem.detail)
@@ -61,6 +61,8 @@ class Unpacker(LeasedWorker[ArchiveClaim]):
     def _carry_out(self, work: Work[ArchiveClaim]) -> None:
         """Create the jobs."""
         claim, ledger = work.claim, self._ledger.for_principal(Principal(work.claim.owner))
+        model = model_of(claim.options)
+        models = self._workers.captioning(model)
         with self._uploads.open(claim.id) as file:
             if file.size() != claim.bytes:
                 raise UploadsUnavailable
@@ -72,17 +74,22 @@ class Unpacker(LeasedWorker[ArchiveClaim]):
             queued = 0
             for number, entry in enumerate(entries):
                 if number % CLAIM_SIZE == 0:
-                    notify(self._celery, queued)  # the first images are captioned while the others are unpacked
+                    notify(self._celery, queued, model)  # the first images are captioned while the others are unpacked
                     queued = 0
                     self._wait_until_admitted(work, ledger)
                 work.raise_if_stopped()
-                queued += self._create_job(claim, ledger, reader, entry)
+                queued += self._create_job(claim, ledger, reader, entry, models)
                 work.progress = True
-            notify(self._celery, queued)
+            notify(self._celery, queued, model)
         self._finish(claim, None)
 
-    def _create_job(self, claim: ArchiveClaim, ledger: Ledger, reader: ArchiveReader, entry: Entry) -> bool:
-        """Create the job of an entry, a failed one if it is refused. Returns whether the job is queued."""
+    def _create_job(
+        self, claim: ArchiveClaim, ledger: Ledger, reader: ArchiveReader, entry: Entry, models: Sequence[ModelInfo]
+    ) -> bool:
+        """Create the job of an entry, a failed one if it is refused. Returns whether the job is queued.
+
+        It is not if one of `models` has captioned the picture before.
+        """
         new_job = NewJob(
             batch=claim.id,
             custom_id=entry.custom_id,
@@ -102,7 +109,7 @@ class Unpacker(LeasedWorker[ArchiveClaim]):
             except Problem as problem:
                 ledger.create(new_id(), replace(new_job, error=problem))
                 return False
-            job, _ = ingest.create_job(ledger, self._uploads, image, data, self._model, new_job)
+            job, _ = ingest.create_job(ledger, self._uploads, image, data, models, new_job)
             return job.status is Status.QUEUED
         except Problem as problem:
             if problem.kind is problems.CUSTOM_ID_CONFLICT:  # another worker recorded it, with another outcome

@@ -13,7 +13,7 @@ from itertools import islice
 from captioning.captioner import ModelUnavailable
 from common import problems
 from common.ingest import upload_too_large
-from common.jobs import Output, Status
+from common.jobs import ModelInfo, Output, Status
 from common.ledger import ChunkClaim, Components
 from common.logs import Subject
 from common.manifests import ManifestSource, ResultStore, folder_of, join
@@ -52,6 +52,7 @@ class ChunkWorker(LeasedWorker[ChunkClaim]):
         source: ManifestSource,
         results: ResultStore,
         caption: CaptionImage,
+        model: ModelInfo,
     ) -> None:
         super().__init__(settings, components.chunks)
         self._chunks = components.chunks
@@ -59,6 +60,7 @@ class ChunkWorker(LeasedWorker[ChunkClaim]):
         self._source = source
         self._results = results
         self._caption = caption
+        self._model = model.name
         self._formats = formats(settings)
         self._window = BATCHES_AHEAD * settings.max_batch
         self._uncounted = False
@@ -73,6 +75,9 @@ class ChunkWorker(LeasedWorker[ChunkClaim]):
         finally:
             self._uncounted = False
             self.extend()
+
+    def _claim(self) -> ChunkClaim | None:
+        return self._chunks.claim(self._model)
 
     def _counted_attempts(self, work: Work[ChunkClaim]) -> int | None:
         return work.claim.attempts - self._uncounted
@@ -126,7 +131,7 @@ class ChunkWorker(LeasedWorker[ChunkClaim]):
             result = problems.INTERNAL(
                 "The picture could not be captioned. Try again; the server's log has the details."
             )
-        return result_row(row, result, work.claim.options)
+        return result_row(row, result, work.claim.options, self._model)
 
     def _data(self, claim: ChunkClaim, row: Row) -> bytes:
         """The bytes of a picture. Raises its problem."""

@@ -21,8 +21,11 @@ SCORE_DECIMALS = 3
 ResultRow = dict[str, Any]
 
 
-def result_row(row: Row, result: Output | Problem, options: CaptionOptions | None) -> ResultRow:
-    """The result of a picture, with the members that exports have, where these make sense without a job."""
+def result_row(row: Row, result: Output | Problem, options: CaptionOptions | None, model: str) -> ResultRow:
+    """The result of a picture, with the members that exports have, where these make sense without a job.
+
+    `model` is the name of the model that captioned it.
+    """
     output = None if isinstance(result, Problem) else result.with_template(options.template if options else None)
     error = Failure.of(result) if isinstance(result, Problem) else None
     values = output.model_dump(mode="json", include={*QUALITY_FIELDS, "caption", "translated"}) if output else {}
@@ -35,6 +38,7 @@ def result_row(row: Row, result: Output | Problem, options: CaptionOptions | Non
         **{name: values.get(name) for name in QUALITY_FIELDS},
         "score": None if score is None else round(score, SCORE_DECIMALS),
         "translated": values.get("translated"),
+        "model": model if output else None,
         "error": error.body() if error else None,
     }
 
@@ -59,6 +63,7 @@ def _parquet(rows: Sequence[ResultRow]) -> bytes:
             ("confidence", number),
             ("unsure", arrow.bool_()),
             ("translated", translated),
+            ("model", text),
             ("error", error),
         ]
     )

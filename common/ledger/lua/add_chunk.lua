@@ -3,15 +3,12 @@
 -- Returns 1, or 0 if the claim is no longer valid or the batch is sealed.
 local batch, chunk = ARGV[2], tonumber(ARGV[4])
 local key = 'batch:' .. batch
-local fields = redis.call('HMGET', key, 'manifest_token', 'sealed', 'manifest_chunks', 'manifest_turn')
+local fields = redis.call('HMGET', key, 'manifest_token', 'sealed', 'manifest_chunks', 'model')
 if fields[1] ~= ARGV[3] or fields[2] ~= '0' then return 0 end
 if chunk < tonumber(fields[3] or 0) then return 1 end -- redis-py repeats the script after a timeout
-local turn = fields[4]
-if not turn then
-  turn = redis.call('ZRANGE', 'chunks:waiting', 0, 0, 'WITHSCORES')[2] or '0'
-  redis.call('HSET', key, 'manifest_turn', turn)
-end
+local id, model = batch .. '/' .. chunk, fields[4] or ''
 redis.call('HSET', key, 'manifest_chunks', chunk + 1, 'manifest_position', ARGV[6])
-redis.call('HSET', 'chunk:' .. batch .. '/' .. chunk, 'span', ARGV[5])
-redis.call('ZADD', 'chunks:waiting', tonumber(turn) + chunk, batch .. '/' .. chunk)
+redis.call('HSET', 'chunk:' .. id, 'span', ARGV[5])
+if model ~= '' then redis.call('HSET', 'chunk:' .. id, 'model', model) end
+enter(lane_for('chunks', model), batch, chunk, id, model)
 return 1

@@ -10,8 +10,9 @@ for chunk = tonumber(ARGV[3]), tonumber(ARGV[3]) + tonumber(ARGV[4]) - 1 do
   if redis.call('EXISTS', key) == 1 and (not status or status == 'processing') then
     redis.call('HSET', key, 'status', 'canceled')
     redis.call('HDEL', key, 'token')
-    redis.call('ZREM', 'chunks', id)
-    redis.call('ZREM', 'chunks:waiting', id)
+    local lane = lane_of_chunk(key)
+    redis.call('ZREM', lane, id)
+    dequeue_chunk(lane, batch, id)
     canceled = canceled + 1
   end
 end

@@ -1,73 +1,91 @@
--- Claim the next jobs: interactive lane first, with a share for the bulk lane. Within a lane, owners are served
--- round-robin, each with its oldest job.
--- ARGV: now, lease in seconds, token, maximum of jobs, maximum of bulk jobs, bulk share (one claim in so many).
+-- Claim the next jobs that a worker with a model may caption: those that ask for no model, and those that ask for its.
+-- Interactive jobs come first, with a share for bulk jobs. Owners take turns: next is the one whose last turn is the
+-- longest ago, in whichever lane, with its oldest job.
+-- ARGV: now, lease in seconds, token, maximum of jobs, maximum of bulk jobs, bulk share (one claim in so many), model of
+-- the worker or ''.
 -- Returns {records of the claimed jobs as flat lists, 1 if more jobs can be claimed, number of waiting suspects}.
-local lease, token, max_jobs, max_bulk, share = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]),
-  tonumber(ARGV[6])
+local lease, token, max_jobs, max_bulk, share, model = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]),
+  tonumber(ARGV[6]), ARGV[7]
 
--- The next `count` + 1 owners of a lane, each with its next `count` + 1 jobs. `count` claims need at most `count` of
--- either; the extra one shows whether any are left.
-local function read_lane(name, count)
-  local owners = {}
-  local turns = count > 0 and redis.call('ZRANGE', 'turns:' .. name, 0, count, 'WITHSCORES') or {}
-  for i = 1, #turns, 2 do
-    local ids = redis.call('ZRANGE', queue_of(name, turns[i]), 0, count)
-    table.insert(owners, {name = turns[i], turn = tonumber(turns[i + 1]), ids = ids, claimed = 0})
+-- The next owners of a kind of jobs, each with its next jobs. `count` claims need at most `count` owners of each lane and
+-- `count` jobs of each owner; one more shows whether any are left.
+local function read_kind(kind, count)
+  local owners, by_name, lanes = {}, {}, {}
+  for _, lane in ipairs(count > 0 and lanes_of_worker(kind, model) or {}) do
+    local turns = redis.call('ZRANGE', 'turns:' .. lane, 0, count, 'WITHSCORES')
+    if #turns > 0 then table.insert(lanes, lane) end
+    for i = 1, #turns, 2 do
+      local name, turn = turns[i], tonumber(turns[i + 1])
+      if by_name[name] then
+        by_name[name].turn = math.min(by_name[name].turn, turn)
+      else
+        by_name[name] = {name = name, turn = turn, jobs = {}, claimed = 0}
+        table.insert(owners, by_name[name])
+      end
+    end
   end
-  return {name = name, owners = owners, budget = count}
+  for _, owner in ipairs(owners) do
+    for _, lane in ipairs(lanes) do
+      for _, id in ipairs(redis.call('ZRANGE', queue_of(lane, owner.name), 0, count)) do
+        table.insert(owner.jobs, {id = id, lane = lane})
+      end
+    end
+    if #lanes > 1 then table.sort(owner.jobs, function(a, b) return a.id < b.id end) end
+  end
+  return {owners = owners, lanes = lanes, budget = count}
 end
 
 -- The owner with the lowest turn among those with a job left; nil if there is none.
-local function next_owner(lane)
+local function next_owner(kind)
   local best
-  for _, owner in ipairs(lane.owners) do
-    local has_jobs = owner.claimed < #owner.ids
-    if has_jobs and (not best or owner.turn < best.turn or owner.turn == best.turn and owner.name < best.name) then
-      best = owner
-    end
+  for _, owner in ipairs(kind.owners) do
+    if owner.claimed < #owner.jobs and (not best or owner.turn < best.turn) then best = owner end
   end
   return best
 end
 
-local interactive, bulk = read_lane('interactive', max_jobs), read_lane('bulk', math.min(max_jobs, max_bulk))
+local interactive, bulk = read_kind('interactive', max_jobs), read_kind('bulk', math.min(max_jobs, max_bulk))
+local turn = tonumber(redis.call('GET', 'turn') or 0)
 local passed
 local picked = {}
 while #picked < max_jobs do
   local interactive_owner, bulk_owner = next_owner(interactive), bulk.budget > 0 and next_owner(bulk) or nil
   if not interactive_owner and not bulk_owner then break end
-  local lane, owner = interactive, interactive_owner
+  local kind, owner = interactive, interactive_owner
   if not interactive_owner then
-    lane, owner = bulk, bulk_owner
+    kind, owner = bulk, bulk_owner
   elseif bulk_owner then
-    passed = passed or tonumber(redis.call('GET', 'queue:passed') or 0)
+    passed = passed or tonumber(redis.call('HGET', 'passed', model) or 0)
     if passed >= share - 1 then
-      lane, owner, passed = bulk, bulk_owner, 0
+      kind, owner, passed = bulk, bulk_owner, 0
     else
       passed = passed + 1
     end
   end
-  owner.claimed, owner.turn = owner.claimed + 1, owner.turn + 1
-  lane.budget = lane.budget - 1
-  table.insert(picked, {owner.ids[owner.claimed], owner.name})
+  turn = turn + 1
+  owner.claimed, owner.turn = owner.claimed + 1, turn
+  kind.budget = kind.budget - 1
+  local job = owner.jobs[owner.claimed]
+  remove(queue_of(job.lane, owner.name), job.id)
+  table.insert(picked, {job.id, owner.name})
 end
-if passed then redis.call('SET', 'queue:passed', passed) end
+if passed then redis.call('HSET', 'passed', model, passed) end
+write()
 
 local more = false
-for _, lane in ipairs({interactive, bulk}) do
-  for _, owner in ipairs(lane.owners) do
-    if owner.claimed > 0 then
-      redis.call('ZREM', queue_of(lane.name, owner.name), unpack(owner.ids, 1, owner.claimed))
-      if owner.claimed == #owner.ids then
-        redis.call('ZREM', 'turns:' .. lane.name, owner.name)
-      else
-        redis.call('ZADD', 'turns:' .. lane.name, owner.turn, owner.name)
-      end
+for _, kind in ipairs({interactive, bulk}) do
+  for _, owner in ipairs(kind.owners) do
+    for _, lane in ipairs(owner.claimed > 0 and kind.lanes or {}) do
+      redis.call('ZADD', 'turns:' .. lane, 'XX', owner.turn, owner.name)
+      leave_turns(lane, owner.name)
     end
-    more = more or owner.claimed < #owner.ids
+    more = more or owner.claimed < #owner.jobs
   end
 end
-local suspects = redis.call('ZCARD', 'queue:suspects')
+local suspects = 0
+for _, key in ipairs(lanes_of_worker('queue:suspects', model)) do suspects = suspects + redis.call('ZCARD', key) end
 if #picked == 0 then return {{}, 0, suspects} end
+redis.call('SET', 'turn', string.format('%.0f', turn))
 
 local now, records = clock(ARGV[1]), {}
 for _, pick in ipairs(picked) do

@@ -1,5 +1,5 @@
 -- Shared functions; scripts.py prepends this file to each script, and the bounds of the histograms to this file.
--- Times are Unix times in seconds. A missing owner or batch is ''.
+-- Times are Unix times in seconds. A missing owner, batch or model is ''.
 
 -- The argument as a number, or the time of Redis if it is ''.
 local function clock(argument)
@@ -13,7 +13,18 @@ local function number(seconds) return string.format('%.6f', seconds) end
 -- Decode a JSON string without escapes; '' if the field is missing.
 local function unquoted(json) return json and string.sub(json, 2, -2) or '' end
 
-local function lane_of(batch) return batch == '' and 'interactive' or 'bulk' end
+-- The lane of what asks for a model, or for none.
+local function lane_for(kind, model) return model == '' and kind or kind .. ':' .. model end
+
+-- The lanes of which a worker with this model takes the jobs: those that ask for no model, and those that ask for its.
+local function lanes_of_worker(kind, model)
+  if model == '' then return {kind} end
+  return {kind, lane_for(kind, model)}
+end
+
+local function lane_of(job) return lane_for(job.batch == '' and 'interactive' or 'bulk', job.model) end
+
+local function suspects_of(model) return lane_for('queue:suspects', model) end
 
 local function queue_of(lane, owner) return 'queue:' .. lane .. '@' .. owner end
 
@@ -87,35 +98,37 @@ local function move(id, from, to, owner, batch)
   end
 end
 
--- Queue a job behind its owner's older jobs. A new owner in the lane starts at the lowest turn.
--- Returns whether the owner is new.
-local function enqueue(id, owner, batch)
-  local lane = lane_of(batch)
-  local turns = 'turns:' .. lane
-  redis.call('ZADD', queue_of(lane, owner), 0, id)
-  if redis.call('ZSCORE', turns, owner) then return false end
-  redis.call('ZADD', turns, redis.call('ZRANGE', turns, 0, 0, 'WITHSCORES')[2] or 0, owner)
+-- Let a job or chunk wait in its owner's queue in a lane, a new owner behind all others. Returns whether it is new.
+local function enter(lane, owner, score, id, model)
+  redis.call('ZADD', queue_of(lane, owner), score, id)
+  if redis.call('ZSCORE', 'turns:' .. lane, owner) then return false end
+  redis.call('ZADD', 'turns:' .. lane, redis.call('INCR', 'turn'), owner)
+  if model ~= '' then redis.call('SADD', 'queue:models', model) end
   return true
 end
 
--- Remove an owner without waiting jobs from the lane's turns.
+-- Queue a job behind its owner's older jobs. Returns whether its owner had no other job waiting in the lane.
+local function enqueue(job) return enter(lane_of(job), job.owner, 0, job.id, job.model) end
+
+-- Remove an owner without waiting jobs or chunks from the lane's turns.
 local function leave_turns(lane, owner)
   if redis.call('EXISTS', queue_of(lane, owner)) == 0 then redis.call('ZREM', 'turns:' .. lane, owner) end
 end
 
 -- Requeue a job that was claimed. With counted attempts a lost worker had held it: it is a suspect.
-local function requeue(id, owner, batch, attempts)
-  if attempts > 0 then
-    redis.call('ZADD', 'queue:suspects', 0, id)
+local function requeue(job, attempts)
+  if attempts == 0 then
+    enqueue(job)
   else
-    enqueue(id, owner, batch)
+    redis.call('ZADD', suspects_of(job.model), 0, job.id)
+    if job.model ~= '' then redis.call('SADD', 'queue:models', job.model) end
   end
 end
 
 -- The fields of a job that scripts need; nil if it has no record.
 local function read(id)
   local fields = redis.call('HMGET', 'job:' .. id, 'status', '_owner', 'batch', 'attempts', '_token', '_webhook',
-    '_webhook_host', 'created_at', 'started_at', '_queued_at', '_first')
+    '_webhook_host', 'created_at', 'started_at', '_queued_at', '_first', '_model')
   if not fields[1] then return nil end
   return {
     id = id,
@@ -129,6 +142,7 @@ local function read(id)
     queued_at = tonumber(fields[10] or fields[8]),
     started_at = tonumber(fields[9]),
     first = fields[11],
+    model = fields[12] or '',
   }
 end
 
@@ -153,9 +167,9 @@ end
 local function dequeue(jobs)
   local owners = {}
   for _, job in ipairs(jobs) do
-    local lane = lane_of(job.batch)
+    local lane = lane_of(job)
     remove(queue_of(lane, job.owner), job.id)
-    remove('queue:suspects', job.id)
+    remove(suspects_of(job.model), job.id)
     remove('queue:delayed', job.id)
     owners[lane .. '@' .. job.owner] = {lane, job.owner}
   end
@@ -172,7 +186,7 @@ end
 
 -- Count an ended job. `failure` is the JSON of its error, if it has one.
 local function count_ended(job, status, failure, now)
-  local lane = lane_of(job.batch)
+  local lane = lane_of(job)
   count('ended:' .. status .. ':' .. lane)
   if status == 'failed' then count('failed:' .. cjson.decode(failure).type) end
   if status == 'canceled' or not job.queued_at then return end -- schema 1 had times in another format
@@ -226,4 +240,27 @@ local function claim(id, owner, token, now, lease_until)
   add('leases', number(lease_until), id)
   for _, value in ipairs(changed) do table.insert(record, value) end -- the last of equal names wins
   return record
+end
+
+-- Claim one archive, manifest or chunk. Returns {id, record before the claim as a flat list}, or false without a record.
+-- `leases` is the key of its lease, `key` that of its record, and `field` the beginning of its fields' names.
+local function claim_record(leases, id, key, field, status, token, lease_until)
+  local record = redis.call('HGETALL', key)
+  if #record == 0 then
+    redis.call('ZREM', leases, id)
+    return false
+  end
+  redis.call('HSET', key, field .. 'status', status, field .. 'token', token)
+  redis.call('HINCRBY', key, field .. 'attempts', 1)
+  redis.call('ZADD', leases, number(lease_until), id)
+  return {id, record}
+end
+
+-- The lane of a chunk, whose name is also the key of the leases. `key` is the chunk's.
+local function lane_of_chunk(key) return lane_for('chunks', redis.call('HGET', key, 'model') or '') end
+
+-- Remove a chunk from its queue.
+local function dequeue_chunk(lane, batch, id)
+  redis.call('ZREM', queue_of(lane, batch), id)
+  leave_turns(lane, batch)
 end

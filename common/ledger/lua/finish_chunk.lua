@@ -7,7 +7,7 @@ if redis.call('HGET', key, 'token') ~= ARGV[3] then return 0 end
 redis.call('HDEL', key, 'token')
 redis.call('HSET', key, 'status', status, 'captioned', ARGV[5], 'failed', ARGV[6])
 if ARGV[7] ~= '' then redis.call('HSET', key, 'error', ARGV[7]) end
-redis.call('ZREM', 'chunks', id)
+redis.call('ZREM', lane_of_chunk(key), id)
 redis.call('HINCRBY', 'batch:' .. batch, 'manifest_chunks_' .. status, 1)
 redis.call('HINCRBY', 'batch:' .. batch, 'manifest_captioned', ARGV[5])
 redis.call('HINCRBY', 'batch:' .. batch, 'manifest_failed', ARGV[6])

@@ -22,7 +22,7 @@ for i = 2, #ARGV, 2 do
       redis.call('ZADD', 'leases', redis.call('ZSCORE', 'jobs:leased', id) or 0, id)
     end
     if job.status == 'queued' then
-      requeue(id, job.owner, job.batch, job.attempts)
+      requeue(job, job.attempts)
     else
       dequeue({job})
     end

@@ -1,25 +1,39 @@
--- Estimate how many jobs will be claimed before a waiting one.
--- ARGV: id, owner, batch, bulk share (one claim in so many).
-local id, owner, lane, share = ARGV[1], ARGV[2], lane_of(ARGV[3]), tonumber(ARGV[4])
-local suspect = redis.call('ZRANK', 'queue:suspects', id)
+-- Estimate how many jobs will be claimed before a waiting one, by workers that take only the lanes of its model.
+-- ARGV: id, owner, batch, model or '', bulk share (one claim in so many).
+local id, owner, model, share = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5])
+local suspect = redis.call('ZRANK', suspects_of(model), id)
 if suspect then return suspect end
-local rank = redis.call('ZRANK', queue_of(lane, owner), id)
-if not rank then return 0 end -- postponed
+local kind, other_kind = 'interactive', 'bulk'
+if ARGV[3] ~= '' then kind, other_kind = 'bulk', 'interactive' end
+if not redis.call('ZSCORE', queue_of(lane_for(kind, model), owner), id) then return 0 end -- postponed
 
-local turn = tonumber(redis.call('ZSCORE', 'turns:' .. lane, owner)) + rank
-local ahead, turns = rank, redis.call('ZRANGE', 'turns:' .. lane, 0, -1, 'WITHSCORES')
-for i = 1, #turns, 2 do
-  local other = turns[i]
-  if other ~= owner then
-    local earlier_claims = turn - tonumber(turns[i + 1]) + (other < owner and 1 or 0)
-    if earlier_claims > 0 then ahead = ahead + math.min(earlier_claims, redis.call('ZCARD', queue_of(lane, other))) end
+-- The owners with waiting jobs in the lanes of a worker: their next turns and numbers of jobs.
+local function read_owners(name)
+  local owners = {}
+  for _, lane in ipairs(lanes_of_worker(name, model)) do
+    local turns = redis.call('ZRANGE', 'turns:' .. lane, 0, -1, 'WITHSCORES')
+    for i = 1, #turns, 2 do
+      local known = owners[turns[i]] or {turn = math.huge, jobs = 0}
+      known.turn = math.min(known.turn, tonumber(turns[i + 1]))
+      known.jobs = known.jobs + redis.call('ZCARD', queue_of(lane, turns[i]))
+      owners[turns[i]] = known
+    end
+  end
+  return owners
+end
+
+local rank = 0
+for _, lane in ipairs(lanes_of_worker(kind, model)) do
+  rank = rank + redis.call('ZLEXCOUNT', queue_of(lane, owner), '-', '(' .. id)
+end
+local ahead, owners = rank, read_owners(kind)
+for name, other in pairs(owners) do
+  if name ~= owner then
+    ahead = ahead + math.min(other.jobs, rank + (other.turn < owners[owner].turn and 1 or 0))
   end
 end
 
-local other_lane = lane == 'bulk' and 'interactive' or 'bulk'
 local waiting = 0
-for _, other in ipairs(redis.call('ZRANGE', 'turns:' .. other_lane, 0, -1)) do
-  waiting = waiting + redis.call('ZCARD', queue_of(other_lane, other))
-end
-if lane == 'bulk' then return ahead + math.min(waiting, (ahead + 1) * (share - 1)) end
+for _, other in pairs(read_owners(other_kind)) do waiting = waiting + other.jobs end
+if kind == 'bulk' then return ahead + math.min(waiting, (ahead + 1) * (share - 1)) end
 return ahead + math.min(waiting, math.floor(ahead / (share - 1)))

@@ -17,7 +17,7 @@ for i = 4, #ARGV, 2 do
       local delay = math.min(min_delay * 2 ^ math.min(times, 32), max_delay)
       redis.call('ZADD', 'queue:delayed', number(now + delay), job.id)
     else
-      requeue(job.id, job.owner, job.batch, attempts)
+      requeue(job, attempts)
     end
     table.insert(requeued, job.id)
   end

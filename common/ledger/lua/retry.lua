@@ -9,7 +9,7 @@ for i = 2, #ARGV do
     redis.call('HDEL', key, 'error', 'started_at', 'completed_at', '_token', '_postponed', '_first')
     move(id, job.status, 'queued', job.owner, job.batch)
     write()
-    enqueue(id, job.owner, job.batch)
+    enqueue(job)
     table.insert(retried, id)
   end
 end

@@ -2,7 +2,7 @@
 -- ARGV: now, batch, first chunk, number of chunks. Returns how many chunks wait again.
 local batch, retried = ARGV[2], 0
 local record = 'batch:' .. batch
-local turn = tonumber(redis.call('HGET', record, 'manifest_turn') or 0)
+local model = redis.call('HGET', record, 'model') or ''
 for chunk = tonumber(ARGV[3]), tonumber(ARGV[3]) + tonumber(ARGV[4]) - 1 do
   local id = batch .. '/' .. chunk
   local key = 'chunk:' .. id
@@ -10,7 +10,7 @@ for chunk = tonumber(ARGV[3]), tonumber(ARGV[3]) + tonumber(ARGV[4]) - 1 do
   if status == 'failed' or status == 'canceled' then
     redis.call('HDEL', key, 'status', 'error', 'attempts', 'captioned', 'failed')
     redis.call('HINCRBY', record, 'manifest_chunks_' .. status, -1)
-    redis.call('ZADD', 'chunks:waiting', turn + chunk, id)
+    enter(lane_for('chunks', model), batch, chunk, id, model)
     retried = retried + 1
   end
 end

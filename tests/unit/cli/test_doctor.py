@@ -15,8 +15,9 @@ from redis import Redis
 
 from cli import doctor
 from common import exposure
-from common.jobs import InputInfo, ModelInfo, new_id
+from common.jobs import InputInfo, ModelInfo, new_id, no_worker
 from common.ledger import Claim, Components, NewJob, Worker
+from common.options import CaptionOptions
 from common.problems import EMPTY_UPLOAD
 from common.settings import Settings
 from common.translation import Message
@@ -57,9 +58,11 @@ def announce_worker(redis: Redis, settings: Settings) -> None:
     Components(redis, settings).workers.announce(Worker(name="host-1", model=model))
 
 
-def queue_job(redis: Redis, settings: Settings, age: float) -> None:
+def queue_job(redis: Redis, settings: Settings, age: float, model: str | None = None) -> None:
     """Create a job that has been waiting for `age` seconds."""
-    Components(redis, settings, lambda: time.time() - age).ledger.create(new_id(), NewJob(input=IMAGE))
+    options = CaptionOptions(model=model) if model else None
+    ledger = Components(redis, settings, lambda: time.time() - age).ledger
+    ledger.create(new_id(), NewJob(input=IMAGE, options=options))
 
 
 def test_exit_code_is_zero_when_every_check_passes(
@@ -192,6 +195,15 @@ def test_abandoned_webhooks_are_counted_with_the_last_error(redis: Redis, settin
 
     message = "1 to be delivered, 1 given up; the last to receiver.example: it answered 404."
     assert findings(settings)["webhooks"] == (True, message)
+
+
+def test_a_job_that_waits_for_a_model_without_workers_is_reported_as_such(redis: Redis, settings: Settings) -> None:
+    announce_worker(redis, settings)
+    queue_job(redis, settings, 1000, "blip")
+
+    ok, message = findings(settings)["waiting"]
+
+    assert not ok and message.endswith("has waited for 1000 s. " + str(no_worker("blip")))
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,9 @@ class TestParse:
             (
                 {"beam": 3},
                 "`options` has no member 'beam'. Its members are template, min_length, max_length, captions, beams, "
-                "instruction, language.",
+                "instruction, language, model.",
             ),
+            ({"model": 1}, "`options.model` must be text."),
             ({"beams": 0}, "`options.beams` must be a whole number from 1 to 10."),
             ({"beams": 11}, "`options.beams` must be a whole number from 1 to 10."),
             ({"beams": True}, "`options.beams` must be a whole number from 1 to 10."),

@@ -8,7 +8,15 @@ import time
 import pytest
 from kombu.connection import Connection
 
-from common.queue import CAPTION_TASK, CLAIM_SIZE, is_broker_reachable, make_celery, notify, pending_notifications
+from common.queue import (
+    CAPTION_TASK,
+    CLAIM_SIZE,
+    is_broker_reachable,
+    make_celery,
+    notify,
+    pending_notifications,
+    queue_of,
+)
 from common.settings import Settings
 
 
@@ -38,6 +46,16 @@ def test_pending_notifications_are_counted() -> None:
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "amqp://127.0.0.1:1//"])
 def test_an_unreachable_broker_has_no_pending_notifications(url: str) -> None:
     assert pending_notifications(make_celery(Settings(broker_url=url))) == 0
+
+
+def test_a_model_has_notifications_of_its_own() -> None:
+    celery = make_celery(Settings(broker_url="memory://"))
+    with Connection("memory://") as connection:
+        for model in ("", "blip:large"):
+            connection.SimpleQueue(queue_of(model), no_ack=True).clear()
+        notify(celery, CLAIM_SIZE + 1, "blip:large")
+
+        assert [pending_notifications(celery, model) for model in ("", "blip:large", "other")] == [0, 2, 0]
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "amqp://127.0.0.1:1//"])

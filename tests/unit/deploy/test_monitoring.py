@@ -120,6 +120,20 @@ CASES: dict[str, tuple[list[Series], list[Series]]] = {
         [histogram("turn_wait_seconds", 'lane="bulk"', le60="0+10x60", le120="0+10x60", inf="0+10x60")],
     ),
     "CaptiondNoWorker": ([{"captiond_workers": "0+0x60"}], [{"captiond_workers": "1+0x60"}]),
+    "CaptiondModelAway": (
+        [
+            {
+                'captiond_queue_jobs{lane="bulk",model="blip"}': "3+0x60",
+                'captiond_worker_info{model="other"}': "1+0x60",
+            },
+            {'captiond_chunks_waiting{model="blip"}': "3+0x60"},
+        ],
+        [
+            {'captiond_queue_jobs{lane="bulk",model="blip"}': "3+0x60", 'captiond_worker_info{model="blip"}': "1+0x60"},
+            {'captiond_queue_jobs{lane="bulk",model=""}': "3+0x60"},
+            {'captiond_queue_jobs{lane="bulk",model="blip"}': "0+0x60"},
+        ],
+    ),
     "CaptiondOldestJob": (
         [
             {'captiond_queue_oldest_seconds{lane="interactive"}': "301+60x60"},

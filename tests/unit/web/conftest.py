@@ -76,7 +76,7 @@ def caption(ledger: Ledger) -> Callable[[str, str], None]:
     """Finishes a job with a caption, as a worker does."""
 
     def finish(job_id: str, text: str) -> None:
-        claim = claim_job(ledger, job_id)
+        claim = claim_job(ledger, job_id, MODEL.name)
         assert claim is not None
         timings = Timings(queue_seconds=0.1, model_seconds=0.2, batch_size=1)
         assert commit(ledger, claim, Output(caption=text, score=-0.5, confidence=0.3), model=MODEL, timings=timings)

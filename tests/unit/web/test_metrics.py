@@ -43,13 +43,13 @@ def test_a_captioned_and_a_waiting_job_are_shown(client: Client, caption: Callab
     shown = samples(client)
 
     assert shown["captiond_jobs state=succeeded"] == shown["captiond_jobs state=queued"] == 1
-    assert shown["captiond_jobs_accepted_total lane=interactive"] == 2
-    assert shown["captiond_queue_jobs lane=interactive"] == 1
-    assert shown["captiond_jobs_ended_total lane=interactive state=succeeded"] == 1
+    assert shown["captiond_jobs_accepted_total lane=interactive model="] == 2
+    assert shown["captiond_queue_jobs lane=interactive model="] == 1
+    assert shown["captiond_jobs_ended_total lane=interactive model= state=succeeded"] == 1
     assert shown[f"captiond_model_call_seconds_bucket le=0.25 model={MODEL.name}"] == 1
     assert shown[f"captiond_model_call_seconds_bucket le=0.1 model={MODEL.name}"] == 0
     assert shown[f"captiond_model_call_seconds_sum model={MODEL.name}"] == 0.2
-    assert shown["captiond_job_seconds_bucket lane=interactive le=+Inf"] == 1
+    assert shown["captiond_job_seconds_bucket lane=interactive le=+Inf model="] == 1
 
 
 def test_refused_requests_are_counted_by_their_problem(client: Client) -> None:
@@ -69,7 +69,7 @@ def test_every_web_server_shows_the_same(client: Client, settings: Settings, red
 
     other = create_app(settings, redis=redis).test_client()
 
-    unequal = "captiond_queue_oldest_seconds lane=interactive"
+    unequal = "captiond_queue_oldest_seconds lane=interactive model="
     assert samples(other) | {unequal: 0} == samples(client) | {unequal: 0}
 
 
@@ -99,9 +99,29 @@ def test_a_bucket_of_another_version_s_bounds_is_kept(client: Client, redis: Red
 
     shown = samples(client)
 
-    buckets = {bound: shown[f"captiond_job_seconds_bucket lane=bulk le={bound}"] for bound in ("0.05", "0.07", "0.1")}
+    buckets = {
+        bound: shown[f"captiond_job_seconds_bucket lane=bulk le={bound} model="] for bound in ("0.05", "0.07", "0.1")
+    }
     assert buckets == {"0.05": 0, "0.07": 2, "0.1": 3}
-    assert shown["captiond_job_seconds_count lane=bulk"] == 7
+    assert shown["captiond_job_seconds_count lane=bulk model="] == 7
+
+
+def test_jobs_that_ask_for_a_model_are_shown_by_it(
+    client: Client, announce: Callable[[ModelInfo], object], ledger: Ledger
+) -> None:
+    announce(ModelInfo(name="llava:7b", version="1"))
+    query = {"options": '{"model": "llava:7b"}'}
+    client.post("/v1/jobs", data=encoded(), content_type="image/png", query_string=query)
+    canceled = client.post("/v1/jobs", data=encoded(), content_type="image/png", query_string=query).json["id"]
+    ledger.cancel(canceled)
+
+    shown = samples(client)
+
+    assert shown["captiond_jobs_accepted_total lane=interactive model=llava:7b"] == 2
+    assert shown["captiond_jobs_ended_total lane=interactive model=llava:7b state=canceled"] == 1
+    assert shown["captiond_queue_jobs lane=interactive model=llava:7b"] == 1
+    assert shown["captiond_queue_jobs lane=interactive model="] == 0
+    assert shown["captiond_chunks_waiting model=llava:7b"] == 0
 
 
 def test_a_model_s_name_may_contain_any_character(client: Client, redis: Redis, ledger: Ledger) -> None:

@@ -62,9 +62,9 @@ def celery(settings: Settings) -> Celery:
 @pytest.fixture
 def notifications() -> Iterator[Notifications]:
     notifications = Notifications()
-    notifications.count()  # the in-memory broker is shared by all tests of the process
+    notifications.clear()  # the in-memory broker is shared by all tests of the process
     yield notifications
-    notifications.count()
+    notifications.clear()
 
 
 @pytest.fixture

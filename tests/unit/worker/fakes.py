@@ -18,11 +18,14 @@ from common.images.decoding import decode
 from common.jobs import InputInfo, ModelInfo, Output
 from common.options import SearchOptions
 from common.problems import Problem
+from common.queue import queue_of
 
 #: Timeout in seconds for threads; reached only when a test fails.
 TIMEOUT = 30.0
 MAX_PIXELS = 10**8
 MODEL = ModelInfo(name="fake", version="sha256:1", demo=True)
+#: Name of a model that the worker does not have.
+OTHER_MODEL = "other"
 IMAGE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", width=320, height=240)
 PICTURE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", width=320, height=240)
 
@@ -77,11 +80,16 @@ class Gate:
 class Notifications:
     """The notifications at the in-memory broker."""
 
-    def count(self) -> int:
-        """Remove and count the notifications; fails if one has arguments."""
+    def clear(self) -> None:
+        """Remove the notifications for no model, for that of the fake captioner and for `OTHER_MODEL`."""
+        for model in ("", MODEL.name, OTHER_MODEL):
+            self.count(model)
+
+    def count(self, model: str = "") -> int:
+        """Remove and count the notifications for a model; fails if one has arguments."""
         number = 0
         with Connection("memory://") as connection:
-            waiting = connection.SimpleQueue("captiond", no_ack=True)
+            waiting = connection.SimpleQueue(queue_of(model), no_ack=True)
             with contextlib.suppress(queue.Empty):
                 while True:
                     assert waiting.get(block=False).payload[:2] == [[], {}]

@@ -17,17 +17,19 @@ from tests.support.claims import claim_job
 from tests.support.clock import Clock
 from worker.recovery import DELETE_RETRY_DELAY, recover_once
 
-Recover = Callable[[], list[int]]
+Recover = Callable[[], list[tuple[int, str]]]
 
 
 @pytest.fixture
 def recover(ledger: Ledger, components: Components, uploads: UploadStore, redis: Redis) -> Recover:
-    """Runs one recovery; returns the numbers of waiting jobs passed to `notify`."""
+    """Runs one recovery; returns the numbers of waiting jobs and their models passed to `notify`."""
 
-    def once() -> list[int]:
+    def once() -> list[tuple[int, str]]:
         redis.delete("recovering")  # its TTL follows the real clock
-        notified: list[int] = []
-        recover_once(ledger, components.batches, uploads, notified.append, components.counters)
+        notified: list[tuple[int, str]] = []
+        recover_once(
+            ledger, components.batches, uploads, lambda *waiting: notified.append(waiting), components.counters
+        )
         return notified
 
     return once
@@ -38,7 +40,7 @@ class TestNotifications:
         for _ in range(3):
             create_job()
 
-        assert recover() == [3]
+        assert recover() == [(3, "")]
 
     def test_without_waiting_jobs_no_notification_is_sent(
         self, ledger: Ledger, create_job: Callable[..., Job], recover: Recover
@@ -55,7 +57,7 @@ class TestNotifications:
         ledger.claim_next(1)
         clock.advance(31)
 
-        assert recover() == [1]
+        assert recover() == [(1, "")]
         assert ledger.get(job.id).status is Status.QUEUED
 
     def test_a_job_in_progress_is_not_requeued(

@@ -144,7 +144,7 @@ def test_recoveries_of_a_day_delete_everything_in_small_steps(
     def recover() -> int:
         redis.delete("recovering", "tidying")  # their TTL follows the real clock
         before = len(deleted)
-        recover_once(ledger, batches, uploads, lambda waiting: None, components.counters)
+        recover_once(ledger, batches, uploads, lambda waiting, model: None, components.counters)
         delete_unreferenced_once(unreferenced, uploads, components.counters)
         return len(deleted) - before
 
@@ -167,6 +167,6 @@ def test_recoveries_of_a_day_delete_everything_in_small_steps(
     assert files(settings.data) == []
     assert 0 < max_deleted <= RECOVERY_LIMIT + 3000 // FOLDERS + 1
     key_types = {key.partition(":")[0] for key in cast("list[str]", redis.keys("*"))}
-    assert key_types <= {"known", "batch", "caption", "metrics", "recovering", "tidying", "tidied"}
+    assert key_types <= {"known", "batch", "caption", "metrics", "recovering", "schema", "tidying", "tidied", "turn"}
     without_ttl = [key for name in ("batch*", "caption:*", "known:*") for key in redis.keys(name) if redis.ttl(key) < 0]
     assert without_ttl == []

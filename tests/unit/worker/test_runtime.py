@@ -19,12 +19,21 @@ from common.jobs import Job, ModelInfo, Output, Status, Timings, new_id
 from common.ledger import Claim, Ledger, Worker, Workers
 from common.ledger.submission import SCHEMA_VERSION
 from common.logs import Subject
-from common.options import SearchOptions
+from common.options import CaptionOptions, SearchOptions
 from common.queue import CLAIM_SIZE
 from tests.support.claims import commit
 from tests.support.clock import Clock
 from tests.support.images import drawing, encoded
-from tests.unit.worker.fakes import MODEL, TIMEOUT, FakeCaptioner, Gate, Notifications, eventually, with_timeout
+from tests.unit.worker.fakes import (
+    MODEL,
+    OTHER_MODEL,
+    TIMEOUT,
+    FakeCaptioner,
+    Gate,
+    Notifications,
+    eventually,
+    with_timeout,
+)
 from worker import runtime as module
 from worker.batcher import Closed
 from worker.runtime import (
@@ -37,6 +46,8 @@ from worker.runtime import (
 )
 
 MakeJob = Callable[..., Job]
+#: Options that ask for the model of the worker, and for another one.
+OWN, OTHER = CaptionOptions(model=MODEL.name), CaptionOptions(model=OTHER_MODEL)
 
 
 @pytest.fixture
@@ -222,7 +233,7 @@ class TestNotifications:
     ) -> None:
         attempts = []
 
-        def fail_to_notify(celery: object, jobs: int) -> bool:
+        def fail_to_notify(celery: object, jobs: int, model: str) -> bool:
             attempts.append(clock())
             return False
 
@@ -235,6 +246,66 @@ class TestNotifications:
             clock.advance(1)
 
         assert [at - started for at in attempts] == [0, 5, 10]
+
+
+class TestModels:
+    """The jobs and chunks that ask for a model are those of the workers that have it."""
+
+    def test_a_task_captions_the_jobs_that_ask_for_the_worker_s_model_or_for_none(
+        self, ledger: Ledger, create_job: MakeJob, run_task: Callable[[], None]
+    ) -> None:
+        anyones, own, other = (create_job(options=options).id for options in (None, OWN, OTHER))
+        run_task()
+
+        assert [ledger.get(job_id).status for job_id in (anyones, own, other)] == [
+            Status.SUCCEEDED,
+            Status.SUCCEEDED,
+            Status.QUEUED,
+        ]
+
+    def test_a_suspect_of_another_model_stays_for_its_workers(
+        self, runtime: WorkerRuntime, ledger: Ledger, create_job: MakeJob, clock: Clock, run_task: Callable[[], None]
+    ) -> None:
+        job = create_job(options=OTHER)
+        ledger.claim_next(1, model=OTHER_MODEL)
+        clock.advance(31)
+        runtime.recover()
+        run_task()
+
+        suspect = ledger.claim_suspect(OTHER_MODEL)
+        assert suspect and suspect.id == job.id
+
+    def test_the_recovery_notifies_the_workers_of_each_model(
+        self, runtime: WorkerRuntime, create_job: MakeJob, notifications: Notifications
+    ) -> None:
+        for _ in range(CLAIM_SIZE + 1):
+            create_job(options=OTHER)
+        runtime.recover()
+
+        assert [notifications.count(), notifications.count(OTHER_MODEL)] == [0, 2]
+
+    def test_a_released_job_is_notified_to_the_workers_with_its_model(
+        self, runtime: WorkerRuntime, ledger: Ledger, create_job: MakeJob, notifications: Notifications
+    ) -> None:
+        create_job(options=OWN)
+        create_job()
+        with runtime.claim_jobs() as claimed:
+            runtime.release(claimed.claims)
+
+        assert [notifications.count(), notifications.count(MODEL.name)] == [1, 1]
+
+    def test_jobs_of_another_model_do_not_make_a_worker_exit(
+        self, runtime: WorkerRuntime, create_job: MakeJob, clock: Clock, exit_codes: list[int]
+    ) -> None:
+        create_job(options=OTHER)
+        clock.advance(STALL_TIMEOUT + 1)
+        runtime.heartbeat()
+        without_own = list(exit_codes)
+        create_job(options=OWN)
+        clock.advance(STALL_TIMEOUT + 1)
+        runtime.heartbeat()
+
+        assert (without_own, exit_codes) == ([], [1])
 
 
 class TestDraining:

@@ -66,7 +66,7 @@ def test_a_job_deleted_while_it_is_captioned_leaves_nothing(
     run_task()
 
     assert captioner.calls == [1]
-    assert set(redis.keys()) == {f"known:{job.id}", "metrics"}
+    assert set(redis.keys()) == {f"known:{job.id}", "metrics", "turn"}
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

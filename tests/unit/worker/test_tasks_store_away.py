@@ -63,7 +63,7 @@ def test_the_backoff_stays_bounded_after_thousands_of_postponements(
     run_task()
     clock.advance(30)
 
-    assert ledger.recover().waiting == 1
+    assert ledger.recover().waiting == {"": 1}
     assert ledger.get(job.id).status is Status.QUEUED
 
 

@@ -76,12 +76,13 @@ def schemas() -> dict[str, Schema]:
     )
     by_name |= _exports(by_name["Output"])
     by_name["AnnouncedModel"] = object_schema(
-        "A model, and the number of workers that have loaded it.",
+        "A model, and the number of live workers that have loaded it.",
         **by_name["ModelInfo"]["properties"],
         workers=COUNT,
     )
     by_name["Models"] = object_schema(
-        "The models of the live workers. `captioning` is the model of the worker with the latest heartbeat.",
+        "The models that `options.model` can name: those of live workers, and those whose last worker sent a heartbeat "
+        "within the retention time. `captioning` is the model of the worker with the latest heartbeat.",
         models={"type": "array", "items": ref("AnnouncedModel")},
         captioning=nullable(ref("ModelInfo")),
         notice=nullable({**STRING, "description": "A notice for users about the model, or null."}),
@@ -106,7 +107,8 @@ def schemas() -> dict[str, Schema]:
     waiting = {"waiting": COUNT, "oldest_seconds": seconds}
     by_name["Lane"] = object_schema("The jobs that wait in a lane.", **waiting)
     by_name["Queue"] = object_schema(
-        "The jobs of all API keys that wait. Jobs that are tried again after a failure may be in no lane.",
+        "The jobs of all API keys that wait, or those of them that workers with a model may claim. Jobs that are tried "
+        "again after a failure may be in no lane.",
         **waiting,
         lanes=object_schema("Single jobs, and jobs of batches.", interactive=ref("Lane"), bulk=ref("Lane")),
     )
@@ -135,8 +137,8 @@ def _exports(output: Schema) -> dict[str, Schema]:
     translated = output["properties"]["translated"]
     result = object_schema(
         "The state of one picture of a batch, with its caption or its error once it is finished. `caption` is the "
-        "edited caption where there is one; `score` is that of `model_caption`, and "
-        "`translated` null for an edited caption.",
+        "edited caption where there is one; `score` is that of `model_caption`, `translated` null for an edited "
+        "caption, and `model` the name of the model that captioned.",
         custom_id=nullable(STRING),
         id=STRING,
         status=ref("Status"),
@@ -145,6 +147,7 @@ def _exports(output: Schema) -> dict[str, Schema]:
         edited={"type": "boolean"},
         **quality,
         translated=translated,
+        model=nullable(STRING),
         width=nullable(integer),
         height=nullable(integer),
         error=nullable(ref("Failure")),
@@ -158,7 +161,13 @@ def _exports(output: Schema) -> dict[str, Schema]:
         "A picture; its id is its position in the batch.", id=integer, file_name=STRING, width=integer, height=integer
     )
     coco_annotation = object_schema(
-        "A caption.", id=integer, image_id=integer, caption=STRING, **quality, translated=translated
+        "A caption.",
+        id=integer,
+        image_id=integer,
+        caption=STRING,
+        **quality,
+        translated=translated,
+        model=nullable(STRING),
     )
     coco = object_schema(
         "COCO captions.",

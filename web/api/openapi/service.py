@@ -11,7 +11,7 @@ PATHS = {
     "/v1/models": {
         "get": operation(
             "listModels",
-            "List the models of the live workers.",
+            "List the models that jobs can ask for.",
             {200: response("The models.", ref("Models"))},
             *components.COMMON_PROBLEMS,
         )
@@ -30,6 +30,14 @@ PATHS = {
             "Count the jobs that wait, and the seconds that the oldest has waited.",
             {200: response("The waiting jobs of all API keys.", ref("Queue"))},
             *components.COMMON_PROBLEMS,
+            parameters=[
+                components.parameter(
+                    "query",
+                    "model",
+                    "Name of a model: leaves out the jobs that ask for another one.",
+                    STRING,
+                )
+            ],
         )
     },
     "/healthz": {

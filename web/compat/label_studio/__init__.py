@@ -26,7 +26,7 @@ from web.compat.label_studio.labelling import caption_area, model_version
 from web.compat.label_studio.pictures import CLOUD, SERVED, HeldPictures
 from web.compat.pictures import Picture, read_pictures, requested_json, take_list
 from web.services import Services, get_services
-from web.submission import json_body
+from web.submission import accepted_options, json_body
 
 #: Values of a request's JSON. A task of Label Studio has about twenty, and more with annotations.
 MAX_JSON_VALUES = 1_000_000
@@ -60,7 +60,8 @@ def predict() -> Response:
     body = requested_json(MAX_JSON_VALUES)
     area, tasks = caption_area(body.get("label_config")), take_list(body, "tasks")
     model, held = _model(services), HeldPictures(services)
-    outcomes = caption_available(services, [partial(_read, services, held, area.data_key, task) for task in tasks])
+    pictures = [partial(_read, services, held, area.data_key, task) for task in tasks]
+    outcomes = caption_available(services, pictures, accepted_options(services, None))
     failures = [each for each in outcomes if isinstance(each, Problem) and each.kind is not problems.CAPTION_PENDING]
     if failures and len(failures) == len(tasks):
         raise failures[0]

@@ -91,7 +91,7 @@ class Outcomes(BaseModel):
 def caption_image(arguments: CaptionImage) -> Caption:
     """Describe a picture in one sentence."""
     services = get_services()
-    options = accepted_options(services, arguments.options or {})
+    options = accepted_options(services, arguments.options)
     (job,) = caption_pictures(services, read_pictures(services, [arguments.image]), options)
     return Caption.of(job)
 
@@ -102,7 +102,7 @@ def caption_batch(arguments: CaptionBatch) -> Outcomes:
     Pictures whose captions are not ready in time have an error that says so: call this tool again with them.
     """
     services = get_services()
-    options = accepted_options(services, arguments.options or {})
+    options = accepted_options(services, arguments.options)
     pictures = [partial(_read, services, image) for image in arguments.images]
     return Outcomes(
         results=[

@@ -16,20 +16,22 @@ from tests.support.receiver import Responder, running_receiver, with_status
 URL = "s3://bucket/all.jsonl"
 
 
-def answer(status: str, *, failed: int = 0, chunks_failed: int = 0, error: object = None) -> Responder:
+def answer(
+    status: str, *, failed: int = 0, chunks_failed: int = 0, error: object = None, reason: str | None = None
+) -> Responder:
     manifest = {
         "output": "s3://results/b1",
         "chunks": {"total": 3, "done": 3 - chunks_failed, "failed": chunks_failed, "canceled": 0},
         "pictures": {"captioned": 3000 - failed, "failed": failed},
         "error": error,
     }
-    return with_status(200, json.dumps({"id": "b1", "status": status, "manifest": manifest}).encode())
+    return with_status(200, json.dumps({"id": "b1", "status": status, "manifest": manifest, "reason": reason}).encode())
 
 
-def run(*answers: Responder) -> tuple[int, list[Any]]:
+def run(*answers: Responder, model: str | None = None) -> tuple[int, list[Any]]:
     with running_receiver(*answers) as receiver:
         service = Service(receiver.url(""), None, sleep=lambda seconds: None)
-        code = caption_manifest(Options([], manifest=URL, url=receiver.url("")), service)
+        code = caption_manifest(Options([], manifest=URL, url=receiver.url(""), model=model), service)
         return code, receiver.requests
 
 
@@ -42,6 +44,16 @@ def test_the_manifest_is_sent_and_its_end_awaited(capsys: pytest.CaptureFixture[
     printed, said = capsys.readouterr()
     assert printed == "s3://results/b1\n"
     assert "3000 captioned, 0 failed" in said
+
+
+def test_the_model_is_that_of_the_command_line_and_a_reason_to_wait_is_said_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answers = answer("in_progress"), *[answer("in_progress", reason="No worker has it.")] * 2, answer("completed")
+    _, requests = run(*answers, model="blip")
+
+    assert json.loads(requests[0].body) == {"manifest": URL, "options": {"model": "blip"}}
+    assert capsys.readouterr().err.count("No worker has it.") == 1
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,19 @@ def test_a_batch_is_sent_awaited_and_its_results_are_in_order(sources: list[Sour
     assert all(source.read() in receiver.requests[0].body for source in sources)
 
 
+def test_a_batch_asks_for_the_model_and_says_once_why_it_waits(
+    sources: list[Source], capsys: pytest.CaptureFixture[str]
+) -> None:
+    waiting = answer({"id": "b1", "status": "in_progress", "reason": "No worker with the model blip is running."})
+    with running_receiver(ACCEPTED, waiting, waiting, DONE, results("one", "two", "three")) as receiver:
+        captioner = RemoteCaptioner(receiver.url(""), None, model="blip", sleep=lambda seconds: None)
+        found = list(captioner.captions(sources))
+
+    assert len(found) == 3
+    assert b'name="options"\r\n\r\n{"model": "blip"}\r\n' in receiver.requests[0].body
+    assert capsys.readouterr().err.count("No worker with the model blip is running.") == 1
+
+
 def test_images_that_fail_here_or_there_have_their_problem(sources: list[Source]) -> None:
     Path(sources[0].location).unlink()
     with service(ACCEPTED, DONE, with_status(200, b"")) as (captioner, receiver):

@@ -17,7 +17,8 @@ def test_json_lines_have_every_job_with_its_caption_or_its_error() -> None:
     rows = json_lines(export("jsonl", [dog, bad]))
 
     expected = {"custom_id": "a/dog.jpg", "id": dog.id, "status": "succeeded", "caption": "a dog", "score": -0.5}
-    assert rows[0].items() >= {**expected, "width": 640, "height": 480, "error": None}.items()
+    assert rows[0].items() >= {**expected, "model": "student_epoch6", "width": 640, "height": 480}.items()
+    assert (rows[0]["error"], rows[1]["model"]) == (None, None)
     assert bad.error is not None
     assert rows[1].items() >= {"status": "failed", "caption": None, "score": None, "width": None}.items()
     assert rows[1]["error"] == bad.error.body()

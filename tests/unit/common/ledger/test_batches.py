@@ -188,7 +188,7 @@ class TestBatches:
         assert (first, sorted(expired)) == (jobs[:2], jobs)
         assert not commit(ledger, claim, CAPTION, model=MODEL, timings=TIMINGS)
         redis.delete("recovering")
-        assert set(redis.keys()) == {"metrics", *(f"known:{any_id}" for any_id in (batch, *jobs))}
+        assert set(redis.keys()) == {"metrics", "schema", "turn", *(f"known:{any_id}" for any_id in (batch, *jobs))}
 
     def test_an_unknown_batch_is_not_found_and_an_expired_batch_is_gone(self, batches: Batches) -> None:
         batches.create(batch := new_id())

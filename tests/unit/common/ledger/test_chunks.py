@@ -112,7 +112,7 @@ def test_a_chunk_and_its_pictures_are_counted_once_when_it_ends(
 
     counted = {"chunk:done": 1, "chunk:failed": 1, "picture:captioned": 8, "picture:failed": 2}
     assert {name: count for name, count in state.counters.items() if name in counted} == counted
-    assert state.chunks == 1
+    assert state.chunks == {"": 1}
 
 
 def test_batches_take_turns_with_their_chunks(manifests: Manifests, chunks: Chunks, batches: Batches) -> None:
@@ -245,7 +245,7 @@ def test_a_deleted_batch_leaves_nothing_of_its_chunks(
 
     assert not chunks.finish(worker, captioned=10, failed=0)
     assert [key for key in redis.scan_iter() if batch in key] == [f"known:{batch}"]
-    assert redis.exists("chunks", "chunks:waiting", "manifests") == 0
+    assert redis.exists("chunks", "turns:chunks", "manifests") == 0
 
 
 def test_a_batch_is_kept_for_the_retention_time_after_its_last_chunk(

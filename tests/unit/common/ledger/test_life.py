@@ -316,14 +316,14 @@ class TestDelete:
 
         ledger.delete(claim.id)
 
-        assert set(redis.keys()) == {f"known:{claim.id}", "metrics"}
+        assert set(redis.keys()) == {f"known:{claim.id}", "metrics", "turn"}
 
     def test_a_commit_does_not_restore_a_deleted_job(self, ledger: Ledger, redis: Redis) -> None:
         claim = must_claim(ledger, create_job(ledger))
         ledger.delete(claim.id)
 
         assert not commit(ledger, claim, CAPTION, model=MODEL, timings=TIMINGS)
-        assert set(redis.keys()) == {f"known:{claim.id}", "metrics"}
+        assert set(redis.keys()) == {f"known:{claim.id}", "metrics", "turn"}
 
     def test_the_idempotency_key_is_free_again_and_a_later_job_keeps_it(self, ledger: Ledger, redis: Redis) -> None:
         first = create_job(ledger, idempotency_key="k")
@@ -332,7 +332,7 @@ class TestDelete:
         second = create_job(ledger, idempotency_key="k")
         ledger.delete(first.id)
 
-        assert left == {f"known:{first.id}", "metrics"}
+        assert left == {f"known:{first.id}", "metrics", "turn"}
         assert second.id != first.id
         assert create_job(ledger, idempotency_key="k").id == second.id
 
@@ -340,4 +340,4 @@ class TestDelete:
         job = create_job(ledger, batch=new_id(), idempotency_key="a.jpg")
         ledger.delete(job.id)
 
-        assert set(redis.keys()) == {f"known:{job.id}", f"batch:{job.batch}", "metrics"}
+        assert set(redis.keys()) == {f"known:{job.id}", f"batch:{job.batch}", "metrics", "turn"}

@@ -156,9 +156,9 @@ class TestState:
         state = components.metrics.read()
 
         assert state.queue.lanes == {
-            "interactive": Lane(0, 0, 0.0),
-            "bulk": Lane(2, 2, 10.0),
-            "suspects": Lane(1, 0, 41.0),
+            ("interactive", ""): Lane(0, 0, 0.0),
+            ("bulk", ""): Lane(2, 2, 10.0),
+            ("suspects", ""): Lane(1, 0, 41.0),
         }
         assert (state.queue.postponed, state.queue.jobs, state.jobs[Status.QUEUED]) == (1, 4, 4)
         assert state.queue.oldest_seconds == 41.0

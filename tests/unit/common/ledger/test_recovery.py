@@ -21,7 +21,7 @@ class TestRecovery:
         claim = must_claim(ledger, create_job(ledger))
         clock.advance(31)
 
-        assert recover(ledger, redis) == RecoveryResult(waiting=1)
+        assert recover(ledger, redis) == RecoveryResult({"": 1})
         job = ledger.get(claim.id)
         assert (job.status, job.started_at, job.attempts) == (Status.QUEUED, None, 1)
 
@@ -57,7 +57,7 @@ class TestRecovery:
         claim = must_claim(ledger, create_job(ledger))
         assert ledger.release([claim]) == [claim.id]
 
-        assert recover(ledger, redis) == RecoveryResult(waiting=1)
+        assert recover(ledger, redis) == RecoveryResult({"": 1})
         assert ledger.get(claim.id).attempts == 0
 
     def test_a_lost_claim_cannot_be_released(self, ledger: Ledger) -> None:
@@ -76,13 +76,13 @@ class TestRecovery:
         assert recover(ledger, redis) == EMPTY
         assert ledger.claim_next(1).claims == []
         clock.advance(1)
-        assert recover(ledger, redis) == RecoveryResult(waiting=1)
+        assert recover(ledger, redis) == RecoveryResult({"": 1})
         assert [claim_again.id for claim_again in ledger.claim_next(1).claims] == [claim.id]
 
     def test_only_one_process_recovers_at_a_time(self, ledger: Ledger) -> None:
         create_job(ledger)
 
-        assert [ledger.recover().waiting, ledger.recover().waiting] == [1, 0]
+        assert [ledger.recover().waiting, ledger.recover().waiting] == [{"": 1}, {}]
 
     def test_a_job_is_canceled_when_its_cancel_after_has_passed(
         self, ledger: Ledger, redis: Redis, clock: Clock
@@ -143,13 +143,13 @@ class TestFaults:
 
         assert recover(ledger, redis) == EMPTY  # its worker may still be alive
         clock.advance(31)
-        assert recover(ledger, redis).waiting == 1
+        assert recover(ledger, redis).waiting == {"": 1}
 
     def test_a_postponement_ends_after_the_clock_was_set_back(self, ledger: Ledger, redis: Redis, clock: Clock) -> None:
         ledger.postpone([must_claim(ledger, create_job(ledger))])
         clock.advance(-3600)
 
-        assert recover(ledger, redis).waiting == 1
+        assert recover(ledger, redis).waiting == {"": 1}
 
     def test_expired_jobs_are_reported_when_redis_is_out_of_memory(
         self, ledger: Ledger, redis: Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch

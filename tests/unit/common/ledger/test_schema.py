@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from common.jobs import Status, new_id
-from common.ledger import Components, Ledger, SchemaError, Worker, records, schema
+from common.ledger import Components, Ledger, NewBatch, NewManifest, Principal, SchemaError, Worker, records, schema
 from common.ledger.submission import SCHEMA_VERSION
 from common.settings import Settings
 from tests.support.claims import commit
@@ -96,7 +96,7 @@ class TestMigration:
         before = recover(ledger, redis).waiting
         clock.advance(6)
 
-        assert (before, recover(ledger, redis).waiting) == (0, 1)
+        assert (before, recover(ledger, redis).waiting) == ({}, {"": 1})
         suspect = ledger.claim_suspect()
         assert suspect and suspect.id == job_id
 
@@ -136,7 +136,7 @@ class TestMigration:
         ledger.prepare()
         job_id = earlier.job()
 
-        assert recover(ledger, redis).waiting == 1
+        assert recover(ledger, redis).waiting == {"": 1}
         assert [claim.id for claim in ledger.claim_next(1).claims] == [job_id]
 
     def test_jobs_are_migrated_in_several_steps(
@@ -171,14 +171,15 @@ class TestIncompatibleVersions:
             ledger.prepare()
         assert redis.zrange("jobs:queued", 0, -1) == [job_id]
 
-    def test_a_running_worker_without_options_is_rejected(
-        self, ledger: Ledger, components: Components, settings: Settings
+    @pytest.mark.parametrize("version", [2, 3])
+    def test_a_running_worker_that_ignores_options_or_models_is_rejected(
+        self, ledger: Ledger, components: Components, settings: Settings, version: int
     ) -> None:
-        """Workers with schema 2 would caption without a job's options."""
-        components.workers.announce(Worker(name="old-2", model=MODEL, ledger_schema=2))
+        """Workers with schema 2 would caption without a job's options, those with schema 3 with another model."""
+        components.workers.announce(Worker(name="old", model=MODEL, ledger_schema=version))
         ledger._settings = settings.model_copy(update={"ready_seconds": 0.01})
 
-        with pytest.raises(SchemaError, match=r"earlier version is running on this Redis: old-2\. Stop all"):
+        with pytest.raises(SchemaError, match=r"earlier version is running on this Redis: old\. Stop all"):
             ledger.prepare()
 
     def test_jobs_without_options_are_claimed_after_an_upgrade(self, ledger: Ledger, redis: Redis) -> None:
@@ -189,6 +190,38 @@ class TestIncompatibleVersions:
 
         assert [claim.id for claim in ledger.claim_next(8).claims] == [job.id]
         assert redis.get("schema") == str(SCHEMA_VERSION)
+
+    def test_the_queue_of_the_version_before_is_kept_with_its_turns(
+        self, ledger: Ledger, components: Components, redis: Redis
+    ) -> None:
+        """In schema 3, turns were numbers of claims, and all chunks waited in one sorted set."""
+        jobs = [create_job(ledger.for_principal(Principal(owner))).id for owner in ("alice", "bob", "alice", "bob")]
+        redis.zadd("turns:interactive", {"alice": 51, "bob": 50})
+        redis.delete("turn")
+        redis.mset({"schema": 3, "queue:passed": 5})
+        components.batches.create(batch := new_id(), NewBatch(manifest=NewManifest("s3://a/b.csv", "s3://a/out")))
+        for number in (9, 10):
+            redis.hset(f"chunk:{batch}/{number}", "span", "{}")
+            redis.zadd("chunks:waiting", {f"{batch}/{number}": 100 + number})
+        ledger.prepare()
+        late = create_job(ledger.for_principal(Principal("carol"))).id
+
+        claims = ledger.claim_next(8).claims
+        chunks = [components.chunks.claim() for _ in range(3)]
+        assert [claim.id for claim in claims] == [jobs[1], jobs[0], late, jobs[3], jobs[2]]
+        assert [chunk and chunk.id for chunk in chunks] == [f"{batch}/9", f"{batch}/10", None]
+        assert redis.exists("queue:passed", "chunks:waiting") == 0
+
+    def test_a_queue_is_upgraded_by_the_recovery_if_redis_was_away_at_the_start(
+        self, ledger: Ledger, redis: Redis, server: fakeredis.FakeServer
+    ) -> None:
+        redis.mset({"schema": 3, "queue:passed": 5})
+        server.connected = False
+        ledger.prepare()
+        server.connected = True
+        recover(ledger, redis)
+
+        assert (redis.get("schema"), redis.exists("queue:passed")) == (str(SCHEMA_VERSION), 0)
 
     def test_a_running_worker_of_this_version_is_accepted(
         self, ledger: Ledger, components: Components, redis: Redis

@@ -6,6 +6,7 @@ import json
 
 from redis import Redis
 
+from common.jobs import ModelInfo
 from common.ledger import Components, Worker
 from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import MODEL
@@ -62,6 +63,22 @@ class TestWorkers:
         redis.hset("workers", "w", json.dumps(earlier))
 
         assert [(worker.version, worker.memory_bytes) for worker in components.workers.alive()] == [("", 0)]
+
+    def test_models_are_known_for_the_retention_time_with_their_live_workers(
+        self, components: Components, redis: Redis, clock: Clock
+    ) -> None:
+        workers, other = components.workers, ModelInfo(name="blip", version="sha256:2")
+        workers.announce(Worker(name="w1", model=MODEL))
+        clock.advance(900)
+        for name in ("w2", "w3"):
+            workers.announce(Worker(name=name, model=other))
+
+        assert workers.models() == [(other, 2), (MODEL, 0)]
+        assert [worker.name for worker in workers.with_model("blip")] == ["w2", "w3"]
+        assert workers.with_model(MODEL.name) == []
+        clock.advance(101)
+        assert workers.models() == [(other, 0)]
+        assert redis.hkeys("models") == ["blip"]
 
     def test_a_worker_that_left_is_not_alive(self, components: Components) -> None:
         workers = components.workers

@@ -7,14 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from common.jobs import Alternative, ModelInfo, Output, Timings
 from common.ledger import Components, Ledger, Worker
+from common.settings import Settings
 from tests.support.claims import claim_job, commit
 from tests.support.contract import assert_valid_response
 from tests.support.images import encoded, numbered
 from tests.unit.web.client import MODEL, Client
 from tests.unit.web.compat.requests import in_base64
+from web import create_app
 
 PATH = "/openai/v1/chat/completions"
 VLM = ModelInfo(name="gemma3:4b", version="sha256:2a", instructions=True)
@@ -253,5 +256,21 @@ class TestModels:
         assert f"captiond, {MODEL.name}" in answer.json["error"]["message"]
 
     @pytest.mark.usefixtures("no_wait")
-    def test_a_job_waits_for_a_worker_when_none_is_ready(self, client: Client) -> None:
-        assert ask(client, model="gpt-4o").status_code == 503
+    def test_a_job_waits_for_its_model_when_no_worker_has_it(
+        self, client: Client, announce: Callable[..., None], components: Components
+    ) -> None:
+        announce(VLM)
+        components.workers.leave("host-1")
+
+        answer = ask(client, text("Name the animals."), picture(), model="gemma3:4b")
+
+        assert answer.status_code == 503
+        assert options(client) == {"model": "gemma3:4b", "instruction": "Name the animals."}
+
+    @pytest.mark.usefixtures("no_wait")
+    def test_without_a_name_the_service_s_default_model_captions(self, settings: Settings, redis: Redis) -> None:
+        client = create_app(settings.model_copy(update={"default_model": MODEL.name}), redis=redis).test_client()
+
+        ask(client)
+
+        assert options(client) == {"model": MODEL.name}

@@ -12,12 +12,13 @@ from redis import Redis
 from common import problems
 from common.jobs import Batch, BatchStatus, Job, Status, new_id
 from common.ledger import Batches, Components, Ledger, NewBatch, Principal
+from common.options import CaptionOptions
 from common.settings import Settings
 from common.uploads import UploadStore, UploadsUnavailable
 from tests.support.archives import zipped
 from tests.support.clock import Clock
 from tests.support.images import encoded, numbered
-from tests.unit.worker.fakes import MODEL, Notifications
+from tests.unit.worker.fakes import OTHER_MODEL, Notifications
 from worker.archives.reader import ArchiveReader, Entry
 from worker.archives.unpacker import Unpacker
 from worker.leased import RETRY_DELAY
@@ -36,9 +37,9 @@ def batches(components: Components) -> Batches:
 def send_archive(batches: Batches, uploads: UploadStore) -> MakeArchive:
     """Stores an archive and records its batch, as the web tier does; returns the batch's id."""
 
-    def send(data: bytes = zipped(FILES)) -> str:
+    def send(data: bytes = zipped(FILES), options: CaptionOptions | None = None) -> str:
         uploads.save(batch_id := new_id(), data)
-        batches.create(batch_id, NewBatch(archive="a.zip", archive_bytes=len(data)))
+        batches.create(batch_id, NewBatch(archive="a.zip", archive_bytes=len(data), options=options))
         return batch_id
 
     return send
@@ -69,6 +70,17 @@ def test_each_file_gets_a_job_and_the_archive_is_deleted(
     assert {path.name for path in (settings.data / "uploads").rglob("*") if path.is_file()} == {
         job.id for job in jobs[:3]
     }
+
+
+def test_the_jobs_of_an_archive_that_asks_for_a_model_are_notified_to_its_workers(
+    runtime: WorkerRuntime, batches: Batches, send_archive: MakeArchive, notifications: Notifications
+) -> None:
+    options = CaptionOptions(model=OTHER_MODEL)
+    batch_id = send_archive(options=options)
+    runtime.unpack()
+
+    assert {job.options for job in jobs_of(batches, batch_id)} == {options}
+    assert [notifications.count(), notifications.count(OTHER_MODEL)] == [0, 1]
 
 
 def test_the_jobs_of_an_archive_belong_to_the_owner_of_the_batch(
@@ -168,7 +180,7 @@ def test_two_workers_with_one_archive_create_each_job_once(
         if not nested:
             nested.append(True)
             clock.advance(31)
-            Unpacker(settings, components, uploads, runtime.celery, MODEL).run(threading.Event())
+            Unpacker(settings, components, uploads, runtime.celery).run(threading.Event())
         return data
 
     monkeypatch.setattr(ArchiveReader, "read", read_after_the_second_worker)

@@ -28,7 +28,7 @@ from common.options import CaptionOptions
 from common.settings import Settings
 from common.translation import Message
 from tests.support.clock import Clock
-from tests.unit.worker.fakes import FakeCaptioner, Gate, eventually, with_timeout
+from tests.unit.worker.fakes import MODEL, OTHER_MODEL, FakeCaptioner, Gate, eventually, with_timeout
 from tests.unit.worker.manifests.conftest import WIDTHS, Send, results
 from worker.leased import RETRY_DELAY
 from worker.manifests.chunk_worker import ChunkWorker
@@ -72,9 +72,22 @@ def test_each_picture_of_a_manifest_gets_a_row_in_its_order(
         "confidence": None,
         "unsure": None,
         "translated": None,
+        "model": MODEL.name,
         "error": None,
     }
+    assert [row["model"] for row in rows[4:]] == [None, None]
     assert [row["error"]["type"] for row in rows[4:]] == ["/problems/file-unreadable", "/problems/unsupported-image"]
+
+
+def test_a_manifest_that_asks_for_another_model_is_cut_and_waits_for_a_worker_with_it(
+    send: Send, finish: Finish, manifest: str, batches: Batches
+) -> None:
+    other = send(manifest, options=CaptionOptions(model=OTHER_MODEL))
+    own = send(manifest, options=CaptionOptions(model=MODEL.name))
+    finish()
+
+    assert manifest_of(batches.get(other)).chunks.model_dump() == {"total": 2, "done": 0, "failed": 0, "canceled": 0}
+    assert manifest_of(batches.get(own)).chunks.done == 2
 
 
 def test_the_results_are_the_same_bytes_whoever_writes_them(
