@@ -1,9 +1,9 @@
 """The server of a model: requests with back-off, and pauses while it is unavailable.
 
-A request that fails is repeated for the same image, after 0.5, 1, 2, ... seconds. Whether image or server is at fault
-shows in other requests: if none has succeeded in the meantime, the server is asked about a picture of captiond's own.
-While the server is unavailable, no image is sent to it, only that picture, after 1, 2, 4, ... seconds or when
-`Retry-After` says. So no image fails because of the server, and none keeps the others waiting.
+A request that fails is repeated for the same image, after 0.5, 1, 2, ... seconds, unless the server has refused it.
+Whether image or server is at fault shows in other requests: if none has succeeded in the meantime, the server is asked
+about a picture of captiond's own. While the server is unavailable, no image is sent to it, only that picture, after 1,
+2, 4, ... seconds or when `Retry-After` says. So no image fails because of the server, and none keeps others waiting.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ TRIES, TRIES_BEFORE_CHECK = 8, 3
 MIN_BACKOFF, MAX_BACKOFF = 0.5, 8.0
 #: First and longest pause in seconds while the server is unavailable, and the longest that it may ask for.
 MIN_PAUSE, MAX_PAUSE, MAX_RETRY_AFTER = 1.0, 30.0, 3600.0
+#: Statuses after which no request is sent for a while.
+BUSY_STATUSES = frozenset({429, 503})
 #: Seconds in which the same reason is logged once, because a server with a rate limit is busy again and again.
 LOG_INTERVAL = 60.0
 #: Side of captiond's own picture in pixels, and what is asked about it.
@@ -46,6 +48,7 @@ log = logging.getLogger(__name__)
 
 NOT_ASKED = _("The model's server has not answered yet.")
 NO_ANSWER = _("The model's server does not answer.")
+BUSY = _("The model's server is busy.")
 BAD_ANSWERS = _("The model's server gives no usable answers.")
 
 
@@ -116,7 +119,8 @@ class Server:
             except Failed as failure:
                 self._raise_if_unavailable()
                 if failure.final or tries >= TRIES_BEFORE_CHECK:
-                    if not self._captions_others(started):
+                    # A key may have been revoked since the first try, so only a success after the refusal counts.
+                    if not self._captions_others(self._clock() if failure.final else started):
                         raise ModelUnavailable(self._reason or failure.reason) from failure
                     # The second condition is for a server that does not answer in time.
                     if failure.final or tries >= TRIES or self._clock() - started > 2 * self._timeout:
@@ -172,7 +176,7 @@ class Server:
             log.warning("%s No picture is sent to it until it captions again.", reason)
 
     def _ask(self, image: bytes, instruction: str) -> str:
-        """Send one request. Raises `Failed`, or `ModelUnavailable` after a response that concerns all requests."""
+        """Send one request. Raises `Failed`, or `ModelUnavailable` if the server is busy."""
         body = strict_json.dumps(self._protocol.request(self._model.name, instruction, image)).encode()
         try:
             response = self._outbound.request(
@@ -188,16 +192,13 @@ class Server:
             raise Failed(NO_ANSWER) from error
         except ResponseTooLarge as error:
             raise Failed(BAD_ANSWERS) from error
-        if reason := _refusal_of_all(response.status):
-            self._pause(reason, response.retry_after(time.time()))
-            raise ModelUnavailable(reason)
+        if response.status in BUSY_STATUSES:
+            self._pause(BUSY, response.retry_after(time.time()))
+            raise ModelUnavailable(BUSY)
         if response.status >= 500 or response.status == 408:
             raise Failed(_("The model's server answers with the status {status}.", status=response.status))
         if response.status != 200:
-            raise Failed(
-                _("The model's server refuses the requests with the status {status}.", status=response.status),
-                final=True,
-            )
+            raise Failed(_refusal(response.status), final=True)
         try:
             answer = self._protocol.answer(json.loads(response.body))
         except Declined as error:
@@ -210,17 +211,15 @@ class Server:
         return caption
 
 
-def _refusal_of_all(status: int) -> Message | None:
-    """Why the server would refuse any request now; None for a status that may be about this one."""
+def _refusal(status: int) -> Message:
+    """What a status other than 200 and an error of the server says."""
     if status in (401, 403):
         return _("The model's server refuses the key. Set CAPTIOND_MODEL_KEY.")
     if status == 404:
         return _("The model's server has no such model, or CAPTIOND_MODEL has another path than the server.")
-    if status in (429, 503):
-        return _("The model's server is busy.")
     if 300 <= status < 400:
         return _("The model's server redirects the requests. Name its final URL in CAPTIOND_MODEL.")
-    return None
+    return _("The model's server refuses the requests with the status {status}.", status=status)
 
 
 @cache

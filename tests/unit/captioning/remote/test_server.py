@@ -172,11 +172,12 @@ class TestRepetition:
         "refusal",
         [
             with_status(400),
+            with_status(403),
             with_status(422),
             answering(openai_answer(None, message={"content": None, "refusal": "I cannot help with that."})),
             answering(openai_answer("", finish_reason="content_filter")),
         ],
-        ids=["400", "422", "refusal", "filter"],
+        ids=["400", "403", "422", "refusal", "filter"],
     )
     def test_a_refused_picture_fails_at_once(
         self, refusal: Responder, connect: Callable[..., Server], waits: Waits
@@ -210,18 +211,41 @@ class TestUnavailable:
         server.check()
         assert server.unavailable is None
 
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_a_server_that_is_busy_gets_no_request(
+        self, status: int, connect: Callable[..., Server], waits: Waits
+    ) -> None:
+        with running_receiver(GOOD, with_status(status)) as receiver:
+            server = connect(model_at(receiver))
+            for _ in range(2):
+                with pytest.raises(ModelUnavailable, match="The model's server is busy"):
+                    server.caption(IMAGE, "Describe.")
+            assert len(receiver.requests) == 2
+        assert waits.seconds == []
+
+    def test_a_success_before_a_refusal_does_not_count(self, connect: Callable[..., Server], clock: Clock) -> None:
+        with running_receiver(GOOD, with_status(500), GOOD, with_status(401)) as receiver:
+            server = connect(model_at(receiver))
+
+            def caption_another(event: threading.Event, seconds: float) -> None:
+                clock.advance(1)
+                server.caption(IMAGE, "Describe.")
+
+            server._wait = caption_another  # between the two tries for the picture; then the key is revoked
+            with pytest.raises(ModelUnavailable, match="refuses the key"):
+                server.caption(IMAGE, "Describe.")
+
     @pytest.mark.parametrize(
         ("status", "reason"),
         [
             (401, "The model's server refuses the key. Set CAPTIOND_MODEL_KEY."),
             (403, "The model's server refuses the key. Set CAPTIOND_MODEL_KEY."),
             (404, "The model's server has no such model, or CAPTIOND_MODEL has another path than the server."),
-            (429, "The model's server is busy."),
-            (503, "The model's server is busy."),
+            (400, "The model's server refuses the requests with the status 400."),
             (301, "The model's server redirects the requests. Name its final URL in CAPTIOND_MODEL."),
         ],
     )
-    def test_a_status_that_concerns_all_requests_says_why(
+    def test_a_refusal_of_captiond_s_own_picture_says_why(
         self, status: int, reason: str, connect: Callable[..., Server], waits: Waits
     ) -> None:
         with running_receiver(GOOD, with_status(status)) as receiver:
@@ -229,7 +253,8 @@ class TestUnavailable:
             for _ in range(2):
                 with pytest.raises(ModelUnavailable, match=reason):
                     server.caption(IMAGE, "Describe.")
-            assert len(receiver.requests) == 2
+            # Two about captiond's own picture, and one about the other.
+            assert len(receiver.requests) == 3
         assert str(server.unavailable) == reason
         assert waits.seconds == []
 
@@ -237,10 +262,9 @@ class TestUnavailable:
         ("bad", "reason"),
         [
             (with_status(500), "The model's server answers with the status 500."),
-            (with_status(400), "The model's server refuses the requests with the status 400."),
             (with_status(200, b"<html>"), "The model's server gives no usable answers."),
         ],
-        ids=["500", "400", "html"],
+        ids=["500", "html"],
     )
     def test_so_does_a_failure_of_captiond_s_own_picture(
         self, bad: Responder, reason: str, connect: Callable[..., Server]
