@@ -11,6 +11,8 @@ from tests.support.images import numbered
 from tests.unit.web.client import MODEL, Client
 from tests.unit.web.compat.label_studio.requests import CONFIG, predict, task
 from tests.unit.web.compat.requests import in_base64
+from web.compat.pictures import Picture, read_pictures
+from web.services import Services
 
 #: The test model as Label Studio shows it.
 VERSION = "student_epoch6 1f0c"
@@ -23,6 +25,19 @@ def data_url(image: bytes | None = None) -> str:
 @pytest.fixture(autouse=True)
 def model(announce: Callable[..., None]) -> None:
     announce(MODEL)
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The references to pictures that were read."""
+    references: list[object] = []
+
+    def record(services: Services, given: list[object]) -> list[Picture]:
+        references.extend(given)
+        return read_pictures(services, given)
+
+    monkeypatch.setattr("web.compat.label_studio.read_pictures", record)
+    return references
 
 
 class TestConnecting:
@@ -91,15 +106,26 @@ class TestPredictions:
         assert answer.status == "400 A task has no `a X-Header: é?` in its data, or no id."
         assert "X-Header" not in answer.headers
 
-    def test_a_full_queue_ends_the_submission(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        settings = client.application.extensions["captiond"].settings
-        monkeypatch.setattr("web.compat.captioning.WAIT_SECONDS", 0.01)
-        monkeypatch.setitem(settings.__dict__, "max_open_jobs", 1)
+    def test_a_full_queue_ends_the_submission(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch, read: list[object]
+    ) -> None:
+        monkeypatch.setattr("web.compat.captioning.WAIT_SECONDS", 1)
+        monkeypatch.setitem(client.application.extensions["captiond"].settings.__dict__, "max_open_jobs", 1)
 
+        answer = predict(client, *(task(number, data_url(image)) for number, image in enumerate(numbered(4))))
+
+        assert answer.json["results"] == [[], [], [], []]
+        assert len(client.get("/v1/jobs").json["jobs"]) == 1
+        assert len(read) == 2
+
+    @pytest.mark.usefixtures("no_wait")
+    def test_no_picture_is_read_when_the_time_is_up_but_each_request_submits_one(
+        self, client: Client, read: list[object]
+    ) -> None:
         answer = predict(client, *(task(number, data_url(image)) for number, image in enumerate(numbered(3))))
 
         assert answer.json["results"] == [[], [], []]
-        assert len(client.get("/v1/jobs").json["jobs"]) == 1
+        assert len(client.get("/v1/jobs").json["jobs"]) == len(read) == 1
 
     @pytest.mark.parametrize("tasks", ["tasks", {"id": 1}])
     def test_tasks_must_be_a_list(self, client: Client, tasks: object) -> None:
