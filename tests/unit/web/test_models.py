@@ -127,6 +127,15 @@ class TestPages:
 
         assert ">Any<" not in page and "selected>llava:7b<" in page
 
+    def test_the_default_model_is_offered_before_a_worker_has_announced_it(
+        self, settings: Settings, redis: Redis, announce: Announce
+    ) -> None:
+        announce(BLIP)
+        announce(LLAVA)
+        app = create_app(settings.model_copy(update={"default_model": "later"}), redis=redis)
+
+        assert '<option value="{}">later</option>' in app.test_client().get("/").text
+
     def test_the_form_sends_the_choice(self, client: Client, announce: Announce) -> None:
         announce(BLIP)
         options = {"options": '{"model": "blip"}'}
