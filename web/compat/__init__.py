@@ -1,7 +1,8 @@
 """Protocols of other software, so that it can ask captiond for captions. Each is a blueprint.
 
-`pictures` reads the pictures of a request, `captioning` creates their jobs and waits for the captions, and `errors`
-shows problems in a protocol's shape. A blueprint is registered only if `CAPTIOND_COMPAT` names it.
+`pictures` reads the pictures of a request and `conversations` those of a chat, `models` says what the jobs ask for,
+`captioning` creates the jobs and waits for the captions, and `errors` shows problems in a protocol's shape. A blueprint
+is registered only if `CAPTIOND_COMPAT` names it.
 """
 
 from __future__ import annotations

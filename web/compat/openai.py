@@ -73,14 +73,16 @@ def chat_completions() -> Response:
 def _message(item: object) -> Message:
     if not isinstance(item, dict):
         raise bad_messages()
-    role, content = str(item.get("role")), item.get("content")
+    # OpenAI's newer name for the role of the system's messages.
+    role = "system" if item.get("role") == "developer" else str(item.get("role"))
+    content = item.get("content")
     if content is None or isinstance(content, str):
-        return Message("system" if role == "developer" else role, content or "")
+        return Message(role, content or "")
     if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
         raise bad_messages()
     texts = [part["text"] for part in content if isinstance(part.get("text"), str)]
     pictures = [_url(part.get("image_url")) for part in content if part.get("type") == "image_url"]
-    return Message("system" if role == "developer" else role, "\n".join(texts), pictures)
+    return Message(role, "\n".join(texts), pictures)
 
 
 def _url(image_url: object) -> Any:

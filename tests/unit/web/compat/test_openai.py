@@ -183,7 +183,7 @@ class TestSeveralCaptions:
 @pytest.mark.usefixtures("no_wait")
 class TestPrompt:
     MESSAGES = (
-        {"role": "system", "content": "You write alt texts."},
+        {"role": "developer", "content": "You write alt texts."},
         {"role": "user", "content": [text("Name the animals."), picture()]},
     )
 
