@@ -153,8 +153,12 @@ def no_worker(model: str) -> Message:
     return _("No worker with the model {model} is running. Pictures wait for one, and none is lost.", model=model)
 
 
-#: A sentence, in JSON as text.
-Sentence = Annotated[Message, PlainSerializer(str, return_type=str, when_used="json")]
+def _text(sentence: Message | None) -> str | None:
+    return None if sentence is None else str(sentence)
+
+
+#: A sentence or None, in JSON as text. An annotation of `Message` itself would change its JSON in all other models.
+Sentence = Annotated[Message | None, PlainSerializer(_text, when_used="json")]
 
 
 class Progress(Record):
@@ -165,7 +169,7 @@ class Progress(Record):
 
     position: int
     eta_seconds: float | None = None
-    reason: Sentence | None = None
+    reason: Sentence = None
 
     def body(self, language: str = SOURCE) -> dict[str, Any]:
         """Return the API's JSON, with the reason in `language`."""
@@ -295,7 +299,7 @@ class Batch(Record):
     manifest: Manifest | None = None
     request_counts: RequestCounts
     canceled_reason: str | None = None
-    reason: Sentence | None = None
+    reason: Sentence = None
     created_at: Moment
     cancel_after: Moment | None = None
     expires_at: Moment

@@ -114,7 +114,7 @@ class ChunkWorker(LeasedWorker[ChunkClaim]):
     def _result(self, work: Work[ChunkClaim], row: Row) -> ResultRow:
         """Caption a picture.
 
-        Raises `Stopped`, `UploadsUnavailable` or `ModelUnavailable`, for which the chunk is begun again.
+        Raises `Stopped`, `UploadsUnavailable` or `not-ready`, for which the chunk is begun again.
         """
         result: Output | Problem
         work.raise_if_stopped()
@@ -122,8 +122,10 @@ class ChunkWorker(LeasedWorker[ChunkClaim]):
             result = self._caption(self._data(work.claim, row), work.claim.options, work.claim.subject)
         except Closed as error:
             raise Stopped from error
-        except (UploadsUnavailable, ModelUnavailable):
+        except UploadsUnavailable:
             raise
+        except ModelUnavailable as error:
+            raise problems.NOT_READY(error.reason) from error
         except Problem as problem:
             result = problem
         except Exception:

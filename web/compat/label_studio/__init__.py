@@ -91,10 +91,12 @@ def explain(response: Response) -> Response:
 
 
 def _model(services: Services) -> ModelInfo:
-    model = services.current_model()
-    if model is None:
+    """The model that captions, or while no worker runs, one that has captioned; raises `not-ready` without any."""
+    known = [model for model, _workers in services.workers.models()]
+    models = [*services.workers.captioning(services.settings.default_model or ""), *known]
+    if not models:
         raise problems.NOT_READY("No worker is ready. Start one, or wait until its model is loaded.")
-    return model
+    return models[0]
 
 
 def _read(services: Services, held: HeldPictures, data_key: str, task: Any) -> Picture:

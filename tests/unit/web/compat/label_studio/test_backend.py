@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from redis import Redis
 
-from common.ledger import Ledger
 from tests.support.images import numbered
 from tests.unit.web.client import MODEL, Client
 from tests.unit.web.compat.label_studio.requests import CONFIG, predict, task
@@ -54,8 +54,13 @@ class TestConnecting:
 
         assert answer.status == "400 The labelling configuration needs an Image, and a TextArea for it."
 
-    def test_it_is_not_ready_without_a_worker(self, client: Client, ledger: Ledger) -> None:
+    def test_without_a_worker_it_names_the_model_that_ran_before(self, client: Client) -> None:
         client.application.extensions["captiond"].workers.leave("host-1")
+
+        assert client.post("/label-studio/setup", json={"schema": CONFIG}).json == {"model_version": VERSION}
+
+    def test_it_is_not_ready_before_the_first_worker(self, client: Client, redis: Redis) -> None:
+        redis.delete("workers", "models")
 
         assert client.post("/label-studio/setup", json={"schema": CONFIG}).status_code == 503
 
