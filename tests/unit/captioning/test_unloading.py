@@ -40,6 +40,11 @@ class Loads:
         return self.captioners[-1]
 
 
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The log lines of unloading, without those of objects of other tests that unloading deletes."""
+    return [record.message for record in caplog.records if record.name == "captioning.unloading"]
+
+
 @pytest.fixture
 def loads() -> Loads:
     return Loads()
@@ -67,7 +72,7 @@ def test_a_model_is_unloaded_after_the_seconds_without_a_picture(
         unloading.unload_if_idle()
 
     assert (wait, before, unloading.loaded) == (1, True, False)
-    assert caplog.messages == ["The model is unloaded, as no picture came for 600 s. The next one loads it again."]
+    assert logged(caplog) == ["The model is unloaded, as no picture came for 600 s. The next one loads it again."]
 
 
 @pytest.mark.parametrize("step", ["prepare", "caption"])
@@ -147,7 +152,7 @@ def test_a_model_that_cannot_be_loaded_again_is_tried_later(
     clock.advance(1)
     unloading.caption([pixels])
 
-    assert caplog.messages == [f"The model cannot be loaded again: {error}"]
+    assert logged(caplog) == [f"The model cannot be loaded again: {error}"]
     assert unloading.loaded
 
 
