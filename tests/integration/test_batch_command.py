@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from tests.support.images import numbered
-from tests.support.service import Service, wait_until
+from tests.support.service import Service
 
 
 def test_a_folder_is_captioned_by_the_service(service: Service, tmp_path: Path) -> None:
@@ -34,14 +34,16 @@ def test_arriving_images_are_captioned_by_the_service(service: Service, tmp_path
     out = tmp_path / "captions.jsonl"
     command = [sys.executable, "-m", "cli.main", "watch", str(tmp_path), "--url", service.url, "--out", str(out)]
     watching = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert watching.stdout
+    printed = []
     try:
         for number, data in enumerate(numbered(3)):
             (tmp_path / f"{number}.jpg").write_bytes(data)
-            wait_until(lambda count=number + 1: out.exists() and out.read_bytes().count(b"\n") == count)
+            printed.append(watching.stdout.readline().rstrip("\n"))
     finally:
         watching.terminate()
-        printed, said = watching.communicate()
+        _, said = watching.communicate()
 
     rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert printed.splitlines() == [f"{tmp_path / f'{number}.jpg'}\t{rows[number]['caption']}" for number in range(3)]
+    assert printed == [f"{tmp_path / f'{number}.jpg'}\t{rows[number]['caption']}" for number in range(3)]
     assert (watching.returncode, said) == (0, "Stopped. 3 captioned, 0 failed.\n")
