@@ -20,10 +20,3 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     running = Service(Path(tmp_path_factory.mktemp("service"))).start()
     yield running
     running.stop()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test its own id: schemathesis gives all operations the same one, and pytest-xdist runs an id once."""
-    for item in items:
-        if not item.nodeid.endswith(item.name):
-            item._nodeid = f"{item.nodeid.rpartition('::')[0]}::{item.name}"
