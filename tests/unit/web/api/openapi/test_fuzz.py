@@ -57,7 +57,9 @@ def existing_ids(app: Flask, announce: Callable[..., None], monkeypatch: pytest.
 
 # Not `schema.parametrize`, which gives all operations the same id, so that pytest-xdist would run one of them only.
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
-def test_a_response_matches_its_description(operation: APIOperation, app: Flask, existing_ids: dict[str, str]) -> None:
+def test_a_response_matches_its_description(
+    operation: APIOperation[Any, Any, Any, Any], app: Flask, existing_ids: dict[str, str]
+) -> None:
     @given(case=operation.as_strategy())
     @settings(
         max_examples=MAX_EXAMPLES,
