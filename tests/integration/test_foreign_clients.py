@@ -40,7 +40,8 @@ def ask_openai(client: openai.OpenAI, *images: bytes, **members: Any) -> str:
 def jobs_of(service: Service, image: bytes) -> list[dict[str, Any]]:
     """The jobs for a picture."""
     sha256 = hashlib.sha256(image).hexdigest()
-    return [job for job in service.get("/v1/jobs?limit=200")[1]["jobs"] if job["input"]["sha256"] == sha256]
+    jobs = service.get("/v1/jobs?limit=200")[1]["jobs"]
+    return [job for job in jobs if job["input"] and job["input"]["sha256"] == sha256]
 
 
 def test_all_protocols_give_the_caption_of_the_api(service: Service) -> None:

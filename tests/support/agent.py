@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
@@ -28,7 +29,9 @@ def connected(
             return await use(client)
 
     try:
-        return asyncio.run(run())
+        # In a thread of its own, because the event loop of a browser test may run in this one.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(lambda: asyncio.run(run())).result()
     except BaseExceptionGroup as group:
         error: BaseException = group
         while isinstance(error, BaseExceptionGroup):  # of the task groups of client and transport

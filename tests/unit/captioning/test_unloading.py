@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from captioning import captioner as captioner_module
 from captioning.captioner import ModelUnavailable, Pixels, load_captioner
 from captioning.errors import StudentError
 from captioning.student import build, small_config
+from captioning.student import captioner as student_captioner
 from captioning.student.folder import save_folder
 from captioning.unloading import RETRY_DELAY, UnloadingCaptioner
 from common.jobs import ModelInfo
@@ -193,14 +193,14 @@ class TestOfSettings:
         save_folder(tiny_model(1), tiny_tokenizer(), tmp_path / "first")
         save_folder(tiny_model(2), tiny_tokenizer(), tmp_path / "second")
         monkeypatch.setattr("captioning.weights.candidates", lambda settings: iter([tmp_path / "first"]))
-        monkeypatch.setattr(captioner_module, "choose_precision", lambda model: ("fp32", "it is the fastest"))
+        monkeypatch.setattr(student_captioner, "choose_precision", lambda model: ("fp32", "it is the fastest"))
         captioner = load_captioner(Settings(data=tmp_path, max_length=8, unload_after=IDLE_SECONDS))
         assert isinstance(captioner, UnloadingCaptioner)
         model, pixels = captioner.model, captioner.prepare(encoded())
         expected = captioner.caption([pixels])
 
         monkeypatch.setattr("captioning.weights.candidates", lambda settings: iter([tmp_path / "second"]))
-        monkeypatch.setattr(captioner_module, "choose_precision", lambda model: ("bf16", "it is the fastest now"))
+        monkeypatch.setattr(student_captioner, "choose_precision", lambda model: ("bf16", "it is the fastest now"))
         captioner._idle_seconds = 0.0
         captioner.unload_if_idle()
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import schemathesis
 from flask import Flask
-from hypothesis import HealthCheck, Phase, settings, strategies
+from hypothesis import HealthCheck, Phase, given, settings, strategies
 from schemathesis.checks import not_a_server_error
+from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi import checks
 from schemathesis.transport.wsgi import WSGI_TRANSPORT
 
@@ -37,6 +38,7 @@ def archive_bytes(context: object, value: bytes) -> bytes:
 
 
 schema = schemathesis.openapi.from_dict(document())
+OPERATIONS = [result.ok() for result in schema.get_all_operations()]  # type: ignore[union-attr]
 
 
 @pytest.fixture
@@ -53,22 +55,27 @@ def existing_ids(app: Flask, announce: Callable[..., None], monkeypatch: pytest.
     return {"job_id": job, "batch_id": batch}
 
 
-@schema.parametrize()
-@settings(
-    max_examples=MAX_EXAMPLES,
-    deadline=None,
-    derandomize=True,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+# Not `schema.parametrize`, which gives all operations the same id, so that pytest-xdist would run one of them only.
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.label)
 def test_a_response_matches_its_description(
-    case: schemathesis.Case[Any], app: Flask, existing_ids: dict[str, str]
+    operation: APIOperation[Any, Any, Any, Any], app: Flask, existing_ids: dict[str, str]
 ) -> None:
-    for name, generated in case.path_parameters.items():
-        if len(str(generated)) % 2:  # about half of the ids stay generated
-            case.path_parameters[name] = existing_ids[name]
+    @given(case=operation.as_strategy())
+    @settings(
+        max_examples=MAX_EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def send(case: schemathesis.Case[Any]) -> None:
+        for name, generated in case.path_parameters.items():
+            if len(str(generated)) % 2:  # about half of the ids stay generated
+                case.path_parameters[name] = existing_ids[name]
 
-    answer = WSGI_TRANSPORT.send(case, app=app)
+        answer = WSGI_TRANSPORT.send(case, app=app)
 
-    # The only server error is that of a caption that is not ready.
-    case.validate_response(answer, checks=CHECKS if answer.status_code == 503 else [not_a_server_error, *CHECKS])
+        # The only server error is that of a caption that is not ready.
+        case.validate_response(answer, checks=CHECKS if answer.status_code == 503 else [not_a_server_error, *CHECKS])
+
+    send()
