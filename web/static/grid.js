@@ -20,6 +20,7 @@ export class Grid {
   constructor(list, render, signal) {
     this.list = list;
     this.render = render;
+    this.signal = signal;
     addEventListener("scroll", () => this.#schedule(), { passive: true, signal });
     addEventListener("resize", () => this.#schedule(), { signal });
     list.onkeydown = (event) => this.#moveFocus(event);
@@ -47,7 +48,8 @@ export class Grid {
     this.#scheduled = true;
     requestAnimationFrame(() => {
       this.#scheduled = false;
-      this.#draw();
+      // Another grid may draw into the list by now.
+      if (!this.signal.aborted) this.#draw();
     });
   }
 
