@@ -16,7 +16,7 @@ from cli.findings import Finding
 from cli.output import local
 from cli.redis_server import running_url
 from common import exposure, folders
-from common.jobs import Status, no_worker
+from common.jobs import Status
 from common.ledger import Components, UnreferencedUploads, connect
 from common.options import model_of
 from common.settings import PROJECT_ROOT, ServedModel, Settings
@@ -157,12 +157,12 @@ def _queue(components: Components, settings: Settings) -> Iterator[Finding]:
     elif not stuck:
         message = _("the oldest job, {job}, has waited for {seconds} s.", job=oldest.id, seconds=round(waited))
         yield Finding("waiting", True, message)
-    elif (model := model_of(oldest.options)) and not components.workers.with_model(model):
+    elif reason := components.workers.outage(model_of(oldest.options)):
         message = _(
             "the oldest job, {job}, has waited for {seconds} s. {reason}",
             job=oldest.id,
             seconds=round(waited),
-            reason=no_worker(model),
+            reason=reason,
         )
         yield Finding("waiting", False, message)
     else:

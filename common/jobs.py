@@ -14,7 +14,7 @@ from common import problems
 from common.manifest_records import Manifest, PictureCounts
 from common.options import CaptionOptions, fill_template
 from common.records import Failure, Record
-from common.translation import SOURCE, Message, _
+from common.translation import SOURCE, Message
 
 
 def rfc3339(moment: datetime) -> str:
@@ -146,11 +146,6 @@ class Edit(Record):
 
     caption: str
     at: Moment
-
-
-def no_worker(model: str) -> Message:
-    """Why a job waits that asks for `model`, while no worker has it."""
-    return _("No worker with the model {model} is running. Pictures wait for one, and none is lost.", model=model)
 
 
 def _text(sentence: Message | None) -> str | None:

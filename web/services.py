@@ -68,10 +68,8 @@ class Services:
 
     def outage_notice(self) -> Message | None:
         """Why no worker captions although there are some; None if one does, or if there is none."""
-        reasons = [worker.unavailable for worker in self.workers.alive()]
-        if not reasons or not all(reasons):
-            return None
-        return _("{reason} Pictures are accepted and wait.", reason=reasons[0])
+        reason = self.workers.outage()
+        return _("{reason} Pictures are accepted and wait.", reason=reason) if reason else None
 
 
 def get_services() -> Services:

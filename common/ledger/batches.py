@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from common import problems, strict_json
-from common.jobs import Archive, Batch, BatchStatus, Job, RequestCounts, Status, moment, no_worker
+from common.jobs import Archive, Batch, BatchStatus, Job, RequestCounts, Status, moment
 from common.ledger import keys, quotas, records
 from common.ledger.base import Base
 from common.ledger.queries import Origin, Queries
@@ -252,11 +252,9 @@ class Batches(Base):
 
     def _with_reason(self, batch: Batch) -> Batch:
         """The batch with the reason why its jobs or chunks wait."""
-        model = model_of(batch.options)
         waits = batch.request_counts.queued or (batch.manifest and batch.status is BatchStatus.IN_PROGRESS)
-        if not (model and waits) or self._dependencies.workers.with_model(model):
-            return batch
-        return batch.model_copy(update={"reason": no_worker(model)})
+        reason = self._dependencies.workers.outage(model_of(batch.options)) if waits else None
+        return batch.model_copy(update={"reason": reason})
 
     def _pages(self, batch_id: str, status: Status | None = None) -> Iterator[list[str]]:
         """The ids of the batch's jobs in the order of submission, `PAGE_SIZE` at a time."""

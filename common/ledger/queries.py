@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import cast
 
 from common import problems
-from common.jobs import Job, Progress, Status, no_worker
+from common.jobs import Job, Progress, Status
 from common.ledger import keys, records
 from common.ledger.base import Base
 from common.ledger.leases import BULK_SHARE
+from common.ledger.workers import outage
 from common.options import model_of
 from common.problems import Problem
 
@@ -100,5 +101,5 @@ class Queries(Base):
         return Progress(
             position=position,
             eta_seconds=round((position + 1) / rate, 1) if rate else None,
-            reason=None if workers or not model else no_worker(model),
+            reason=outage(workers, model),
         )

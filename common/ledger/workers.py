@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -12,7 +12,7 @@ from redis import Redis
 from common.jobs import ModelInfo
 from common.ledger import keys
 from common.settings import Settings
-from common.translation import Message
+from common.translation import Message, _
 
 #: A worker without a heartbeat for this many times `ready_seconds` is removed.
 EXPIRY_FACTOR = 6
@@ -62,6 +62,17 @@ class KnownModel(BaseModel):
     heard_at: float
 
 
+def outage(workers: Sequence[Worker], model: str) -> Message | None:
+    """Why none of `workers`, the live ones for jobs that ask for `model`, captions; None if one of them does.
+
+    Also None for jobs that ask for no model while no worker runs: whichever starts first captions them.
+    """
+    if not workers and model:
+        return _("No worker with the model {model} is running. Pictures wait for one, and none is lost.", model=model)
+    reasons = [worker.unavailable for worker in workers]
+    return reasons[0] if reasons and all(reasons) else None
+
+
 class Workers:
     """Heartbeats of the workers."""
 
@@ -91,6 +102,10 @@ class Workers:
     def with_model(self, model: str) -> list[Worker]:
         """The live workers that may caption jobs which ask for `model`, '' for any; latest heartbeat first."""
         return [worker for worker in self.alive() if model in ("", worker.model.name)]
+
+    def outage(self, model: str = "") -> Message | None:
+        """Why jobs that ask for `model`, '' for none, are not captioned now, if their workers say so."""
+        return outage(self.with_model(model), model)
 
     def captioning(self, model: str = "") -> list[ModelInfo]:
         """The models of these workers, each once, latest heartbeat first."""

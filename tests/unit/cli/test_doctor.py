@@ -15,8 +15,9 @@ from redis import Redis
 
 from cli import doctor
 from common import exposure
-from common.jobs import InputInfo, ModelInfo, new_id, no_worker
+from common.jobs import InputInfo, ModelInfo, new_id
 from common.ledger import Claim, Components, NewJob, Worker
+from common.ledger.workers import outage
 from common.options import CaptionOptions
 from common.problems import EMPTY_UPLOAD
 from common.settings import Settings
@@ -203,7 +204,7 @@ def test_a_job_that_waits_for_a_model_without_workers_is_reported_as_such(redis:
 
     ok, message = findings(settings)["waiting"]
 
-    assert not ok and message.endswith("has waited for 1000 s. " + str(no_worker("blip")))
+    assert not ok and message.endswith("has waited for 1000 s. " + str(outage((), "blip")))
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,14 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from redis import Redis
 
-from common.jobs import ModelInfo, Progress, no_worker
+from common.jobs import ModelInfo, Progress
 from common.ledger import Components, Ledger, NewBatch, NewManifest, Principal, Worker
 from common.ledger.leases import BULK_SHARE
 from common.ledger.metrics import Lane
+from common.ledger.workers import outage
 from common.options import CaptionOptions
 from common.settings import Settings
+from common.translation import Message
 from tests.support.claims import commit
 from tests.support.clock import Clock
 from tests.unit.common.ledger.jobs import CAPTION, MODEL, TIMINGS, create_job, recover
@@ -256,8 +258,20 @@ class TestProgress:
             Worker(name="w2", model=ModelInfo(name="blip", version="1"), pictures_per_second=4.0)
         )
 
-        assert without == Progress(position=0, eta_seconds=None, reason=no_worker("blip"))
+        assert without == Progress(position=0, eta_seconds=None, reason=outage((), "blip"))
         assert self.progress(ledger, job_id) == Progress(position=0, eta_seconds=0.2)
+
+    def test_a_job_says_why_the_servers_of_all_its_workers_do_not_caption(
+        self, components: Components, ledger: Ledger
+    ) -> None:
+        busy, blip = Message("The model's server is busy."), ModelInfo(name="blip", version="1")
+        (job_id,), (any_id,) = create_jobs(ledger, 1, "blip"), create_jobs(ledger, 1)
+        components.workers.announce(Worker(name="w1", model=blip, unavailable=busy))
+        reasons = [self.progress(ledger, each).reason for each in (job_id, any_id)]
+        components.workers.announce(Worker(name="w2", model=MODEL))
+
+        assert reasons == [busy, busy]
+        assert [self.progress(ledger, each).reason for each in (job_id, any_id)] == [busy, None]
 
     def test_a_job_that_asks_for_no_model_is_expected_by_the_speed_of_all_workers(
         self, components: Components, ledger: Ledger

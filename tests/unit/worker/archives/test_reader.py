@@ -68,7 +68,11 @@ def test_files_are_read_and_those_of_systems_are_skipped(read: Read, method: int
     assert files == pictures
 
 
-@pytest.mark.parametrize("data", [b"P", b"text", bytes(30), bytes(100_000), zipped({"a.jpg": b"abc"})[:-30]])
+@pytest.mark.parametrize(
+    "data",
+    [b"P", b"text", bytes(30), bytes(100_000), zipped({"a.jpg": b"abc"})[:-30]],
+    ids=["a letter", "text", "few zeros", "many zeros", "torn"],
+)
 def test_a_file_that_is_no_archive_is_refused(read: Read, data: bytes) -> None:
     with pytest.raises(Problem) as refused:
         read(data)
