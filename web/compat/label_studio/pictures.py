@@ -11,7 +11,7 @@ import base64
 import json
 import logging
 from functools import cached_property
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 from requests.utils import requote_uri
 
@@ -46,6 +46,8 @@ class HeldPictures:
                 "Label Studio holds this picture itself. Ask the operator to set CAPTIOND_LABEL_STUDIO_URL and "
                 "CAPTIOND_LABEL_STUDIO_TOKEN."
             )
+        if ".." in unquote(reference.partition("?")[0]).split("/"):  # with the token it would reach other paths
+            raise problems.BAD_REQUEST("The path of a picture must not have `..`.")
         path = reference
         if reference.startswith(CLOUD):
             uri = base64.urlsafe_b64encode(reference.encode()).decode()

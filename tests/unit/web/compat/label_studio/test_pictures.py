@@ -99,6 +99,15 @@ class TestFailures:
         assert predict(connect(), task(1, "/api/users")).status_code == 400
         assert label_studio.requests == []
 
+    @pytest.mark.parametrize("path", ["/data/../api/users", "/data/upload/%2e%2E/%2e./api/users", "/storage-data/..?a"])
+    def test_a_path_may_not_leave_the_folders_of_pictures(
+        self, connect: Callable[..., Client], label_studio: Receiver, path: str
+    ) -> None:
+        answer = predict(connect(), task(1, path))
+
+        assert (answer.status_code, answer.json["error"]) == (400, "The path of a picture must not have `..`.")
+        assert label_studio.requests == []
+
     def test_a_refused_token_is_named(self, connect: Callable[..., Client], label_studio: Receiver) -> None:
         label_studio.responders[:] = [with_status(401)]
 
