@@ -27,7 +27,7 @@ export async function add(files, entries, workspace, show) {
   for (const archive of archives) await show(await sendArchive(archive, optionsFor(workspace())), archive.name);
 }
 
-/** The options of a new batch: those of the batch that is shown, or with the model that was chosen on the start page. */
+/** Options of a new batch: those of the batch shown, or the model chosen on the start page. */
 function optionsFor(shown) {
   return shown ? shown.batch.options : JSON.parse(byId("choice")?.value ?? null);
 }

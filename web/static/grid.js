@@ -1,4 +1,4 @@
-// A grid of thousands of cards of one size. Only the rows near the visible part of the page are in the document.
+// A grid of thousands of equal cards. Only the rows near the visible part of the page are in the document.
 
 /** Rows above and below the visible ones. */
 const OVERSCAN = 3;
@@ -12,8 +12,8 @@ export class Grid {
   #scheduled = false;
 
   /**
-   * @param {HTMLElement} list its style gives `--min` and `--gap`, least width of a card and gap in rem, and `--ratio`
-   *   and `--extra`: a card's height is that part of its width and these rem
+   * @param {HTMLElement} list its style gives the least width of a card, `--min`, and `--gap` in rem; a card's height is
+   *   `--ratio` of its width and `--extra` rem
    * @param {(item: object, card: HTMLElement | undefined) => HTMLElement} render creates or updates the card of an item
    * @param {AbortSignal} signal ends the grid
    */
@@ -48,7 +48,6 @@ export class Grid {
     this.#scheduled = true;
     requestAnimationFrame(() => {
       this.#scheduled = false;
-      // Another grid may draw into the list by now.
       if (!this.signal.aborted) this.#draw();
     });
   }

@@ -1,8 +1,8 @@
 // The pictures of one batch: files that are still to be sent, and jobs of the service.
 
-// An item has a name (its `custom_id`), and a job once the service has accepted it. Before that, `file` is what is to be
-// sent (null if only the browser's storage has it), `upload` is waiting, sending, failed or canceled, `sent` the fraction
-// that was sent, and `problem` says why the upload failed. `version` is raised by each change.
+// An item has a name (its `custom_id`), and a job once the service has accepted it. Before that, `file` is to be sent
+// (null if only the browser's storage has it), `upload` is waiting, sending, failed or canceled, `sent` is the fraction
+// sent, and `problem` says why it failed. Each change raises `version`.
 
 export const statusOf = (item) => item.job?.status ?? item.upload;
 export const captionOf = (item) => item.job?.edited?.caption ?? item.job?.output?.caption ?? "";

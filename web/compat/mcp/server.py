@@ -1,12 +1,15 @@
 """Answers requests of MCP clients with the SDK `mcp` (https://github.com/modelcontextprotocol/python-sdk, 2.3).
 
-The SDK is an ASGI application. Each request runs it in an event loop of its own in the request's thread, so that a tool
-may wait for captions without delaying other requests, and acts for the principal of its request.
+The SDK is an ASGI application. Each request runs it in an event loop and a thread of its own, so that a tool may wait
+for captions without delaying other requests, and acts for the principal of its request. It is not the request's thread,
+because asyncio refuses to run where another event loop runs already, such as that of an ASGI server.
 """
 
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from importlib.metadata import version
 
 import httpx2
@@ -27,7 +30,8 @@ INSTRUCTIONS = "Describes each picture in one short sentence. Questions about a 
 
 def answer_request() -> Response:
     """The SDK's answer to Flask's current request. Raises `bad-request`, and what a tool raised unexpectedly."""
-    answer = asyncio.run(_answer())
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(copy_context().run, lambda: asyncio.run(_answer())).result()
     if (error := g.pop("tool_error", None)) is not None:
         raise error
     if answer.is_error and not answer.headers.get("Content-Type", "").startswith("application/json"):
