@@ -83,6 +83,12 @@ class LeasedWorker(ABC, Generic[ClaimT]):
         if work and not self._records.extend(work.claim, self._counted_attempts(work)):
             work.lost = True
 
+    def _note_progress(self, work: Work[ClaimT]) -> None:
+        """Let this attempt no longer count. Recorded at once, as the worker may be lost before it extends the lease."""
+        if not work.progress:
+            work.progress = True
+            work.lost = work.lost or not self._records.extend(work.claim, 0)
+
     def wait_until_stopped(self) -> None:
         """Wait until `run` has returned after `stopping` was set."""
         with self._running:

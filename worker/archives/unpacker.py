@@ -79,7 +79,7 @@ class Unpacker(LeasedWorker[ArchiveClaim]):
                     self._wait_until_admitted(work, ledger)
                 work.raise_if_stopped()
                 queued += self._create_job(claim, ledger, reader, entry, models)
-                work.progress = True
+                self._note_progress(work)
             notify(self._celery, queued, model)
         self._finish(claim, None)
 

@@ -47,7 +47,7 @@ class Cutter(LeasedWorker[ManifestClaim]):
                     if not self._manifests.add_chunk(claim, number, span, {"file": file, "start": end}):
                         work.lost = True
                     work.raise_if_stopped()
-                    work.progress = True
+                    self._note_progress(work)
                     number += 1
             start = 0
         if not self._manifests.finish(claim):

@@ -132,6 +132,7 @@ def test_a_killed_worker_s_archive_is_continued_without_a_second_job(
     batches: Batches,
     send_archive: MakeArchive,
     clock: Clock,
+    redis: Redis,
     monkeypatch: pytest.MonkeyPatch,
     recorded: int,
 ) -> None:
@@ -152,11 +153,12 @@ def test_a_killed_worker_s_archive_is_continued_without_a_second_job(
         with pytest.raises(KeyboardInterrupt):
             runtime.unpack()
     runtime.unpack()  # the lease has not ended
-    before = batches.get(batch_id).request_counts.total
+    before, attempts = batches.get(batch_id).request_counts.total, redis.hget(f"batch:{batch_id}", "archive_attempts")
     clock.advance(31)
     runtime.unpack()
 
     assert before == recorded
+    assert attempts == ("0" if recorded else "1")  # at once, not when the lease is extended
     assert sorted(str(job.custom_id) for job in jobs_of(batches, batch_id)) == sorted(FILES)
     assert batches.get(batch_id).archive.status == "done"  # type: ignore[union-attr]
 
