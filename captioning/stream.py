@@ -8,8 +8,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from typing import TypeVar
 
@@ -25,6 +26,7 @@ DECODING_THREADS = 4
 OUTAGE_TIMEOUT, OUTAGE_INTERVAL = 600.0, 1.0
 
 Item = TypeVar("Item")
+Value = TypeVar("Value")
 
 
 def caption_stream(
@@ -47,20 +49,33 @@ def caption_stream(
     def prepare(item: Item) -> Pixels:
         return captioner.prepare(read(item))
 
+    with (
+        ThreadPoolExecutor(DECODING_THREADS, thread_name_prefix="decode") as threads,
+        closing(_ahead(threads, prepare, items, BATCHES_AHEAD * max_batch + 1)) as started,
+    ):
+        while batch := list(islice(started, max_batch)):
+            yield from _caption(captioner, batch)
+
+
+def _ahead(
+    threads: ThreadPoolExecutor, function: Callable[[Item], Value], items: Iterable[Item], count: int
+) -> Generator[tuple[Item, Future[Value]]]:
+    """Each item with the future of `function`, in order, of which `count` are started before one is taken.
+
+    Those that are not taken are canceled when the generator is closed.
+    """
     remaining = iter(items)
-    with ThreadPoolExecutor(DECODING_THREADS, thread_name_prefix="decode") as threads:
-        ahead: deque[tuple[Item, Future[Pixels]]] = deque()
-        try:
-            while True:
-                missing = (1 + BATCHES_AHEAD) * max_batch - len(ahead)
-                ahead.extend((item, threads.submit(prepare, item)) for item in islice(remaining, missing))
-                if not ahead:
-                    return
-                batch = [ahead.popleft() for _ in range(min(max_batch, len(ahead)))]
-                yield from _caption(captioner, batch)
-        finally:
-            for _, future in ahead:
-                future.cancel()
+    started: deque[tuple[Item, Future[Value]]] = deque()
+    try:
+        while True:
+            missing = islice(remaining, count - len(started))
+            started.extend((item, threads.submit(function, item)) for item in missing)
+            if not started:
+                return
+            yield started.popleft()
+    finally:
+        for _, future in started:
+            future.cancel()
 
 
 def _caption(captioner: Captioner, batch: list[tuple[Item, Future[Pixels]]]) -> Iterator[tuple[Item, Output | Problem]]:
@@ -101,20 +116,12 @@ def _from_server(
                     raise
                 server.check()
 
-    remaining = iter(items)
     with ThreadPoolExecutor(requests, thread_name_prefix="model") as threads:
-        ahead: deque[tuple[Item, Future[Output | Problem]]] = deque()
         try:
-            while True:
-                missing = 2 * requests - len(ahead)
-                ahead.extend((item, threads.submit(caption, item)) for item in islice(remaining, missing))
-                if not ahead:
-                    return
-                item, future = ahead.popleft()
-                yield item, future.result()
+            with closing(_ahead(threads, caption, items, 2 * requests)) as started:
+                for item, future in started:
+                    yield item, future.result()
         except BaseException:
-            for _, future in ahead:
-                future.cancel()
             # Otherwise leaving the block waits for the requests in progress.
             stopping.set()
             server.close()

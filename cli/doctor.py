@@ -18,6 +18,7 @@ from cli.redis_server import running_url
 from common import exposure, folders
 from common.jobs import Status
 from common.ledger import Components, UnreferencedUploads, connect
+from common.ledger.workers import outage
 from common.options import model_of
 from common.settings import PROJECT_ROOT, ServedModel, Settings
 from common.translation import Message, _
@@ -157,7 +158,7 @@ def _queue(components: Components, settings: Settings) -> Iterator[Finding]:
     elif not stuck:
         message = _("the oldest job, {job}, has waited for {seconds} s.", job=oldest.id, seconds=round(waited))
         yield Finding("waiting", True, message)
-    elif reason := components.workers.outage(model_of(oldest.options)):
+    elif reason := outage(components.workers.alive(), model_of(oldest.options)):
         message = _(
             "the oldest job, {job}, has waited for {seconds} s. {reason}",
             job=oldest.id,

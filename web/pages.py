@@ -19,7 +19,7 @@ from common.ledger import NewBatch, NewJob
 from common.options import model_of
 from common.translation import _
 from web.api.paging import query_cursor
-from web.services import get_services, model_notice
+from web.services import get_services, notice
 from web.submission import read_upload, requested_options, submit_batch, submit_job
 
 #: Batches on the start page, and pictures that it shows of each.
@@ -121,12 +121,12 @@ def workers() -> str:
 def _render(template: str, **context: Any) -> str:
     """Render a page, with what all of them show: the models, a notice about them, and what the form accepts."""
     services = get_services()
-    model, models = services.current_model(), services.workers.models()
+    models = services.workers.models()
     return render_template(
         template,
         models=models,
         running=[known.name for known, workers in models if workers],
-        notice=services.outage_notice() or model_notice(model),
+        notice=notice(services.workers.alive()),
         settings=services.settings,
         formats=FORMAT_NAMES,
         accepted=ACCEPTED,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import cast
 
 from celery import Celery
 from flask import current_app, g
 from redis import Redis
 
-from common.jobs import ModelInfo
 from common.keyring import Keyring
-from common.ledger import Batches, Components, Ledger
+from common.ledger import Batches, Components, Ledger, Worker
+from common.ledger.workers import outage
 from common.outbound import Outbound
 from common.settings import Settings
 from common.translation import Message, _
@@ -62,21 +63,19 @@ class Services:
         """The batches, restricted to the principal of this request."""
         return self.components.batches.for_principal(g.principal)
 
-    def current_model(self) -> ModelInfo | None:
-        """The model of the worker with the latest heartbeat; None if no worker is ready."""
-        return next(iter(self.workers.captioning()), None)
-
-    def outage_notice(self) -> Message | None:
-        """Why no worker captions although there are some; None if one does, or if there is none."""
-        reason = self.workers.outage()
-        return _("{reason} Pictures are accepted and wait.", reason=reason) if reason else None
-
 
 def get_services() -> Services:
     """The services of the current application."""
     return cast(Services, current_app.extensions["captiond"])
 
 
-def model_notice(model: ModelInfo | None) -> Message | None:
-    """The notice for users about `model`; None if there is none."""
-    return DEMO_NOTICE if model and model.demo else None
+def outage_notice(alive: Sequence[Worker]) -> Message | None:
+    """Why none of the live workers captions; None if one does, or if there is none."""
+    reason = outage(alive)
+    return _("{reason} Pictures are accepted and wait.", reason=reason) if reason else None
+
+
+def notice(alive: Sequence[Worker]) -> Message | None:
+    """What users should know of the live workers: that none captions, or that the latest heartbeat is of a demo's."""
+    demo = DEMO_NOTICE if alive and alive[0].model.demo else None
+    return outage_notice(alive) or demo

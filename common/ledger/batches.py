@@ -13,6 +13,7 @@ from common.ledger import keys, quotas, records
 from common.ledger.base import Base
 from common.ledger.queries import Origin, Queries
 from common.ledger.submission import SEALED_DETAIL, host_of
+from common.ledger.workers import outage
 from common.manifest_records import ChunkCounts, Manifest, ManifestStatus, PictureCounts, ResultFormat
 from common.options import CaptionOptions, model_of
 from common.problems import Problem
@@ -247,14 +248,16 @@ class Batches(Base):
         for number, batch_id in enumerate(batch_ids):
             fields, *counts = answers[number * width : (number + 1) * width]
             if fields and self._principal.may_see(fields["owner"] or None):
-                batches.append(self._with_reason(_batch(batch_id, fields, dict(zip(Status, counts, strict=True)))))
-        return batches
+                batches.append(_batch(batch_id, fields, dict(zip(Status, counts, strict=True))))
+        return self._with_reasons(batches)
 
-    def _with_reason(self, batch: Batch) -> Batch:
-        """The batch with the reason why its jobs or chunks wait."""
-        waits = batch.request_counts.queued or (batch.manifest and batch.status is BatchStatus.IN_PROGRESS)
-        reason = self._dependencies.workers.outage(model_of(batch.options)) if waits else None
-        return batch.model_copy(update={"reason": reason})
+    def _with_reasons(self, batches: list[Batch]) -> list[Batch]:
+        """The batches with the reasons why their jobs or chunks wait."""
+        if not any(map(_waits, batches)):
+            return batches
+        alive = self._dependencies.workers.alive()
+        reasons = (outage(alive, model_of(batch.options)) if _waits(batch) else None for batch in batches)
+        return [batch.model_copy(update={"reason": reason}) for batch, reason in zip(batches, reasons, strict=True)]
 
     def _pages(self, batch_id: str, status: Status | None = None) -> Iterator[list[str]]:
         """The ids of the batch's jobs in the order of submission, `PAGE_SIZE` at a time."""
@@ -271,6 +274,11 @@ class Batches(Base):
 
     def _queries(self) -> Queries:
         return Queries(self._dependencies, self._principal)
+
+
+def _waits(batch: Batch) -> bool:
+    """Whether jobs or chunks of the batch may wait for a worker."""
+    return bool(batch.request_counts.queued or (batch.manifest and batch.status is BatchStatus.IN_PROGRESS))
 
 
 def _batch(batch_id: str, fields: dict[str, str], counts: dict[Status, int]) -> Batch:

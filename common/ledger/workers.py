@@ -62,11 +62,12 @@ class KnownModel(BaseModel):
     heard_at: float
 
 
-def outage(workers: Sequence[Worker], model: str) -> Message | None:
-    """Why none of `workers`, the live ones for jobs that ask for `model`, captions; None if one of them does.
+def outage(alive: Sequence[Worker], model: str = "") -> Message | None:
+    """Why none of the live workers captions jobs that ask for `model`, '' for none; None if one of them does.
 
     Also None for jobs that ask for no model while no worker runs: whichever starts first captions them.
     """
+    workers = [worker for worker in alive if model in ("", worker.model.name)]
     if not workers and model:
         return _("No worker with the model {model} is running. Pictures wait for one, and none is lost.", model=model)
     reasons = [worker.unavailable for worker in workers]
@@ -102,10 +103,6 @@ class Workers:
     def with_model(self, model: str) -> list[Worker]:
         """The live workers that may caption jobs which ask for `model`, '' for any; latest heartbeat first."""
         return [worker for worker in self.alive() if model in ("", worker.model.name)]
-
-    def outage(self, model: str = "") -> Message | None:
-        """Why jobs that ask for `model`, '' for none, are not captioned now, if their workers say so."""
-        return outage(self.with_model(model), model)
 
     def captioning(self, model: str = "") -> list[ModelInfo]:
         """The models of these workers, each once, latest heartbeat first."""

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, g, jsonify
 
 from common import problems
 from web.auth.access import is_unauthenticated
-from web.services import get_services
+from web.services import get_services, outage_notice
 
 blueprint = Blueprint("health", __name__)
 
@@ -38,10 +38,9 @@ def captioning() -> Response:
 
     The model and the number of workers are left out for requests without a required key or with an unknown host name.
     """
-    services = get_services()
-    if outage := services.outage_notice():
+    workers = get_services().workers.alive()
+    if outage := outage_notice(workers):
         raise problems.NOT_READY(outage)
-    workers = services.workers.alive()
     if not workers:
         raise problems.NOT_READY(
             "No worker with a loaded model has sent a heartbeat in the last seconds. It may still be loading; pictures "

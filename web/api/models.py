@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, jsonify
 
 from web.language import current_language
-from web.services import get_services, model_notice
+from web.services import get_services, notice
 
 blueprint = Blueprint("models", __name__)
 
@@ -14,12 +14,12 @@ blueprint = Blueprint("models", __name__)
 def index() -> Response:
     """Each model with its number of live workers, and the model of the worker with the latest heartbeat."""
     services = get_services()
-    captioning = services.current_model()
-    notice = services.outage_notice() or model_notice(captioning)
+    alive = services.workers.alive()
+    shown = notice(alive)
     return jsonify(
         {
             "models": [{**model.model_dump(), "workers": count} for model, count in services.workers.models()],
-            "captioning": captioning.model_dump() if captioning else None,
-            "notice": notice.translated(current_language()) if notice else None,
+            "captioning": alive[0].model.model_dump() if alive else None,
+            "notice": shown.translated(current_language()) if shown else None,
         }
     )

@@ -110,11 +110,7 @@ def _captioned(services: Services, job: Job, deadline: float) -> Job:
     job = services.ledger.get(wait_until_done(services, job, max(0, math.ceil(deadline - time.monotonic()))).id)
     if not job.status.terminal:
         eta = job.progress.eta_seconds if job.progress else None
-        raise problems.CAPTION_PENDING(
-            "The picture is still waiting for its caption. Send the same request again: it then waits for the same "
-            "job.",
-            extensions={"retry_after": min(max(math.ceil(eta or 0), MIN_RETRY_AFTER), MAX_RETRY_AFTER)},
-        )
+        raise _pending(min(max(math.ceil(eta or 0), MIN_RETRY_AFTER), MAX_RETRY_AFTER))
     if job.status is Status.FAILED and job.error:
         raise job.error.problem()
     if job.caption is None:
