@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from common import problems
-from common.problems import Problem
+from common.problems import Problem, shown_name
 from common.translation import _
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ MAX_TEMPLATE_LENGTH, MAX_INSTRUCTION_LENGTH = 500, 2000
 MAX_BEAMS, MAX_TOKENS = 10, 64
 #: Captions of an image, the best one included, if its options do not say. With few beams there are fewer.
 DEFAULT_CAPTIONS = 3
-#: Characters of an unknown member's name in an error message.
-MAX_SHOWN_NAME_LENGTH = 40
 
 #: Characters that XML, and thus an XMP sidecar, cannot contain.
 NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -230,7 +228,7 @@ def _problem(error: ValidationError) -> Problem:
     if name not in members:
         return problems.BAD_REQUEST(
             "`options` has no member {name}. Its members are {members}.",
-            name=repr(name[:MAX_SHOWN_NAME_LENGTH]),
+            name=shown_name(name),
             members=", ".join(members),
         )
     if first["type"] == "value_error":

@@ -14,6 +14,8 @@ from common.translation import SOURCE, Message
 #: Prefix of every problem's `type`. A relative reference (RFC 9457 §3.1.1), so that it holds on any host.
 TYPE_PREFIX = "/problems/"
 CONTENT_TYPE = "application/problem+json"
+#: Characters of a name from a request that `shown_name` keeps. Most names of models are shorter.
+MAX_SHOWN_NAME_LENGTH = 60
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,14 @@ class Problem(Exception):
             "detail": self.message.translated(language),
             **self.extensions,
         }
+
+
+def shown_name(name: str) -> str:
+    """A name from a request for an error message: in quotes, at most `MAX_SHOWN_NAME_LENGTH` characters of it.
+
+    Invalid Unicode and control characters become escape sequences.
+    """
+    return repr(name[:MAX_SHOWN_NAME_LENGTH])
 
 
 # Problems of an image.

@@ -21,13 +21,12 @@ from werkzeug.formparser import FormDataParser
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
 from common import problems
+from common.problems import shown_name
 
 #: Names of the fields that contain images or an archive of images.
 IMAGE_FIELDS = frozenset({"image", "images", "archive"})
 #: Bytes of each read from the request.
 CHUNK_SIZE = 64 * 1024
-#: Characters of a field's name in an error message.
-MAX_SHOWN_NAME_LENGTH = 40
 
 _Parsed = tuple[IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]
 
@@ -95,7 +94,7 @@ class FormParser(FormDataParser):
                     raise problems.UPLOAD_TOO_LARGE(
                         "The text of the form field {field} is longer than {limit} kB. Send a picture in the field "
                         "`image`, or the pictures of a batch in `images`.",
-                        field=shown_name(part.name),
+                        field=shown_name(part.name or ""),
                         limit=self.max_form_memory_size // 1000,
                     )
                 content.write(event.data)
@@ -132,11 +131,6 @@ class FormRequest(Request):
     """A request that parses forms with `FormParser`."""
 
     form_data_parser_class = FormParser
-
-
-def shown_name(name: str | None) -> str:
-    """A field's name in quotes, shortened for an error message."""
-    return repr((name or "")[:MAX_SHOWN_NAME_LENGTH])
 
 
 class _Decoder(MultipartDecoder):

@@ -18,11 +18,11 @@ from common.ingest import check_image, clean_filename, clean_path, digest, uploa
 from common.jobs import Job, ModelInfo, Status, new_id
 from common.ledger import NewBatch, NewJob
 from common.logs import Subject
-from common.options import MAX_SHOWN_NAME_LENGTH, CaptionOptions, model_of, no_instructions, parse_options
-from common.problems import Problem
+from common.options import CaptionOptions, model_of, no_instructions, parse_options
+from common.problems import Problem, shown_name
 from common.queue import CLAIM_SIZE, notify
 from web.body_limits import max_form_images
-from web.forms import decode_text, shown_name
+from web.forms import decode_text
 from web.services import Services, get_services
 from web.subjects import requested_traceparent
 
@@ -250,7 +250,7 @@ def _with_model(services: Services, options: CaptionOptions | None) -> CaptionOp
         raise problems.BAD_REQUEST("`options.model` cannot be chosen yet, because no worker has started.")
     raise problems.BAD_REQUEST(
         "There is no model {model}. `options.model` must be one of {models}.",
-        model=repr(model[:MAX_SHOWN_NAME_LENGTH]),
+        model=shown_name(model),
         models=", ".join(sorted(known)),
     )
 

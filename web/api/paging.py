@@ -6,6 +6,7 @@ from flask import request
 
 from common import problems
 from common.jobs import Status, is_id
+from common.problems import shown_name
 
 
 def query_int(name: str, default: int, maximum: int, minimum: int = 1) -> int:
@@ -33,6 +34,6 @@ def query_status() -> Status | None:
     status = request.args.get("status")
     if status is not None and status not in set(Status):
         raise problems.BAD_REQUEST(
-            "There is no status {status}. Use one of {known}.", status=repr(status), known=", ".join(Status)
+            "There is no status {status}. Use one of {known}.", status=shown_name(status), known=", ".join(Status)
         )
     return Status(status) if status else None

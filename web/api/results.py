@@ -10,6 +10,7 @@ from common import problems
 from common.exports import FORMATS, Export, Format, Names
 from common.jobs import Batch
 from common.manifest_records import Manifest
+from common.problems import shown_name
 from web.api.paging import query_int
 from web.language import current_language
 from web.services import Services, get_services
@@ -35,7 +36,7 @@ def show(batch_id: str) -> Response:
     name = request.args.get("format", "jsonl")
     if name not in FORMATS:
         raise problems.BAD_REQUEST(
-            "There is no format {name}. Use one of {known}.", name=repr(name), known=", ".join(FORMATS)
+            "There is no format {name}. Use one of {known}.", name=shown_name(name), known=", ".join(FORMATS)
         )
     format, names = FORMATS[name], _requested_names(name, FORMATS[name])
     language = current_language()

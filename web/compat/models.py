@@ -5,14 +5,13 @@ from __future__ import annotations
 from common import problems
 from common.jobs import ModelInfo
 from common.options import MAX_BEAMS, CaptionOptions, SearchOptions, parse_options
+from common.problems import shown_name
 from web.services import Services
 
 #: The name by which clients ask for whatever model the service has, also when no worker is ready.
 ANY_MODEL = "captiond"
 #: The tag that Ollama and PhotoPrism append to a model's name without one.
 DEFAULT_TAG = ":latest"
-#: Characters of an unknown model's name in an error message.
-MAX_SHOWN_NAME_LENGTH = 60
 
 
 def known_models(services: Services) -> list[ModelInfo]:
@@ -33,7 +32,7 @@ def find_model(services: Services, name: object) -> str:
     if found is None:
         raise problems.MODEL_NOT_FOUND(
             "There is no model {name} here. There are: {models}.",
-            name=repr(wanted[:MAX_SHOWN_NAME_LENGTH]),
+            name=shown_name(wanted),
             models=", ".join([ANY_MODEL, *(model.name for model in models)]),
         )
     return found

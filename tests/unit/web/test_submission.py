@@ -157,6 +157,24 @@ class TestRefusals:
         assert answer.status_code == 400
         assert answer.json["detail"] == "Send `options` as a text field of the form, without a file name."
 
+    @pytest.mark.parametrize(
+        "ask",
+        [
+            lambda client, name: send(client, options=json.dumps({name: 1})),
+            lambda client, name: send(client, options=json.dumps({"model": name})),
+            lambda client, name: client.post("/v1/jobs", data={name: "1"}),
+            lambda client, name: client.get("/v1/jobs", query_string={"status": name}),
+            lambda client, name: client.post("/openai/v1/chat/completions", json={"model": name}),
+        ],
+        ids=["option", "model", "field", "status", "model in another protocol"],
+    )
+    def test_a_long_name_is_shortened_in_the_same_way_everywhere(
+        self, client: Client, announce: Callable[[ModelInfo], object], ask: Callable[[Client, str], Any]
+    ) -> None:
+        announce(MODEL)
+
+        assert f" {'x' * 60!r}" in ask(client, "x" * 61).text
+
     def test_a_deeply_nested_json_body_is_refused(self, client: Client) -> None:
         answer = client.post("/v1/jobs", data="[" * 10_000, content_type="application/json")
 

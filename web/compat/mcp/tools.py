@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSche
 from common import problems
 from common.jobs import Job
 from common.options import CaptionOptions
-from common.problems import Problem
+from common.problems import Problem, shown_name
 from web.compat.captioning import caption_available, caption_pictures
 from web.compat.pictures import Picture, read_pictures
 from web.language import current_language
@@ -142,7 +142,7 @@ def call_tool(name: str, arguments: dict[str, Any]) -> CallToolResult:
     """Call a tool. A problem is a result that the agent can read; raises `MCPError` for an unknown tool."""
     tool = TOOLS.get(name)
     if tool is None:
-        raise MCPError(INVALID_PARAMS, f"There is no tool {name!r}.")
+        raise MCPError(INVALID_PARAMS, f"There is no tool {shown_name(name)}.")
     try:
         result = tool.call(_validated(tool.arguments, arguments))
     except Problem as problem:
