@@ -63,6 +63,15 @@ class Services:
         """The batches, restricted to the principal of this request."""
         return self.components.batches.for_principal(g.principal)
 
+    @property
+    def default_model(self) -> str:
+        """The model of jobs that ask for none; '' if any worker captions them."""
+        return self.settings.default_model or ""
+
+    def model_names(self) -> list[str]:
+        """The models that jobs may ask for, sorted: those that workers have or had, and the default one."""
+        return sorted({model.name for model, _workers in self.workers.models()} | {self.default_model} - {""})
+
 
 def get_services() -> Services:
     """The services of the current application."""

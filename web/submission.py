@@ -240,10 +240,10 @@ def notify_workers(services: Services, jobs: int, model: str, models: Sequence[M
 
 def _with_model(services: Services, options: CaptionOptions | None) -> CaptionOptions | None:
     """`options` with the default model if they ask for none. Raises `bad-request` for a model that nobody knows."""
-    model, default = model_of(options), services.settings.default_model
+    model, default = model_of(options), services.default_model
     if not model:
         return (options or CaptionOptions()).model_copy(update={"model": default}) if default else options
-    known = {known.name for known, _ in services.workers.models()} | ({default} if default else set())
+    known = services.model_names()
     if model in known:
         return options
     if not known:
@@ -251,7 +251,7 @@ def _with_model(services: Services, options: CaptionOptions | None) -> CaptionOp
     raise problems.BAD_REQUEST(
         "There is no model {model}. `options.model` must be one of {models}.",
         model=shown_name(model),
-        models=", ".join(sorted(known)),
+        models=", ".join(known),
     )
 
 

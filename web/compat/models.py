@@ -26,14 +26,14 @@ def find_model(services: Services, name: object) -> str:
     """
     wanted = str(name or ANY_MODEL).removesuffix(DEFAULT_TAG)
     if wanted == ANY_MODEL:
-        return services.settings.default_model or ""
-    models = known_models(services)
-    found = next((model.name for model in models if model.name.removesuffix(DEFAULT_TAG) == wanted), None)
+        return services.default_model
+    names = services.model_names()
+    found = next((each for each in names if each.removesuffix(DEFAULT_TAG) == wanted), None)
     if found is None:
         raise problems.MODEL_NOT_FOUND(
             "There is no model {name} here. There are: {models}.",
             name=shown_name(wanted),
-            models=", ".join([ANY_MODEL, *(model.name for model in models)]),
+            models=", ".join([ANY_MODEL, *names]),
         )
     return found
 

@@ -274,3 +274,15 @@ class TestModels:
         ask(client)
 
         assert options(client) == {"model": MODEL.name}
+
+    @pytest.mark.usefixtures("no_wait")
+    def test_the_default_model_may_be_named_before_a_worker_has_announced_it(
+        self, settings: Settings, redis: Redis
+    ) -> None:
+        client = create_app(settings.model_copy(update={"default_model": MODEL.name}), redis=redis).test_client()
+
+        ask(client, model=MODEL.name)
+        refused = ask(client, model="gpt-4o")
+
+        assert options(client) == {"model": MODEL.name}
+        assert f"captiond, {MODEL.name}" in refused.json["error"]["message"]
