@@ -2,11 +2,12 @@
 
 By itself, waitress receives a whole request, stores a long body in the temporary folder, and drops a client only when
 it is silent. Here a body is stored only up to the size that its sender may send, and a slow request is dropped, so
-that clients cannot exhaust the disk or the connections.
+that clients cannot exhaust the disk or the connections. A request that waits can ask whether its client has gone.
 """
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from functools import partial
@@ -181,6 +182,19 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
         if self.request is not None and not self.requests and self.request.timed_out:
             self.will_close = True
         return bool(super().readable())
+
+    def check_client_disconnected(self) -> bool:
+        """Whether the client has closed the connection; `waitress.client_disconnected` of the request's environment.
+
+        waitress knows it only if `channel_request_lookahead` lets it read during a request. Then each connection could
+        hold the body of a further request, and a client that has closed only its sending side would get no response.
+        """
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:  # open, without data
+            return False
+        except OSError:  # reset, or closed here
+            return True
 
 
 class _ProblemError(Error):  # type: ignore[misc]

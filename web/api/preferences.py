@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 
-from flask import Response
+from flask import Response, request
 
 from common.jobs import Job
 from web.services import Services
@@ -27,7 +27,7 @@ def preferred_wait(header: str | None) -> int:
 def wait_until_done(services: Services, job: Job, seconds: int) -> Job:
     """The job once it is finished, or its state after `seconds`.
 
-    Returns early when the server shuts down, and at once when all wait slots are in use.
+    Returns early when the server shuts down or the client disconnects, and at once when all wait slots are in use.
     """
     if not seconds or job.status.terminal or not services.wait_slots.acquire(blocking=False):
         return job
@@ -37,7 +37,7 @@ def wait_until_done(services: Services, job: Job, seconds: int) -> Job:
             while True:
                 job = services.ledger.get(job.id)
                 remaining = deadline - time.monotonic()
-                if job.status.terminal or remaining <= 0 or services.stopping.is_set():
+                if job.status.terminal or remaining <= 0 or services.stopping.is_set() or _is_client_gone():
                     return job
                 completed.wait(min(remaining, POLL_INTERVAL))
                 completed.clear()
@@ -49,3 +49,9 @@ def add_preference_applied(response: Response, seconds: int) -> None:
     """Set the Preference-Applied header, unless `seconds` is 0."""
     if seconds:
         response.headers["Preference-Applied"] = f"wait={seconds}"
+
+
+def _is_client_gone() -> bool:
+    """Whether the client of this request has disconnected; False if the server does not say."""
+    is_disconnected = request.environ.get("waitress.client_disconnected")
+    return bool(is_disconnected and is_disconnected())

@@ -7,16 +7,20 @@ import http.client
 import json
 import os
 import socket
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis import Redis
 
+from common.ledger import Ledger, keys
 from common.settings import Settings
 from tests.support.images import encoded
 from tests.support.keys import add_key
+from tests.unit.worker.fakes import eventually
 from web import server
 
 MB = 2**20
@@ -117,6 +121,42 @@ class TestSlowClients:
             client.sendall(head("/v1/jobs", len(image), Prefer="wait=3") + image)
 
             assert read_response(client)[0] == 202
+
+
+class TestDisconnectedClients:
+    @pytest.fixture
+    def is_waiting(self, redis: Redis) -> Callable[[], bool]:
+        """Whether a request waits for a caption: then the server has subscribed to ended jobs."""
+        return lambda: dict(redis.pubsub_numsub(keys.ENDED))[keys.ENDED] > 0
+
+    @pytest.mark.parametrize("linger", [(0, 0), (1, 0)], ids=["closed", "reset"])
+    def test_a_request_stops_waiting_when_its_client_disconnects(
+        self,
+        serve: Callable[[Settings], int],
+        settings: Settings,
+        is_waiting: Callable[[], bool],
+        linger: tuple[int, int],
+    ) -> None:
+        port, image = serve(settings), encoded()
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", *linger))
+            client.sendall(head("/v1/jobs", len(image), Prefer="wait=60") + image)
+            eventually(is_waiting)
+
+        eventually(lambda: not is_waiting())
+
+    def test_a_request_goes_on_waiting_when_its_client_has_sent_another(
+        self, serve: Callable[[Settings], int], settings: Settings, is_waiting: Callable[[], bool], ledger: Ledger
+    ) -> None:
+        port, image = serve(settings), encoded()
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(head("/v1/jobs", len(image), Prefer="wait=60") + image)
+            eventually(is_waiting)
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            ledger.cancel(ledger.recent(limit=1)[0][0].id)
+
+            assert read_response(client)[1]["status"] == "canceled"
+            assert read_response(client)[0] == 200
 
 
 class TestLongBodies:
