@@ -178,6 +178,11 @@ class LedgerCollector(Collector):
         info = GaugeMetricFamily(
             "captiond_worker_info", "A live worker and its model.", labels=("worker", "model", "model_version")
         )
+        available = GaugeMetricFamily(
+            "captiond_worker_available",
+            "Whether the worker captions: 0 while the server of its model is unavailable.",
+            labels=("worker", "model"),
+        )
         age = GaugeMetricFamily(
             "captiond_worker_heartbeat_age_seconds", "Seconds since the worker's last heartbeat.", labels=("worker",)
         )
@@ -191,12 +196,13 @@ class LedgerCollector(Collector):
         )
         for worker in workers:
             info.add_metric((worker.name, worker.model.name, worker.model.version), 1)
+            available.add_metric((worker.name, worker.model.name), int(worker.unavailable is None))
             age.add_metric((worker.name,), max(0.0, now - worker.heard_at))
             if worker.memory_bytes:
                 memory.add_metric((worker.name,), worker.memory_bytes)
             if worker.pictures_per_second is not None:
                 speed.add_metric((worker.name,), worker.pictures_per_second)
-        yield from (info, age, memory, speed)
+        yield from (info, available, age, memory, speed)
 
 
 @blueprint.get("/metrics")

@@ -134,6 +134,22 @@ CASES: dict[str, tuple[list[Series], list[Series]]] = {
             {'captiond_queue_jobs{lane="bulk",model="blip"}': "0+0x60"},
         ],
     ),
+    "CaptiondModelServerAway": (
+        [
+            {
+                'captiond_worker_available{worker="a",model="vlm"}': "0+0x60",
+                'captiond_worker_available{worker="b",model="vlm"}': "0+0x60",
+                'captiond_worker_available{worker="c",model="demo"}': "1+0x60",
+            },
+        ],
+        [
+            {
+                'captiond_worker_available{worker="a",model="vlm"}': "0+0x60",
+                'captiond_worker_available{worker="b",model="vlm"}': "1+0x60",
+            },
+            {'captiond_worker_available{worker="a",model="vlm"}': "1+0x52 0+0x8"},
+        ],
+    ),
     "CaptiondOldestJob": (
         [
             {'captiond_queue_oldest_seconds{lane="interactive"}': "301+60x60"},

@@ -15,6 +15,7 @@ from common.jobs import ModelInfo
 from common.keyring import Scope
 from common.ledger import Components, Ledger, Worker
 from common.settings import Settings
+from common.translation import Message
 from tests.support.images import encoded
 from tests.support.keys import add_key
 from tests.unit.web.client import MODEL, Client
@@ -84,6 +85,18 @@ def test_live_workers_are_shown(client: Client, components: Components) -> None:
     assert shown["captiond_worker_pictures_per_second worker=host-1"] == 2.5
     assert 0 <= shown["captiond_worker_heartbeat_age_seconds worker=host-1"] < 10
     assert shown[f"captiond_worker_info model={MODEL.name} model_version={MODEL.version} worker=host-1"] == 1
+
+
+def test_a_worker_whose_model_s_server_is_unavailable_does_not_caption(client: Client, components: Components) -> None:
+    away = Message("The model's server does not answer.")
+    components.workers.announce(Worker(name="host-1", model=MODEL, unavailable=away))
+    components.workers.announce(Worker(name="host-2", model=MODEL))
+
+    shown = samples(client)
+
+    assert shown[f"captiond_worker_available model={MODEL.name} worker=host-1"] == 0
+    assert shown[f"captiond_worker_available model={MODEL.name} worker=host-2"] == 1
+    assert shown["captiond_workers"] == 2
 
 
 def test_without_redis_only_its_absence_is_shown(client: Client, server: fakeredis.FakeServer) -> None:
