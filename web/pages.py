@@ -126,7 +126,7 @@ def _render(template: str, **context: Any) -> str:
         template,
         models=models,
         running=[known.name for known, workers in models if workers],
-        notice=notice(services.workers.alive()),
+        notice=notice(services.workers.alive(), services.default_model),
         settings=services.settings,
         formats=FORMAT_NAMES,
         accepted=ACCEPTED,

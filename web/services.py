@@ -12,7 +12,7 @@ from redis import Redis
 
 from common.keyring import Keyring
 from common.ledger import Batches, Components, Ledger, Worker
-from common.ledger.workers import outage
+from common.ledger.workers import outage, serving
 from common.outbound import Outbound
 from common.settings import Settings
 from common.translation import Message, _
@@ -79,12 +79,19 @@ def get_services() -> Services:
 
 
 def outage_notice(alive: Sequence[Worker]) -> Message | None:
-    """Why none of the live workers captions; None if one does, or if there is none."""
+    """Why none of these workers captions; None if one does, or if there is none."""
     reason = outage(alive)
     return _("{reason} Pictures are accepted and wait.", reason=reason) if reason else None
 
 
-def notice(alive: Sequence[Worker]) -> Message | None:
-    """What users should know of the live workers: that none captions, or that the latest heartbeat is of a demo's."""
-    demo = DEMO_NOTICE if alive and alive[0].model.demo else None
-    return outage_notice(alive) or demo
+def notice(alive: Sequence[Worker], model: str) -> Message | None:
+    """What users should know who upload pictures and ask for no model; `model` is the default one, '' for none.
+
+    That none of the live workers captions these pictures now, or that nothing but a demo does. None while no worker is
+    alive.
+    """
+    workers = serving(alive, model)
+    if alive and not workers:
+        return outage(alive, model)
+    captioning = [worker.model for worker in workers if not worker.unavailable]
+    return DEMO_NOTICE if captioning and all(each.demo for each in captioning) else outage_notice(workers)

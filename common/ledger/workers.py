@@ -62,12 +62,17 @@ class KnownModel(BaseModel):
     heard_at: float
 
 
+def serving(alive: Sequence[Worker], model: str) -> list[Worker]:
+    """Those of the live workers that may caption jobs which ask for `model`, '' for none; in the same order."""
+    return [worker for worker in alive if model in ("", worker.model.name)]
+
+
 def outage(alive: Sequence[Worker], model: str = "") -> Message | None:
     """Why none of the live workers captions jobs that ask for `model`, '' for none; None if one of them does.
 
     Also None for jobs that ask for no model while no worker runs: whichever starts first captions them.
     """
-    workers = [worker for worker in alive if model in ("", worker.model.name)]
+    workers = serving(alive, model)
     if not workers and model:
         return _("No worker with the model {model} is running. Pictures wait for one, and none is lost.", model=model)
     reasons = [worker.unavailable for worker in workers]
@@ -102,7 +107,7 @@ class Workers:
 
     def with_model(self, model: str) -> list[Worker]:
         """The live workers that may caption jobs which ask for `model`, '' for any; latest heartbeat first."""
-        return [worker for worker in self.alive() if model in ("", worker.model.name)]
+        return serving(self.alive(), model)
 
     def captioning(self, model: str = "") -> list[ModelInfo]:
         """The models of these workers, each once, latest heartbeat first."""

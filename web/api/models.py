@@ -15,7 +15,7 @@ def index() -> Response:
     """Each model with its number of live workers, and the model of the worker with the latest heartbeat."""
     services = get_services()
     alive = services.workers.alive()
-    shown = notice(alive)
+    shown = notice(alive, services.default_model)
     return jsonify(
         {
             "models": [{**model.model_dump(), "workers": count} for model, count in services.workers.models()],

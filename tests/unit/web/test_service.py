@@ -13,12 +13,16 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
 from common.jobs import ModelInfo
-from common.ledger import Ledger
+from common.ledger import Components, Ledger, Worker
 from common.settings import Settings
+from common.translation import Message
 from tests.support.images import encoded
 from tests.unit.web.client import MODEL, Client
+from web import create_app
 
 DEMO = ModelInfo(name="demo", version="sha256:2", demo=True)
+DEMO_WORKER, WORKER = Worker(name="host-1", model=DEMO), Worker(name="host-2", model=MODEL)
+WORKER_AWAY = Worker(name="host-3", model=MODEL, unavailable=Message("It is away."))
 
 
 class TestModels:
@@ -35,10 +39,38 @@ class TestModels:
         assert models["models"] == [{**MODEL.model_dump(), "workers": 1}]
         assert models["notice"] is None
 
-    def test_the_demo_model_has_a_notice(self, client: Client, announce: Callable[..., None]) -> None:
-        announce(DEMO)
+    @pytest.mark.parametrize(
+        ("default_model", "workers", "notice"),
+        [
+            (None, [DEMO_WORKER], "A small demo model writes these captions."),
+            (None, [WORKER, DEMO_WORKER], None),
+            (None, [DEMO_WORKER, WORKER], None),
+            (None, [WORKER_AWAY, DEMO_WORKER], "A small demo model writes these captions."),
+            (None, [WORKER_AWAY], "It is away. Pictures are accepted and wait."),
+            (DEMO.name, [], None),
+            (DEMO.name, [WORKER, DEMO_WORKER], "A small demo model writes these captions."),
+            (MODEL.name, [WORKER, DEMO_WORKER], None),
+            (MODEL.name, [WORKER_AWAY, DEMO_WORKER], "It is away. Pictures are accepted and wait."),
+            (MODEL.name, [DEMO_WORKER], f"No worker with the model {MODEL.name} is running."),
+        ],
+    )
+    def test_the_notice_is_about_the_models_that_caption_by_default(
+        self,
+        settings: Settings,
+        redis: Redis,
+        components: Components,
+        default_model: str | None,
+        workers: list[Worker],
+        notice: str | None,
+    ) -> None:
+        for worker in workers:
+            components.workers.announce(worker)
+        settings = settings.model_copy(update={"default_model": default_model})
+        client: Client = create_app(settings, redis=redis).test_client()
 
-        assert "small demo model" in client.get("/v1/models").json["notice"]
+        shown = client.get("/v1/models").json["notice"]
+
+        assert (shown or "").startswith(notice) if notice else shown is None
 
 
 class TestQueue:

@@ -80,12 +80,13 @@ def schemas() -> dict[str, Schema]:
         **by_name["ModelInfo"]["properties"],
         workers=COUNT,
     )
+    notice = "That only a demo captions pictures which ask for no model, or why these wait now; or null."
     by_name["Models"] = object_schema(
         "The models that `options.model` can name: those of live workers, and those whose last worker sent a heartbeat "
         "within the retention time. `captioning` is the model of the worker with the latest heartbeat.",
         models={"type": "array", "items": ref("AnnouncedModel")},
         captioning=nullable(ref("ModelInfo")),
-        notice=nullable({**STRING, "description": "A notice for users about the model, or null."}),
+        notice=nullable({**STRING, "description": notice}),
     )
     reason = {**STRING, "description": "Why the model's server cannot caption now, or null."}
     _add_properties(
