@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 from redis import RedisError
 
-from common.jobs import InputInfo, new_id
+from common.jobs import new_id
 from common.ledger import Components, NewJob, connect
 from common.settings import Settings
 from tests.chaos.runs import LEASE_SECONDS, LOSSES
+from tests.support.images import IMAGE
 from tests.support.processes import ServiceProcesses
 from tests.support.replication import ReplicatedRedis
 from tests.support.service import wait_until
 
-IMAGE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", width=320, height=240)
 #: Seconds within which uploads are accepted again: the Sentinels' timeout of one second, an election, and time for a
 #: busy machine.
 MAX_OUTAGE = 15.0

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from redis import RedisError
 
-from common.jobs import InputInfo, Status, new_id
+from common.jobs import Status, new_id
 from common.ledger import Components, NewJob, connect
 from common.queue import is_broker_reachable, make_celery, notify, pending_notifications
 from common.settings import Settings
+from tests.support.images import IMAGE
 from tests.support.replication import ReplicatedRedis, Tls
 from web.auth.rates import RateLimiter
 
@@ -19,28 +20,20 @@ PASSWORD = "p@ss/w:rd"
 ENCODED = "p%40ss%2Fw%3Ard"
 #: The rights of an ACL user, as docs/operations.md has them.
 RIGHTS = "~* &* +@all -@admin -@dangerous +info +config|get"
-IMAGE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", width=320, height=240)
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicatedRedis]:
-    """Redis and a Sentinel without TLS and passwords."""
-    with ReplicatedRedis(tmp_path_factory.mktemp("plain"), replicas=0, sentinels=1).running() as replicated:
-        yield replicated
 
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicatedRedis]:
-    """The same with TLS, a password of Redis and another one of the Sentinel."""
+    """Redis and a Sentinel with TLS, a password of Redis and another one of the Sentinel."""
     folder = tmp_path_factory.mktemp("secured")
     try:
-        replicated = ReplicatedRedis(
+        redis = ReplicatedRedis(
             folder, replicas=0, sentinels=1, password=PASSWORD, sentinel_password="watch", tls=Tls(folder)
         )
     except LookupError as error:
         pytest.skip(str(error))
-    with replicated.running():
-        yield replicated
+    with redis.running():
+        yield redis
 
 
 def assert_usable(url: str) -> None:
@@ -60,12 +53,12 @@ def assert_usable(url: str) -> None:
     celery.close()
 
 
-def test_through_a_sentinel(plain: ReplicatedRedis) -> None:
-    assert_usable(plain.url)
+def test_through_a_sentinel(replicated: ReplicatedRedis) -> None:
+    assert_usable(replicated.url)
 
 
-def test_an_unknown_service_is_an_outage(plain: ReplicatedRedis) -> None:
-    settings = Settings(redis_url=plain.url.replace("/main/", "/other/"))
+def test_an_unknown_service_is_an_outage(replicated: ReplicatedRedis) -> None:
+    settings = Settings(redis_url=replicated.url.replace("/main/", "/other/"))
 
     with pytest.raises(RedisError):
         connect(settings.redis_location).ping()

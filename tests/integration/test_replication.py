@@ -7,31 +7,23 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from common.jobs import InputInfo, new_id
+from common.jobs import new_id
 from common.ledger import Components, NewBatch, NewJob, connect
 from common.ledger.base import NotReplicated
 from common.settings import Settings
+from tests.support.images import IMAGE
 from tests.support.replication import RedisNode, ReplicatedRedis
-
-IMAGE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", width=320, height=240)
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplicatedRedis]:
-    """A primary and a replica."""
-    with ReplicatedRedis(tmp_path_factory.mktemp("redis"), replicas=1, sentinels=0).running() as replicated:
-        yield replicated
 
 
 @pytest.fixture
-def components(redis: ReplicatedRedis) -> Components:
-    settings = Settings(redis_url=f"redis://127.0.0.1:{redis.nodes[0].port}/0", redis_replicas=1)
+def components(replicated: ReplicatedRedis) -> Components:
+    settings = Settings(redis_url=f"redis://127.0.0.1:{replicated.nodes[0].port}/0", redis_replicas=1)
     return Components(connect(settings.redis_location), settings)
 
 
 @pytest.fixture
-def replica(redis: ReplicatedRedis) -> RedisNode:
-    return redis.nodes[1]
+def replica(replicated: ReplicatedRedis) -> RedisNode:
+    return replicated.nodes[1]
 
 
 @pytest.fixture

@@ -6,6 +6,11 @@ import io
 
 from PIL import Image, ImageDraw
 
+from common.jobs import InputInfo
+
+#: An image as a job's record has it, for jobs whose file nobody reads.
+IMAGE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", width=320, height=240)
+
 
 def drawing(colour: str = "seagreen", size: tuple[int, int] = (320, 240)) -> Image.Image:
     """An image of a ball in `colour` between sky and ground."""

@@ -19,8 +19,8 @@ from common.queue import make_celery
 from common.settings import Settings
 from common.uploads import UploadStore
 from tests.support.clock import Clock
-from tests.support.images import encoded
-from tests.unit.worker.fakes import IMAGE, FakeCaptioner, Notifications, with_timeout
+from tests.support.images import IMAGE, encoded
+from tests.unit.worker.fakes import FakeCaptioner, Notifications, with_timeout
 from worker.runtime import WorkerRuntime
 from worker.tasks import caption_waiting_jobs
 

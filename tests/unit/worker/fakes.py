@@ -15,7 +15,7 @@ from kombu.connection import Connection
 
 from captioning.captioner import ModelServer, Pixels
 from common.images.decoding import decode
-from common.jobs import InputInfo, ModelInfo, Output
+from common.jobs import ModelInfo, Output
 from common.options import SearchOptions
 from common.problems import Problem
 from common.queue import queue_of
@@ -26,8 +26,6 @@ MAX_PIXELS = 10**8
 MODEL = ModelInfo(name="fake", version="sha256:1", demo=True)
 #: Name of a model that the worker does not have.
 OTHER_MODEL = "other"
-IMAGE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", width=320, height=240)
-PICTURE = InputInfo(filename="ball.jpg", sha256="d0", bytes=3, format="JPEG", width=320, height=240)
 
 Result = TypeVar("Result")
 

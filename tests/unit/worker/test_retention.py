@@ -19,7 +19,8 @@ from common.settings import Settings
 from common.uploads import FOLDERS, UploadStore
 from tests.support.claims import commit
 from tests.support.clock import Clock
-from tests.unit.worker.fakes import IMAGE, MODEL
+from tests.support.images import IMAGE
+from tests.unit.worker.fakes import MODEL
 from worker.recovery import delete_unreferenced_once, recover_once
 
 TIMINGS = Timings(queue_seconds=0.0, model_seconds=0.1, batch_size=1)

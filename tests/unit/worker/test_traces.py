@@ -15,10 +15,10 @@ from common.ledger import Batches, Components, Ledger, NewBatch, NewJob
 from common.outbound import Outbound
 from common.uploads import UploadStore
 from tests.support.clock import Clock
-from tests.support.images import encoded
+from tests.support.images import IMAGE, encoded
 from tests.support.receiver import Receiver, running_receiver
 from tests.support.spans import collected_spans, parent_of
-from tests.unit.worker.fakes import IMAGE, FakeCaptioner, with_timeout
+from tests.unit.worker.fakes import FakeCaptioner, with_timeout
 from worker.webhooks import WebhookSender
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

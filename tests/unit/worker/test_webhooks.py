@@ -24,8 +24,9 @@ from common.ledger import Batches, Components, Ledger, NewBatch, NewJob, Outbox
 from common.outbound import Outbound
 from tests.support.clock import Clock
 from tests.support.contract import assert_matches_schema
+from tests.support.images import IMAGE
 from tests.support.receiver import Receiver, running_receiver, with_status
-from tests.unit.worker.fakes import IMAGE, TIMEOUT, eventually, with_timeout
+from tests.unit.worker.fakes import TIMEOUT, eventually, with_timeout
 from worker import webhooks
 from worker.runtime import WorkerRuntime
 from worker.webhooks import JITTER, MAX_EVENT_AGE, MAX_THREADS_PER_HOST, SENDER_THREADS, WebhookSender
