@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from common.jobs import new_id
+from common.jobs import Batch, new_id
 from common.ledger import Batches, Components, NewBatch, NewManifest
 from common.manifest_records import ResultFormat
 from common.options import CaptionOptions
@@ -45,6 +45,14 @@ def settings(tmp_path: Path, folder: Path) -> Settings:
 
 
 @pytest.fixture
+def manifest(folder: Path) -> str:
+    """A manifest with each picture of the folder, one that is missing, and one that is no picture."""
+    names = [*(f"{number}.png" for number in range(len(WIDTHS))), "missing.png", "manifest.jsonl"]
+    (folder / "manifest.jsonl").write_text("".join(f"{json.dumps(name)}\n" for name in names), encoding="utf-8")
+    return "manifest.jsonl"
+
+
+@pytest.fixture
 def batches(components: Components) -> Batches:
     return components.batches
 
@@ -55,6 +63,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 Send = Callable[..., str]
+Finish = Callable[[], None]
 
 
 @pytest.fixture
@@ -74,7 +83,7 @@ def send(batches: Batches, settings: Settings, folder: Path) -> Send:
 
 
 @pytest.fixture
-def finish(runtime: WorkerRuntime) -> Callable[[], None]:
+def finish(runtime: WorkerRuntime) -> Finish:
     """Cuts the manifests and captions their chunks."""
 
     def run() -> None:
@@ -88,3 +97,9 @@ def results(settings: Settings, batch: str) -> list[dict[str, Any]]:
     """The rows of all files of results in JSON lines."""
     files = sorted((settings.data / "results" / batch).glob("part-*.jsonl"))
     return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def manifest_of(batch: Batch) -> Any:
+    """The manifest of a batch, which must have one."""
+    assert batch.manifest is not None
+    return batch.manifest
