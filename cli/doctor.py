@@ -20,7 +20,8 @@ from common.jobs import Status
 from common.ledger import Components, UnreferencedUploads, connect
 from common.ledger.workers import outage
 from common.options import model_of
-from common.settings import PROJECT_ROOT, ServedModel, Settings
+from common.served_model import ServedModel
+from common.settings import PROJECT_ROOT, Settings
 from common.translation import Message, _
 from common.uploads import FOLDERS, UploadStore, UploadsUnavailable
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -21,18 +21,17 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from common import urls
 from common.options import check_instruction, check_language
-from common.outbound.targets import UrlNotAllowed, parse_url
+from common.served_model import ServedModel
 from common.signing import signing_key
 from common.translation import LANGUAGES, SOURCE, Message, _
+from common.validation import sentence_of
 
 #: The checkout or installation, which contains `models/demo` and possibly a `student_epoch6.pt`.
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
-
 
 PREFIX = "CAPTIOND_"
 #: Validators of the fields that are URLs.
@@ -45,22 +44,8 @@ URL_CHECKS = {
     "label_studio_url": urls.check_web,
 }
 
-
 #: Names in `compat`: protocols of other software, each of which is a blueprint of `web.compat`.
 COMPAT_PROTOCOLS = ("openai", "ollama", "huggingface", "photoprism", "label-studio", "mcp")
-
-#: Sentences for pydantic's errors by their type. Placeholders are members of the error's context.
-REASONS = {
-    "int_parsing": _("It must be a whole number."),
-    "int_from_float": _("It must be a whole number."),
-    "float_parsing": _("It must be a number."),
-    "finite_number": _("It must be a finite number."),
-    "bool_parsing": _("It must be true or false."),
-    "literal_error": _("It must be one of {expected}."),
-    "greater_than": _("It must be greater than {gt}."),
-    "greater_than_equal": _("It must be greater than or equal to {ge}."),
-    "less_than_equal": _("It must be less than or equal to {le}."),
-}
 
 
 class SettingsError(Exception):
@@ -72,14 +57,6 @@ class SettingsError(Exception):
     def __init__(self, wrong: Mapping[str, Message]) -> None:
         super().__init__("\n".join(f"{variable(name)}: {sentence}" for name, sentence in wrong.items()))
         self.wrong = wrong
-
-
-class ServedModel(NamedTuple):
-    """A model that a server runs: its protocol, the server's URL without a slash at the end, and the model's name."""
-
-    protocol: str
-    url: str
-    name: str
 
 
 def variable(name: str) -> str:
@@ -297,7 +274,7 @@ class Settings(BaseSettings):
         try:
             return validate(given)
         except ValidationError as error:
-            wrong = {str(item["loc"][0]): _sentence(item) for item in error.errors()}
+            wrong = {str(item["loc"][0]): sentence_of(item) for item in error.errors()}
         raise SettingsError(wrong)
 
     @field_validator("*", mode="before")
@@ -318,17 +295,8 @@ class Settings(BaseSettings):
     @field_validator("model")
     @classmethod
     def _names_a_model(cls, model: str) -> str:
-        if served := _served_model(model):
-            if not served.name or "#" in served.name:
-                raise ValueError(
-                    _("The name of the model follows the URL of its server after a #: openai:http://HOST:8000/v1#NAME.")
-                )
-            if "?" in served.url:
-                raise ValueError(_("The URL of a model's server must not have a query."))
-            try:
-                parse_url(served.url, allow_local=True)
-            except UrlNotAllowed as error:
-                raise ValueError(error.args[0]) from None
+        if served := ServedModel.parse(model):
+            served.check()
         return model
 
     @field_validator("model_key")
@@ -389,7 +357,7 @@ class Settings(BaseSettings):
     @property
     def served_model(self) -> ServedModel | None:
         """The model of `model`, if a server runs it."""
-        return _served_model(self.model)
+        return ServedModel.parse(self.model)
 
     @property
     def redis_location(self) -> str:
@@ -471,29 +439,6 @@ def terminal_language() -> str:
     return language if language in LANGUAGES else SOURCE
 
 
-def _served_model(model: str) -> ServedModel | None:
-    protocol, _colon, address = model.partition(":")
-    if protocol not in ("openai", "ollama"):
-        return None
-    url, _hash, name = address.partition("#")
-    return ServedModel(protocol, url.rstrip("/"), name)
-
-
 def _names(value: str) -> list[str]:
     """The names of a comma-separated list."""
     return [name for part in value.split(",") if (name := part.strip())]
-
-
-def _sentence(error: ErrorDetails) -> Message:
-    """Convert an error of pydantic to a sentence."""
-    context = error.get("ctx", {})
-    if isinstance(cause := context.get("error"), ValueError):  # of a validator in this module
-        sentence: Message = cause.args[0]
-        return sentence
-    reason = REASONS.get(error["type"])
-    if reason is None:
-        return Message(error["msg"].removesuffix(".") + ".")
-    values = {name: value for name, value in context.items() if isinstance(value, str | int | float)}
-    if "expected" in values:
-        values["expected"] = str(values["expected"]).replace(" or ", ", ")
-    return Message(reason.template, None, values)

@@ -12,7 +12,8 @@ from common.images.sandbox import sandbox
 from common.jobs import ModelInfo, Output
 from common.options import SearchOptions
 from common.problems import Problem
-from common.settings import ServedModel, Settings
+from common.served_model import ServedModel
+from common.settings import Settings
 
 #: Longest side in pixels of the JPEG that is sent. Models of this kind see at most about a megapixel.
 IMAGE_SIZE = 1024

@@ -24,7 +24,7 @@ from captioning.remote.protocols import PROTOCOLS, Declined, MalformedAnswer
 from captioning.remote.sentences import caption_in
 from common import problems, strict_json
 from common.outbound import Outbound, ResponseTooLarge, Unreachable
-from common.settings import ServedModel
+from common.served_model import ServedModel
 from common.translation import Message, _
 
 #: Seconds that a request may take. A large model on processors, or one that is loaded first, takes minutes.
