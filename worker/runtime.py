@@ -9,7 +9,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -33,14 +32,16 @@ from common.problems import Problem
 from common.queue import CLAIM_SIZE, THREADS_PER_PICTURE, is_broker_reachable, notify, pending_notifications
 from common.settings import Settings
 from common.translation import Message
-from common.uploads import UploadStore, UploadsUnavailable
+from common.uploads import UploadStore
 from worker.archives.unpacker import Unpacker
-from worker.batcher import QUEUED_BATCHES, Batcher, Closed, ItemResult
+from worker.batcher import QUEUED_BATCHES, Batcher, Closed
+from worker.claims import HeldClaims
 from worker.leased import LeasedWorker
 from worker.lock import SharedExclusiveLock
 from worker.manifests.chunk_worker import ChunkWorker
 from worker.manifests.cutter import Cutter
 from worker.manifests.formats import ManifestFiles
+from worker.periodic import periodic_thread
 from worker.recovery import delete_unreferenced_once, recover_once
 from worker.webhooks import SENDER_THREADS, WebhookSender
 
@@ -131,9 +132,7 @@ class WorkerRuntime:
             precision=captioner.precision,
             capacity=settings.max_batch,
         )
-        #: Claims in progress, with their futures once submitted to the batcher.
-        self._held: dict[Claim, Future[ItemResult[Output | Problem]] | None] = {}
-        self._lock = threading.Lock()
+        self.claims = HeldClaims()
         #: Held while claiming, so that two threads do not use the same free capacity of the batcher.
         self._claiming = threading.Lock()
         #: Maximum of bulk jobs held: the batcher's capacity. Interactive jobs have no limit.
@@ -148,15 +147,15 @@ class WorkerRuntime:
         self._closed = threading.Event()
         extend_interval = min(HEARTBEAT_INTERVAL, settings.lease_seconds / EXTENSIONS_PER_LEASE)
         self._threads = [
-            self._periodic_thread("heartbeat", HEARTBEAT_INTERVAL, self.heartbeat),
-            self._periodic_thread("leases", extend_interval, self.extend),
-            self._periodic_thread("recovery", HEARTBEAT_INTERVAL, self.recover),
-            self._periodic_thread("archives", HEARTBEAT_INTERVAL, self.unpack),
-            self._periodic_thread("manifests", HEARTBEAT_INTERVAL, self.cut),
-            self._periodic_thread("chunks", HEARTBEAT_INTERVAL, self.caption_chunks),
-            self._periodic_thread("model-server", HEARTBEAT_INTERVAL, self.check_server),
+            periodic_thread("heartbeat", HEARTBEAT_INTERVAL, self.heartbeat, self._closed),
+            periodic_thread("leases", extend_interval, self.extend, self._closed),
+            periodic_thread("recovery", HEARTBEAT_INTERVAL, self.recover, self._closed),
+            periodic_thread("archives", HEARTBEAT_INTERVAL, self.unpack, self._closed),
+            periodic_thread("manifests", HEARTBEAT_INTERVAL, self.cut, self._closed),
+            periodic_thread("chunks", HEARTBEAT_INTERVAL, self.caption_chunks, self._closed),
+            periodic_thread("model-server", HEARTBEAT_INTERVAL, self.check_server, self._closed),
             *(
-                self._periodic_thread(f"webhooks-{number}", HEARTBEAT_INTERVAL, self.deliver)
+                periodic_thread(f"webhooks-{number}", HEARTBEAT_INTERVAL, self.deliver, self._closed)
                 for number in range(SENDER_THREADS)
             ),
         ]
@@ -177,11 +176,11 @@ class WorkerRuntime:
             yield ClaimResult([], more=False, suspects=0)
             return
         with self._claiming:
-            bulk = self._max_bulk - sum(claim.job.batch is not None for claim in self.held())
+            bulk = self._max_bulk - sum(claim.job.batch is not None for claim in self.claims)
             free = self._bulk_tasks < self._max_bulk_tasks
             bulk = max(0, min(bulk, CLAIM_SIZE)) if free else 0
             claimed = self.ledger.claim_next(CLAIM_SIZE, bulk, model=self._model)
-            self._add(claimed.claims)
+            self.claims.add(claimed.claims)
             bulk_task = any(claim.job.batch is not None for claim in claimed.claims)
             self._bulk_tasks += bulk_task
         try:
@@ -200,35 +199,15 @@ class WorkerRuntime:
         with self.chunk_worker.uncounted():
             suspect = self.ledger.claim_suspect(self._model)
             claims = [suspect] if suspect else []
-            self._add(claims)
+            self.claims.add(claims)
             try:
                 yield suspect
             finally:
                 self.drop(claims)
 
-    def held(self) -> list[Claim]:
-        """The claims in progress."""
-        with self._lock:
-            return list(self._held)
-
-    def holds(self, claim: Claim) -> bool:
-        """Whether the claim is in progress and not known to be lost."""
-        with self._lock:
-            return claim in self._held
-
-    def attach_future(self, claim: Claim, future: Future[ItemResult[Output | Problem]]) -> None:
-        """Cancel `future` when the claim is lost."""
-        with self._lock:
-            if claim in self._held:
-                self._held[claim] = future
-                return
-        future.cancel()
-
     def drop(self, claims: Iterable[Claim]) -> None:
         """Stop extending the leases of these claims."""
-        with self._lock:
-            for claim in claims:
-                self._held.pop(claim, None)
+        self.claims.remove(claims)
         self._last_busy = time.monotonic()
 
     def release(self, claims: Sequence[Claim]) -> None:
@@ -252,14 +231,14 @@ class WorkerRuntime:
             "loaded": self.captioner.loaded,
             "pictures_per_second": self.batcher.items_per_second,
             "memory_bytes": psutil.Process().memory_info().rss,
-            "jobs": len(self.held()),
+            "jobs": len(self.claims),
             "unavailable": self._unavailable(),
         }
         self._identity = self._workers.announce(self._identity.model_copy(update=measured))
         idle = time.monotonic() - self._last_busy
         if (
             not self.ledger.is_waiting(self._model)
-            or self.held()
+            or self.claims
             or self.stopping.is_set()
             or (idle > BROKER_CHECK_DELAY and not is_broker_reachable(self.celery))
         ):
@@ -275,22 +254,14 @@ class WorkerRuntime:
         """
         for worker in self._leased_workers:
             worker.extend()
-        for claim in self.ledger.extend(self.held()):
-            with self._lock:
-                future = self._held.pop(claim, None)
-            if future:
-                future.cancel()
-
+        self.claims.lose(self.ledger.extend(list(self.claims)))
         if self.stopping.is_set():
             if self._return_at is None:
                 self._return_at = time.monotonic() + DRAIN_TIMEOUT
             if time.monotonic() >= self._return_at:
                 if self.captioner.server:  # a request may take minutes
                     self.captioner.server.close()
-                with self._lock:
-                    held = dict(self._held)
-                # `cancel` fails for an image that the model is captioning.
-                self.release([claim for claim, future in held.items() if future and future.cancel()])
+                self.release(self.claims.cancel_waiting())
 
     def recover(self) -> None:
         """Requeue jobs of lost workers, notify of waiting jobs, cancel what is overdue, delete what has expired."""
@@ -327,7 +298,7 @@ class WorkerRuntime:
         self.batcher.close()
         self._closed.set()
         try:
-            self.release(self.held())
+            self.release(list(self.claims))
             self._workers.leave(self._identity.name)
         except RedisError as error:
             log.warning("Redis does not answer (%s); the leases of this worker expire by themselves.", error)
@@ -358,10 +329,6 @@ class WorkerRuntime:
         """Why the model's server cannot caption now; None if it can, or if the model is in this process."""
         return self.captioner.server.unavailable if self.captioner.server else None
 
-    def _add(self, claims: Iterable[Claim]) -> None:
-        with self._lock:
-            self._held |= dict.fromkeys(claims)
-
     def _notify(self, waiting: int, model: str) -> None:
         """Notify the workers of `waiting` jobs of a model, unless enough notifications are pending at the broker."""
         if time.monotonic() < self._notify_after:
@@ -370,22 +337,3 @@ class WorkerRuntime:
         missing = min(waiting, (MAX_RECOVERY_NOTIFICATIONS - pending) * CLAIM_SIZE)
         if missing > 0 and not notify(self.celery, missing, model):
             self._notify_after = time.monotonic() + BROKER_RETRY_DELAY
-
-    def _periodic_thread(self, name: str, seconds: float, action: Callable[[], None]) -> threading.Thread:
-        return threading.Thread(target=self._run_every, args=(seconds, action), name=name, daemon=True)
-
-    def _run_every(self, seconds: float, action: Callable[[], None]) -> None:
-        redis_away = False
-        while not self._closed.wait(seconds):
-            try:
-                action()
-            except RedisError as error:
-                if not redis_away:  # one line per outage
-                    log.warning("Redis does not answer (%s); continuing when it is back.", error)
-                redis_away = True
-            except UploadsUnavailable:
-                pass  # logged by the store
-            except Exception:
-                log.exception("The thread %s got an error; continuing.", threading.current_thread().name)
-            else:
-                redis_away = False

@@ -65,12 +65,12 @@ def _caption(runtime: WorkerRuntime, claims: Sequence[Claim]) -> None:
             try:
                 with tracing.span("load", claim.subject):
                     pixels = runtime.captioner.prepare(_load(runtime, claim))
-                if runtime.holds(claim):  # false if the job was canceled while its image was loaded
+                if claim in runtime.claims:  # false if the job was canceled while its image was loaded
                     search = SearchOptions.of(runtime.settings, claim.job.options)
                     image = PreparedImage(pixels, search, claim.subject)
                     future = runtime.batcher.submit(image, interactive=claim.job.batch is None)
                     futures[future] = claim
-                    runtime.attach_future(claim, future)
+                    runtime.claims.attach(claim, future)
             except Closed:
                 unstarted.append(claim)
             except UploadsUnavailable:

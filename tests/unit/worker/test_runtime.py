@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -13,10 +11,10 @@ from types import SimpleNamespace
 
 import fakeredis
 import pytest
-from redis import ConnectionError, Redis
+from redis import Redis
 
 from common.jobs import Job, ModelInfo, Output, Status, Timings, new_id
-from common.ledger import Claim, Ledger, Worker, Workers
+from common.ledger import Claim, Ledger, Workers
 from common.ledger.submission import SCHEMA_VERSION
 from common.logs import Subject
 from common.options import CaptionOptions, SearchOptions
@@ -60,7 +58,7 @@ def claimed(create_job: MakeJob, ledger: Ledger) -> Claim:
 @contextmanager
 def holding(runtime: WorkerRuntime, claim: Claim) -> Iterator[None]:
     """The runtime holds `claim` inside the context."""
-    runtime._add([claim])
+    runtime.claims.add([claim])
     try:
         yield
     finally:
@@ -210,10 +208,10 @@ class TestLeases:
 
     def test_a_claim_is_dropped_after_an_exception(self, runtime: WorkerRuntime, claimed: Claim) -> None:
         with pytest.raises(ValueError), holding(runtime, claimed):
-            assert runtime.held() == [claimed]
+            assert list(runtime.claims) == [claimed]
             raise ValueError
 
-        assert runtime.held() == []
+        assert list(runtime.claims) == []
 
 
 class TestNotifications:
@@ -316,7 +314,7 @@ class TestDraining:
         first, second = create_job().id, create_job().id
         with runtime.claim_jobs() as claimed:
             for claim in claimed.claims:
-                runtime.attach_future(claim, runtime.batcher.submit(image))
+                runtime.claims.attach(claim, runtime.batcher.submit(image))
                 gate.wait_for_call()
             runtime.stopping.set()
             runtime.extend()
@@ -412,31 +410,3 @@ class TestThreads:
             eventually(workers.alive)
             eventually(lambda: redis.zscore("leases", claimed.id) == clock() + 30)
             eventually(notifications.count)
-
-    @pytest.mark.parametrize(
-        ("error", "level", "lines"),
-        [(ConnectionError("away"), logging.WARNING, 1), (ValueError("odd"), logging.ERROR, 5)],
-    )
-    def test_the_heartbeat_continues_after_errors_and_logs_an_outage_once(
-        self,
-        runtime: WorkerRuntime,
-        monkeypatch: pytest.MonkeyPatch,
-        caplog: pytest.LogCaptureFixture,
-        error: Exception,
-        level: int,
-        lines: int,
-    ) -> None:
-        errors, announced = [error] * 5, threading.Event()
-
-        def announce(self: Workers, worker: Worker) -> Worker:
-            if errors:
-                raise errors.pop()
-            announced.set()
-            return worker
-
-        monkeypatch.setattr(Workers, "announce", announce)
-        runtime.start()
-
-        assert announced.wait(TIMEOUT)
-        levels = [record.levelno for record in caplog.records if record.threadName == "heartbeat"]
-        assert levels == [level] * lines

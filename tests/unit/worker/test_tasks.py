@@ -45,12 +45,12 @@ class TestCaption:
         run_task: RunTask,
     ) -> None:
         held: list[str] = []
-        captioner.on_caption = lambda: held.extend(claim.id for claim in runtime.held())
+        captioner.on_caption = lambda: held.extend(claim.id for claim in runtime.claims)
         job = create_job()
         run_task()
 
         assert held == [job.id]
-        assert runtime.held() == []
+        assert list(runtime.claims) == []
 
     def test_a_second_notification_does_nothing(
         self, ledger: Ledger, captioner: FakeCaptioner, create_job: MakeJob, run_task: RunTask

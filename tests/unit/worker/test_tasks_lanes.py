@@ -34,7 +34,7 @@ def test_a_worker_at_its_bulk_limit_still_claims_an_interactive_job(
     for thread in threads:
         thread.start()
     gate.wait_for_call()
-    eventually(lambda: len(runtime.held()) == QUEUED_BATCHES * settings.max_batch)
+    eventually(lambda: len(runtime.claims) == QUEUED_BATCHES * settings.max_batch)
     single = create_job()
     threads.append(threading.Thread(target=run_task))
     threads[-1].start()
@@ -79,7 +79,7 @@ def test_a_job_canceled_in_the_batcher_s_queue_costs_no_model_call(
     jobs.append(create_job(batch=BATCH))
     threads.append(threading.Thread(target=run_task))
     threads[1].start()
-    eventually(lambda: len(runtime.held()) == 2)
+    eventually(lambda: len(runtime.claims) == 2)
     ledger.cancel(jobs[1].id)
     runtime.extend()
     gate.open()

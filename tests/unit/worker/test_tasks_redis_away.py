@@ -72,7 +72,7 @@ def test_a_result_is_written_when_redis_is_back(
     assert ledger.get(job.id).status is (Status.FAILED if fails else Status.SUCCEEDED)
     assert delays == [tasks.WRITE_RETRY_DELAY] * 100
     assert captioner.calls == [1]
-    assert runtime.held() == []
+    assert list(runtime.claims) == []
 
 
 def test_a_stopping_worker_does_not_wait_for_redis(

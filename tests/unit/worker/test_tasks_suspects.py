@@ -48,13 +48,13 @@ def test_a_suspect_is_captioned_alone(
     threads: list[threading.Thread] = []
 
     def try_to_join() -> None:
-        held.extend(claim.id for claim in runtime.held())
+        held.extend(claim.id for claim in runtime.claims)
         if not threads:
             other_jobs.append(create_job())
             threads.append(threading.Thread(target=run_task))
             threads[0].start()
             time.sleep(0.1)  # long enough for the other job to start, if it could
-            held.extend(claim.id for claim in runtime.held())
+            held.extend(claim.id for claim in runtime.claims)
 
     captioner.on_caption = try_to_join
     run_task()
