@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import logging
 from importlib import import_module
 from pathlib import Path
@@ -98,8 +99,9 @@ def cached_features(
         stem.bfloat16()
     cache = _open_cache(stem, patches.cached_blocks, preprocessing_of(model.config), config.feature_cache)
     views = min(config.views, config.epochs) if config.augment else 1
-    needed = [(index, view) for view in range(views) for index in range(len(dataset))]
-    missing = [key for key in needed if dataset.view_name(*key) not in cache][ranks.rank :: ranks.world]
+    # By name, because --repeat lists an image several times.
+    needed = {dataset.view_name(*key): key for key in itertools.product(range(len(dataset)), range(views))}
+    missing = [key for name, key in needed.items() if name not in cache][ranks.rank :: ranks.world]
     if missing:
         cache.check_space(len(missing))
     for first in tqdm(range(0, len(missing), CHUNK_SIZE), "stem", disable=not ranks.first, mininterval=5):

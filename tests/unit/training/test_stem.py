@@ -19,6 +19,7 @@ from training import stem as of_training
 from training.config import Config
 from training.data.dataset import Collate, ImageCaptionDataset
 from training.distributed import Ranks
+from training.features import KEY_BYTES
 from training.models import make_student
 from training.preemption import Stop
 from training.stem import cached_features, freeze, parameter_groups, patches_of, published, start_from_published
@@ -214,6 +215,15 @@ class TestCachedFeatures:
         )
 
         assert [path.stat().st_size > 0 for path in (run.folder / "features").rglob("*.features")] == [True]
+
+    def test_the_features_of_a_repeated_image_are_computed_once(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(of_training, "CHUNK_SIZE", 1)
+        start(run, augment=True, views=1, repeat=3)
+
+        (keys,) = (run.folder / "features").rglob("*.keys")
+        assert keys.stat().st_size == 4 * KEY_BYTES  # 80% of 5 images train
 
     def test_a_second_run_reads_all_features_from_the_cache(self, run: Run) -> None:
         start(run, augment=True, views=1)
