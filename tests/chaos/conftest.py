@@ -9,6 +9,7 @@ import pytest
 
 from tests.chaos.runs import LARGE_RUN_IMAGES, LEASE_SECONDS, LOSSES
 from tests.support.audit import OUTCOMES, distinct_images
+from tests.support.compose import build_images
 from tests.support.processes import ServiceProcesses
 
 
@@ -39,6 +40,12 @@ def processes(tmp_path: Path) -> Iterator[ServiceProcesses]:
 @pytest.fixture(scope="session")
 def images() -> list[bytes]:
     return distinct_images(LARGE_RUN_IMAGES)
+
+
+@pytest.fixture(scope="session")
+def container_images() -> dict[str, str]:
+    """The images of the compose file's services, by service. Only for tests that `podman.obstacle` does not skip."""
+    return build_images()
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,15 @@
-"""A fleet: two web servers, three workers, three Redis servers with Sentinels and an S3 store, each on its own machine.
+"""A fleet of containers on several machines loses no job to kills, an upgrade, a failover and partitions.
 
-5 ms in each direction lie between them and Redis and the store. One after the other, a worker is killed, one is
-replaced, the primary Redis is killed, the store is cut off, and a worker is cut off.
+One after the other, a worker is killed, one is replaced, the primary Redis is killed, the store is cut off, and a
+worker is cut off.
 """
 
 from __future__ import annotations
 
-import signal
-import sys
 import threading
 import time
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -20,142 +17,27 @@ from typing import cast
 import pytest
 from redis import RedisError
 
-from benchmarks.processes import Process, kill
-from cli.redis_server import find_server
 from common.jobs import Job, Status
 from common.ledger import Components, connect, keys
 from common.settings import Settings
 from tests.chaos.runs import LEASE_SECONDS
 from tests.support.audit import OUTCOMES, JobAudit, Outcome, distinct_images
-from tests.support.machines import Machine, Network, can_run
-from tests.support.replication import REPLICATED, SERVICE, RedisNode, monitoring
+from tests.support.fleet import Fleet
+from tests.support.machines import running_network
+from tests.support.podman import obstacle
 from tests.support.service import Client, wait_until
+
+pytestmark = pytest.mark.skipif(bool(obstacle("ip")), reason=f"Containers cannot run here: the test {obstacle('ip')}.")
 
 IMAGES, SENT_BEFORE = 5_000, 2_000
 #: Threads that send single images to each web server during the faults.
 SENDERS = 3
-#: Seconds of latency in each direction.
-LATENCY = 0.005
-REDIS_PORT, RELAY_PORT, SENTINEL_PORT, STORE_PORT, STORE_RELAY_PORT, WEB_PORT = 6379, 6380, 26379, 5000, 5001, 8080
+#: Settings of the web servers and the workers.
+SETTINGS = {"model": "demo", "precision": "fp32", "beams": 1, "lease_seconds": LEASE_SECONDS, "redis_replicas": 1}
 #: Seconds for which the store and a worker are cut off, and after which a killed Redis starts again.
 STORE_AWAY, WORKER_AWAY, REDIS_AWAY = 20.0, 15.0, 8.0
 #: Problems of requests during the faults.
 UNAVAILABLE = ("store-unavailable", "uploads-unavailable")
-
-
-class RedisMachine:
-    """A machine with a Redis server, which others reach with latency, and a Sentinel."""
-
-    def __init__(self, machine: Machine, primary: str) -> None:
-        self.machine = machine
-        program, address = find_server() or "redis-server", machine.address
-        announced = {"replica-announce-ip": address, "replica-announce-port": str(RELAY_PORT)}
-        directives = {**REPLICATED, **announced, "auto-aof-rewrite-percentage": "0"}
-        if address != primary:
-            directives["replicaof"] = f"{primary} {RELAY_PORT}"
-        monitor = {"sentinel announce-ip": address, **monitoring(primary, RELAY_PORT, quorum=2)}
-        self.redis = RedisNode(machine.folder / "redis", program, directives, machine=machine, port=REDIS_PORT)
-        self.sentinel = RedisNode(machine.folder / "sentinel", program, monitor, machine=machine, port=SENTINEL_PORT)
-
-    def start(self) -> None:
-        """Start Redis, the relay through which others reach it, and the Sentinel."""
-        self.redis.start()
-        relay = [sys.executable, "-m", "tests.support.relay", str(RELAY_PORT), str(REDIS_PORT), str(LATENCY)]
-        self.machine.start(relay)
-        self.sentinel.start("--sentinel")
-
-
-class Fleet:
-    """All machines. `account` samples the jobs by state once a second."""
-
-    def __init__(self, folder: Path) -> None:
-        self.network = Network(folder)
-        machines = [self.network.machine(f"redis-{number}") for number in range(3)]
-        self.redis = [RedisMachine(machine, machines[0].address) for machine in machines]
-        self.store = self.network.machine("store")
-        self.webs = [self.network.machine(f"web-{number}") for number in range(2)]
-        self.workers = [self.network.machine(f"worker-{number}") for number in range(3)]
-        self.worker_processes: dict[int, Process] = {}
-        sentinels = ",".join(f"{machine.address}:{SENTINEL_PORT}" for machine in machines)
-        self.settings = Settings(
-            data=folder / "data",
-            redis_url=f"sentinel://{sentinels}/{SERVICE}/0",
-            redis_replicas=1,
-            uploads_url="s3://captiond/uploads",
-            model="demo",
-            precision="fp32",
-            beams=1,
-            lease_seconds=LEASE_SECONDS,
-            insecure=True,
-            port=WEB_PORT,
-        )
-        self._environment = {
-            "AWS_ENDPOINT_URL": f"http://{self.store.address}:{STORE_RELAY_PORT}",
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_DEFAULT_REGION": "eu-central-1",
-            "OMP_NUM_THREADS": "1",
-        }
-
-    def start(self) -> None:
-        """Start everything, and wait until images are accepted and three workers are alive."""
-        for redis in self.redis:
-            redis.start()
-        self.store.start([sys.executable, "-m", "moto.server", "-H", "0.0.0.0", "-p", str(STORE_PORT)])
-        relay = ["-m", "tests.support.relay", str(STORE_RELAY_PORT), str(STORE_PORT), str(LATENCY)]
-        self.store.start([sys.executable, *relay])
-        wait_until(self._create_bucket, self.store.log)
-        wait_until(self._replicated, self.redis[0].machine.log)
-        for machine in self.webs:
-            settings = self.settings.model_copy(update={"host": machine.address, "data": machine.folder / "data"})
-            machine.start([sys.executable, "-m", "web"], {**settings.environment(), **self._environment})
-        for number in range(len(self.workers)):
-            self.start_worker(number)
-        wait_until(lambda: all(client.get("/readyz")[0] == 200 for client in self.clients()), self.webs[0].log)
-        workers = Components(connect(self.settings.redis_location), self.settings).workers
-        wait_until(lambda: len(workers.alive()) == len(self.workers), self.workers[0].log)
-
-    def start_worker(self, number: int) -> None:
-        """Start the worker of a machine."""
-        machine = self.workers[number]
-        settings = self.settings.model_copy(update={"data": machine.folder / "data"})
-        command = [sys.executable, "-m", "celery", "-A", "worker", "worker"]
-        self.worker_processes[number] = machine.start(command, {**settings.environment(), **self._environment})
-
-    def clients(self) -> list[Client]:
-        return [Client(f"http://{machine.address}:{WEB_PORT}") for machine in self.webs]
-
-    def primary(self) -> RedisNode:
-        """The Redis that a Sentinel names as primary."""
-        for machine in self.redis:
-            try:
-                with machine.sentinel.client() as client:
-                    address, _port = client.sentinel_get_master_addr_by_name(SERVICE)
-            except RedisError:
-                continue
-            return next(each.redis for each in self.redis if each.redis.host == address)
-        raise LookupError("No Sentinel answers.")
-
-    def _create_bucket(self) -> bool:
-        url = f"http://{self.store.address}:{STORE_RELAY_PORT}/captiond"
-        try:
-            with urllib.request.urlopen(urllib.request.Request(url, method="PUT"), timeout=5):
-                return True
-        except OSError:
-            return False
-
-    def _replicated(self) -> bool:
-        """Whether all replicas are connected, and each Sentinel knows the replicas and the other Sentinels."""
-        try:
-            for machine in self.redis:
-                with machine.sentinel.client() as client:
-                    state = client.sentinel_master(SERVICE)
-                if (state["num-slaves"], state["num-other-sentinels"]) != (2, 2):
-                    return False
-            with self.redis[0].redis.client() as client:
-                return bool(client.info("replication")["connected_slaves"] == 2)
-        except RedisError:
-            return False
 
 
 @dataclass
@@ -233,15 +115,11 @@ class Account:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    if not can_run():
-        pytest.skip("Network namespaces need root and the program ip (Debian: iproute2).")
-    running = Fleet(tmp_path)
-    try:
+def fleet(tmp_path: Path, container_images: Mapping[str, str]) -> Iterator[Fleet]:
+    with running_network(tmp_path) as network:
+        running = Fleet(network, container_images, **SETTINGS)
         running.start()
         yield running
-    finally:
-        running.network.stop()
 
 
 def test_a_fleet_loses_nothing_to_kills_upgrades_failover_and_partitions(
@@ -249,7 +127,7 @@ def test_a_fleet_loses_nothing_to_kills_upgrades_failover_and_partitions(
 ) -> None:
     images = distinct_images(IMAGES)
     account, faults = Account(fleet.settings), []
-    audits = [JobAudit(client, fleet.settings, fleet.redis[0].machine.folder) for client in fleet.clients()]
+    audits = [JobAudit(client, fleet.settings, fleet.redis[0].redis.folder) for client in fleet.clients()]
     batches = [threading.Thread(target=audit.send, args=(images[n:SENT_BEFORE:2],)) for n, audit in enumerate(audits)]
     for thread in batches:
         thread.start()
@@ -264,12 +142,10 @@ def test_a_fleet_loses_nothing_to_kills_upgrades_failover_and_partitions(
         faults.append((account.elapsed(), name))
 
     fault("worker killed")
-    kill(fleet.worker_processes[0])
-    fleet.start_worker(0)
+    fleet.workers[0].kill()
+    wait_until(lambda: fleet.workers[0].pid, fleet.workers[0].logs)  # its restart policy is that of the compose file
     fault("worker replaced")
-    fleet.worker_processes[1].send_signal(signal.SIGTERM)
-    assert fleet.worker_processes[1].wait(60) == 0
-    fleet.start_worker(1)
+    assert fleet.replace_worker(1) == 0
     fault("primary Redis killed")
     old = fleet.primary()
     old.kill()
@@ -280,9 +156,9 @@ def test_a_fleet_loses_nothing_to_kills_upgrades_failover_and_partitions(
     time.sleep(STORE_AWAY)
     fleet.store.reconnect()
     fault("worker cut off")
-    fleet.workers[2].cut_off()
+    fleet.worker_machines[2].cut_off()
     time.sleep(WORKER_AWAY)
-    fleet.workers[2].reconnect()
+    fleet.worker_machines[2].reconnect()
     senders.join()
 
     wait_until(audits[0].settled, audits[0].counts, timeout=300)

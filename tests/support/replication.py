@@ -19,7 +19,6 @@ from redis import Redis, RedisError
 from cli.redis_server import find_server
 from cli.serve import free_port
 from common.sentinel import NO_RETRY
-from tests.support.machines import Machine
 from tests.support.service import wait_until
 
 #: Name under which the Sentinels monitor the primary.
@@ -52,7 +51,7 @@ class Tls:
 class RedisNode:
     """One Redis server or Sentinel with a configuration file, which it rewrites when its role changes.
 
-    It runs on `machine`, by default on this one, and listens on `port`, by default a free one.
+    It listens on `host` and `port`, by default a free one, and on the loopback address.
     """
 
     def __init__(
@@ -62,31 +61,26 @@ class RedisNode:
         directives: Mapping[str, str],
         tls: Tls | None = None,
         *,
-        machine: Machine | None = None,
+        sentinel: bool = False,
+        host: str = "127.0.0.1",
         port: int | None = None,
     ) -> None:
         folder.mkdir(parents=True)
-        self.folder, self.port = folder, port or free_port()
-        self.host = machine.address if machine else "127.0.0.1"
-        self._program = program
+        self.folder, self.host, self.port = folder, host, port or free_port()
         self._tls = tls
-        self._machine = machine
         listening = tls.directives(self.port) if tls else {"port": str(self.port)}
         # The first address is also that of outgoing connections.
         bind = " ".join(dict.fromkeys([self.host, "127.0.0.1"]))
         lines = {"bind": bind, "protected-mode": "no", "dir": str(folder), **listening, **directives}
-        self.configuration = folder / "redis.conf"
-        self.configuration.write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
+        configuration = folder / "redis.conf"
+        configuration.write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
+        self.command = [program, str(configuration), *(["--sentinel"] if sentinel else [])]
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *options: str) -> None:
+    def start(self) -> None:
         """Start the process and wait until it answers."""
-        command = [self._program, str(self.configuration), *options]
-        if self._machine:
-            self.process = self._machine.start(command)
-        else:
-            with (self.folder / "log").open("ab") as log:
-                self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=subprocess.STDOUT)
         wait_until(self.answers, self.log, timeout=20)
 
     def kill(self) -> None:
@@ -109,8 +103,6 @@ class RedisNode:
             return "authentic" in str(error).lower() or "NOAUTH" in str(error)
 
     def log(self) -> str:
-        if self._machine:
-            return self._machine.log()
         return (self.folder / "log").read_text(errors="replace")[-3000:]
 
 
@@ -192,7 +184,9 @@ class ReplicatedRedis:
             monitor |= {"sentinel auth-pass": f"{SERVICE} {password}"}
         if sentinel_password:
             monitor |= {"requirepass": sentinel_password}
-        self.sentinels = [RedisNode(folder / f"sentinel-{n}", program, monitor, tls) for n in range(sentinels)]
+        self.sentinels = [
+            RedisNode(folder / f"sentinel-{n}", program, monitor, tls, sentinel=True) for n in range(sentinels)
+        ]
 
     @property
     def url(self) -> str:
@@ -220,7 +214,7 @@ class ReplicatedRedis:
         with self.nodes[0].client(**options) as primary:
             wait_until(lambda: primary.info("replication")["connected_slaves"] == len(self.nodes) - 1, timeout=30)
         for node in self.sentinels:
-            node.start("--sentinel")
+            node.start()
         wait_until(lambda: all(self._knows_all(node) for node in self.sentinels), timeout=30)
 
     def primary(self) -> RedisNode:
