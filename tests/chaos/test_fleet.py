@@ -51,9 +51,8 @@ class Senders:
 
     def __post_init__(self) -> None:
         count = SENDERS * len(self.clients)
-        self._threads = [
-            threading.Thread(target=self._run, args=(self.clients[number % len(self.clients)], number, count))
-            for number in range(count)
+        self._threads = [  # They do not keep the process alive if the test fails.
+            threading.Thread(target=self._run, args=(number, count), daemon=True) for number in range(count)
         ]
         for thread in self._threads:
             thread.start()
@@ -62,7 +61,8 @@ class Senders:
         for thread in self._threads:
             thread.join()
 
-    def _run(self, client: Client, first: int, step: int) -> None:
+    def _run(self, first: int, step: int) -> None:
+        client = self.clients[first % len(self.clients)]
         for number in range(first, len(self.images), step):
             headers = {"Idempotency-Key": f"image-{number}"}
             while (response := client.post_image(self.images[number], **headers))[0] not in (200, 201, 202):
@@ -87,7 +87,7 @@ class Account:
         self._completed: dict[str, str] = {}
         self._started = time.monotonic()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def elapsed(self) -> float:

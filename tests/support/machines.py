@@ -75,9 +75,12 @@ class Machine:
             _ip("-n", self._namespace, *arguments)
 
     def container(self, name: str, *arguments: str) -> Container:
-        """Make a container on this machine. `arguments` are podman's options, the image and the command."""
-        namespace = f"--network=ns:/run/netns/{self._namespace}"
-        container = Container(f"{self._namespace}-{name}", namespace, *arguments)
+        """Make a container on this machine, whose output goes to `NAME.log`.
+
+        `arguments` are podman's options, the image and the command.
+        """
+        options = [f"--network=ns:/run/netns/{self._namespace}", f"--log-opt=path={self.folder / name}.log"]
+        container = Container(f"{self._namespace}-{name}", *options, *arguments)
         self._cleanup.callback(container.remove)
         return container
 
