@@ -25,7 +25,6 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     "beyond": {
         "init": "teacher",
         "random_captions": True,
-        "temperature": 2.0,
         "lr": 1e-4,
         "weight_decay": 0.05,
         "warmup_steps": 500,

@@ -24,7 +24,7 @@ def test_the_defaults_are_the_seed_recipe() -> None:
 
 
 def test_a_flag_overrides_the_recipe() -> None:
-    config = parse([*DATA, "--recipe", "beyond", "--temperature", "3", "--clip", "0"])
+    config = parse([*DATA, "--recipe", "beyond", "--lr", "0.001", "--clip", "0"])
 
     assert (config.recipe, config.init, config.random_captions, config.schedule) == (
         "beyond",
@@ -32,13 +32,13 @@ def test_a_flag_overrides_the_recipe() -> None:
         True,
         "cosine",
     )
-    assert (config.lr, config.weight_decay, config.precision) == (1e-4, 0.05, "auto")
-    assert (config.temperature, config.clip) == (3.0, 0.0)
+    assert (config.warmup_steps, config.weight_decay, config.precision) == (500, 0.05, "auto")
+    assert (config.lr, config.clip) == (0.001, 0.0)
     assert (config.epochs, config.batch_size) == (15, 16)
 
 
 def test_a_flag_with_the_default_value_overrides_the_recipe() -> None:
-    assert parse([*DATA, "--recipe", "beyond", "--temperature", "1"]).temperature == 1.0
+    assert parse([*DATA, "--recipe", "beyond", "--weight-decay", "0.01"]).weight_decay == 0.01
     assert not parse([*DATA, "--recipe", "beyond", "--no-random-captions"]).random_captions
 
 

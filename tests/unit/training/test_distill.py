@@ -245,7 +245,7 @@ class TestTeacher:
         folder = run.go(recipe="beyond", teacher=teacher, alpha=0.5, pseudo_captions=pseudo_captions, epochs=1)
 
         config = torch.load(folder / "student_epoch1.pt", weights_only=True)["config"]
-        assert (config["recipe"], config["temperature"], config["lr"]) == ("beyond", 2.0, 0.01)
+        assert (config["recipe"], config["schedule"], config["lr"]) == ("beyond", "cosine", 0.01)
 
     def test_teacher_parameters_require_no_gradient(self, teacher: Path) -> None:
         from training.config import Config
