@@ -101,16 +101,16 @@ def cached_features(
     views = min(config.views, config.epochs) if config.augment else 1
     # By name, because --repeat lists an image several times.
     needed = {dataset.view_name(*key): key for key in itertools.product(range(len(dataset)), range(views))}
-    missing = [key for name, key in needed.items() if name not in cache][ranks.rank :: ranks.world]
+    missing = [item for item in needed.items() if item[0] not in cache][ranks.rank :: ranks.world]
     if missing:
         cache.check_space(len(missing))
     for first in tqdm(range(0, len(missing), CHUNK_SIZE), "stem", disable=not ranks.first, mininterval=5):
         if stop.asked:
             break
         pixels = {}
-        for key in missing[first : first + CHUNK_SIZE]:
+        for name, key in missing[first : first + CHUNK_SIZE]:
             try:
-                pixels[dataset.view_name(*key)] = torch.from_numpy(dataset.view(*key))
+                pixels[name] = torch.from_numpy(dataset.view(*key))
             except UnreadableImage as error:
                 log.warning("%s", error)
         if pixels:
