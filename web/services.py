@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import cast
 
 from celery import Celery
 from flask import current_app, g
 from redis import Redis
 
+from common.jobs import ModelInfo
 from common.keyring import Keyring
 from common.ledger import Batches, Components, Ledger, Worker
 from common.ledger.workers import outage, serving
@@ -68,9 +70,16 @@ class Services:
         """The model of jobs that ask for none; '' if any worker captions them."""
         return self.settings.default_model or ""
 
-    def model_names(self) -> list[str]:
-        """The models that jobs may ask for, sorted: those that workers have or had, and the default one."""
-        return sorted({model.name for model, _workers in self.workers.models()} | {self.default_model} - {""})
+    def models(self) -> list[ModelInfo]:
+        """The models that jobs may ask for, in the order of their names.
+
+        Those that workers have or had, and the default one, of which nothing but its name is known before a worker
+        announces it.
+        """
+        models = {model.name: model for model, _workers in self.workers.models()}
+        if self.default_model:
+            models.setdefault(self.default_model, ModelInfo(name=self.default_model, version=""))
+        return sorted(models.values(), key=attrgetter("name"))
 
 
 def get_services() -> Services:

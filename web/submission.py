@@ -243,7 +243,7 @@ def _with_model(services: Services, options: CaptionOptions | None) -> CaptionOp
     model, default = model_of(options), services.default_model
     if not model:
         return (options or CaptionOptions()).model_copy(update={"model": default}) if default else options
-    known = services.model_names()
+    known = [each.name for each in services.models()]
     if model in known:
         return options
     if not known:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from common import problems
-from common.jobs import ModelInfo
 from common.options import MAX_BEAMS, CaptionOptions, SearchOptions, parse_options
 from common.problems import shown_name
 from web.services import Services
@@ -14,11 +13,6 @@ ANY_MODEL = "captiond"
 DEFAULT_TAG = ":latest"
 
 
-def known_models(services: Services) -> list[ModelInfo]:
-    """The models that workers have or had, in the order of their names."""
-    return [model for model, _ in services.workers.models()]
-
-
 def find_model(services: Services, name: object) -> str:
     """The model that the job of a request asks for; '' if any may caption. Raises `model-not-found`.
 
@@ -27,7 +21,7 @@ def find_model(services: Services, name: object) -> str:
     wanted = str(name or ANY_MODEL).removesuffix(DEFAULT_TAG)
     if wanted == ANY_MODEL:
         return services.default_model
-    names = services.model_names()
+    names = [model.name for model in services.models()]
     found = next((each for each in names if each.removesuffix(DEFAULT_TAG) == wanted), None)
     if found is None:
         raise problems.MODEL_NOT_FOUND(
@@ -45,7 +39,7 @@ def caption_options(services: Services, model: str, instruction: str, captions: 
     Raises `bad-request`.
     """
     options: dict[str, object] = {"model": model or None}
-    named = [known for known in known_models(services) if known.name == model]
+    named = [known for known in services.models() if known.name == model]
     models = named or services.workers.captioning(model)
     if instruction.strip() and models and all(each.instructions for each in models):
         options["instruction"] = instruction.strip()

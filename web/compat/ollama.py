@@ -21,7 +21,7 @@ from common.jobs import ModelInfo, moment, rfc3339
 from web.compat.captioning import caption_pictures, caption_texts
 from web.compat.conversations import Message, bad_messages, join_instructions, read_chat
 from web.compat.errors import show_errors
-from web.compat.models import ANY_MODEL, DEFAULT_TAG, caption_options, find_model, known_models
+from web.compat.models import ANY_MODEL, DEFAULT_TAG, caption_options, find_model
 from web.compat.pictures import Picture, read_pictures, requested_json, requested_text, take_list
 from web.services import get_services
 
@@ -46,7 +46,7 @@ def version() -> Response:
 @blueprint.get("/tags")
 def tags() -> Response:
     """The models that a request may name."""
-    models = [ModelInfo(name=ANY_MODEL, version=""), *known_models(get_services())]
+    models = [ModelInfo(name=ANY_MODEL, version=""), *get_services().models()]
     return jsonify({"models": [_listed(model) for model in models]})
 
 

@@ -22,7 +22,7 @@ from common.problems import Problem
 from web.compat.captioning import caption_pictures, caption_texts
 from web.compat.conversations import Message, bad_messages, read_chat
 from web.compat.errors import show_errors
-from web.compat.models import ANY_MODEL, caption_options, check_caption_count, find_model, known_models
+from web.compat.models import ANY_MODEL, caption_options, check_caption_count, find_model
 from web.compat.pictures import requested_json, take_list
 from web.services import get_services
 
@@ -40,7 +40,7 @@ blueprint = Blueprint("openai", __name__, url_prefix="/openai/v1")
 @blueprint.get("/models")
 def models() -> Response:
     """The models that a request may name."""
-    names = [ANY_MODEL, *(model.name for model in known_models(get_services()))]
+    names = [ANY_MODEL, *(model.name for model in get_services().models())]
     data = [{"id": name, "object": "model", "created": 0, "owned_by": "captiond"} for name in names]
     return jsonify({"object": "list", "data": data})
 

@@ -283,6 +283,8 @@ class TestModels:
 
         ask(client, model=MODEL.name)
         refused = ask(client, model="gpt-4o")
+        listed = client.get("/openai/v1/models").get_json()["data"]
 
         assert options(client) == {"model": MODEL.name}
+        assert [model["id"] for model in listed] == ["captiond", MODEL.name]
         assert f"captiond, {MODEL.name}" in refused.json["error"]["message"]
