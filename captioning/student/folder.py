@@ -62,6 +62,7 @@ def save_folder(model: BlipForConditionalGeneration, tokenizer: PreTrainedTokeni
     model = model.half()
     check_finite(model.state_dict(), "The student in float16")
     model.save_pretrained(folder)
+    (folder / WEIGHTS).chmod(0o644)  # safetensors lets nobody else read its file, but workers may be another user
     if getattr(model.config.vision_config, "stem", None):
         path = folder / "config.json"
         path.write_text(

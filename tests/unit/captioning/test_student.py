@@ -252,6 +252,11 @@ class TestFolder:
         assert student.tokenizer.bos_token_id == tokenizer.bos_token_id
         assert next(student.model.parameters()).dtype is torch.float32
 
+    def test_other_users_may_read_a_saved_folder(self, tmp_path: Path) -> None:
+        save_folder(tiny_model(), tiny_tokenizer(), tmp_path)
+
+        assert {file.name for file in tmp_path.iterdir() if not file.stat().st_mode & 0o004} == set()
+
     def test_weights_that_are_not_finite_are_refused(self, tmp_path: Path) -> None:
         model = tiny_model()
         model.vision_model.post_layernorm.weight.data[3] = float("nan")

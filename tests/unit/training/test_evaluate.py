@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import BlipForConditionalGeneration, PreTrainedTokenizerFast
 
-from captioning.student import load_student
+from captioning.student import build, load_student
 from tests.support.coco import write_coco
-from tests.support.models import tiny_model, tiny_tokenizer
+from tests.support.models import CAPTIONS, tiny_config, tiny_hybrid, tiny_model, tiny_tokenizer
 from training import evaluate, export
 from training.baselines import best_constant
 from training.metrics import java
+from training.tokenizer import train_tokenizer
 
 
 @pytest.fixture
@@ -34,6 +36,18 @@ def model(tmp_path: Path) -> Path:
     tiny_model().save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
+
+
+def saved(model: BlipForConditionalGeneration, path: Path, tokenizer: PreTrainedTokenizerFast | None = None) -> Path:
+    """Save a model as a checkpoint."""
+    tokenizer = tokenizer or tiny_tokenizer()
+    content = {
+        "model": model.state_dict(),
+        "model_config": model.config.to_dict(),
+        "tokenizer": tokenizer.backend_tokenizer.to_str(),
+    }
+    torch.save(content, path)
+    return path
 
 
 @pytest.fixture(autouse=True)
@@ -141,19 +155,58 @@ class TestConstant:
 class TestExport:
     def test_the_exported_folder_has_the_checkpoint_in_half_precision(self, tmp_path: Path) -> None:
         model = tiny_model()
-        torch.save(
-            {
-                "model": model.state_dict(),
-                "model_config": model.config.to_dict(),
-                "tokenizer": tiny_tokenizer().backend_tokenizer.to_str(),
-            },
-            tmp_path / "student_epoch1.pt",
-        )
 
-        export.main(["--checkpoint", str(tmp_path / "student_epoch1.pt"), "--out", str(tmp_path / "out")])
+        export.main(["--checkpoint", str(saved(model, tmp_path / "a.pt")), "--out", str(tmp_path / "out")])
 
         exported = load_student(tmp_path / "out", processor="unused").model.state_dict()
         assert all(torch.equal(exported[name], value.half().float()) for name, value in model.state_dict().items())
+
+    def test_several_checkpoints_are_averaged_with_their_shares(self, tmp_path: Path) -> None:
+        models = tiny_model(seed=1), tiny_model(seed=2)
+        paths = [str(saved(model, tmp_path / f"{number}.pt")) for number, model in enumerate(models)]
+
+        export.main(["--checkpoint", *paths, "--shares", "0.75", "0.25", "--out", str(tmp_path / "out")])
+        export.main(["--checkpoint", *paths, "--out", str(tmp_path / "equal")])
+
+        one, two = (model.state_dict() for model in models)
+        for folder, shares in (("out", (0.75, 0.25)), ("equal", (0.5, 0.5))):
+            exported = load_student(tmp_path / folder, processor="unused").model.state_dict()
+            assert all(
+                torch.allclose(exported[name], shares[0] * one[name] + shares[1] * two[name], atol=1e-3) for name in one
+            )
+
+    def test_checkpoints_of_different_shapes_are_refused(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        paths = [str(saved(model, tmp_path / f"{n}.pt")) for n, model in enumerate((tiny_model(), tiny_hybrid()))]
+
+        with pytest.raises(SystemExit):
+            export.main(["--checkpoint", *paths, "--out", str(tmp_path / "out")])
+
+        assert "different shapes, so they have no average" in capsys.readouterr().err
+
+    def test_checkpoints_of_different_vocabularies_are_refused(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        other = train_tokenizer([caption[::-1] for caption in CAPTIONS], 120)
+        paths = [
+            str(saved(tiny_model(), tmp_path / "a.pt")),
+            str(saved(build(tiny_config(other)), tmp_path / "b.pt", other)),
+        ]
+
+        with pytest.raises(SystemExit):
+            export.main(["--checkpoint", *paths, "--out", str(tmp_path / "out")])
+
+        assert "another vocabulary" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("shares", [["1"], ["0.5", "0.6"], ["0.2", "0.3", "0.5"]])
+    def test_shares_that_do_not_fit_the_checkpoints_are_refused(
+        self, shares: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit):
+            export.main(["--checkpoint", "a.pt", "b.pt", "--shares", *shares, "--out", "out"])
+
+        assert "a number for each --checkpoint; their sum must be 1" in capsys.readouterr().err
 
     def test_a_file_that_is_not_a_checkpoint_is_refused(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
