@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BlipConfig, BlipForConditionalGeneration, PreTrainedTokenizerFast
 
 from captioning.student import build, deployed_config, load_student
-from captioning.student.stem import LAST_CHANNELS, Stem
+from captioning.student.stem import CLASSES, LAST_CHANNELS, Stem
 from captioning.student.tokens import SPECIAL_TOKENS, to_transformers
 
 #: Token ids of the special tokens: those of BERT's vocabulary, then BLIP's two.
@@ -53,7 +53,7 @@ def operations(config: BlipConfig, beams: int, tokens: int) -> float:
     width, inner = vision.hidden_size, vision.intermediate_size
     stem = getattr(vision, "stem", None)
     patches = (length - 1) * (LAST_CHANNELS if stem else 3 * vision.patch_size**2) * width
-    patches += multiplications(stem, vision.image_size) if stem else 0
+    patches += multiplications(stem, vision.image_size) + CLASSES * (LAST_CHANNELS + width) if stem else 0
     layer = length * width * (4 * width + 2 * inner) + 2 * length**2 * width
     cross_kv = text.num_hidden_layers * length * width * 2 * text.hidden_size
     text_layer = text.hidden_size * (6 * text.hidden_size + 2 * text.intermediate_size) + 2 * length * text.hidden_size

@@ -53,8 +53,8 @@ class Config:
     repeat: tuple[int, ...] = _flag(
         (), "times that an epoch shows the images of each training data set, in their order; default: once", nargs="+"
     )
-    rare_words: int = _flag(
-        0, "images with words that fewer than N images have are shown more often, sqrt(N / images) times; 0: no"
+    novel_objects: int = _flag(
+        0, "made-up examples of each object that captions rarely name but the stem knows from ImageNet; 0: none"
     )
     limit: int = _flag(12_000, "images taken, before the split; 0 for all")
     train_fraction: float = _flag(0.8, "part of the images that is trained on, the rest validates")
@@ -67,6 +67,9 @@ class Config:
         "none", "published weights that the stem of student demo starts from", choices=("none", "efficientnet-lite2")
     )
     stem_lr: float = _flag(0.0, "learning rate of the stem's last blocks; 0 leaves the stem as it is")
+    classes_only: float = _flag(
+        0.0, "part of the images of which a hybrid sees nothing but their ImageNet classes in training"
+    )
     feature_cache: Path = _flag(Path("feature_cache"), "folder of the cached features of the stem's frozen blocks")
     dropout: float = _flag(0.0, "part of the text decoder's states that is dropped in training")
     student_vision_layers: int = _flag(0, "layers of the student's vision encoder; 0 for its own, here and below")
@@ -141,8 +144,13 @@ class Config:
             )
         if self.repeat and (len(self.repeat) != len(self.data) + len(self.captions) or min(self.repeat) < 1):
             raise ValueError("--repeat takes a whole number of 1 or more for each training data set.")
-        if self.rare_words < 0:
-            raise ValueError("--rare-words must be 0 or more.")
+        if self.novel_objects < 0 or (
+            self.novel_objects and (self.teacher != "none" or self.stem_lr or (self.augment and not self.views))
+        ):
+            raise ValueError(
+                "--novel-objects are stem features, made instead of those of an image: use it with 1 or more, a frozen "
+                "stem, --teacher none, and --views if images are augmented."
+            )
         if self.limit < 0 or self.eval_limit < 0:
             raise ValueError("--limit and --eval-limit must be 0 or more.")
         if len(self.captions) != len(self.images) or len(self.val_captions) != len(self.val_images):
@@ -171,6 +179,8 @@ class Config:
             raise ValueError("--views is a number of augmented views: use it with --augment, and 1 or more.")
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError("--dropout must lie between 0 and 1, and below 1.")
+        if not 0.0 <= self.classes_only < 1.0:
+            raise ValueError("--classes-only must lie between 0 and 1, and below 1.")
         if not 0.0 <= self.ema < 1.0:
             raise ValueError("--ema must lie between 0 and 1, and below 1.")
         if self.batch_size < 1 or self.micro_batch_size < 0 or self.save_every_steps < 0:

@@ -25,7 +25,7 @@ from training.data import formats, pseudo
 from training.data.dataset import ImageCaptionDataset
 from training.data.fingerprint import Fingerprint
 from training.data.images import CaptionedImage, DataError, limited, split, warn_of_overlap
-from training.data.repeats import repeated
+from training.data.novel_objects import novel_objects
 from training.distributed import Ranks, process_group
 from training.ema import EMA
 from training.forward import Forward
@@ -72,6 +72,7 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
     log.info("%s", strict_json.dumps(config.as_dict() | {"device": str(device), "processes": ranks.world}, indent=2))
 
     train_images, val_images = images_of(config)
+    train_images += novel_objects(train_images, config.novel_objects)
     pseudo_captions = pseudo.for_training(config.pseudo_captions, train_images, config.pseudo_min_cider)
     data = Fingerprint.of(train_images, val_images, pseudo_captions)
     saved = checkpoints.newest(config.checkpoints) if config.resume == "auto" else None
@@ -107,6 +108,8 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
         teacher = make_teacher(loaded, config, train_images, dataset.plain)
     elif cacheable and patches_of(student):
         dataset.use_features(cached_features(student, dataset, config, ranks, stop))
+    elif config.novel_objects:
+        raise StudentError("--novel-objects needs a student with a stem, such as --student demo.")
 
     state = State(
         student=student,
@@ -171,7 +174,7 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
 def images_of(config: Config) -> tuple[list[CaptionedImage], list[CaptionedImage]]:
     """Training and validation images: a seeded split, or separate data sets.
 
-    Training images occur as often as `config.repeat` and `config.rare_words` say.
+    Training images occur as often as `config.repeat` says.
 
     Raises `DataError` when there are no training images or no validation images.
     """
@@ -179,11 +182,15 @@ def images_of(config: Config) -> tuple[list[CaptionedImage], list[CaptionedImage
     available = [image for images in data_sets for image in images]
     counts = config.repeat or (1,) * len(data_sets)
     repeats = {image.id: count for images, count in zip(data_sets, counts, strict=True) for image in images}
+
+    def repeated(train: list[CaptionedImage]) -> list[CaptionedImage]:
+        return [image for image in train for _ in range(repeats[image.id])]
+
     images = limited(available, config.limit, config.seed)
     if config.val_sources:
         train, val = images, formats.read(config.val_sources)
         warn_of_overlap(train, val)
-        return repeated(train, repeats, config.rare_words, config.seed), val
+        return repeated(train), val
     train, val = split(images, config.train_fraction, config.seed)
     if not train or not val:
         raise DataError(
@@ -191,7 +198,7 @@ def images_of(config: Config) -> tuple[list[CaptionedImage], list[CaptionedImage
             f"--limit {config.limit} and --train-fraction {config.train_fraction:g} leave {len(train)} to train on and "
             f"{len(val)} to validate on. There must be 1 or more of each."
         )
-    return repeated(train, repeats, config.rare_words, config.seed), val
+    return repeated(train), val
 
 
 if __name__ == "__main__":

@@ -99,6 +99,8 @@ def make_student(
         raise StudentError(
             f"The stem of --student {config.student} needs published weights: use --stem efficientnet-lite2."
         )
+    if (patches := patches_of(student)) is not None:
+        patches.classes_only = config.classes_only
     freeze(student, trained=config.stem_lr > 0)
     head = student.text_decoder.cls.predictions
     if head.bias is not head.decoder.bias:  # unused bias of a file with untied weights; DDP would wait for its gradient

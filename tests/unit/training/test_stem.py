@@ -9,25 +9,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from captioning.errors import StudentError
 from captioning.student import Student, preprocessing_of, save_folder, small_config
 from tests.support.coco import read_coco, write_coco
-from tests.support.models import tiny_hybrid, tiny_hybrid_config, tiny_model, tiny_tokenizer
+from tests.support.models import tiny_config, tiny_hybrid, tiny_hybrid_config, tiny_model, tiny_tokenizer
 from tests.support.training import Run, weights
 from training import stem as of_training
 from training.config import Config
 from training.data.dataset import Collate, ImageCaptionDataset
+from training.data.novel_objects import NovelObject
 from training.distributed import Ranks
 from training.features import KEY_BYTES
 from training.models import make_student
 from training.preemption import Stop
 from training.stem import cached_features, freeze, parameter_groups, patches_of, published, start_from_published
+from training.synthesis import Synthesis
 from training.teacher import OnlineTeacher
 
 NAME = "efficientnet-lite2"
 PATCHES = "vision_model.embeddings.patch_embedding"
 #: Parameter names of the last block with a stride, and of the block before it.
+CLASSIFIER = f"{PATCHES}.classifier.weight"
 TRAINED, KEPT = f"{PATCHES}.stem.blocks.15.expand.weight", f"{PATCHES}.stem.blocks.14.expand.weight"
 
 
@@ -53,6 +57,7 @@ class TestPublishedWeights:
             student.state_dict()[f"{PATCHES}.stem.first.bias"],
             (published(NAME)["_bn0.bias"] - published(NAME)["_bn0.running_mean"] * scale()),
         )
+        assert torch.equal(student.state_dict()[f"{PATCHES}.classifier.weight"], published(NAME)["_fc.weight"])
 
     def test_a_missing_package_is_reported_with_its_install_command(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(of_training.PACKAGES, NAME, ("no_such_package", "Nothing"))
@@ -80,7 +85,7 @@ class TestTraining:
 
         expected = tiny_hybrid()
         start_from_published(expected, NAME)
-        of_stem = {key: weight for key, weight in expected.state_dict().items() if ".stem." in key}
+        of_stem = {key: w for key, w in expected.state_dict().items() if ".stem." in key or ".classifier." in key}
         assert all(torch.equal(trained[key], weight) for key, weight in of_stem.items())
 
     def test_a_stem_learning_rate_trains_only_the_last_blocks(self, run: Run) -> None:
@@ -90,6 +95,7 @@ class TestTraining:
         start_from_published(expected, NAME)
         assert not torch.equal(trained[TRAINED], expected.state_dict()[TRAINED])
         assert torch.equal(trained[KEPT], expected.state_dict()[KEPT])
+        assert torch.equal(trained[CLASSIFIER], expected.state_dict()[CLASSIFIER])
 
     def test_parameter_groups_are_disjoint(self) -> None:
         student = tiny_hybrid()
@@ -232,3 +238,55 @@ class TestCachedFeatures:
         start(run, checkpoints="other", augment=True, views=1)
 
         assert sorted((run.folder / "features").rglob("*.keys")) == before
+
+
+class TestNovelObjects:
+    @pytest.fixture
+    def made(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """Views of the novel objects whose features were asked for. They are those of the backgrounds."""
+        views: list[str] = []
+
+        def features(
+            self: Synthesis, examples: dict[str, tuple[NovelObject, torch.Tensor]]
+        ) -> dict[str, NDArray[np.float16]]:
+            views.extend(examples)
+            return {view: background.half().numpy() for view, (_, background) in examples.items()}
+
+        monkeypatch.setattr(Synthesis, "features", features)
+        return views
+
+    def test_a_run_makes_features_of_objects_that_its_captions_do_not_name(self, run: Run, made: list[str]) -> None:
+        start(run, novel_objects=1, augment=True, views=2, epochs=2)
+
+        assert len(set(made)) == len(made) == 31 * 2  # the images show fields, but no table
+        assert any(view.startswith("view 1 of novel object owl 0 ") for view in made)
+        keys = sum(path.stat().st_size for path in (run.folder / "features").rglob("*.keys"))
+        assert keys / KEY_BYTES == (31 + 4) * 2  # 80% of 5 images train
+
+    def test_a_second_run_reads_them_from_the_cache(self, run: Run, made: list[str]) -> None:
+        start(run, novel_objects=1)
+        before = len(made)
+
+        start(run, checkpoints="other", novel_objects=1)
+
+        assert len(made) == before
+
+    def test_a_novel_object_without_its_background_is_left_out(self, run: Run, made: list[str]) -> None:
+        (run.folder / "images" / "000000000100.jpg").write_bytes(b"torn")
+
+        start(run, novel_objects=4)
+
+        assert 0 < len(made) < 31 * 4
+
+    def test_examples_without_features_are_replaced_by_the_next(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Synthesis, "features", lambda self, examples: {})
+
+        assert (start(run, novel_objects=1) / "student_epoch1.pt").exists()
+
+    def test_a_student_without_a_stem_is_refused(self, run: Run) -> None:
+        run.folder.joinpath("shape.json").write_text(json.dumps(tiny_config(tiny_tokenizer()).to_dict()))
+
+        with pytest.raises(SystemExit, match="--novel-objects needs a student with a stem"):
+            start(run, stem="none", novel_objects=1)
