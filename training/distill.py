@@ -108,8 +108,6 @@ def run(config: Config, ranks: Ranks, stop: Stop) -> None:
         teacher = make_teacher(loaded, config, train_images, dataset.plain)
     elif cacheable and patches_of(student):
         dataset.use_features(cached_features(student, dataset, config, ranks, stop))
-    elif config.novel_objects:
-        raise StudentError("--novel-objects needs a student with a stem, such as --student demo.")
 
     state = State(
         student=student,

@@ -67,7 +67,8 @@ def make_student(
 ) -> BlipForConditionalGeneration:
     """The student, initialised randomly, from the teacher, from published stem weights, or from a `.pt`.
 
-    Raises `StudentError` for a teacher with other preprocessing or another vocabulary.
+    Raises `StudentError` for a teacher with other preprocessing or another vocabulary, and for settings that need a
+    stem.
     """
     torch.manual_seed(config.seed)
     if Path(config.student).suffix == ".pt":
@@ -101,6 +102,8 @@ def make_student(
         )
     if (patches := patches_of(student)) is not None:
         patches.classes_only = config.classes_only
+    elif config.novel_objects or config.classes_only:
+        raise StudentError("--novel-objects and --classes-only need a student with a stem, such as --student demo.")
     freeze(student, trained=config.stem_lr > 0)
     head = student.text_decoder.cls.predictions
     if head.bias is not head.decoder.bias:  # unused bias of a file with untied weights; DDP would wait for its gradient

@@ -285,8 +285,10 @@ class TestNovelObjects:
 
         assert (start(run, novel_objects=1) / "student_epoch1.pt").exists()
 
-    def test_a_student_without_a_stem_is_refused(self, run: Run) -> None:
-        run.folder.joinpath("shape.json").write_text(json.dumps(tiny_config(tiny_tokenizer()).to_dict()))
 
-        with pytest.raises(SystemExit, match="--novel-objects needs a student with a stem"):
-            start(run, stem="none", novel_objects=1)
+@pytest.mark.parametrize("flags", [{"novel_objects": 1}, {"classes_only": 0.5}])
+def test_settings_that_need_a_stem_are_refused_for_a_student_without_one(run: Run, flags: dict[str, object]) -> None:
+    (run.folder / "shape.json").write_text(json.dumps(tiny_config(tiny_tokenizer()).to_dict()))
+
+    with pytest.raises(SystemExit, match="--novel-objects and --classes-only need a student with a stem"):
+        start(run, stem="none", **flags)
