@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from celery import signals
@@ -56,7 +57,13 @@ def _load(**_: object) -> None:
     # Celery configures logging and the SIGTERM handler only after this signal. Loading takes long, and process 1 of a
     # container ignores signals without a handler.
     _configure_logging()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    asked_to_stop = threading.Event()
+
+    def stop(*_: object) -> None:
+        asked_to_stop.set()
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, stop)
     tracing.configure(settings, "worker")
     try:
         folders.prepare(settings)
@@ -80,6 +87,8 @@ def _load(**_: object) -> None:
     except StudentError as error:
         log.error("The worker cannot start without a model. %s", error)
         raise SystemExit(1) from error
+    if asked_to_stop.is_set():  # a library's `except:`, of which torch's import has many, caught the exit
+        sys.exit(0)
     app.amqp.queues.select_add(queue_of(captioner.model.name))
     _runtime = WorkerRuntime(settings, captioner, app, components)
     _runtime.start()
