@@ -121,12 +121,13 @@ def workers() -> str:
 def _render(template: str, **context: Any) -> str:
     """Render a page, with what all of them show: the models, a notice about them, and what the form accepts."""
     services = get_services()
-    models = services.workers.models()
+    alive = services.workers.alive()
+    models = services.workers.models(alive)
     return render_template(
         template,
         models=models,
         running=[known.name for known, workers in models if workers],
-        notice=notice(services.workers.alive(), services.default_model),
+        notice=notice(alive, services.default_model),
         settings=services.settings,
         formats=FORMAT_NAMES,
         accepted=ACCEPTED,

@@ -76,7 +76,7 @@ class Services:
         Those that workers have or had, and the default one, of which nothing but its name is known before a worker
         announces it.
         """
-        models = {model.name: model for model, _workers in self.workers.models()}
+        models = {model.name: model for model in self.workers.known_models()}
         if self.default_model:
             models.setdefault(self.default_model, ModelInfo(name=self.default_model, version=""))
         return sorted(models.values(), key=attrgetter("name"))

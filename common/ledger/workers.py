@@ -113,12 +113,8 @@ class Workers:
         """The models of these workers, each once, latest heartbeat first."""
         return list(dict.fromkeys(worker.model for worker in self.with_model(model)))
 
-    def models(self) -> list[tuple[ModelInfo, int]]:
-        """The models in the order of their names, each with its number of live workers.
-
-        Includes those whose last worker sent a heartbeat within the retention time.
-        """
-        workers = Counter(worker.model.name for worker in self.alive())
+    def known_models(self) -> list[ModelInfo]:
+        """The models whose last worker sent a heartbeat within the retention time, in the order of their names."""
         oldest = self._clock() - self._settings.retention
         models = []
         for name, stored in sorted(cast("dict[str, str]", self._redis.hgetall(keys.MODELS)).items()):
@@ -126,8 +122,13 @@ class Workers:
             if known.heard_at < oldest:
                 self._redis.hdel(keys.MODELS, name)
             else:
-                models.append((known.model, workers[name]))
+                models.append(known.model)
         return models
+
+    def models(self, alive: Sequence[Worker]) -> list[tuple[ModelInfo, int]]:
+        """The known models, each with its number of workers among those `alive`."""
+        workers = Counter(worker.model.name for worker in alive)
+        return [(model, workers[model.name]) for model in self.known_models()]
 
     def with_ages(self) -> list[tuple[Worker, float]]:
         """The workers with the seconds since their last heartbeat, latest heartbeat first.

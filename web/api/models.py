@@ -18,7 +18,7 @@ def index() -> Response:
     shown = notice(alive, services.default_model)
     return jsonify(
         {
-            "models": [{**model.model_dump(), "workers": count} for model, count in services.workers.models()],
+            "models": [{**model.model_dump(), "workers": count} for model, count in services.workers.models(alive)],
             "captioning": alive[0].model.model_dump() if alive else None,
             "notice": shown.translated(current_language()) if shown else None,
         }

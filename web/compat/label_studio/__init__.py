@@ -92,8 +92,7 @@ def explain(response: Response) -> Response:
 
 def _model(services: Services) -> ModelInfo:
     """The model that captions, or while no worker runs, one that has captioned; raises `not-ready` without any."""
-    known = [model for model, _workers in services.workers.models()]
-    models = [*services.workers.captioning(services.default_model), *known]
+    models = [*services.workers.captioning(services.default_model), *services.workers.known_models()]
     if not models:
         raise problems.NOT_READY("No worker is ready. Start one, or wait until its model is loaded.")
     return models[0]

@@ -73,11 +73,11 @@ class TestWorkers:
         for name in ("w2", "w3"):
             workers.announce(Worker(name=name, model=other))
 
-        assert workers.models() == [(other, 2), (MODEL, 0)]
+        assert workers.models(workers.alive()) == [(other, 2), (MODEL, 0)]
         assert [worker.name for worker in workers.with_model("blip")] == ["w2", "w3"]
         assert workers.with_model(MODEL.name) == []
         clock.advance(101)
-        assert workers.models() == [(other, 0)]
+        assert workers.models(workers.alive()) == [(other, 0)]
         assert redis.hkeys("models") == ["blip"]
 
     def test_a_worker_that_left_is_not_alive(self, components: Components) -> None:
