@@ -177,12 +177,9 @@ class Config:
             )
         if self.views < 0 or (self.views and not self.augment):
             raise ValueError("--views is a number of augmented views: use it with --augment, and 1 or more.")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError("--dropout must lie between 0 and 1, and below 1.")
-        if not 0.0 <= self.classes_only < 1.0:
-            raise ValueError("--classes-only must lie between 0 and 1, and below 1.")
-        if not 0.0 <= self.ema < 1.0:
-            raise ValueError("--ema must lie between 0 and 1, and below 1.")
+        for name in ("dropout", "classes_only", "ema"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"--{name.replace('_', '-')} must lie between 0 and 1, and below 1.")
         if self.batch_size < 1 or self.micro_batch_size < 0 or self.save_every_steps < 0:
             raise ValueError("--batch-size must be 1 or more, --micro-batch-size and --save-every-steps 0 or more.")
         if not 0.0 <= self.pseudo_fraction <= 1.0:

@@ -38,8 +38,7 @@ class Synthesis:
     """
 
     def __init__(self, patches: HybridPatches, real: torch.Tensor) -> None:
-        self._last = copy.deepcopy(patches.stem.last).cpu().float().requires_grad_(False)
-        self._classifier = copy.deepcopy(patches.classifier).cpu().float().requires_grad_(False)
+        self._patches = copy.deepcopy(patches).cpu().float().requires_grad_(False)
         self._mean = real.mean(0)
         covariance: torch.Tensor = torch.cov(real.T)
         self._covariance = covariance + RIDGE * covariance.diagonal().mean() * torch.eye(real.shape[1])
@@ -93,23 +92,25 @@ class Synthesis:
 
     def _log_probability(self, features: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         """Log-probability [B] that one of the classes, bool [B, 1000], is seen in features [B, channels, h, w]."""
-        scores = self._classifier(self._last(features).mean((2, 3)))
+        scores = self._patches.class_scores(self._patches.stem.last(features))
         log_probabilities: torch.Tensor = scores.masked_fill(~classes, -torch.inf).logsumexp(1) - scores.logsumexp(1)
         return log_probabilities
 
     def _without_relu(self, classes: torch.Tensor) -> torch.Tensor:
         """The first direction [B, channels]: the gradient as if no ReLU of the last convolution were zero."""
-        weights = torch.stack([self._classifier.weight[row].mean(0) for row in classes]) - self._classifier.weight.mean(
-            0
-        )
-        return torch.nn.functional.normalize(weights @ self._last.weight[:, :, 0, 0] @ self._covariance)
+        weights = torch.stack([self._weight_of(row) for row in classes])
+        return torch.nn.functional.normalize(weights @ self._patches.stem.last.weight[:, :, 0, 0] @ self._covariance)
+
+    def _weight_of(self, classes: torch.Tensor | list[int]) -> torch.Tensor:
+        """Mean weight [1280] of the classes, given as a mask or by number, minus that of all classes."""
+        weight = self._patches.classifier.weight
+        return weight[classes].mean(0) - weight.mean(0)
 
     def _where(self, features: torch.Tensor, classes: tuple[int, ...]) -> torch.Tensor:
         """Where the classes are, [1, h, w] from 0 to 1: their class activation map (Zhou et al. 2016)."""
-        weight = self._classifier.weight
         with torch.no_grad():
-            output = self._last(features[None])[0]
-        activation = torch.einsum("c,chw->hw", weight[list(classes)].mean(0) - weight.mean(0), output)
+            output = self._patches.stem.last(features[None])[0]
+        activation = torch.einsum("c,chw->hw", self._weight_of(list(classes)), output)
         lowest, highest = activation.aminmax()
         return ((activation - lowest) / (highest - lowest).clamp(min=1e-6))[None]
 

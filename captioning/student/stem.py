@@ -177,10 +177,15 @@ class HybridPatches(nn.Conv2d):
         patches = super().forward(features)
         if self.training and self.classes_only:
             patches = patches * (torch.rand(len(patches), 1, 1, 1, device=patches.device) >= self.classes_only)
-        classes = self.classifier(features.mean((2, 3))).softmax(1)
+        classes = self.class_scores(features).softmax(1)
         # Scaled as word embeddings are in the original transformer, so that a class has an influence from the start.
         embedding: torch.Tensor = self.class_embedding(classes) * math.sqrt(self.out_channels)
         return patches + embedding[:, :, None, None]
+
+    def class_scores(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the scores of ImageNet's classes, [B, 1000], for the stem's features [B, 1280, h, w]."""
+        scores: torch.Tensor = self.classifier(features.mean((2, 3)))
+        return scores
 
 
 def name_of(widths: list[int]) -> str:

@@ -30,8 +30,8 @@ from training.teacher import OnlineTeacher
 
 NAME = "efficientnet-lite2"
 PATCHES = "vision_model.embeddings.patch_embedding"
-#: Parameter names of the last block with a stride, and of the block before it.
 CLASSIFIER = f"{PATCHES}.classifier.weight"
+#: Parameter names of the last block with a stride, and of the block before it.
 TRAINED, KEPT = f"{PATCHES}.stem.blocks.15.expand.weight", f"{PATCHES}.stem.blocks.14.expand.weight"
 
 

@@ -62,7 +62,7 @@ def probability(patches: HybridPatches, features: NDArray[np.float16], classes: 
     """The published classifier's probability of the classes."""
     with torch.no_grad():
         output = patches.stem.finish(torch.from_numpy(features.astype(np.float32))[None], len(patches.stem.blocks))
-        return float(patches.classifier(output.mean((2, 3))).softmax(1)[0, list(classes)].sum())
+        return float(patches.class_scores(output).softmax(1)[0, list(classes)].sum())
 
 
 class TestFeatures:
