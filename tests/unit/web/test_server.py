@@ -11,6 +11,7 @@ import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -62,7 +63,9 @@ def head(path: str, length: int | None, kind: str = "image/jpeg", **headers: str
 
 
 def read_response(client: socket.socket) -> tuple[int, dict[str, Any]]:
-    response = http.client.HTTPResponse(client)
+    """The next response of the server. Bytes of a later one, which may have arrived with it, stay in the socket."""
+    without_reading_ahead = SimpleNamespace(makefile=lambda mode: client.makefile(mode, buffering=1))
+    response = http.client.HTTPResponse(without_reading_ahead)  # type: ignore[arg-type]
     response.begin()
     return response.status, json.loads(response.read())
 
